@@ -1,0 +1,243 @@
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::proto::{Id, PeerType};
+
+/// Who may come in.
+///
+/// The most specific range that holds the address decides; where an allowed and a denied range are
+/// the same, the denied one does. An address in no range is let in by the base
+/// ([`all`](AcceptPolicy::all), [`known`](AcceptPolicy::known) or [`none`](AcceptPolicy::none)),
+/// except that allowed ranges turn `all` into "only those". Whoever passes is shown to the
+/// callback, once it has said who it claims to be.
+///
+/// ```
+/// use netmod_inet::AcceptPolicy;
+///
+/// let policy = AcceptPolicy::all()
+///     .deny("192.0.2.0/24".parse()?)
+///     .callback(|incoming| incoming.listening_port != 0);
+/// # Ok::<(), netmod_inet::ParseIpRangeError>(())
+/// ```
+#[derive(Clone)]
+pub struct AcceptPolicy {
+    base: Base,
+    allow: Vec<IpRange>,
+    deny: Vec<IpRange>,
+    callback: Option<Arc<dyn Fn(&Incoming) -> bool + Send + Sync>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Base {
+    All,
+    Known,
+    None,
+}
+
+/// A stranger that has said who it claims to be.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Incoming {
+    /// Where its connection comes from.
+    pub addr: SocketAddr,
+    /// The router id that it claims. On a plain link nothing proves it.
+    pub id: Id,
+    /// What kind of peer it would be, as this node sees it.
+    pub peer_type: PeerType,
+    /// The port that it says it listens on, 0 if on none.
+    pub listening_port: u16,
+}
+
+impl AcceptPolicy {
+    /// Lets everybody in. The default, and what a Ratman node does.
+    pub fn all() -> AcceptPolicy {
+        AcceptPolicy::new(Base::All)
+    }
+
+    /// Lets those in whose address is that of a peer which this node has been told to dial.
+    /// Ratman's `accept_unknown_peers = false`.
+    ///
+    /// A peer that is configured by name is known once its name has been looked up.
+    pub fn known() -> AcceptPolicy {
+        AcceptPolicy::new(Base::Known)
+    }
+
+    /// Lets nobody in but the allowed ranges.
+    pub fn none() -> AcceptPolicy {
+        AcceptPolicy::new(Base::None)
+    }
+
+    fn new(base: Base) -> AcceptPolicy {
+        AcceptPolicy { base, allow: Vec::new(), deny: Vec::new(), callback: None }
+    }
+
+    /// Lets a range in.
+    #[must_use]
+    pub fn allow(mut self, range: IpRange) -> AcceptPolicy {
+        self.allow.push(range);
+        self
+    }
+
+    /// Keeps a range out.
+    #[must_use]
+    pub fn deny(mut self, range: IpRange) -> AcceptPolicy {
+        self.deny.push(range);
+        self
+    }
+
+    /// Has the last word over those who passed the rest. It is called from the endpoint's tasks,
+    /// so it must not block.
+    #[must_use]
+    pub fn callback(mut self, f: impl Fn(&Incoming) -> bool + Send + Sync + 'static) -> Self {
+        self.callback = Some(Arc::new(f));
+        self
+    }
+
+    /// Whether a connection from here may say who it is. `known` tells configured addresses.
+    pub(crate) fn admits_addr(&self, ip: IpAddr, known: impl FnOnce(IpAddr) -> bool) -> bool {
+        let ip = ip.to_canonical();
+        let longest = |ranges: &[IpRange]| {
+            ranges.iter().filter(|range| range.contains(ip)).map(|range| range.bits).max()
+        };
+        match (longest(&self.allow), longest(&self.deny)) {
+            (Some(allow), Some(deny)) => allow > deny,
+            (Some(_), None) => true,
+            (None, Some(_)) => false,
+            (None, None) => match self.base {
+                Base::All => self.allow.is_empty(),
+                Base::Known => known(ip),
+                Base::None => false,
+            },
+        }
+    }
+
+    /// Whether a stranger that has said who it is may come in.
+    pub(crate) fn admits(&self, incoming: &Incoming) -> bool {
+        self.callback.as_ref().is_none_or(|callback| callback(incoming))
+    }
+}
+
+impl Default for AcceptPolicy {
+    fn default() -> AcceptPolicy {
+        AcceptPolicy::all()
+    }
+}
+
+impl fmt::Debug for AcceptPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AcceptPolicy")
+            .field("base", &self.base)
+            .field("allow", &self.allow)
+            .field("deny", &self.deny)
+            .field("callback", &self.callback.is_some())
+            .finish()
+    }
+}
+
+/// A range of IP addresses, written `10.0.0.0/8`, `fe80::/10` or as a single address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct IpRange {
+    addr: IpAddr,
+    bits: u32,
+}
+
+impl IpRange {
+    /// Whether the range holds this address. An IPv4 address in IPv6 clothes counts as IPv4.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        match (self.addr, ip.to_canonical()) {
+            (IpAddr::V4(own), IpAddr::V4(ip)) => {
+                (own.to_bits() ^ ip.to_bits()).checked_shr(32 - self.bits).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(own), IpAddr::V6(ip)) => {
+                (own.to_bits() ^ ip.to_bits()).checked_shr(128 - self.bits).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+impl FromStr for IpRange {
+    type Err = ParseIpRangeError;
+
+    fn from_str(text: &str) -> Result<IpRange, ParseIpRangeError> {
+        let error = || ParseIpRangeError(text.chars().take(60).collect());
+        let (addr, bits) = match text.split_once('/') {
+            Some((addr, bits)) => (addr, Some(bits)),
+            None => (text, None),
+        };
+        let addr: IpAddr = addr.parse().map_err(|_| error())?;
+        let most = if addr.is_ipv4() { Ipv4Addr::BITS } else { Ipv6Addr::BITS };
+        let bits = match bits {
+            None => most,
+            Some(bits) if bits.starts_with('+') => return Err(error()),
+            Some(bits) => bits.parse().ok().filter(|bits| *bits <= most).ok_or_else(error)?,
+        };
+        Ok(IpRange { addr, bits })
+    }
+}
+
+impl fmt::Display for IpRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.addr, self.bits)
+    }
+}
+
+/// A text that is no [`IpRange`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParseIpRangeError(String);
+
+impl fmt::Display for ParseIpRangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` is no range of addresses (write 10.0.0.0/8 or fe80::/10)", self.0)
+    }
+}
+
+impl std::error::Error for ParseIpRangeError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(text: &str) -> IpRange {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn ranges() {
+        for (text, inside, outside) in [
+            ("10.0.0.0/8", "10.255.0.1", "11.0.0.1"),
+            ("10.0.0.1", "10.0.0.1", "10.0.0.2"),
+            ("10.0.0.0/8", "::ffff:10.1.1.1", "::10.1.1.1"),
+            ("0.0.0.0/0", "255.1.1.1", "::1"),
+            ("fe80::/10", "febf::1", "fec0::1"),
+            ("::/0", "2001:db8::1", "1.1.1.1"),
+            ("::1/128", "::1", "::2"),
+        ] {
+            assert!(range(text).contains(inside.parse().unwrap()), "{text} {inside}");
+            assert!(!range(text).contains(outside.parse().unwrap()), "{text} {outside}");
+        }
+        for text in ["", "10.0.0.0/33", "10.0.0.0/+8", "::/129", "10.0.0/8", "10.0.0.0/", "a/8"] {
+            assert_eq!(text.parse::<IpRange>(), Err(ParseIpRangeError(text.into())));
+        }
+    }
+
+    #[test]
+    fn the_most_specific_range_decides() {
+        let admits = |policy: &AcceptPolicy, ip: &str| {
+            policy.admits_addr(ip.parse().unwrap(), |ip| ip.is_loopback())
+        };
+        let inner = AcceptPolicy::all().deny(range("10.0.0.0/8")).allow(range("10.1.0.0/16"));
+        assert!(admits(&inner, "10.1.2.3"));
+        assert!(admits(&inner, "::ffff:10.1.2.3"));
+        assert!(!admits(&inner, "10.2.2.3"));
+        assert!(!admits(&inner, "1.1.1.1"), "an allow list means: only those");
+        let known = AcceptPolicy::known().allow(range("10.0.0.0/8"));
+        assert!(admits(&known, "127.0.0.1") && admits(&known, "10.0.0.1"));
+        assert!(!admits(&known, "1.1.1.1"));
+        let tie = AcceptPolicy::all().deny(range("10.0.0.0/8")).allow(range("10.0.0.0/8"));
+        assert!(!admits(&tie, "10.0.0.1"));
+        assert!(!admits(&AcceptPolicy::none(), "127.0.0.1"));
+    }
+}

@@ -1,0 +1,209 @@
+use std::fmt;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+
+use smol::Async;
+
+use crate::accept::AcceptPolicy;
+use crate::context::{Context, Parts, Running};
+use crate::endpoint::InetEndpoint;
+use crate::error::StartError;
+use crate::limits::Limits;
+use crate::link::configure;
+use crate::peer::{Origin, inbound};
+use crate::proto::{Id, PeerType};
+use crate::resolver::{Resolve, System};
+use crate::server::Server;
+use crate::session::start_stream;
+use crate::spawn::{Global, Spawn};
+
+/// Makes an [`InetEndpoint`]; see [`InetEndpoint::builder`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+/// use netmod_inet::{AcceptPolicy, Id, InetEndpoint, Limits};
+///
+/// let mut limits = Limits::default();
+/// limits.peers = 32;
+/// let endpoint = InetEndpoint::builder()
+///     .router_id(Id::from_bytes([7; 32]))
+///     .bind("[::1]:0")
+///     .limits(limits)
+///     .accept(AcceptPolicy::known())
+///     .start()
+///     .await?;
+/// assert_ne!(endpoint.port(), Some(0));
+/// # endpoint.shutdown().await; Ok(()) }) }
+/// ```
+pub struct Builder {
+    id: Option<Id>,
+    binds: Vec<String>,
+    listeners: Vec<TcpListener>,
+    streams: Vec<(TcpStream, PeerType)>,
+    limits: Limits,
+    policy: AcceptPolicy,
+    resolver: Box<dyn Resolve>,
+    spawner: Box<dyn Spawn>,
+}
+
+impl Builder {
+    pub(crate) fn new() -> Builder {
+        Builder {
+            id: None,
+            binds: Vec::new(),
+            listeners: Vec::new(),
+            streams: Vec::new(),
+            limits: Limits::default(),
+            policy: AcceptPolicy::all(),
+            resolver: Box::new(System::default()),
+            spawner: Box::new(Global),
+        }
+    }
+
+    /// Sets the router id that the endpoint claims. Default: 32 random bytes from the system.
+    #[must_use]
+    pub fn router_id(mut self, id: Id) -> Builder {
+        self.id = Some(id);
+        self
+    }
+
+    /// Adds an address to listen on, such as `[::]:9000`, `0.0.0.0:9000` or `[::1]:0`. Port 0
+    /// stands for any free port. Default: none, which makes an endpoint that only dials.
+    ///
+    /// `[::]` alone takes IPv4 as well. Beside an IPv4 address with the same port it is for IPv6
+    /// only, and each has a socket of its own.
+    #[must_use]
+    pub fn bind(mut self, addr: impl AsRef<str>) -> Builder {
+        self.binds.push(addr.as_ref().to_owned());
+        self
+    }
+
+    /// Adds a listener that the caller opened, bound and set to listen.
+    #[must_use]
+    pub fn listener(mut self, listener: TcpListener) -> Builder {
+        self.listeners.push(listener);
+        self
+    }
+
+    /// Adds a stream that the caller connected. The endpoint says Hello over it, and the peer
+    /// lasts as long as the stream.
+    #[must_use]
+    pub fn stream(mut self, stream: TcpStream, peer_type: PeerType) -> Builder {
+        self.streams.push((stream, peer_type));
+        self
+    }
+
+    /// Sets the bounds. Default: [`Limits::default`].
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Builder {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets who may come in. Default: [`AcceptPolicy::all`].
+    #[must_use]
+    pub fn accept(mut self, policy: AcceptPolicy) -> Builder {
+        self.policy = policy;
+        self
+    }
+
+    /// Sets what looks up names. Default: the system, on the blocking pool, which starts only
+    /// when there is a name to look up.
+    #[must_use]
+    pub fn resolver(mut self, resolver: impl Resolve) -> Builder {
+        self.resolver = Box::new(resolver);
+        self
+    }
+
+    /// Sets the executor. Default: smol's global one, which has threads of its own.
+    #[must_use]
+    pub fn spawner(mut self, spawner: impl Spawn) -> Builder {
+        self.spawner = Box::new(spawner);
+        self
+    }
+
+    /// Opens the sockets and starts the tasks.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] names the address or limit that cannot be used; nothing is left running.
+    ///
+    /// # Cancel safety
+    ///
+    /// It does not wait for anything, so it is done when first polled.
+    pub async fn start(self) -> Result<InetEndpoint, StartError> {
+        self.limits.check().map_err(StartError::Limits)?;
+        let id = match self.id {
+            Some(id) => id,
+            None => Id::random().map_err(StartError::Random)?,
+        };
+        let mut servers = Server::bind(&parse_binds(&self.binds)?)?;
+        for listener in self.listeners {
+            servers.push(Server::adopt(listener)?);
+        }
+        let streams = prepare(self.streams, &self.limits)?;
+        let (sender, inbound) = inbound(self.limits.inbound_bytes, self.limits.inbound_frames);
+        let context = Arc::new(Context::new(Parts {
+            id,
+            limits: self.limits,
+            inbound,
+            resolver: self.resolver,
+            policy: self.policy,
+            spawner: self.spawner,
+        }));
+        let running = Running::new(context.clone(), sender);
+        let endpoint = InetEndpoint::new(context, &running, &servers);
+        keep_running(&running);
+        for server in servers {
+            server.run(&running);
+        }
+        for (stream, peer_type) in streams {
+            enter_stream(&running, stream, peer_type)?;
+        }
+        drop(running);
+        match endpoint.is_closed() {
+            true => Err(StartError::ExecutorGone),
+            false => Ok(endpoint),
+        }
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("binds", &self.binds).finish_non_exhaustive()
+    }
+}
+
+fn parse_binds(binds: &[String]) -> Result<Vec<SocketAddr>, StartError> {
+    let parse = |text: &String| text.parse().map_err(|_| StartError::Address(text.clone()));
+    binds.iter().map(parse).collect()
+}
+
+/// Starts a task that does nothing but live until the endpoint stops: it keeps an endpoint without
+/// listeners and peers open, and its end tells that the executor is gone.
+fn keep_running(running: &Arc<Running>) {
+    let task = running.clone();
+    running.spawn(async move { task.until_stopping().await });
+}
+
+fn prepare(
+    streams: Vec<(TcpStream, PeerType)>,
+    limits: &Limits,
+) -> Result<Vec<(Async<TcpStream>, PeerType)>, StartError> {
+    let prepare = |(stream, peer_type): (TcpStream, PeerType)| {
+        configure(&stream, limits.keepalive, limits.user_timeout)?;
+        Ok((Async::new(stream)?, peer_type))
+    };
+    streams.into_iter().map(prepare).collect::<Result<_, _>>().map_err(StartError::Socket)
+}
+
+fn enter_stream(
+    running: &Arc<Running>,
+    stream: Async<TcpStream>,
+    peer_type: PeerType,
+) -> Result<(), StartError> {
+    let addr = stream.get_ref().peer_addr().ok();
+    let peer = running.add_linked(peer_type, Origin::Dialed).ok_or(StartError::TooManyStreams)?;
+    start_stream(running, peer, Arc::new(stream), addr);
+    Ok(())
+}

@@ -1,0 +1,357 @@
+//! What the handles of an endpoint and its tasks share.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use event_listener::Event as Signal;
+
+use crate::Target;
+use crate::accept::{AcceptPolicy, Incoming};
+use crate::error::DownReason;
+use crate::events::{Event, EventHub};
+use crate::limits::Limits;
+use crate::peer::{Budget, Closing, Inbound, InboundSender, Origin, Peer, Queue};
+use crate::proto::{Frame, Id, PeerType};
+use crate::resolver::Resolve;
+use crate::routes::Routes;
+use crate::session::Pending;
+use crate::spawn::Spawn;
+
+/// The state of an endpoint.
+pub(crate) struct Context {
+    pub(crate) id: Id,
+    pub(crate) limits: Limits,
+    pub(crate) routes: Arc<Routes>,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) inbound: Inbound,
+    pub(crate) events: EventHub,
+    pub(crate) resolver: Box<dyn Resolve>,
+    pub(crate) pending: Pending,
+    pub(crate) policy: RwLock<AcceptPolicy>,
+    /// The port that a Hello names, 0 if this node listens on none.
+    pub(crate) port: AtomicU16,
+    /// Every neighbour from the moment that its target was reserved.
+    peers: RwLock<BTreeMap<Target, Arc<Peer>>>,
+    unconfirmed: Mutex<Unconfirmed>,
+    spawner: Box<dyn Spawn>,
+    stopping: AtomicBool,
+    stopped: AtomicBool,
+    /// Notified on each of the two.
+    stop: Signal,
+}
+
+/// What a builder decides.
+pub(crate) struct Parts {
+    pub(crate) id: Id,
+    pub(crate) limits: Limits,
+    pub(crate) inbound: Inbound,
+    pub(crate) resolver: Box<dyn Resolve>,
+    pub(crate) policy: AcceptPolicy,
+    pub(crate) spawner: Box<dyn Spawn>,
+}
+
+impl Context {
+    pub(crate) fn new(parts: Parts) -> Context {
+        let Parts { id, limits, inbound, resolver, policy, spawner } = parts;
+        Context {
+            id,
+            routes: Arc::new(Routes::new()),
+            budget: Budget::new(limits.total_queue_bytes),
+            inbound,
+            events: EventHub::new(limits.events, limits.stranger_events),
+            resolver,
+            pending: Pending::new(limits.pending, limits.pending_per_addr),
+            policy: RwLock::new(policy),
+            port: AtomicU16::new(0),
+            peers: RwLock::default(),
+            unconfirmed: Mutex::default(),
+            spawner,
+            stopping: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            stop: Signal::new(),
+            limits,
+        }
+    }
+
+    /// The neighbour with this target.
+    pub(crate) fn peer(&self, target: Target) -> Option<Arc<Peer>> {
+        self.peers.read().unwrap_or_else(PoisonError::into_inner).get(&target).cloned()
+    }
+
+    /// All neighbours, ordered by target.
+    pub(crate) fn peers(&self) -> Vec<Arc<Peer>> {
+        self.peers.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Calls `f` for each neighbour, in the order of targets.
+    pub(crate) fn for_each_peer(&self, f: impl FnMut(&Arc<Peer>)) {
+        self.peers.read().unwrap_or_else(PoisonError::into_inner).values().for_each(f);
+    }
+
+    /// Adds the neighbours that `make` returns. It sees those that there are, and cannot be
+    /// overtaken by another who adds.
+    pub(crate) fn add_peers<E>(
+        &self,
+        make: impl FnOnce(&BTreeMap<Target, Arc<Peer>>) -> Result<Vec<Arc<Peer>>, E>,
+    ) -> Result<Vec<Arc<Peer>>, E> {
+        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        let new = make(&peers)?;
+        peers.extend(new.iter().map(|peer| (peer.target(), peer.clone())));
+        Ok(new)
+    }
+
+    /// Adds a neighbour that lasts as long as its link. `None` if there are too many.
+    pub(crate) fn add_linked(&self, peer_type: PeerType, origin: Origin) -> Option<Arc<Peer>> {
+        let add = |peers: &BTreeMap<_, _>| {
+            let has_room = peers.len() < self.limits.peers && !self.is_stopping();
+            let target = has_room.then(|| self.routes.next_target()).flatten().ok_or(())?;
+            Ok(vec![Arc::new(Peer::linked(target, peer_type, origin, self.new_queue()))])
+        };
+        self.add_peers(add).unwrap_or_else(|()| Vec::new()).pop()
+    }
+
+    /// Takes a neighbour out, so that its target names nobody.
+    pub(crate) fn forget_peer(&self, target: Target) -> Option<Arc<Peer>> {
+        self.peers.write().unwrap_or_else(PoisonError::into_inner).remove(&target)
+    }
+
+    /// Whether one more peer may come in.
+    pub(crate) fn has_room_for_peer(&self) -> bool {
+        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
+        peers.len() < self.limits.peers && !self.is_stopping()
+    }
+
+    /// Whether this node was told to dial this address.
+    pub(crate) fn is_configured(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        self.peers().iter().any(|peer| peer.is_configured_at(ip))
+    }
+
+    /// Whether the accept policy lets a connection from here say who it is.
+    pub(crate) fn admits_addr(&self, addr: SocketAddr) -> bool {
+        let policy = self.policy.read().unwrap_or_else(PoisonError::into_inner);
+        policy.admits_addr(addr.ip(), |ip| self.is_configured(ip))
+    }
+
+    /// Whether the accept policy lets a stranger in that has said who it is.
+    pub(crate) fn admits(&self, incoming: &Incoming) -> bool {
+        // Outside of the lock, since the callback is the caller's and may change the policy.
+        let policy = self.policy.read().unwrap_or_else(PoisonError::into_inner).clone();
+        policy.admits(incoming)
+    }
+
+    /// The queue of a new peer.
+    pub(crate) fn new_queue(&self) -> Queue {
+        Queue::new(self.budget.clone(), self.limits.queue_bytes, self.limits.queue_frames)
+    }
+
+    /// Brings a peer to its end: its target names nobody, and what it was not sent comes back.
+    pub(crate) fn end_peer(&self, peer: &Peer) {
+        let target = peer.target();
+        self.forget_peer(target);
+        let frames = peer.end();
+        self.keep_unconfirmed(target, frames);
+        self.events.emit(Event::Removed { target });
+        self.routes.retire(target);
+    }
+
+    /// Keeps frames that a peer was not sent, for whoever asks.
+    pub(crate) fn keep_unconfirmed(&self, target: Target, frames: Vec<Frame>) {
+        if frames.is_empty() {
+            return;
+        }
+        let count = frames.len();
+        self.unconfirmed().keep(target, frames, self.limits.unconfirmed_bytes);
+        self.events.emit(Event::Unconfirmed { target, frames: count });
+    }
+
+    /// Takes the frames that a peer was not sent.
+    pub(crate) fn take_unconfirmed(&self, target: Target) -> Vec<Frame> {
+        self.unconfirmed().take(target)
+    }
+
+    /// Makes room in the budget of all queues, at the cost of the peer that is down the longest.
+    pub(crate) fn shed(&self, bytes: usize) {
+        let longest_down = self
+            .peers()
+            .into_iter()
+            .filter(|peer| !peer.queue.is_up() && peer.queue.size().0 > 0)
+            .max_by_key(|peer| peer.info().since);
+        if let Some(peer) = longest_down {
+            self.keep_unconfirmed(peer.target(), peer.queue.shed(bytes));
+        }
+    }
+
+    /// Tells all tasks to stop. `Drain` lets links send what is queued.
+    pub(crate) fn stop(&self, how: Closing) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.stop.notify(usize::MAX);
+        self.pending.abort_all();
+        for peer in self.peers() {
+            peer.stop(how, DownReason::ShuttingDown);
+        }
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Waits until the tasks are told to stop.
+    pub(crate) async fn until_stopping(&self) {
+        self.until(&self.stopping).await;
+    }
+
+    /// Waits until all tasks have ended.
+    pub(crate) async fn until_stopped(&self) {
+        self.until(&self.stopped).await;
+    }
+
+    async fn until(&self, flag: &AtomicBool) {
+        loop {
+            let changed = self.stop.listen();
+            if flag.load(Ordering::SeqCst) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn unconfirmed(&self) -> MutexGuard<'_, Unconfirmed> {
+        self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// What every task of an endpoint holds, and no handle does.
+///
+/// When the last task has ended, or was dropped with its executor, this is dropped: `next` and
+/// `events` then return an error instead of waiting for ever.
+#[derive(Debug)]
+pub(crate) struct Running {
+    context: Arc<Context>,
+    pub(crate) inbound: InboundSender,
+}
+
+impl Running {
+    pub(crate) fn new(context: Arc<Context>, inbound: InboundSender) -> Arc<Running> {
+        Arc::new(Running { context, inbound })
+    }
+
+    /// Runs a task in the background.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawner.spawn(Box::pin(task));
+    }
+}
+
+impl Deref for Running {
+    type Target = Context;
+
+    fn deref(&self) -> &Context {
+        &self.context
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The executor may be gone without anybody having said stop.
+        self.context.stop(Closing::Now);
+        for peer in self.context.peers() {
+            self.context.end_peer(&peer);
+        }
+        self.context.stopped.store(true, Ordering::SeqCst);
+        self.context.stop.notify(usize::MAX);
+        self.context.events.close();
+    }
+}
+
+/// Brings a peer to its end if the task that serves it is dropped before it has done so itself.
+#[derive(Debug)]
+pub(crate) struct EndOnDrop {
+    running: Arc<Running>,
+    peer: Option<Arc<Peer>>,
+}
+
+impl EndOnDrop {
+    pub(crate) fn new(running: &Arc<Running>, peer: &Arc<Peer>) -> EndOnDrop {
+        EndOnDrop { running: running.clone(), peer: Some(peer.clone()) }
+    }
+
+    /// Leaves the peer to another task.
+    pub(crate) fn hand_over(mut self) {
+        self.peer = None;
+    }
+}
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        if let Some(peer) = self.peer.take() {
+            self.running.end_peer(&peer);
+        }
+    }
+}
+
+/// Frames that came back, by the peer that they were for; oldest peers first.
+#[derive(Debug, Default)]
+struct Unconfirmed {
+    peers: VecDeque<(Target, Vec<Frame>)>,
+    bytes: usize,
+}
+
+impl Unconfirmed {
+    fn keep(&mut self, target: Target, frames: Vec<Frame>, limit: usize) {
+        self.bytes += size(&frames);
+        match self.peers.iter_mut().find(|(other, _)| *other == target) {
+            Some((_, kept)) => kept.extend(frames),
+            None => self.peers.push_back((target, frames)),
+        }
+        while self.bytes > limit {
+            let Some((_, oldest)) = self.peers.pop_front() else { break };
+            self.bytes -= size(&oldest);
+        }
+    }
+
+    fn take(&mut self, target: Target) -> Vec<Frame> {
+        let Some(at) = self.peers.iter().position(|(other, _)| *other == target) else {
+            return Vec::new();
+        };
+        let frames = self.peers.remove(at).map(|(_, frames)| frames).unwrap_or_default();
+        self.bytes -= size(&frames);
+        frames
+    }
+}
+
+fn size(frames: &[Frame]) -> usize {
+    frames.iter().map(Frame::len).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frames(count: usize) -> Vec<Frame> {
+        vec![Frame::builder(8, Id::from_bytes([1; 32])).build().unwrap(); count]
+    }
+
+    #[test]
+    fn what_comes_back_is_kept_within_the_bound_oldest_given_up_first() {
+        let mut unconfirmed = Unconfirmed::default();
+        let limit = 3 * 41;
+        unconfirmed.keep(1, frames(1), limit);
+        unconfirmed.keep(2, frames(1), limit);
+        unconfirmed.keep(1, frames(1), limit);
+        unconfirmed.keep(3, frames(1), limit);
+        assert_eq!([1, 2, 3].map(|target| unconfirmed.take(target).len()), [0, 1, 1]);
+        assert_eq!(unconfirmed.bytes, 0);
+        unconfirmed.keep(1, frames(4), limit);
+        assert_eq!((unconfirmed.take(1).len(), unconfirmed.bytes), (0, 0));
+    }
+}

@@ -1,0 +1,430 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, Weak};
+
+use crate::Target;
+use crate::accept::AcceptPolicy;
+use crate::builder::Builder;
+use crate::context::{Context, Running};
+use crate::error::{
+    AddPeersError, Closed, DownReason, Refusal, SendError, StartError, UnknownTarget,
+};
+use crate::events::Events;
+use crate::limits::Limits;
+use crate::peer::{Closing, FloodCharge, Peer, PeerInfo};
+use crate::proto::{AddressError, Frame, Id, PeerAddr, is_peering};
+use crate::routes::Routes;
+use crate::server::Server;
+use crate::session::start_connection;
+
+/// A node's end of its TCP links: it listens, dials, and carries frames between neighbours and the
+/// router.
+///
+/// Clones are handles of the same endpoint. Dropping the last one stops it: links close without
+/// sending what is queued. [`shutdown`](InetEndpoint::shutdown) sends it first.
+///
+/// All methods work under any executor; none blocks the thread.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+/// use netmod_inet::{Frame, InetEndpoint};
+///
+/// let alice = InetEndpoint::start("127.0.0.1:0").await?;
+/// let bob = InetEndpoint::start("127.0.0.1:0").await?;
+/// let targets = bob.add_peers([format!("127.0.0.1:{}", alice.port().unwrap())]).await?;
+///
+/// let frame = Frame::builder(8, bob.router_id()).payload("hello").build()?;
+/// bob.send(targets[0], frame).await?;
+/// let (_target, frame) = alice.next().await?;
+/// assert_eq!(frame.payload(), b"hello");
+/// # alice.shutdown().await; bob.shutdown().await; Ok(()) }) }
+/// ```
+#[derive(Clone)]
+pub struct InetEndpoint {
+    routes: Arc<Routes>,
+    handle: Arc<Handle>,
+}
+
+/// What all handles share; its end is the end of the endpoint.
+struct Handle {
+    context: Arc<Context>,
+    /// Gone once the last task has ended.
+    running: Weak<Running>,
+    addrs: Vec<SocketAddr>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.context.stop(Closing::Now);
+        self.context.inbound.close();
+    }
+}
+
+impl InetEndpoint {
+    /// Starts an endpoint that listens on `bind`, on smol's global executor, with a random router
+    /// id and the default limits. See [`Builder::bind`] for the addresses.
+    ///
+    /// # Errors
+    ///
+    /// See [`Builder::start`].
+    pub async fn start(bind: impl AsRef<str>) -> Result<InetEndpoint, StartError> {
+        InetEndpoint::builder().bind(bind).start().await
+    }
+
+    /// Starts to build an endpoint.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    pub(crate) fn new(
+        context: Arc<Context>,
+        running: &Arc<Running>,
+        servers: &[Server],
+    ) -> InetEndpoint {
+        let addrs: Vec<_> = servers.iter().flat_map(Server::local_addrs).collect();
+        context.port.store(addrs.first().map_or(0, SocketAddr::port), Ordering::Relaxed);
+        let running = Arc::downgrade(running);
+        let routes = context.routes.clone();
+        InetEndpoint { routes, handle: Arc::new(Handle { context, running, addrs }) }
+    }
+
+    /// The router id that this endpoint claims.
+    pub fn router_id(&self) -> Id {
+        self.context().id
+    }
+
+    /// The port of the first listener, as the system gave it; `None` without listeners.
+    pub fn port(&self) -> Option<u16> {
+        self.handle.addrs.first().map(SocketAddr::port)
+    }
+
+    /// The addresses of all listeners, with their real ports.
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.handle.addrs.clone()
+    }
+
+    /// The bounds that the endpoint keeps.
+    pub fn limits(&self) -> &Limits {
+        &self.context().limits
+    }
+
+    /// Adds peers and starts to dial them. Returns their targets, in the order of the list, at
+    /// once: frames may be sent from now on, and wait until the peer is reached.
+    ///
+    /// The entries are texts or [`PeerAddr`]s. All are checked before any is added. A name need
+    /// not resolve now; it is tried again.
+    ///
+    /// # Errors
+    ///
+    /// [`AddPeersError`] names the first entry that cannot be added; none is then.
+    ///
+    /// # Cancel safety
+    ///
+    /// It does not wait for anything, so it is done when first polled.
+    pub async fn add_peers<I>(&self, peers: I) -> Result<Vec<Target>, AddPeersError>
+    where
+        I: IntoIterator,
+        I::Item: TryInto<PeerAddr>,
+        AddressError: From<<I::Item as TryInto<PeerAddr>>::Error>,
+    {
+        let addrs = parse_all(peers)?;
+        let context = self.context();
+        let running = self.handle.running.upgrade().filter(|_| !context.is_stopping());
+        let running = running.ok_or(AddPeersError::Closed)?;
+        let new = context.add_peers(|known| {
+            check_new(&addrs, known)?;
+            let room = context.limits.peers.saturating_sub(known.len());
+            reserve(context, addrs, room)
+        })?;
+        // A handle that stops the endpoint right now may have missed them.
+        if context.is_stopping() {
+            new.iter().for_each(|peer| peer.stop(Closing::Now, DownReason::ShuttingDown));
+        }
+        let targets = new.iter().map(|peer| peer.target()).collect();
+        new.into_iter().for_each(|peer| start_connection(&running, peer));
+        Ok(targets)
+    }
+
+    /// Removes a peer: its link closes, nobody dials it again, its target names nobody any more.
+    /// Frames that wait for it come back through
+    /// [`take_unconfirmed`](InetEndpoint::take_unconfirmed).
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownTarget`] if there is no such peer.
+    ///
+    /// # Cancel safety
+    ///
+    /// The peer is removed when this is first polled.
+    pub async fn remove_peer(&self, target: Target) -> Result<(), UnknownTarget> {
+        let peer = self.context().forget_peer(target).ok_or(UnknownTarget(target))?;
+        peer.stop(Closing::Now, DownReason::Removed);
+        self.routes.remove_peer(target).await;
+        Ok(())
+    }
+
+    /// Dials one peer, or with `None` every peer, now instead of when its time comes. For after a
+    /// suspend, or when the network changed.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownTarget`] if there is no such peer.
+    pub fn kick(&self, target: Option<Target>) -> Result<(), UnknownTarget> {
+        match target {
+            Some(target) => self.peer(target)?.kick(),
+            None => self.context().for_each_peer(|peer| peer.kick()),
+        }
+        Ok(())
+    }
+
+    /// Puts a frame into a peer's queue.
+    ///
+    /// While the peer's link is up and its queue is full, this waits for room, at most for
+    /// `Limits::send_timeout`. While the link is down it never waits. A frame that was taken goes
+    /// out whole and in order; if the link ends first it waits for the next one.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`] says why the frame was not taken, and gives it back.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future either queued the frame or did not.
+    pub async fn send(&self, target: Target, frame: Frame) -> Result<(), SendError> {
+        let error = match self.try_send(target, frame) {
+            Err(error) if error.reason() == Refusal::Full => error,
+            done => return done,
+        };
+        match self.peer(target) {
+            Ok(peer) => peer.send(error.into_frame(), self.limits().send_timeout).await,
+            Err(_) => Err(SendError::new(Refusal::UnknownTarget, error.into_frame())),
+        }
+    }
+
+    /// Puts a frame into a peer's queue if there is room now.
+    ///
+    /// This is the one to use inside a router's loop: two routers that both wait in
+    /// [`send`](InetEndpoint::send) before they call [`next`](InetEndpoint::next) hold each other
+    /// up.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`] says why the frame was not taken, and gives it back.
+    pub fn try_send(&self, target: Target, frame: Frame) -> Result<(), SendError> {
+        let frame = self.check(frame)?;
+        let Ok(peer) = self.peer(target) else {
+            return Err(SendError::new(Refusal::UnknownTarget, frame));
+        };
+        let refused = |(refusal, frame)| SendError::new(refusal, frame);
+        match peer.push(frame, None, false) {
+            Err((Refusal::EndpointFull, frame)) => {
+                self.context().shed(frame.len());
+                peer.push(frame, None, false).map_err(refused)
+            }
+            done => done.map_err(refused),
+        }
+    }
+
+    /// Puts a frame into the queue of every peer whose link is up. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`] if the frame can go to no peer at all: it is too large, its modes are
+    /// reserved, or the endpoint is closed or has no room left in its budget.
+    pub fn send_all(&self, frame: Frame) -> Result<FloodReport, SendError> {
+        self.flood(frame, None)
+    }
+
+    /// The same as [`send_all`](InetEndpoint::send_all), leaving one peer out: the one that the
+    /// frame came from.
+    ///
+    /// # Errors
+    ///
+    /// See [`send_all`](InetEndpoint::send_all).
+    pub fn send_all_except(&self, frame: Frame, target: Target) -> Result<FloodReport, SendError> {
+        self.flood(frame, Some(target))
+    }
+
+    fn flood(&self, frame: Frame, except: Option<Target>) -> Result<FloodReport, SendError> {
+        let context = self.context();
+        // Once, and not for every peer.
+        let frame = self.check(frame)?.compact();
+        let charge = FloodCharge::new(&context.budget, &frame).or_else(|| {
+            context.shed(frame.len());
+            FloodCharge::new(&context.budget, &frame)
+        });
+        let Some(charge) = charge else {
+            return Err(SendError::new(Refusal::EndpointFull, frame));
+        };
+        let mut report = FloodReport::default();
+        context.for_each_peer(|peer| {
+            let target = peer.target();
+            if Some(target) == except {
+                return;
+            }
+            match peer.push(frame.clone(), Some(charge.clone()), true) {
+                Ok(()) => report.sent.push(target),
+                Err((refusal, _)) => report.refused.push((target, refusal)),
+            }
+        });
+        Ok(report)
+    }
+
+    /// Waits for the next frame from any peer. Frames of one peer come in order.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] once the endpoint was shut down, or its executor is gone, and every frame that
+    /// had arrived was handed out.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no frame.
+    pub async fn next(&self) -> Result<(Target, Frame), Closed> {
+        self.context().inbound.next().await
+    }
+
+    /// The next frame from any peer, if there is one now.
+    ///
+    /// # Errors
+    ///
+    /// See [`next`](InetEndpoint::next).
+    pub fn try_next(&self) -> Result<Option<(Target, Frame)>, Closed> {
+        self.context().inbound.try_next()
+    }
+
+    /// Takes the frames that a peer was not sent: those that waited when it ended, oldest first.
+    /// [`Event::Unconfirmed`](crate::Event::Unconfirmed) tells that there are some.
+    ///
+    /// At most `Limits::unconfirmed_bytes` are kept for all peers together.
+    pub fn take_unconfirmed(&self, target: Target) -> Vec<Frame> {
+        self.context().take_unconfirmed(target)
+    }
+
+    /// How every neighbour is, and why: those that are down too. Ordered by target.
+    pub fn peers(&self) -> Vec<PeerInfo> {
+        self.context().peers().iter().map(|peer| peer.info()).collect()
+    }
+
+    /// The neighbours that this node has shaken hands with.
+    pub fn routes(&self) -> &Arc<Routes> {
+        &self.routes
+    }
+
+    /// Listens for events, from now on.
+    pub fn events(&self) -> Events {
+        self.context().events.subscribe()
+    }
+
+    /// Changes who may come in. Peers that are in stay.
+    pub fn set_accept_policy(&self, policy: AcceptPolicy) {
+        *self.context().policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
+    }
+
+    /// Stops the endpoint: no peer is dialed or let in any more, links that are up send what is
+    /// queued and close, at most for `Limits::drain_timeout`. Returns when all tasks have ended.
+    ///
+    /// What arrived before is still handed out by [`next`](InetEndpoint::next), and what was not
+    /// sent by [`take_unconfirmed`](InetEndpoint::take_unconfirmed).
+    ///
+    /// # Cancel safety
+    ///
+    /// The endpoint stops all the same; only the waiting is given up.
+    pub async fn shutdown(&self) {
+        self.context().stop(Closing::Drain);
+        self.context().until_stopped().await;
+    }
+
+    /// Whether the endpoint has come to its end: it was shut down, or its executor is gone.
+    pub fn is_closed(&self) -> bool {
+        self.handle.running.strong_count() == 0
+    }
+
+    fn context(&self) -> &Arc<Context> {
+        &self.handle.context
+    }
+
+    fn peer(&self, target: Target) -> Result<Arc<Peer>, UnknownTarget> {
+        self.context().peer(target).ok_or(UnknownTarget(target))
+    }
+
+    /// Whether the router may send this frame at all.
+    fn check(&self, frame: Frame) -> Result<Frame, SendError> {
+        let refusal = match () {
+            () if self.context().is_stopping() => Refusal::Closed,
+            () if is_peering(frame.modes()) => Refusal::Reserved,
+            () if frame.len() > self.limits().frame_bytes => Refusal::TooLarge,
+            () => return Ok(frame),
+        };
+        Err(SendError::new(refusal, frame))
+    }
+}
+
+impl fmt::Debug for InetEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InetEndpoint")
+            .field("router_id", &self.router_id())
+            .field("local_addrs", &self.handle.addrs)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What became of a flooded frame.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FloodReport {
+    /// The peers whose queues took it.
+    pub sent: Vec<Target>,
+    /// The peers whose queues did not, and why.
+    pub refused: Vec<(Target, Refusal)>,
+}
+
+fn parse_all<I>(peers: I) -> Result<Vec<PeerAddr>, AddPeersError>
+where
+    I: IntoIterator,
+    I::Item: TryInto<PeerAddr>,
+    AddressError: From<<I::Item as TryInto<PeerAddr>>::Error>,
+{
+    let mut addrs: Vec<PeerAddr> = Vec::new();
+    for (index, peer) in peers.into_iter().enumerate() {
+        let entry = index + 1;
+        let addr = peer
+            .try_into()
+            .map_err(|source| AddPeersError::Malformed { entry, source: source.into() })?;
+        if addrs.iter().any(|other| other.is_same_place(&addr)) {
+            return Err(AddPeersError::Twice { entry, addr: addr.to_string() });
+        }
+        addrs.push(addr);
+    }
+    Ok(addrs)
+}
+
+/// Whether none of `addrs` is a peer already.
+fn check_new(addrs: &[PeerAddr], known: &BTreeMap<Target, Arc<Peer>>) -> Result<(), AddPeersError> {
+    for (index, addr) in addrs.iter().enumerate() {
+        let same = |peer: &&Arc<Peer>| peer.dial_addr().is_some_and(|at| at.is_same_place(addr));
+        if let Some(peer) = known.values().find(same) {
+            let (entry, addr) = (index + 1, addr.to_string());
+            return Err(AddPeersError::Known { entry, addr, target: peer.target() });
+        }
+    }
+    Ok(())
+}
+
+/// Makes the peers, all or none.
+fn reserve(
+    context: &Context,
+    addrs: Vec<PeerAddr>,
+    room: usize,
+) -> Result<Vec<Arc<Peer>>, AddPeersError> {
+    let targets: Vec<Target> =
+        addrs.iter().take(room).map_while(|_| context.routes.next_target()).collect();
+    if targets.len() < addrs.len() {
+        targets.into_iter().for_each(|target| context.routes.retire(target));
+        return Err(AddPeersError::TooMany);
+    }
+    let new = |(addr, target)| Arc::new(Peer::dialed(target, addr, context.new_queue()));
+    Ok(addrs.into_iter().zip(targets).map(new).collect())
+}

@@ -1,0 +1,408 @@
+//! What can go wrong, one type per operation.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::Target;
+use crate::limits::LimitError;
+use crate::proto::{AddressError, Frame, FrameError, HelloError, OutOfStep, PeerType};
+
+/// Why an endpoint did not start.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// This is no socket address to listen on, such as `[::]:9000` or `0.0.0.0:9000`.
+    Address(String),
+    /// The socket could not be opened: the address is taken, not this machine's, or not allowed.
+    Bind {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A listener or stream of the caller's could not be used.
+    Socket(io::Error),
+    /// A limit is too small to work with.
+    Limits(LimitError),
+    /// The system has no randomness to give for a router id.
+    Random(io::Error),
+    /// More streams were given than `Limits::peers` allows.
+    TooManyStreams,
+    /// The spawner dropped the first task that it was given: its executor is gone.
+    ExecutorGone,
+}
+
+impl StartError {
+    /// Whether the reason is that this machine has no IPv6 at all.
+    pub fn is_ipv6_unavailable(&self) -> bool {
+        match self {
+            StartError::Bind { addr, source } => {
+                addr.is_ipv6() && addr.ip().is_unspecified() && lacks_family(source)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Whether the system lacks the address family, as opposed to the address being taken or refused.
+fn lacks_family(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL | Errno::PROTONOSUPPORT)
+    )
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Address(text) => {
+                write!(f, "`{text}` is no address to listen on (write [::]:9000 or 0.0.0.0:9000)")
+            }
+            StartError::Bind { addr, source } => write!(f, "cannot listen on {addr}: {source}"),
+            StartError::Socket(source) => write!(f, "cannot use the socket given: {source}"),
+            StartError::Limits(error) => error.fmt(f),
+            StartError::Random(source) => write!(f, "cannot make a random router id: {source}"),
+            StartError::TooManyStreams => {
+                f.write_str("there are more streams than the limit allows")
+            }
+            StartError::ExecutorGone => f.write_str("the executor is gone"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            StartError::Bind { source, .. }
+            | StartError::Socket(source)
+            | StartError::Random(source) => Some(source),
+            StartError::Limits(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// Why no peer of a list was added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AddPeersError {
+    /// An entry is malformed.
+    Malformed {
+        /// Which entry, counted from 1.
+        entry: usize,
+        /// What is wrong with it.
+        source: AddressError,
+    },
+    /// An entry is the same place as an earlier one of the list.
+    Twice {
+        /// Which entry, counted from 1.
+        entry: usize,
+        /// The entry.
+        addr: String,
+    },
+    /// An entry is a peer already.
+    Known {
+        /// Which entry, counted from 1.
+        entry: usize,
+        /// The entry.
+        addr: String,
+        /// The peer that has the address.
+        target: Target,
+    },
+    /// There would be more peers than `Limits::peers`, or than targets.
+    TooMany,
+    /// The endpoint is shut down.
+    Closed,
+}
+
+impl fmt::Display for AddPeersError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AddPeersError::Malformed { entry, source } => write!(f, "entry {entry}: {source}"),
+            AddPeersError::Twice { entry, addr } => {
+                write!(f, "entry {entry}: `{addr}` is in the list twice")
+            }
+            AddPeersError::Known { entry, addr, target } => {
+                write!(f, "entry {entry}: `{addr}` is peer {target} already")
+            }
+            AddPeersError::TooMany => f.write_str("there are as many peers as the limit allows"),
+            AddPeersError::Closed => Closed.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for AddPeersError {}
+
+/// A frame that was not taken, and why.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SendError {
+    reason: Refusal,
+    frame: Frame,
+}
+
+impl SendError {
+    pub(crate) fn new(reason: Refusal, frame: Frame) -> SendError {
+        SendError { reason, frame }
+    }
+
+    /// Why the frame was not taken.
+    pub fn reason(&self) -> Refusal {
+        self.reason
+    }
+
+    /// The frame.
+    pub fn frame(&self) -> &Frame {
+        &self.frame
+    }
+
+    /// Gives the frame back.
+    pub fn into_frame(self) -> Frame {
+        self.frame
+    }
+}
+
+impl fmt::Debug for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendError").field("reason", &self.reason).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reason.fmt(f)
+    }
+}
+
+impl std::error::Error for SendError {}
+
+/// Why a frame was not taken for a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// There is no such peer, or no longer.
+    UnknownTarget,
+    /// The peer's queue is full; try again later.
+    Full,
+    /// The peer's queue stayed full for `Limits::send_timeout`.
+    TimedOut,
+    /// The queues of all peers together are full.
+    EndpointFull,
+    /// The frame is over `Limits::frame_bytes`, or over what the peer's queue can ever hold.
+    TooLarge,
+    /// Modes 32..=63 belong to the netmod.
+    Reserved,
+    /// The link is limited, and frames go the other way.
+    WrongDirection,
+    /// The peer's link is down, and a flood goes to peers that are up.
+    LinkDown,
+    /// The endpoint is shut down.
+    Closed,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refusal::UnknownTarget => "there is no peer with this target",
+            Refusal::Full => "the peer's queue is full",
+            Refusal::TimedOut => "the peer's queue stayed full for too long",
+            Refusal::EndpointFull => "the queues of all peers together are full",
+            Refusal::TooLarge => "the frame is too large",
+            Refusal::Reserved => "modes 32 to 63 are reserved for the netmod",
+            Refusal::WrongDirection => "the link is limited: frames go the other way only",
+            Refusal::LinkDown => "the peer's link is down",
+            Refusal::Closed => "the endpoint is closed",
+        })
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// There is no peer with this target, or no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnknownTarget(
+    /// The target.
+    pub Target,
+);
+
+impl fmt::Display for UnknownTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "there is no peer with target {}", self.0)
+    }
+}
+
+impl std::error::Error for UnknownTarget {}
+
+/// The endpoint is shut down, or its executor is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closed;
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the endpoint is closed")
+    }
+}
+
+impl std::error::Error for Closed {}
+
+/// Why a handshake failed.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum HandshakeError {
+    /// It took longer than `Limits::handshake_timeout`.
+    TimedOut,
+    /// The other side closed before it was complete.
+    Closed,
+    /// The connection failed.
+    Io(Arc<io::Error>),
+    /// The other side sent a message of this many bytes, over `Limits::handshake_bytes`.
+    TooLong(usize),
+    /// What the other side sent is no carrier frame.
+    OutOfStep(OutOfStep),
+    /// What the other side sent is a carrier frame of another version.
+    Frame(FrameError),
+    /// What the other side sent is not the Hello or the Ack that is due.
+    Unexpected(HelloError),
+    /// The listener echoed another peer type than it was asked for.
+    PeerType {
+        /// What this node asked for.
+        asked: PeerType,
+        /// What the listener echoed.
+        echoed: PeerType,
+    },
+    /// The other side has this node's own router id: it is this node, or a copy of it.
+    OwnSelf,
+}
+
+impl fmt::Display for HandshakeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HandshakeError::TimedOut => f.write_str("handshake timed out"),
+            HandshakeError::Closed => f.write_str("closed by the other side during the handshake"),
+            HandshakeError::Io(error) => write!(f, "handshake failed: {error}"),
+            HandshakeError::TooLong(len) => write!(f, "handshake message of {len} bytes"),
+            HandshakeError::OutOfStep(error) => write!(f, "handshake failed: {error}"),
+            HandshakeError::Frame(error) => write!(f, "handshake failed: {error}"),
+            HandshakeError::Unexpected(error) => write!(f, "handshake failed: {error}"),
+            HandshakeError::PeerType { asked, echoed } => {
+                write!(f, "asked for a {asked} link, the other side answered {echoed}")
+            }
+            HandshakeError::OwnSelf => {
+                f.write_str("own self: the other side has this node's router id")
+            }
+        }
+    }
+}
+
+impl std::error::Error for HandshakeError {}
+
+impl From<io::Error> for HandshakeError {
+    fn from(error: io::Error) -> HandshakeError {
+        HandshakeError::Io(Arc::new(error))
+    }
+}
+
+/// Why an attempt to dial a peer failed.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum AttemptError {
+    /// The name could not be looked up.
+    Resolve(Arc<io::Error>),
+    /// The name was looked up, and has no address.
+    NoAddress,
+    /// The connection could not be opened.
+    Connect(Arc<io::Error>),
+    /// Both sides did not come to terms.
+    Handshake(HandshakeError),
+}
+
+impl fmt::Display for AttemptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AttemptError::Resolve(error) => write!(f, "cannot look up the name: {error}"),
+            AttemptError::NoAddress => f.write_str("the name has no address"),
+            AttemptError::Connect(error) => write!(f, "cannot connect: {error}"),
+            AttemptError::Handshake(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for AttemptError {}
+
+/// Why a link ended.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum DownReason {
+    /// The other side closed, between two frames.
+    Closed,
+    /// The other side closed inside a frame.
+    ClosedInsideFrame,
+    /// The connection failed.
+    Io(Arc<io::Error>),
+    /// What arrived is no carrier frame: the sender tore one, or speaks something else.
+    OutOfStep(OutOfStep),
+    /// The link is limited, and a frame came the wrong way.
+    WrongDirection,
+    /// This node removed the peer.
+    Removed,
+    /// This node shuts down.
+    ShuttingDown,
+    /// The task that served the link stopped without a word: a bug, please report it.
+    Failed,
+}
+
+impl DownReason {
+    pub(crate) fn io(error: io::Error) -> DownReason {
+        DownReason::Io(Arc::new(error))
+    }
+}
+
+impl fmt::Display for DownReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DownReason::Closed => f.write_str("closed by the other side"),
+            DownReason::ClosedInsideFrame => f.write_str("closed by the other side inside a frame"),
+            DownReason::Io(error) => write!(f, "connection lost: {error}"),
+            DownReason::OutOfStep(error) => error.fmt(f),
+            DownReason::WrongDirection => {
+                f.write_str("a frame came the wrong way on a limited link")
+            }
+            DownReason::Removed => f.write_str("removed"),
+            DownReason::ShuttingDown => f.write_str("shutting down"),
+            DownReason::Failed => f.write_str("internal failure"),
+        }
+    }
+}
+
+impl std::error::Error for DownReason {}
+
+/// Why the stream of a stranger was dropped before it became a peer.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum DropReason {
+    /// The accept policy does not let it in.
+    NotAllowed,
+    /// There are as many peers as the limit allows.
+    TooManyPeers,
+    /// Too many handshakes were pending, and this was the oldest.
+    Displaced,
+    /// Both sides did not come to terms.
+    Handshake(HandshakeError),
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DropReason::NotAllowed => f.write_str("not allowed by the accept policy"),
+            DropReason::TooManyPeers => f.write_str("there are as many peers as the limit allows"),
+            DropReason::Displaced => {
+                f.write_str("too many handshakes were pending, and this was the oldest")
+            }
+            DropReason::Handshake(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for DropReason {}

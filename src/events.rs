@@ -1,0 +1,324 @@
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use async_channel::{Receiver, Sender, TryRecvError};
+
+use crate::Target;
+use crate::error::{AttemptError, Closed, DownReason, DropReason};
+use crate::peer::Origin;
+use crate::proto::{Id, PeerType};
+
+/// Something that changed, and why. Shown as one readable line.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Event {
+    /// A peer's link is up.
+    Up {
+        /// The peer.
+        target: Target,
+        /// The router id that it claims.
+        id: Id,
+        /// Where it is.
+        addr: Option<SocketAddr>,
+        /// Who dialed.
+        origin: Origin,
+        /// What kind of peer it is.
+        peer_type: PeerType,
+    },
+    /// A peer's link ended.
+    Down {
+        /// The peer.
+        target: Target,
+        /// Why.
+        reason: DownReason,
+        /// When this node dials again, if it does.
+        retry: Option<Duration>,
+    },
+    /// A dial failed.
+    Attempt {
+        /// The peer.
+        target: Target,
+        /// The address: a socket address, or the name that could not be looked up.
+        addr: String,
+        /// Why.
+        reason: AttemptError,
+        /// When this node dials again, if it does.
+        retry: Option<Duration>,
+    },
+    /// The stream of a stranger was dropped before it became a peer.
+    Dropped {
+        /// Where it came from, if that is known.
+        addr: Option<SocketAddr>,
+        /// Why.
+        reason: DropReason,
+        /// How many more were dropped since the last event of this kind, and not told.
+        suppressed: usize,
+    },
+    /// Frames that a peer was not sent came back; `take_unconfirmed` hands them out.
+    Unconfirmed {
+        /// The peer.
+        target: Target,
+        /// How many frames came back with this event.
+        frames: usize,
+    },
+    /// A peer ended, and its target names nobody any more.
+    Removed {
+        /// The peer.
+        target: Target,
+    },
+    /// A listener cannot accept for now, for want of file descriptors or memory. It goes on.
+    AcceptFailed {
+        /// The listener.
+        addr: Option<SocketAddr>,
+        /// What the system said.
+        reason: String,
+    },
+    /// This listener was slow, and missed events.
+    Missed {
+        /// How many.
+        count: usize,
+    },
+    /// The endpoint stopped. No event follows.
+    Stopped,
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Up { target, id, addr, origin, peer_type } => {
+                write!(f, "peer {target} up: {} ({peer_type}, {origin}), id {id}", Place(*addr))
+            }
+            Event::Down { target, reason, retry } => {
+                write!(f, "peer {target} down: {reason}")?;
+                next_try(f, *retry)
+            }
+            Event::Attempt { target, addr, reason, retry } => {
+                write!(f, "peer {target} not reached at {addr}: {reason}")?;
+                next_try(f, *retry)
+            }
+            Event::Dropped { addr, reason, suppressed } => {
+                write!(f, "dropped {}: {reason}", Place(*addr))?;
+                match suppressed {
+                    0 => Ok(()),
+                    more => write!(f, " ({more} more like it were not shown)"),
+                }
+            }
+            Event::Unconfirmed { target, frames } => {
+                write!(f, "{frames} frames for peer {target} came back")
+            }
+            Event::Removed { target } => write!(f, "peer {target} ended"),
+            Event::AcceptFailed { addr, reason } => {
+                write!(f, "cannot accept on {} for now: {reason}", Place(*addr))
+            }
+            Event::Missed { count } => write!(f, "{count} events were missed"),
+            Event::Stopped => f.write_str("stopped"),
+        }
+    }
+}
+
+fn next_try(f: &mut fmt::Formatter<'_>, retry: Option<Duration>) -> fmt::Result {
+    match retry {
+        Some(retry) => write!(f, "; next try in {} ms", retry.as_millis()),
+        None => Ok(()),
+    }
+}
+
+/// An address for people.
+struct Place(Option<SocketAddr>);
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(addr) => addr.fmt(f),
+            None => f.write_str("unknown address"),
+        }
+    }
+}
+
+/// A listener for events, from [`InetEndpoint::events`](crate::InetEndpoint::events).
+///
+/// It holds at most `Limits::events` events. When it is full the oldest is dropped, and the next
+/// one read is [`Event::Missed`].
+#[derive(Debug)]
+pub struct Events {
+    subscriber: Arc<Subscriber>,
+}
+
+#[derive(Debug)]
+struct Subscriber {
+    receiver: Receiver<Event>,
+    missed: AtomicUsize,
+}
+
+impl Events {
+    /// Waits for the next event.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] once the endpoint has stopped and all events were read.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no event.
+    pub async fn next(&self) -> Result<Event, Closed> {
+        match self.missed() {
+            Some(missed) => Ok(missed),
+            None => self.subscriber.receiver.recv().await.map_err(|_| Closed),
+        }
+    }
+
+    /// The next event, if there is one now.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] once the endpoint has stopped and all events were read.
+    pub fn try_next(&self) -> Result<Option<Event>, Closed> {
+        if let Some(missed) = self.missed() {
+            return Ok(Some(missed));
+        }
+        match self.subscriber.receiver.try_recv() {
+            Ok(event) => Ok(Some(event)),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Closed) => Err(Closed),
+        }
+    }
+
+    fn missed(&self) -> Option<Event> {
+        match self.subscriber.missed.swap(0, Ordering::Relaxed) {
+            0 => None,
+            count => Some(Event::Missed { count }),
+        }
+    }
+}
+
+/// Hands events to all listeners.
+#[derive(Debug)]
+pub(crate) struct EventHub {
+    listeners: Mutex<Listeners>,
+    capacity: usize,
+    strangers: Mutex<Allowance>,
+}
+
+#[derive(Debug, Default)]
+struct Listeners {
+    open: Vec<(Sender<Event>, Weak<Subscriber>)>,
+    closed: bool,
+}
+
+impl EventHub {
+    pub(crate) fn new(capacity: usize, strangers_per_second: usize) -> EventHub {
+        EventHub {
+            listeners: Mutex::default(),
+            capacity,
+            strangers: Mutex::new(Allowance::new(strangers_per_second)),
+        }
+    }
+
+    pub(crate) fn subscribe(&self) -> Events {
+        let (sender, receiver) = async_channel::bounded(self.capacity);
+        let subscriber = Arc::new(Subscriber { receiver, missed: AtomicUsize::new(0) });
+        let mut listeners = self.lock();
+        if !listeners.closed {
+            listeners.open.push((sender, Arc::downgrade(&subscriber)));
+        }
+        Events { subscriber }
+    }
+
+    pub(crate) fn emit(&self, event: Event) {
+        crate::log::event(&event);
+        self.lock().open.retain(|(sender, subscriber)| {
+            let Some(subscriber) = subscriber.upgrade() else { return false };
+            if let Ok(Some(_)) = sender.force_send(event.clone()) {
+                subscriber.missed.fetch_add(1, Ordering::Relaxed);
+            }
+            true
+        });
+    }
+
+    /// Tells of a stranger, unless too many were told of within this second.
+    pub(crate) fn dropped(&self, addr: Option<SocketAddr>, reason: DropReason) {
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(suppressed) = strangers.take(Instant::now()) {
+            drop(strangers);
+            self.emit(Event::Dropped { addr, reason, suppressed });
+        }
+    }
+
+    /// Says that the endpoint stopped, and nothing after it.
+    pub(crate) fn close(&self) {
+        self.emit(Event::Stopped);
+        let mut listeners = self.lock();
+        listeners.closed = true;
+        listeners.open.clear();
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Listeners> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// So many a second, the rest counted.
+#[derive(Debug)]
+struct Allowance {
+    per_second: usize,
+    left: usize,
+    second: Option<Instant>,
+    suppressed: usize,
+}
+
+impl Allowance {
+    fn new(per_second: usize) -> Allowance {
+        Allowance { per_second, left: per_second, second: None, suppressed: 0 }
+    }
+
+    /// Takes one: how many were refused since the last that was not.
+    fn take(&mut self, now: Instant) -> Option<usize> {
+        let second = *self.second.get_or_insert(now);
+        if now.duration_since(second) >= Duration::from_secs(1) {
+            (self.second, self.left) = (Some(now), self.per_second);
+        }
+        match self.left.checked_sub(1) {
+            Some(left) => {
+                self.left = left;
+                Some(std::mem::take(&mut self.suppressed))
+            }
+            None => {
+                self.suppressed = self.suppressed.saturating_add(1);
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_listener_is_told_what_it_missed() {
+        let hub = EventHub::new(2, 1);
+        let events = hub.subscribe();
+        for target in 0..5 {
+            hub.emit(Event::Removed { target });
+        }
+        assert!(matches!(events.try_next(), Ok(Some(Event::Missed { count: 3 }))));
+        assert!(matches!(events.try_next(), Ok(Some(Event::Removed { target: 3 }))));
+        hub.close();
+        assert!(matches!(events.try_next(), Ok(Some(Event::Removed { target: 4 }))));
+        assert!(matches!(events.try_next(), Ok(Some(Event::Stopped))));
+        assert_eq!(events.try_next().unwrap_err(), Closed);
+        assert_eq!(hub.subscribe().try_next().unwrap_err(), Closed);
+    }
+
+    #[test]
+    fn strangers_are_counted_when_there_are_too_many() {
+        let mut allowance = Allowance::new(2);
+        let start = Instant::now();
+        assert_eq!([0, 1, 2, 3].map(|_| allowance.take(start)), [Some(0), Some(0), None, None]);
+        let later = start + Duration::from_secs(1);
+        assert_eq!([0, 1, 2].map(|_| allowance.take(later)), [Some(2), Some(0), None]);
+    }
+}

@@ -1,0 +1,84 @@
+//! TCP peering for mesh routers: the internet driver of [Ratman] as a small library on smol.
+//!
+//! An [`InetEndpoint`] listens, dials, shakes hands, keeps a queue for every neighbour, restores
+//! links that break, and hands what arrives to the router. It speaks the bytes that Ratman nodes
+//! speak today, and runs under any executor.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+//! use netmod_inet::{Frame, InetEndpoint};
+//!
+//! let alice = InetEndpoint::start("[::1]:0").await?;
+//! let bob = InetEndpoint::start("[::1]:0").await?;
+//! let targets = bob.add_peers([format!("[::1]:{}", alice.port().unwrap())]).await?;
+//!
+//! let hello = Frame::builder(8, bob.router_id()).payload("hello").build()?;
+//! bob.send(targets[0], hello).await?;
+//! let (from, frame) = alice.next().await?;
+//! println!("{from}: {}", String::from_utf8_lossy(frame.payload()));
+//! # assert_eq!(frame.payload(), b"hello");
+//! alice.shutdown().await;
+//! # bob.shutdown().await; Ok(()) }) }
+//! ```
+//!
+//! # Peers and links
+//!
+//! A *peer* is a neighbour, a *link* one TCP connection to it. A peer outlives its links: while a
+//! dialed peer's link is being restored its frames wait, and its [`Target`], the number by which
+//! this node knows it, stays the same. A peer that dialed this node lasts as long as its link.
+//!
+//! # Executors
+//!
+//! [`InetEndpoint::start`] uses smol's global executor, which has a thread of its own, and works
+//! from within any runtime. [`Builder::spawner`] takes another; see [`Spawn`].
+//!
+//! # Features
+//!
+//! * `log`: writes every event to the [`log`](https://docs.rs/log) facade. Off by default.
+//!
+//! [Ratman]: https://docs.irde.st
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs, missing_debug_implementations, rust_2018_idioms, unreachable_pub)]
+
+mod accept;
+mod builder;
+mod context;
+mod endpoint;
+mod error;
+mod events;
+mod limits;
+mod link;
+mod log;
+mod peer;
+mod proto;
+mod random;
+mod resolver;
+mod routes;
+mod server;
+mod session;
+mod spawn;
+
+pub use accept::{AcceptPolicy, Incoming, IpRange, ParseIpRangeError};
+pub use builder::Builder;
+pub use endpoint::{FloodReport, InetEndpoint};
+pub use error::{
+    AddPeersError, AttemptError, Closed, DownReason, DropReason, HandshakeError, Refusal,
+    SendError, StartError, UnknownTarget,
+};
+pub use events::{Event, Events};
+pub use limits::{LimitError, Limits};
+pub use peer::{AttemptInfo, Origin, Peer, PeerInfo, PeerState};
+pub use proto::{
+    AddressError, Direction, Frame, FrameBuilder, FrameError, HelloError, Id, OutOfStep,
+    ParseIdError, PeerAddr, PeerListError, PeerType, Recipient, SequenceId,
+};
+pub use resolver::{Resolution, Resolve};
+pub use routes::Routes;
+pub use spawn::{Spawn, Task};
+
+/// The local name of a neighbour: what this node calls it, and nobody else.
+///
+/// It stays the same over every reconnect. After the neighbour's end it is reused as late as
+/// possible, which is after 65 535 others.
+pub type Target = u16;

@@ -1,0 +1,54 @@
+//! One stream between two nodes: bytes in, bytes out.
+
+mod socket;
+mod stream;
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use async_lock::Mutex;
+
+pub(crate) use socket::{configure, listen};
+pub(crate) use stream::Stream;
+
+/// A link: a stream that has shaken hands, and what was read from it but not yet handed on.
+pub(crate) struct Link {
+    pub(crate) stream: Arc<dyn Stream>,
+    pub(crate) addr: Option<SocketAddr>,
+    /// Owned by the receive loop while it reads; whoever takes the link over waits for it here.
+    pub(crate) read_half: Mutex<ReadHalf>,
+}
+
+/// Bytes that arrived and are no whole frame yet.
+#[derive(Debug, Default)]
+pub(crate) struct ReadHalf {
+    pub(crate) buffer: Vec<u8>,
+    /// Size of buffer that the link was found to want.
+    pub(crate) size: usize,
+}
+
+impl Link {
+    /// A link over `stream`, from which `ahead` was read already, behind the handshake.
+    pub(crate) fn new(stream: Arc<dyn Stream>, addr: Option<SocketAddr>, ahead: Vec<u8>) -> Link {
+        Link { stream, addr, read_half: Mutex::new(ReadHalf { buffer: ahead, size: 0 }) }
+    }
+
+    /// Waits until there is something to read, or the other side has closed.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        poll_fn(|cx| self.stream.poll_readable(cx)).await
+    }
+
+    /// Waits until there is room to write.
+    pub(crate) async fn writable(&self) -> io::Result<()> {
+        poll_fn(|cx| self.stream.poll_writable(cx)).await
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("addr", &self.addr).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,185 @@
+//! What there is to tell about a neighbour.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::Target;
+use crate::error::DownReason;
+use crate::proto::{Id, PeerAddr, PeerType};
+
+/// Failed dials that are kept for each peer: enough for all addresses of a name, tried twice.
+const ATTEMPTS: usize = 8;
+
+/// Who opened a link. Shown as `out` or `in`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// This node dialed.
+    Dialed,
+    /// The other node dialed.
+    Accepted,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Origin::Dialed => "out",
+            Origin::Accepted => "in",
+        })
+    }
+}
+
+/// How a peer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PeerState {
+    /// It is being dialed.
+    Connecting,
+    /// Its link is up.
+    Up,
+    /// It has no link; the next dial waits for its time.
+    Down,
+}
+
+impl fmt::Display for PeerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PeerState::Connecting => "connecting",
+            PeerState::Up => "up",
+            PeerState::Down => "down",
+        })
+    }
+}
+
+/// How a neighbour is, and why: one row of [`InetEndpoint::peers`](crate::InetEndpoint::peers).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PeerInfo {
+    /// The neighbour's local name.
+    pub target: Target,
+    /// The router id that it claimed in its last handshake.
+    pub id: Option<Id>,
+    /// The address of its link, or of the last that it had.
+    pub addr: Option<SocketAddr>,
+    /// The address that this node was told to dial; `None` for a peer that dialed this node.
+    pub dial: Option<PeerAddr>,
+    /// How it is.
+    pub state: PeerState,
+    /// For how long it has been so.
+    pub since: Duration,
+    /// Who opens its links.
+    pub origin: Origin,
+    /// What kind of peer it is, as this node sees it.
+    pub peer_type: PeerType,
+    /// Frames that were sent to it: written to a link as a whole.
+    pub frames_sent: u64,
+    /// Bytes of those frames with their lengths.
+    pub bytes_sent: u64,
+    /// Frames that came from it for the router.
+    pub frames_received: u64,
+    /// Bytes of those frames with their lengths.
+    pub bytes_received: u64,
+    /// Frames that came from it and were dropped: of an unknown version, or of modes 32..=63.
+    pub frames_ignored: u64,
+    /// Frames that wait for it.
+    pub queued_frames: usize,
+    /// What those frames count against `Limits::queue_bytes`.
+    pub queued_bytes: usize,
+    /// Links that it has had.
+    pub links: u64,
+    /// Why its last link ended or its last dial failed.
+    pub last_error: Option<String>,
+    /// When it is dialed next, if it waits for that.
+    pub next_retry: Option<Duration>,
+    /// The last dials that failed, the latest last.
+    pub attempts: Vec<AttemptInfo>,
+}
+
+/// A dial that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AttemptInfo {
+    /// The address: a socket address, or the name that could not be looked up.
+    pub addr: String,
+    /// Why it failed.
+    pub error: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// What happened to a peer so far.
+#[derive(Debug)]
+pub(super) struct History {
+    pub(super) state: PeerState,
+    pub(super) since: Instant,
+    pub(super) id: Option<Id>,
+    pub(super) addr: Option<SocketAddr>,
+    pub(super) resolved: Vec<SocketAddr>,
+    pub(super) links: u64,
+    pub(super) last_error: Option<String>,
+    pub(super) next_retry: Option<Instant>,
+    pub(super) attempts: VecDeque<AttemptInfo>,
+    pub(super) sent: Count,
+    pub(super) received: Count,
+    /// Frames that had been received when the present link came up.
+    pub(super) received_before: u64,
+    pub(super) ignored: u64,
+    /// Why the peer was told to stop.
+    pub(super) stopping: Option<DownReason>,
+}
+
+impl History {
+    pub(super) fn new() -> History {
+        History {
+            state: PeerState::Connecting,
+            since: Instant::now(),
+            id: None,
+            addr: None,
+            resolved: Vec::new(),
+            links: 0,
+            last_error: None,
+            next_retry: None,
+            attempts: VecDeque::new(),
+            sent: Count::default(),
+            received: Count::default(),
+            received_before: 0,
+            ignored: 0,
+            stopping: None,
+        }
+    }
+
+    pub(super) fn enter(&mut self, state: PeerState) {
+        if self.state != state {
+            (self.state, self.since) = (state, Instant::now());
+        }
+    }
+
+    pub(super) fn tried(&mut self, attempt: AttemptInfo) {
+        if self.attempts.len() == ATTEMPTS {
+            self.attempts.pop_front();
+        }
+        self.attempts.push_back(attempt);
+    }
+
+    pub(super) fn waiting(&mut self, error: String, retry: Option<Duration>) {
+        self.enter(PeerState::Down);
+        self.last_error = Some(error);
+        self.next_retry = retry.map(|retry| Instant::now() + retry);
+    }
+}
+
+/// Frames and their bytes. Behind a lock rather than in atomics, for 32-bit machines have none of
+/// 64 bits; it is taken once for many frames.
+#[derive(Debug, Default)]
+pub(super) struct Count {
+    pub(super) frames: u64,
+    pub(super) bytes: u64,
+}
+
+impl Count {
+    pub(super) fn add(&mut self, frames: usize, bytes: usize) {
+        self.frames += frames as u64;
+        self.bytes += bytes as u64;
+    }
+}

@@ -1,0 +1,350 @@
+//! One neighbour: who it is, how it is, what waits for it. It outlives its links.
+
+mod inbound;
+mod info;
+mod queue;
+mod receive;
+mod transmit;
+
+use std::future::poll_fn;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use event_listener::Event;
+use futures_lite::future;
+use smol::Timer;
+
+use crate::Target;
+use crate::error::{AttemptError, DownReason, Refusal, SendError};
+use crate::link::Link;
+use crate::proto::{Frame, Id, PeerAddr, PeerType};
+
+pub(crate) use inbound::{Inbound, InboundSender, inbound};
+pub use info::{AttemptInfo, Origin, PeerInfo, PeerState};
+pub(crate) use queue::{Budget, Closing, FloodCharge, Queue};
+
+use info::History;
+
+/// One neighbour. See [`Routes`](crate::Routes) for how to get at it.
+#[derive(Debug)]
+pub struct Peer {
+    target: Target,
+    peer_type: PeerType,
+    /// Where to dial it; `None` for one that dialed us, or that came as a stream.
+    dial: Option<PeerAddr>,
+    origin: Origin,
+    pub(crate) queue: Queue,
+    history: Mutex<History>,
+    /// Notified on [`kick`](Peer::kick) and [`stop`](Peer::stop).
+    signal: Event,
+    kicks: AtomicUsize,
+    ended: AtomicBool,
+}
+
+impl Peer {
+    pub(crate) fn dialed(target: Target, dial: PeerAddr, queue: Queue) -> Peer {
+        let peer_type = dial.peer_type();
+        Peer::new(target, peer_type, Origin::Dialed, Some(dial), queue)
+    }
+
+    /// A peer without an address to dial, which lasts as long as its link.
+    pub(crate) fn linked(
+        target: Target,
+        peer_type: PeerType,
+        origin: Origin,
+        queue: Queue,
+    ) -> Peer {
+        Peer::new(target, peer_type, origin, None, queue)
+    }
+
+    fn new(
+        target: Target,
+        peer_type: PeerType,
+        origin: Origin,
+        dial: Option<PeerAddr>,
+        queue: Queue,
+    ) -> Peer {
+        Peer {
+            target,
+            peer_type,
+            dial,
+            origin,
+            queue,
+            history: Mutex::new(History::new()),
+            signal: Event::new(),
+            kicks: AtomicUsize::new(0),
+            ended: AtomicBool::new(false),
+        }
+    }
+
+    /// The local name of the neighbour.
+    pub fn target(&self) -> Target {
+        self.target
+    }
+
+    /// What kind of neighbour it is, as this node sees it.
+    pub fn peer_type(&self) -> PeerType {
+        self.peer_type
+    }
+
+    /// The router id that it claimed in its last handshake.
+    pub fn id(&self) -> Option<Id> {
+        self.history().id
+    }
+
+    /// How the neighbour is, and why.
+    pub fn info(&self) -> PeerInfo {
+        let history = self.history();
+        let (queued_frames, queued_bytes) = self.queue.size();
+        PeerInfo {
+            target: self.target,
+            id: history.id,
+            addr: history.addr,
+            dial: self.dial.clone(),
+            state: history.state,
+            since: history.since.elapsed(),
+            origin: self.origin,
+            peer_type: self.peer_type,
+            frames_sent: history.sent.frames,
+            bytes_sent: history.sent.bytes,
+            frames_received: history.received.frames,
+            bytes_received: history.received.bytes,
+            frames_ignored: history.ignored,
+            queued_frames,
+            queued_bytes,
+            links: history.links,
+            last_error: history.last_error.clone(),
+            next_retry: history.next_retry.map(|at| at.saturating_duration_since(Instant::now())),
+            attempts: history.attempts.iter().cloned().collect(),
+        }
+    }
+
+    /// Where to dial it.
+    pub(crate) fn dial_addr(&self) -> Option<&PeerAddr> {
+        self.dial.as_ref()
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// Puts a frame into the queue; see [`Queue::push`].
+    pub(crate) fn push(
+        &self,
+        frame: Frame,
+        flood: Option<Arc<FloodCharge>>,
+        only_up: bool,
+    ) -> Result<(), (Refusal, Frame)> {
+        match self.peer_type.may_send() {
+            true => self.queue.push(frame, flood, only_up),
+            false => Err((Refusal::WrongDirection, frame)),
+        }
+    }
+
+    /// Puts a frame into the queue; while the link is up, waits for room for so long.
+    pub(crate) async fn send(&self, frame: Frame, patience: Duration) -> Result<(), SendError> {
+        let (refusal, mut frame) = match self.push(frame, None, false) {
+            Ok(()) => return Ok(()),
+            Err(refused) => refused,
+        };
+        if refusal != Refusal::Full {
+            return Err(SendError::new(refusal, frame));
+        }
+        let mut deadline = Timer::after(patience);
+        loop {
+            let room = self.queue.listen();
+            frame = match self.push(frame, None, false) {
+                Ok(()) => return Ok(()),
+                Err((Refusal::Full, frame)) if self.queue.is_up() => frame,
+                Err((refusal, frame)) => return Err(SendError::new(refusal, frame)),
+            };
+            let waited = async {
+                room.await;
+                true
+            };
+            let gave_up = async {
+                (&mut deadline).await;
+                false
+            };
+            if !future::or(waited, gave_up).await {
+                return Err(SendError::new(Refusal::TimedOut, frame));
+            }
+        }
+    }
+
+    /// Serves a link until it ends; returns why it did.
+    ///
+    /// One task reads and writes. Once the queue is closing, the link has `drain` to send what is
+    /// left, half-close and read to the end: a socket that is closed with unread input would throw
+    /// away what it already sent.
+    pub(crate) async fn run(
+        &self,
+        link: &Link,
+        inbound: &InboundSender,
+        drain: Duration,
+    ) -> DownReason {
+        let reading = receive::receive(self, link, inbound);
+        let writing = async {
+            match transmit::transmit(self, link).await {
+                Err(reason) => reason,
+                Ok(()) => {
+                    link.stream.close_write();
+                    future::pending().await
+                }
+            }
+        };
+        let closing = async {
+            poll_fn(|cx| self.queue.poll_closing(cx)).await;
+            Timer::after(drain).await;
+            DownReason::ShuttingDown
+        };
+        let reason = future::or(reading, future::or(writing, closing)).await;
+        self.history().stopping.clone().unwrap_or(reason)
+    }
+
+    /// Ends the peer: no frame is taken any more, its link closes, nobody dials again.
+    pub(crate) fn stop(&self, how: Closing, reason: DownReason) {
+        self.history().stopping.get_or_insert(reason);
+        self.queue.close(how);
+        self.signal.notify(usize::MAX);
+    }
+
+    /// Whether the peer was told to stop.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.history().stopping.is_some()
+    }
+
+    /// Waits until the peer was told to stop.
+    pub(crate) async fn stopped(&self) {
+        loop {
+            let signal = self.signal.listen();
+            if self.is_stopping() {
+                return;
+            }
+            signal.await;
+        }
+    }
+
+    /// Dials again now instead of later.
+    pub(crate) fn kick(&self) {
+        self.kicks.fetch_add(1, Ordering::Relaxed);
+        self.signal.notify(usize::MAX);
+    }
+
+    /// How often the peer was kicked; for [`pause`](Peer::pause).
+    pub(crate) fn kicks(&self) -> usize {
+        self.kicks.load(Ordering::Relaxed)
+    }
+
+    /// Waits for so long, or until the peer was kicked more often than `seen`, or told to stop.
+    pub(crate) async fn pause(&self, delay: Duration, seen: usize) {
+        let over = async {
+            Timer::after(delay).await;
+        };
+        let called = async {
+            loop {
+                let signal = self.signal.listen();
+                if self.kicks() != seen || self.is_stopping() {
+                    return;
+                }
+                signal.await;
+            }
+        };
+        future::or(over, called).await;
+    }
+
+    /// Notes that a dial begins.
+    pub(crate) fn connecting(&self) {
+        let mut history = self.history();
+        history.enter(PeerState::Connecting);
+        history.next_retry = None;
+    }
+
+    /// Notes that a dial failed, and when the next is due.
+    pub(crate) fn attempt_failed(
+        &self,
+        addr: String,
+        took: Duration,
+        reason: &AttemptError,
+        retry: Option<Duration>,
+    ) {
+        let mut history = self.history();
+        let error = reason.to_string();
+        history.tried(AttemptInfo { addr, error: error.clone(), took });
+        history.waiting(error, retry);
+    }
+
+    /// Notes that a link is up: the other side is `id`.
+    pub(crate) fn link_up(&self, id: Id, addr: Option<SocketAddr>) {
+        let mut history = self.history();
+        history.enter(PeerState::Up);
+        history.links += 1;
+        history.received_before = history.received.frames;
+        history.id = Some(id);
+        history.addr = addr;
+        drop(history);
+        self.queue.set_up(true);
+    }
+
+    /// Notes that the link ended, and when the next dial is due. `None`: there is none.
+    pub(crate) fn link_down(&self, reason: &DownReason, retry: Option<Duration>) {
+        self.queue.set_up(false);
+        self.history().waiting(reason.to_string(), retry);
+    }
+
+    /// Whether the last link was good enough to start the retries anew.
+    ///
+    /// A frame that *arrived* is what counts: a listener that accepts and closes at once would
+    /// take what we write.
+    pub(crate) fn had_good_link(&self, stood: Duration) -> bool {
+        let history = self.history();
+        history.received.frames > history.received_before || history.since.elapsed() >= stood
+    }
+
+    /// Notes the addresses that the peer's name stands for.
+    pub(crate) fn resolved(&self, addrs: &[SocketAddr]) {
+        self.history().resolved = addrs.to_vec();
+    }
+
+    /// The last addresses that the peer's name stood for.
+    pub(crate) fn last_resolved(&self) -> Vec<SocketAddr> {
+        self.history().resolved.clone()
+    }
+
+    /// Whether this node was told to dial this address.
+    pub(crate) fn is_configured_at(&self, ip: IpAddr) -> bool {
+        let Some(dial) = &self.dial else { return false };
+        let is = |addr: &SocketAddr| addr.ip().to_canonical() == ip;
+        dial.literal().is_some_and(|addr| is(&addr)) || self.history().resolved.iter().any(is)
+    }
+
+    /// Ends the peer's queue and takes what was left in it.
+    pub(crate) fn end(&self) -> Vec<Frame> {
+        self.ended.store(true, Ordering::Release);
+        self.history().enter(PeerState::Down);
+        self.queue.end()
+    }
+
+    /// Whether the peer came to its end.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    fn count_sent(&self, frames: usize, bytes: usize) {
+        self.history().sent.add(frames, bytes);
+    }
+
+    fn count_received(&self, frames: usize, bytes: usize) {
+        self.history().received.add(frames, bytes);
+    }
+
+    fn count_ignored(&self, frames: usize) {
+        self.history().ignored += frames as u64;
+    }
+
+    fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

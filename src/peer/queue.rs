@@ -1,0 +1,438 @@
+//! What waits to be sent to one peer, and the budget that all peers share.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use event_listener::{Event, EventListener};
+
+use crate::error::Refusal;
+use crate::proto::Frame;
+
+/// What a waiting frame costs beside its own bytes: its place in the queue and its allocation.
+const OVERHEAD: usize = 64;
+
+/// What a frame counts against the budgets.
+fn cost(frame: &Frame) -> usize {
+    frame.len() + OVERHEAD
+}
+
+/// The bytes that all outbound queues of an endpoint may hold together.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    used: AtomicUsize,
+    limit: usize,
+}
+
+impl Budget {
+    pub(crate) fn new(limit: usize) -> Arc<Budget> {
+        Arc::new(Budget { used: AtomicUsize::new(0), limit })
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
+        let fits = before.saturating_add(bytes) <= self.limit;
+        if !fits {
+            self.give(bytes);
+        }
+        fits
+    }
+
+    fn give(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// The share of the budget that a frame takes while it waits in several queues: once.
+#[derive(Debug)]
+pub(crate) struct FloodCharge {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl FloodCharge {
+    /// Charges the budget for a frame that goes to many peers.
+    pub(crate) fn new(budget: &Arc<Budget>, frame: &Frame) -> Option<Arc<FloodCharge>> {
+        let bytes = cost(frame);
+        budget.take(bytes).then(|| Arc::new(FloodCharge { budget: budget.clone(), bytes }))
+    }
+}
+
+impl Drop for FloodCharge {
+    fn drop(&mut self) {
+        self.budget.give(self.bytes);
+    }
+}
+
+/// A frame that waits.
+#[derive(Debug)]
+struct Entry {
+    frame: Frame,
+    /// What pays for it, unless it is charged on its own.
+    flood: Option<Arc<FloodCharge>>,
+}
+
+/// How a queue ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closing {
+    /// What waits is sent first, as far as time allows.
+    Drain,
+    /// The frame that is being written is finished; what waits comes back.
+    Now,
+}
+
+/// The outbound queue of one peer. It belongs to the peer, not to the link: while the link is
+/// down frames wait, up to the bound.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    /// Notified when room was made, for those who wait in `send`.
+    room: Event,
+    budget: Arc<Budget>,
+    max_bytes: usize,
+    max_frames: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Entry>,
+    /// Frames and bytes charged, those in the hands of the writer included.
+    frames: usize,
+    bytes: usize,
+    up: bool,
+    closing: Option<Closing>,
+    /// No frame is taken any more, and all that waited was taken out.
+    ended: bool,
+    writer: Option<Waker>,
+}
+
+impl Queue {
+    pub(crate) fn new(budget: Arc<Budget>, max_bytes: usize, max_frames: usize) -> Queue {
+        Queue { state: Mutex::default(), room: Event::new(), budget, max_bytes, max_frames }
+    }
+
+    /// Takes a frame, or says why not and gives it back.
+    ///
+    /// `flood` pays for a frame that many queues share. `only_up` refuses while the link is down.
+    pub(crate) fn push(
+        &self,
+        frame: Frame,
+        flood: Option<Arc<FloodCharge>>,
+        only_up: bool,
+    ) -> Result<(), (Refusal, Frame)> {
+        // A slice of a receive buffer must not keep all of it in memory while it waits.
+        let frame = frame.compact();
+        let cost = cost(&frame);
+        let mut state = self.lock();
+        if let Some(refusal) = self.refusal(&state, cost, only_up) {
+            return Err((refusal, frame));
+        }
+        if flood.is_none() && !self.budget.take(cost) {
+            return Err((Refusal::EndpointFull, frame));
+        }
+        state.frames += 1;
+        state.bytes += cost;
+        state.waiting.push_back(Entry { frame, flood });
+        let writer = state.writer.take();
+        drop(state);
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+        Ok(())
+    }
+
+    fn refusal(&self, state: &State, cost: usize, only_up: bool) -> Option<Refusal> {
+        if state.closing.is_some() || state.ended {
+            return Some(Refusal::UnknownTarget);
+        }
+        if only_up && !state.up {
+            return Some(Refusal::LinkDown);
+        }
+        if cost > self.max_bytes || self.max_frames == 0 {
+            return Some(Refusal::TooLarge);
+        }
+        let full = state.frames >= self.max_frames || state.bytes + cost > self.max_bytes;
+        full.then_some(Refusal::Full)
+    }
+
+    /// Whether the link is up, so that waiting for room makes sense.
+    pub(crate) fn is_up(&self) -> bool {
+        self.lock().up
+    }
+
+    /// Hears of the next time that room was made or the link went down.
+    pub(crate) fn listen(&self) -> EventListener {
+        self.room.listen()
+    }
+
+    /// Says whether the peer's link is up.
+    pub(crate) fn set_up(&self, up: bool) {
+        self.lock().up = up;
+        if !up {
+            // Those who wait for room must learn that none is made for now.
+            self.room.notify(usize::MAX);
+        }
+    }
+
+    /// Frames that wait and the bytes that they count.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.frames, state.bytes)
+    }
+
+    /// Stops taking frames and wakes whoever waits. `Now` outranks `Drain`.
+    pub(crate) fn close(&self, how: Closing) {
+        let mut state = self.lock();
+        if state.closing != Some(Closing::Now) {
+            state.closing = Some(how);
+        }
+        let writer = state.writer.take();
+        drop(state);
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+        self.room.notify(usize::MAX);
+    }
+
+    /// Waits until the queue is closing.
+    pub(crate) fn poll_closing(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        match state.closing {
+            Some(_) => Poll::Ready(()),
+            None => register(&mut state.writer, cx),
+        }
+    }
+
+    /// Takes out all frames: for a peer that ended, none is taken afterwards.
+    pub(crate) fn end(&self) -> Vec<Frame> {
+        let mut state = self.lock();
+        state.ended = true;
+        self.take_out(&mut state, usize::MAX)
+    }
+
+    /// Takes out the oldest frames, until `bytes` were freed or none is left.
+    pub(crate) fn shed(&self, bytes: usize) -> Vec<Frame> {
+        self.take_out(&mut self.lock(), bytes)
+    }
+
+    fn take_out(&self, state: &mut State, bytes: usize) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        let mut freed = 0;
+        while freed < bytes {
+            let Some(entry) = state.waiting.pop_front() else { break };
+            freed += self.release(state, &entry);
+            frames.push(entry.frame);
+        }
+        if state.waiting.is_empty() {
+            state.waiting = VecDeque::new();
+        }
+        frames
+    }
+
+    /// Uncharges an entry that leaves the queue.
+    fn release(&self, state: &mut State, entry: &Entry) -> usize {
+        let cost = cost(&entry.frame);
+        state.frames -= 1;
+        state.bytes -= cost;
+        if entry.flood.is_none() {
+            self.budget.give(cost);
+        }
+        cost
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn register(slot: &mut Option<Waker>, cx: &Context<'_>) -> Poll<()> {
+    match slot {
+        Some(waker) => waker.clone_from(cx.waker()),
+        None => *slot = Some(cx.waker().clone()),
+    }
+    Poll::Pending
+}
+
+/// What [`Outbox::poll_fill`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Filled {
+    /// There are frames to write.
+    Frames,
+    /// The queue is closing, and nothing more is to be written.
+    Closing,
+}
+
+/// The frames that the writer of a link has in hand.
+///
+/// They stay charged to the queue until they were written whole. Dropping the outbox, as when the
+/// link ends in the middle of a frame, puts those that were not back to the front of the queue.
+#[derive(Debug)]
+pub(crate) struct Outbox<'a> {
+    queue: &'a Queue,
+    frames: VecDeque<Entry>,
+}
+
+impl<'a> Outbox<'a> {
+    pub(crate) fn new(queue: &'a Queue) -> Outbox<'a> {
+        Outbox { queue, frames: VecDeque::new() }
+    }
+
+    /// Waits for frames, and takes all that wait. To be called with empty hands.
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Filled> {
+        debug_assert!(self.frames.is_empty());
+        let mut state = self.queue.lock();
+        let stop = state.closing == Some(Closing::Now);
+        if !stop && !state.waiting.is_empty() {
+            std::mem::swap(&mut state.waiting, &mut self.frames);
+            return Poll::Ready(Filled::Frames);
+        }
+        if state.closing.is_some() {
+            return Poll::Ready(Filled::Closing);
+        }
+        // Nothing to do: an idle queue keeps no memory.
+        self.frames = VecDeque::new();
+        state.waiting = VecDeque::new();
+        register(&mut state.writer, cx).map(|()| Filled::Frames)
+    }
+
+    /// Whether the frames behind the one being written should stay unwritten.
+    pub(crate) fn is_cut_short(&self) -> bool {
+        self.queue.lock().closing == Some(Closing::Now)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// The frames, oldest first.
+    pub(crate) fn frames(&self) -> impl Iterator<Item = &Frame> {
+        self.frames.iter().map(|entry| &entry.frame)
+    }
+
+    /// The oldest `count` frames were written whole.
+    pub(crate) fn written(&mut self, count: usize) {
+        let mut state = self.queue.lock();
+        for entry in self.frames.drain(..count) {
+            self.queue.release(&mut state, &entry);
+        }
+        drop(state);
+        self.queue.room.notify(usize::MAX);
+    }
+}
+
+impl Drop for Outbox<'_> {
+    fn drop(&mut self) {
+        if self.frames.is_empty() {
+            return;
+        }
+        let mut state = self.queue.lock();
+        self.frames.append(&mut state.waiting);
+        state.waiting = std::mem::take(&mut self.frames);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::Id;
+
+    fn frame(number: u8) -> Frame {
+        Frame::builder(8, Id::from_bytes([number; 32])).payload(vec![number; 59]).build().unwrap()
+    }
+
+    fn poll_fill(outbox: &mut Outbox<'_>) -> Poll<Filled> {
+        outbox.poll_fill(&mut Context::from_waker(Waker::noop()))
+    }
+
+    fn senders(frames: Vec<Frame>) -> Vec<u8> {
+        frames.iter().map(|frame| frame.sender().as_bytes()[0]).collect()
+    }
+
+    /// A frame of 100 bytes counts 164.
+    fn queue(budget: usize, bytes: usize, frames: usize) -> (Arc<Budget>, Queue) {
+        let budget = Budget::new(budget);
+        (budget.clone(), Queue::new(budget, bytes, frames))
+    }
+
+    fn push(queue: &Queue, number: u8) -> Result<(), Refusal> {
+        queue.push(frame(number), None, false).map_err(|(refusal, _)| refusal)
+    }
+
+    #[test]
+    fn every_bound_refuses_and_gives_back() {
+        let (_, narrow) = queue(usize::MAX, 163, 9);
+        assert_eq!(push(&narrow, 1), Err(Refusal::TooLarge));
+        let (_, bytes) = queue(usize::MAX, 2 * 164, 9);
+        let (_, frames) = queue(usize::MAX, usize::MAX, 2);
+        let (budget, shared) = queue(2 * 164, usize::MAX, 9);
+        for (queue, refusal) in
+            [(&bytes, Refusal::Full), (&frames, Refusal::Full), (&shared, Refusal::EndpointFull)]
+        {
+            assert_eq!(push(queue, 1), Ok(()));
+            assert_eq!(push(queue, 2), Ok(()));
+            assert_eq!(queue.push(frame(3), None, false), Err((refusal, frame(3))));
+            assert_eq!(queue.push(frame(3), None, true), Err((Refusal::LinkDown, frame(3))));
+        }
+        drop(shared);
+        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn frames_not_written_go_back_to_the_front() {
+        let (budget, queue) = queue(usize::MAX, usize::MAX, 9);
+        (1..=3).for_each(|number| push(&queue, number).unwrap());
+        let mut outbox = Outbox::new(&queue);
+        assert_eq!(poll_fill(&mut outbox), Poll::Ready(Filled::Frames));
+        outbox.written(1);
+        push(&queue, 4).unwrap();
+        drop(outbox);
+        assert_eq!(queue.size(), (3, 3 * 164));
+        assert_eq!(senders(queue.end()), [2, 3, 4]);
+        assert_eq!((queue.size(), budget.used.load(Ordering::Relaxed)), ((0, 0), 0));
+        assert_eq!(push(&queue, 5), Err(Refusal::UnknownTarget));
+    }
+
+    #[test]
+    fn a_flood_is_charged_once() {
+        let budget = Budget::new(164);
+        let queues = [0, 1, 2].map(|_| Queue::new(budget.clone(), usize::MAX, 9));
+        let charge = FloodCharge::new(&budget, &frame(1)).unwrap();
+        for queue in &queues {
+            queue.push(frame(1), Some(charge.clone()), false).unwrap();
+        }
+        drop(charge);
+        assert!(FloodCharge::new(&budget, &frame(2)).is_none());
+        drop(queues);
+        assert!(FloodCharge::new(&budget, &frame(2)).is_some());
+    }
+
+    #[test]
+    fn closing_drains_or_stops() {
+        let (_, queue) = queue(usize::MAX, usize::MAX, 9);
+        push(&queue, 1).unwrap();
+        queue.close(Closing::Drain);
+        assert_eq!(push(&queue, 2), Err(Refusal::UnknownTarget));
+        let mut outbox = Outbox::new(&queue);
+        assert_eq!(poll_fill(&mut outbox), Poll::Ready(Filled::Frames));
+        outbox.written(1);
+        assert_eq!(poll_fill(&mut outbox), Poll::Ready(Filled::Closing));
+        queue.close(Closing::Now);
+        queue.close(Closing::Drain);
+        assert!(outbox.is_cut_short());
+    }
+
+    #[test]
+    fn shedding_frees_what_is_asked_for() {
+        let (_, queue) = queue(usize::MAX, usize::MAX, 9);
+        (1..=4).for_each(|number| push(&queue, number).unwrap());
+        assert_eq!(senders(queue.shed(165)), [1, 2]);
+        assert_eq!(queue.size().0, 2);
+    }
+}

@@ -1,0 +1,281 @@
+//! Hello and Ack: section 4 of the wire format of Ratman.
+
+use std::fmt;
+
+use super::{Frame, Id};
+
+/// Modes of a Hello.
+const HELLO: u16 = 32;
+/// Modes of an Ack.
+const ACK: u16 = 33;
+
+/// Which way frames go on a [`PeerType::Limited`] link, as this node sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// This node sends, and receives none.
+    Sending,
+    /// This node receives, and sends none.
+    Receiving,
+}
+
+/// What kind of neighbour a peer is, as this node sees it. Shown as `standard`, `cross`,
+/// `limited-sending` or `limited-receiving`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum PeerType {
+    /// Frames go both ways; the dialer alone dials again.
+    #[default]
+    Standard,
+    /// Frames go both ways; both sides list each other, and either restores the link.
+    Cross,
+    /// Frames of the router go one way only.
+    Limited(Direction),
+}
+
+impl PeerType {
+    /// The same link as the other end sees it.
+    #[must_use]
+    pub fn seen_from_other_end(self) -> PeerType {
+        match self {
+            PeerType::Limited(Direction::Sending) => PeerType::Limited(Direction::Receiving),
+            PeerType::Limited(Direction::Receiving) => PeerType::Limited(Direction::Sending),
+            both_ways => both_ways,
+        }
+    }
+
+    /// Whether this node may send frames of the router.
+    pub fn may_send(self) -> bool {
+        self != PeerType::Limited(Direction::Receiving)
+    }
+
+    /// Whether this node may be sent frames of the router.
+    pub fn may_receive(self) -> bool {
+        self != PeerType::Limited(Direction::Sending)
+    }
+}
+
+impl fmt::Display for PeerType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PeerType::Standard => "standard",
+            PeerType::Cross => "cross",
+            PeerType::Limited(Direction::Sending) => "limited-sending",
+            PeerType::Limited(Direction::Receiving) => "limited-receiving",
+        })
+    }
+}
+
+/// What the dialer says first. The peer type is as the *dialer* sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hello {
+    pub(crate) id: Id,
+    pub(crate) peer_type: PeerType,
+    /// Port that the dialer listens on, 0 if on none.
+    pub(crate) port: u16,
+}
+
+impl Hello {
+    pub(crate) fn encode(&self) -> Result<Frame, super::FrameError> {
+        let mut payload = Vec::with_capacity(54);
+        payload.extend_from_slice(&0u32.to_le_bytes());
+        put_peer_type(&mut payload, self.peer_type);
+        payload.extend_from_slice(&self.port.to_le_bytes());
+        put_id(&mut payload, self.id);
+        Frame::builder(HELLO, self.id).payload(payload).build()
+    }
+
+    /// Reads a Hello. Bytes behind its fields are ignored, as a Ratman node does.
+    pub(crate) fn decode(frame: &Frame) -> Result<Hello, HelloError> {
+        let mut fields = fields_of(frame, HELLO, 0)?;
+        let peer_type = fields.peer_type()?;
+        let port = u16::from_le_bytes(fields.take()?);
+        Ok(Hello { peer_type, port, id: fields.id()? })
+    }
+}
+
+/// What the listener answers. The peer type is an echo: as the *dialer* sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ack {
+    pub(crate) id: Id,
+    pub(crate) peer_type: PeerType,
+}
+
+impl Ack {
+    pub(crate) fn encode(&self) -> Result<Frame, super::FrameError> {
+        let mut payload = Vec::with_capacity(52);
+        payload.extend_from_slice(&1u32.to_le_bytes());
+        put_peer_type(&mut payload, self.peer_type);
+        put_id(&mut payload, self.id);
+        Frame::builder(ACK, self.id).payload(payload).build()
+    }
+
+    /// Reads an Ack. Bytes behind its fields are ignored, as a Ratman node does.
+    pub(crate) fn decode(frame: &Frame) -> Result<Ack, HelloError> {
+        let mut fields = fields_of(frame, ACK, 1)?;
+        let peer_type = fields.peer_type()?;
+        Ok(Ack { peer_type, id: fields.id()? })
+    }
+}
+
+fn put_peer_type(payload: &mut Vec<u8>, peer_type: PeerType) {
+    let (kind, direction) = match peer_type {
+        PeerType::Standard => (0u32, None),
+        PeerType::Cross => (1, None),
+        PeerType::Limited(Direction::Sending) => (2, Some(0u32)),
+        PeerType::Limited(Direction::Receiving) => (2, Some(1)),
+    };
+    payload.extend_from_slice(&kind.to_le_bytes());
+    if let Some(direction) = direction {
+        payload.extend_from_slice(&direction.to_le_bytes());
+    }
+}
+
+fn put_id(payload: &mut Vec<u8>, id: Id) {
+    payload.extend_from_slice(&32u64.to_le_bytes());
+    payload.extend_from_slice(id.as_bytes());
+}
+
+/// The fields behind the variant, once the modes and the variant are what they should be.
+fn fields_of(frame: &Frame, modes: u16, variant: u32) -> Result<Fields<'_>, HelloError> {
+    if frame.modes() != modes {
+        return Err(HelloError::Modes { due: modes, found: frame.modes() });
+    }
+    let mut fields = Fields(frame.payload());
+    match u32::from_le_bytes(fields.take()?) {
+        found if found == variant => Ok(fields),
+        found => Err(HelloError::Variant { due: variant, found }),
+    }
+}
+
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], HelloError> {
+        let (field, rest) = self.0.split_first_chunk().ok_or(HelloError::Cut)?;
+        self.0 = rest;
+        Ok(*field)
+    }
+
+    fn peer_type(&mut self) -> Result<PeerType, HelloError> {
+        match u32::from_le_bytes(self.take()?) {
+            0 => Ok(PeerType::Standard),
+            1 => Ok(PeerType::Cross),
+            2 => self.direction().map(PeerType::Limited),
+            other => Err(HelloError::PeerType(other)),
+        }
+    }
+
+    fn direction(&mut self) -> Result<Direction, HelloError> {
+        match u32::from_le_bytes(self.take()?) {
+            0 => Ok(Direction::Sending),
+            1 => Ok(Direction::Receiving),
+            other => Err(HelloError::Direction(other)),
+        }
+    }
+
+    fn id(&mut self) -> Result<Id, HelloError> {
+        match u64::from_le_bytes(self.take()?) {
+            32 => self.take().map(Id::from_bytes),
+            other => Err(HelloError::IdLength(other)),
+        }
+    }
+}
+
+/// Why a frame is not the Hello or the Ack that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HelloError {
+    /// A frame of other modes: 32 is a Hello, 33 an Ack.
+    Modes {
+        /// The modes that are due.
+        due: u16,
+        /// The modes of the frame.
+        found: u16,
+    },
+    /// The variant in the payload does not go with the modes.
+    Variant {
+        /// The variant that is due.
+        due: u32,
+        /// The variant in the payload.
+        found: u32,
+    },
+    /// A peer type other than Standard (0), Cross (1) and Limited (2).
+    PeerType(u32),
+    /// A direction other than Sending (0) and Receiving (1).
+    Direction(u32),
+    /// An id of this many bytes instead of 32.
+    IdLength(u64),
+    /// The payload ends before its last field.
+    Cut,
+}
+
+impl fmt::Display for HelloError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HelloError::Modes { due, found } => {
+                let due_name = if *due == HELLO { "a Hello" } else { "an Ack" };
+                write!(f, "{due_name} (modes {due}) is due, not a frame of modes {found}")
+            }
+            HelloError::Variant { due, found } => {
+                write!(f, "handshake variant {due} is due, not {found}")
+            }
+            HelloError::PeerType(other) => write!(f, "unknown peer type {other}"),
+            HelloError::Direction(other) => write!(f, "unknown direction {other}"),
+            HelloError::IdLength(len) => write!(f, "router id of {len} bytes instead of 32"),
+            HelloError::Cut => f.write_str("the handshake payload is cut off"),
+        }
+    }
+}
+
+impl std::error::Error for HelloError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TYPES: [PeerType; 4] = [
+        PeerType::Standard,
+        PeerType::Cross,
+        PeerType::Limited(Direction::Sending),
+        PeerType::Limited(Direction::Receiving),
+    ];
+
+    #[test]
+    fn round_trips() {
+        for peer_type in TYPES {
+            let id = Id::from_bytes([9; 32]);
+            let hello = Hello { id, peer_type, port: 0x1234 };
+            assert_eq!(Hello::decode(&hello.encode().unwrap()), Ok(hello));
+            let ack = Ack { id, peer_type };
+            assert_eq!(Ack::decode(&ack.encode().unwrap()), Ok(ack));
+            assert_eq!(peer_type.seen_from_other_end().seen_from_other_end(), peer_type);
+        }
+    }
+
+    #[test]
+    fn every_cut_is_noticed_and_more_is_ignored() {
+        let id = Id::from_bytes([9; 32]);
+        let whole = Hello { id, peer_type: TYPES[2], port: 1 }.encode().unwrap();
+        let with = |payload: &[u8]| {
+            Hello::decode(&Frame::builder(HELLO, id).payload(payload.to_vec()).build().unwrap())
+        };
+        for len in 0..whole.payload().len() {
+            assert_eq!(with(&whole.payload()[..len]), Err(HelloError::Cut));
+        }
+        assert!(with(&[whole.payload(), &[0xAA; 380]].concat()).is_ok());
+    }
+
+    #[test]
+    fn names_what_is_wrong() {
+        let id = Id::from_bytes([9; 32]);
+        let ack = Ack { id, peer_type: PeerType::Standard }.encode().unwrap();
+        assert_eq!(Hello::decode(&ack), Err(HelloError::Modes { due: 32, found: 33 }));
+        let changed = |at: usize, to: u8| {
+            let mut payload = ack.payload().to_vec();
+            payload[at] = to;
+            Ack::decode(&Frame::builder(ACK, id).payload(payload).build().unwrap()).unwrap_err()
+        };
+        assert_eq!(changed(0, 0), HelloError::Variant { due: 1, found: 0 });
+        assert_eq!(changed(4, 3), HelloError::PeerType(3));
+        assert_eq!(changed(8, 31), HelloError::IdLength(31));
+    }
+}

@@ -1,0 +1,21 @@
+//! The bytes: what goes over the wire, and the text that addresses are written in.
+//!
+//! Nothing in here does I/O, reads a clock or draws a random number that it was not given.
+
+mod address;
+mod carrier;
+mod handshake;
+mod id;
+mod prefix;
+mod schedule;
+
+pub use address::{AddressError, PeerAddr, PeerListError};
+pub use carrier::{Frame, FrameBuilder, FrameError, Recipient, SequenceId};
+pub use handshake::{Direction, HelloError, PeerType};
+pub use id::{Id, ParseIdError};
+pub use prefix::OutOfStep;
+
+pub(crate) use carrier::{Header, VERSION, is_peering};
+pub(crate) use handshake::{Ack, Hello};
+pub(crate) use prefix::{PREFIX, encode_length, whole_message};
+pub(crate) use schedule::Backoff;

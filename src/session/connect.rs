@@ -1,0 +1,203 @@
+//! From a peer's address to a connected stream: look the name up, try the addresses.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use futures_lite::future;
+use smol::{Async, Timer};
+
+use super::within;
+use crate::context::Context;
+use crate::error::AttemptError;
+use crate::link::{Stream, configure};
+use crate::peer::Peer;
+use crate::proto::PeerAddr;
+
+/// Addresses of one name that are tried; more than that is somebody's mistake or worse.
+const MOST_ADDRESSES: usize = 16;
+
+/// A dial that failed: where, why, after how long.
+pub(super) struct Failure {
+    pub(super) addr: String,
+    pub(super) reason: AttemptError,
+    pub(super) took: Duration,
+}
+
+/// Looks a peer up and opens a connection to the first of its addresses that answers.
+pub(super) async fn open(
+    context: &Context,
+    peer: &Peer,
+    dial: &PeerAddr,
+) -> Result<(Arc<dyn Stream>, SocketAddr), Vec<Failure>> {
+    let started = Instant::now();
+    let addrs = match look_up(context, peer, dial).await {
+        Ok(addrs) => addrs,
+        Err(reason) => {
+            let addr = format!("{}:{}", dial.host(), dial.port());
+            return Err(vec![Failure { addr, reason, took: started.elapsed() }]);
+        }
+    };
+    let limits = &context.limits;
+    let (stream, addr) = race(addrs, limits.connect_stagger, limits.connect_timeout).await?;
+    let failed = |error: io::Error| {
+        let reason = AttemptError::Connect(Arc::new(error));
+        vec![Failure { addr: addr.to_string(), reason, took: started.elapsed() }]
+    };
+    configure(stream.get_ref(), limits.keepalive, limits.user_timeout).map_err(failed)?;
+    Ok((Arc::new(stream), addr))
+}
+
+/// The addresses to try, in order. A name that cannot be looked up now has those of last time.
+async fn look_up(
+    context: &Context,
+    peer: &Peer,
+    dial: &PeerAddr,
+) -> Result<Vec<SocketAddr>, AttemptError> {
+    if let Some(addr) = dial.literal() {
+        return Ok(vec![addr]);
+    }
+    let lookup = context.resolver.resolve(dial.host(), dial.port());
+    let found = match within(context.limits.resolve_timeout, lookup).await {
+        Some(found) => found,
+        None => Err(io::ErrorKind::TimedOut.into()),
+    };
+    let reason = match found {
+        Ok(addrs) if !addrs.is_empty() => {
+            let addrs = alternate(addrs);
+            peer.resolved(&addrs);
+            return Ok(addrs);
+        }
+        Ok(_) => AttemptError::NoAddress,
+        Err(error) => AttemptError::Resolve(Arc::new(error)),
+    };
+    match peer.last_resolved() {
+        last if last.is_empty() => Err(reason),
+        last => Ok(last),
+    }
+}
+
+/// Lets the two families take turns, beginning with that of the first address, as RFC 8305 says:
+/// a family that does not work must not stand in front of one that does.
+fn alternate(addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_v6 = addrs.first().is_some_and(SocketAddr::is_ipv6);
+    let (mut first, mut second): (Vec<_>, Vec<_>) =
+        addrs.into_iter().partition(|addr| addr.is_ipv6() == first_is_v6);
+    first.reverse();
+    second.reverse();
+    let mut ordered = Vec::new();
+    while let Some(addr) = first.pop() {
+        ordered.push(addr);
+        ordered.extend(second.pop());
+    }
+    second.reverse();
+    ordered.append(&mut second);
+    ordered.truncate(MOST_ADDRESSES);
+    ordered
+}
+
+type Connecting = Pin<Box<dyn Future<Output = io::Result<Async<TcpStream>>> + Send>>;
+
+/// A connection that is being opened.
+struct Try {
+    addr: SocketAddr,
+    started: Instant,
+    connecting: Connecting,
+}
+
+/// Connects to whichever address answers first. Each is tried `stagger` after the one before it,
+/// or at once when one before it failed.
+async fn race(
+    addrs: Vec<SocketAddr>,
+    stagger: Duration,
+    timeout: Duration,
+) -> Result<(Async<TcpStream>, SocketAddr), Vec<Failure>> {
+    let mut waiting = addrs.into_iter();
+    let mut tries: Vec<Try> = Vec::new();
+    let mut failures = Vec::new();
+    let deadline = Instant::now() + timeout;
+    loop {
+        if let Some(addr) = waiting.next() {
+            let connecting = Box::pin(Async::<TcpStream>::connect(addr));
+            tries.push(Try { addr, started: Instant::now(), connecting });
+        }
+        let until = match waiting.len() {
+            0 => deadline,
+            _ => deadline.min(Instant::now() + stagger),
+        };
+        let timer = async {
+            Timer::at(until).await;
+            None
+        };
+        match future::or(async { Some(first_done(&mut tries).await) }, timer).await {
+            Some((addr, _, Ok(stream))) => return Ok((stream, addr)),
+            Some((addr, started, Err(error))) => failures.push(failure(addr, started, error)),
+            None if Instant::now() >= deadline => {
+                let timed_out =
+                    |open: Try| failure(open.addr, open.started, io::ErrorKind::TimedOut.into());
+                failures.extend(tries.drain(..).map(timed_out));
+                return Err(failures);
+            }
+            None => {}
+        }
+        if tries.is_empty() && waiting.len() == 0 {
+            return Err(failures);
+        }
+    }
+}
+
+fn failure(addr: SocketAddr, started: Instant, error: io::Error) -> Failure {
+    let reason = AttemptError::Connect(Arc::new(error));
+    Failure { addr: addr.to_string(), reason, took: started.elapsed() }
+}
+
+/// Waits for the first of `tries` that succeeds or fails, and takes it out.
+async fn first_done(tries: &mut Vec<Try>) -> (SocketAddr, Instant, io::Result<Async<TcpStream>>) {
+    poll_fn(|cx| {
+        for at in 0..tries.len() {
+            if let Poll::Ready(result) = tries[at].connecting.as_mut().poll(cx) {
+                let done = tries.swap_remove(at);
+                return Poll::Ready((done.addr, done.started, result));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addrs(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn families_take_turns() {
+        let (a, b, c) = ("[::1]:1", "[::2]:1", "[::3]:1");
+        let (x, y) = ("1.1.1.1:1", "2.2.2.2:1");
+        assert_eq!(alternate(addrs(&[a, b, c, x, y])), addrs(&[a, x, b, y, c]));
+        assert_eq!(alternate(addrs(&[x, y, a])), addrs(&[x, a, y]));
+        assert_eq!(alternate(addrs(&[x, a, b, c])), addrs(&[x, a, b, c]));
+        assert_eq!(alternate(vec![addrs(&[x])[0]; 99]).len(), MOST_ADDRESSES);
+    }
+
+    #[test]
+    fn a_refused_address_does_not_hold_up_the_next() {
+        smol::block_on(async {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let good = listener.local_addr().unwrap();
+            let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            let long = Duration::from_secs(30);
+            let Ok((_, addr)) = race(vec![gone, good], long, long).await else { panic!() };
+            assert_eq!(addr, good);
+            let Err(failures) = race(vec![gone], long, long).await else { panic!() };
+            assert_eq!(failures[0].addr, gone.to_string());
+        });
+    }
+}

@@ -1,0 +1,172 @@
+//! Handshakes of strangers: so many at once, and the newcomer goes before the oldest.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::link::Stream;
+
+/// The handshakes of strangers that are under way.
+pub(crate) struct Pending {
+    strangers: Mutex<Strangers>,
+    most: usize,
+    most_per_place: usize,
+}
+
+#[derive(Default)]
+struct Strangers {
+    /// Oldest first.
+    queue: VecDeque<Stranger>,
+    last: u64,
+}
+
+struct Stranger {
+    number: u64,
+    place: Place,
+    stream: Arc<dyn Stream>,
+}
+
+/// Where strangers count as one: an IPv4 address, or an IPv6 network of 64 bits, which is what one
+/// household or server has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    V4([u8; 4]),
+    V6([u8; 8]),
+}
+
+impl From<IpAddr> for Place {
+    fn from(ip: IpAddr) -> Place {
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => Place::V4(ip.octets()),
+            IpAddr::V6(ip) => {
+                let mut network = [0; 8];
+                network.copy_from_slice(&ip.octets()[..8]);
+                Place::V6(network)
+            }
+        }
+    }
+}
+
+impl Pending {
+    pub(crate) fn new(most: usize, most_per_place: usize) -> Pending {
+        Pending { strangers: Mutex::default(), most, most_per_place }
+    }
+
+    /// Enters a stranger, and ends the handshake of the oldest if that makes too many.
+    ///
+    /// The oldest from the same place goes first, so that one place cannot push out another.
+    pub(crate) fn enter(&self, ip: IpAddr, stream: Arc<dyn Stream>) -> Ticket<'_> {
+        let place = Place::from(ip);
+        let mut strangers = self.lock();
+        let crowd = strangers.queue.iter().filter(|other| other.place == place).count();
+        let oldest = match crowd >= self.most_per_place {
+            true => strangers.queue.iter().position(|other| other.place == place),
+            false => (strangers.queue.len() >= self.most).then_some(0),
+        };
+        if let Some(displaced) = oldest.and_then(|at| strangers.queue.remove(at)) {
+            displaced.stream.abort();
+        }
+        strangers.last += 1;
+        let number = strangers.last;
+        strangers.queue.push_back(Stranger { number, place, stream });
+        Ticket { pending: self, number }
+    }
+
+    /// Ends all handshakes.
+    pub(crate) fn abort_all(&self) {
+        self.lock().queue.drain(..).for_each(|stranger| stranger.stream.abort());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Strangers> {
+        self.strangers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A stranger's place in the table; dropping it leaves the table.
+pub(crate) struct Ticket<'a> {
+    pending: &'a Pending,
+    number: u64,
+}
+
+impl Ticket<'_> {
+    /// Whether the stranger had to go in favour of a newcomer.
+    pub(crate) fn was_displaced(&self) -> bool {
+        self.position(&self.pending.lock()).is_none()
+    }
+
+    fn position(&self, strangers: &Strangers) -> Option<usize> {
+        strangers.queue.binary_search_by_key(&self.number, |stranger| stranger.number).ok()
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        let mut strangers = self.pending.lock();
+        if let Some(at) = self.position(&strangers) {
+            strangers.queue.remove(at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{self, IoSlice};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Context, Poll};
+
+    /// Knows only whether it was aborted.
+    #[derive(Default)]
+    struct Flag(AtomicBool);
+
+    impl Stream for Flag {
+        fn try_read(&self, _: &mut Vec<u8>) -> io::Result<usize> {
+            Ok(0)
+        }
+
+        fn try_write(&self, _: &[IoSlice<'_>]) -> io::Result<usize> {
+            Ok(0)
+        }
+
+        fn poll_readable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_writable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn close_write(&self) {}
+
+        fn abort(&self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn the_newcomer_displaces_the_oldest_of_its_own_place_first() {
+        let pending = Pending::new(4, 2);
+        let enter = |ip: &str| pending.enter(ip.parse().unwrap(), Arc::new(Flag::default()));
+        let first = enter("10.0.0.1");
+        let a1 = enter("2001:db8::1");
+        let a2 = enter("2001:db8::2");
+        let a3 = enter("2001:db8::3");
+        assert_eq!([&first, &a1, &a2, &a3].map(|t| t.was_displaced()), [false, true, false, false]);
+        drop(a1);
+        let _b = enter("::ffff:10.0.0.1");
+        assert!(!first.was_displaced(), "four fit");
+        let c = enter("10.0.0.2");
+        assert_eq!([&first, &a2, &c].map(|t| t.was_displaced()), [true, false, false]);
+        drop((a2, a3));
+        assert_eq!(pending.lock().queue.len(), 2);
+    }
+
+    #[test]
+    fn stopping_ends_them_all() {
+        let pending = Pending::new(4, 2);
+        let flag = Arc::new(Flag::default());
+        let _ticket = pending.enter([10, 0, 0, 1].into(), flag.clone());
+        pending.abort_all();
+        assert!(flag.0.load(Ordering::Relaxed));
+    }
+}
