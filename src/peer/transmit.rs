@@ -184,9 +184,14 @@ mod tests {
         }
 
         fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-            let all = slices.iter().flat_map(|slice| slice.iter().copied()).collect::<Vec<u8>>();
-            let count = self.random.lock().unwrap().usize(1..=all.len().min(5000));
-            self.taken.lock().unwrap().extend_from_slice(&all[..count]);
+            let all: usize = slices.iter().map(|slice| slice.len()).sum();
+            let count = self.random.lock().unwrap().usize(1..=all.min(5000));
+            let mut left = count;
+            for slice in slices {
+                let part = left.min(slice.len());
+                self.taken.lock().unwrap().extend_from_slice(&slice[..part]);
+                left -= part;
+            }
             Ok(count)
         }
 
@@ -207,7 +212,7 @@ mod tests {
     fn short_writes_tear_no_frame_whatever_the_sizes() {
         let seed = 0x7ea2;
         let mut random = fastrand::Rng::with_seed(seed);
-        for case in 0..200 {
+        for case in 0..50 {
             let stream = Arc::new(Trickle::default());
             stream.random.lock().unwrap().seed(case);
             let link = Link::new(stream.clone(), None, Vec::new());
