@@ -1,0 +1,185 @@
+//! Two nodes in two processes peer over TCP, exchange frames both ways, lose their link once and
+//! find each other again.
+//!
+//! Run with `cargo run --release --example two_nodes`. It takes a few seconds, uses free ports of
+//! the loopback address only, and ends by itself.
+//!
+//! This process stands between the nodes like a network: bob dials a relay here, which connects
+//! him to alice, and which can cut the line.
+
+use std::error::Error;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+#[path = "two_nodes/member.rs"]
+mod member;
+#[path = "two_nodes/relay.rs"]
+mod relay;
+
+use relay::Relay;
+
+/// Time that any one step may take before the run counts as failed.
+const STEP: Duration = Duration::from_secs(10);
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let done = match (args.next().as_deref(), args.next()) {
+        (Some("--node"), peer) => smol::block_on(member::run(peer)),
+        _ => play(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("failed: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the whole scene.
+fn play() -> Result<(), Failure> {
+    let started = Instant::now();
+    let (lines, heard) = channel();
+    let mut stage = Stage { started, heard };
+    stage.tell("starting two nodes, each in a process of its own");
+    let mut alice = Node::start("alice", None, lines.clone())?;
+    let port: u16 = stage.wait("alice", "listens on port ")?.parse()?;
+    let relay = Relay::start(port)?;
+    let mut bob = Node::start("bob", Some(format!("127.0.0.1:{}", relay.port())), lines)?;
+    stage.wait("bob", "listens on port ")?;
+    stage.wait_both("link up")?;
+
+    stage.exchange(&mut alice, &mut bob)?;
+    stage.tell("cutting the link");
+    relay.cut();
+    stage.wait_both("link up")?;
+    stage.tell("the link is back: bob dialed again by himself");
+    stage.exchange(&mut alice, &mut bob)?;
+
+    alice.say("quit")?;
+    bob.say("quit")?;
+    stage.wait_both("shut down")?;
+    alice.end()?;
+    bob.end()?;
+    stage.tell("done: every frame arrived once and in order");
+    Ok(())
+}
+
+/// A line that a node said.
+struct Line {
+    name: &'static str,
+    text: String,
+}
+
+/// What is heard of the nodes, and what is told of it.
+struct Stage {
+    started: Instant,
+    heard: Receiver<Line>,
+}
+
+impl Stage {
+    fn tell(&self, text: &str) {
+        println!("{:7.3} s  {text}", self.started.elapsed().as_secs_f64());
+    }
+
+    /// Waits for a line that begins with `start`; returns the rest of it.
+    fn wait(&mut self, name: &str, start: &str) -> Result<String, Failure> {
+        self.wait_for(|line| (line.name == name).then(|| rest(line, start)).flatten(), start)
+    }
+
+    /// Waits for a line that begins with `start` from each of the two.
+    fn wait_both(&mut self, start: &str) -> Result<(), Failure> {
+        let mut missing = vec!["alice", "bob"];
+        while !missing.is_empty() {
+            let name = self.wait_for(|line| rest(line, start).map(|_| line.name), start)?;
+            missing.retain(|other| *other != name);
+        }
+        Ok(())
+    }
+
+    fn wait_for<T>(
+        &mut self,
+        mut wanted: impl FnMut(&Line) -> Option<T>,
+        what: &str,
+    ) -> Result<T, Failure> {
+        let deadline = Instant::now() + STEP;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.heard.recv_timeout(left).map_err(|_| format!("no \"{what}\""))?;
+            self.tell(&format!("{:>5}: {}", line.name, line.text));
+            if let Some(found) = wanted(&line) {
+                return Ok(found);
+            }
+            if rest(&line, "failed").is_some() {
+                return Err(line.text.into());
+            }
+        }
+    }
+
+    /// Has both nodes send their frames at the same time.
+    fn exchange(&mut self, alice: &mut Node, bob: &mut Node) -> Result<(), Failure> {
+        alice.say("exchange")?;
+        bob.say("exchange")?;
+        self.wait_both("exchanged")
+    }
+}
+
+fn rest(line: &Line, start: &str) -> Option<String> {
+    line.text.strip_prefix(start).map(str::to_owned)
+}
+
+/// One of the two processes.
+struct Node {
+    child: Child,
+    stdin: ChildStdin,
+}
+
+impl Node {
+    fn start(
+        name: &'static str,
+        peer: Option<String>,
+        lines: Sender<Line>,
+    ) -> Result<Node, Failure> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg("--node")
+            .args(peer)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let stdin = child.stdin.take().ok_or("no standard input")?;
+        let stdout = child.stdout.take().ok_or("no standard output")?;
+        std::thread::spawn(move || {
+            for text in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if lines.send(Line { name, text }).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Node { child, stdin })
+    }
+
+    fn say(&mut self, command: &str) -> Result<(), Failure> {
+        writeln!(self.stdin, "{command}")?;
+        Ok(self.stdin.flush()?)
+    }
+
+    /// Waits for the process to end by itself, which it does right after its last line.
+    fn end(&mut self) -> Result<(), Failure> {
+        match self.child.wait()?.success() {
+            true => Ok(()),
+            false => Err("a node ended with an error".into()),
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // For a run that failed; a process that has ended is left alone.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,110 @@
+//! One of the two nodes: an endpoint that does what it is told on standard input, a line at a
+//! time, and says on standard output what happens.
+
+use std::error::Error;
+use std::time::Instant;
+
+use futures_lite::io::{AsyncBufReadExt, BufReader};
+use futures_lite::{StreamExt, future};
+use netmod_inet::{DownReason, Event, Events, Frame, InetEndpoint, Target};
+
+/// Frames that each node sends in one exchange.
+const FRAMES: u32 = 10_000;
+
+/// Length of their payloads.
+const PAYLOAD: usize = 1024;
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// Runs a node that dials `peer`, if there is one, until it is told to quit.
+pub(crate) async fn run(peer: Option<String>) -> Result<(), Failure> {
+    let endpoint = InetEndpoint::start("127.0.0.1:0").await?;
+    let events = endpoint.events();
+    println!("listens on port {}", endpoint.port().unwrap_or(0));
+    endpoint.add_peers(peer).await?;
+
+    let mut link = Link { endpoint: &endpoint, events: &events, target: None };
+    let mut commands = BufReader::new(smol::Unblock::new(std::io::stdin())).lines();
+    loop {
+        let command = future::or(async { commands.next().await }, link.watch()).await;
+        match command.transpose()?.as_deref() {
+            Some("exchange") => link.exchange().await?,
+            _ => break,
+        }
+    }
+    endpoint.shutdown().await;
+    println!("shut down");
+    Ok(())
+}
+
+/// The link to the other node.
+struct Link<'a> {
+    endpoint: &'a InetEndpoint,
+    events: &'a Events,
+    target: Option<Target>,
+}
+
+impl Link<'_> {
+    /// Says what happens, for ever.
+    async fn watch<T>(&mut self) -> T {
+        loop {
+            match self.events.next().await {
+                Ok(event) => self.hear(event),
+                Err(_) => return future::pending().await,
+            }
+        }
+    }
+
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Up { target, id, .. } => {
+                self.target = Some(target);
+                println!("link up: target {target} is router {:.8}…", id.to_string());
+            }
+            Event::Down { reason, retry, .. } if !is_planned(&reason) => match retry {
+                Some(retry) => println!("link down: {reason}; dialing in {retry:.1?}"),
+                None => println!("link down: {reason}"),
+            },
+            _ => {}
+        }
+    }
+
+    /// Sends so many frames, and takes as many, at the same time.
+    async fn exchange(&mut self) -> Result<(), Failure> {
+        let target = self.target.ok_or("there is no link")?;
+        let started = Instant::now();
+        future::try_zip(self.send(target), self.receive()).await?;
+        println!(
+            "exchanged {FRAMES} frames of {PAYLOAD} bytes each way in {:.0?}",
+            started.elapsed()
+        );
+        Ok(())
+    }
+
+    async fn send(&self, target: Target) -> Result<(), Failure> {
+        for number in 0..FRAMES {
+            let mut payload = vec![0; PAYLOAD];
+            payload[..4].copy_from_slice(&number.to_be_bytes());
+            let frame = Frame::builder(8, self.endpoint.router_id()).payload(payload).build()?;
+            self.endpoint.send(target, frame).await?;
+        }
+        Ok(())
+    }
+
+    async fn receive(&self) -> Result<(), Failure> {
+        for number in 0..FRAMES {
+            let (_, frame) = self.endpoint.next().await?;
+            if frame.payload().len() != PAYLOAD
+                || !frame.payload().starts_with(&number.to_be_bytes())
+            {
+                return Err(format!("frame {number} is not the one that is due").into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a link ended because one of the two nodes was told to quit.
+fn is_planned(reason: &DownReason) -> bool {
+    matches!(reason, DownReason::ShuttingDown)
+}
