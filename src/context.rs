@@ -14,7 +14,7 @@ use crate::accept::{AcceptPolicy, Incoming};
 use crate::error::DownReason;
 use crate::events::{Event, EventHub};
 use crate::limits::Limits;
-use crate::peer::{Budget, Closing, Inbound, InboundSender, Origin, Peer, Queue};
+use crate::peer::{Budget, Closing, Inbound, InboundSender, Origin, Peer, Queue, cost};
 use crate::proto::{Frame, Id, PeerType};
 use crate::resolver::Resolve;
 use crate::routes::Routes;
@@ -302,20 +302,27 @@ impl Drop for EndOnDrop {
 /// Frames that came back, by the peer that they were for; oldest peers first.
 #[derive(Debug, Default)]
 struct Unconfirmed {
-    peers: VecDeque<(Target, Vec<Frame>)>,
+    peers: VecDeque<(Target, VecDeque<Frame>)>,
     bytes: usize,
 }
 
 impl Unconfirmed {
     fn keep(&mut self, target: Target, frames: Vec<Frame>, limit: usize) {
-        self.bytes += size(&frames);
+        self.bytes += frames.iter().map(cost).sum::<usize>();
         match self.peers.iter_mut().find(|(other, _)| *other == target) {
             Some((_, kept)) => kept.extend(frames),
-            None => self.peers.push_back((target, frames)),
+            None => self.peers.push_back((target, frames.into())),
         }
         while self.bytes > limit {
-            let Some((_, oldest)) = self.peers.pop_front() else { break };
-            self.bytes -= size(&oldest);
+            self.give_up_oldest();
+        }
+    }
+
+    fn give_up_oldest(&mut self) {
+        let Some((_, frames)) = self.peers.front_mut() else { return self.bytes = 0 };
+        match frames.pop_front() {
+            Some(frame) => self.bytes -= cost(&frame),
+            None => drop(self.peers.pop_front()),
         }
     }
 
@@ -324,13 +331,9 @@ impl Unconfirmed {
             return Vec::new();
         };
         let frames = self.peers.remove(at).map(|(_, frames)| frames).unwrap_or_default();
-        self.bytes -= size(&frames);
-        frames
+        self.bytes -= frames.iter().map(cost).sum::<usize>();
+        frames.into()
     }
-}
-
-fn size(frames: &[Frame]) -> usize {
-    frames.iter().map(Frame::len).sum()
 }
 
 #[cfg(test)]
@@ -344,7 +347,7 @@ mod tests {
     #[test]
     fn what_comes_back_is_kept_within_the_bound_oldest_given_up_first() {
         let mut unconfirmed = Unconfirmed::default();
-        let limit = 3 * 41;
+        let limit = 3 * cost(&frames(1)[0]);
         unconfirmed.keep(1, frames(1), limit);
         unconfirmed.keep(2, frames(1), limit);
         unconfirmed.keep(1, frames(1), limit);
@@ -352,6 +355,6 @@ mod tests {
         assert_eq!([1, 2, 3].map(|target| unconfirmed.take(target).len()), [0, 1, 1]);
         assert_eq!(unconfirmed.bytes, 0);
         unconfirmed.keep(1, frames(4), limit);
-        assert_eq!((unconfirmed.take(1).len(), unconfirmed.bytes), (0, 0));
+        assert_eq!((unconfirmed.take(1).len(), unconfirmed.bytes), (3, 0));
     }
 }

@@ -298,7 +298,7 @@ impl InetEndpoint {
     /// Takes the frames that a peer was not sent: those that waited when it ended, oldest first.
     /// [`Event::Unconfirmed`](crate::Event::Unconfirmed) tells that there are some.
     ///
-    /// At most `Limits::unconfirmed_bytes` are kept for all peers together.
+    /// At most `Limits::unconfirmed_bytes` are kept for all peers together, the latest frames.
     pub fn take_unconfirmed(&self, target: Target) -> Vec<Frame> {
         self.context().take_unconfirmed(target)
     }

@@ -84,8 +84,9 @@ limits! {
     inbound_bytes: usize = 4 << 20, "4m";
     /// Frames that may have arrived and wait for the router.
     inbound_frames: usize = 65_536, "65536";
-    /// What `take_unconfirmed` keeps of peers that ended, oldest peers given up first.
-    unconfirmed_bytes: usize = 4 << 20, "4m";
+    /// What `take_unconfirmed` keeps of all peers together, counted like a queue; the oldest frames
+    /// are given up first. As much as the queues may hold, so that nothing is lost at a shutdown.
+    unconfirmed_bytes: usize = 64 << 20, "64m";
     /// Time that `send` waits for room. Long enough to ride out a burst, short enough that a
     /// router notices.
     send_timeout: Duration = Duration::from_secs(1), "1s";

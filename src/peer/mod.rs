@@ -23,7 +23,7 @@ use crate::proto::{Frame, Id, PeerAddr, PeerType};
 
 pub(crate) use inbound::{Inbound, InboundSender, inbound};
 pub use info::{AttemptInfo, Origin, PeerInfo, PeerState};
-pub(crate) use queue::{Budget, Closing, FloodCharge, Queue};
+pub(crate) use queue::{Budget, Closing, FloodCharge, Queue, cost};
 
 use info::History;
 
@@ -188,7 +188,11 @@ impl Peer {
         let reading = receive::receive(self, link, inbound);
         let writing = async {
             match transmit::transmit(self, link).await {
-                Err(reason) => reason,
+                // What arrived before the link broke is still there to be read.
+                Err(reason) => {
+                    Timer::after(drain).await;
+                    reason
+                }
                 Ok(()) => {
                     link.stream.close_write();
                     future::pending().await

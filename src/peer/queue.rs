@@ -14,7 +14,7 @@ use crate::proto::Frame;
 const OVERHEAD: usize = 64;
 
 /// What a frame counts against the budgets.
-fn cost(frame: &Frame) -> usize {
+pub(crate) fn cost(frame: &Frame) -> usize {
     frame.len() + OVERHEAD
 }
 

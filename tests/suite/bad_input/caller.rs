@@ -1,0 +1,170 @@
+//! Mistakes of the caller: each has an error of its own, and a frame comes back with it.
+
+use std::collections::HashSet;
+use std::net::TcpListener;
+
+use netmod_inet::{Closed, Frame, FrameError, Id, InetEndpoint, Refusal, StartError, Target};
+
+use crate::scripted::{CROSS, LIMITED_RECEIVING, LIMITED_SENDING, STANDARD, carrier, numbered};
+use crate::subject::{Node, parsed, quick, within};
+
+/// Both ways to send refuse this frame for this reason, and both give it back.
+fn refuses(endpoint: &InetEndpoint, target: Target, body: &[u8], reason: Refusal) {
+    let refused = endpoint.try_send(target, parsed(body)).expect_err("try_send takes it");
+    assert_eq!(refused.reason(), reason);
+    assert!(refused.frame().as_bytes() == body, "try_send gave another frame back");
+    let refused = within("refusal", endpoint.send(target, parsed(body)));
+    let refused = refused.expect_err("send takes it");
+    assert_eq!(refused.reason(), reason);
+    assert_eq!(refused.to_string(), reason.to_string());
+    assert!(refused.into_frame().as_bytes() == body, "send gave another frame back");
+}
+
+#[test]
+fn modes_of_the_netmod_are_refused_on_every_link() {
+    let mut node = Node::listening();
+    for peer_type in [STANDARD, CROSS, LIMITED_RECEIVING] {
+        let (mut peer, target) = node.welcome(peer_type, 3);
+        for modes in 32..=63 {
+            refuses(&node.endpoint, target, &carrier(modes, 3, b"x"), Refusal::Reserved);
+        }
+        // Nothing of them was written: the next frame is the first.
+        for modes in [31, 64] {
+            node.try_send(target, &carrier(modes, 3, b"x"));
+            assert_eq!(peer.read_frame(), carrier(modes, 3, b"x"));
+        }
+    }
+}
+
+#[test]
+fn a_flood_of_reserved_modes_goes_nowhere() {
+    let mut node = Node::listening();
+    let (mut peer, target) = node.welcome(STANDARD, 3);
+    let body = carrier(32, 3, b"x");
+    let refused = node.endpoint.send_all(parsed(&body)).expect_err("reserved");
+    assert_eq!(refused.reason(), Refusal::Reserved);
+    assert_eq!(refused.into_frame().as_bytes(), body);
+    let refused = node.endpoint.send_all_except(parsed(&body), target).expect_err("reserved");
+    assert_eq!(refused.reason(), Refusal::Reserved);
+    node.try_send(target, &numbered(1, 9));
+    assert_eq!(peer.read_frame(), numbered(1, 9));
+}
+
+#[test]
+fn frames_over_the_limit_are_refused() {
+    let mut limits = quick();
+    limits.frame_bytes = 1000;
+    let builder = InetEndpoint::builder().bind("127.0.0.1:0").limits(limits);
+    let mut node = Node::built(builder);
+    let (mut peer, target) = node.welcome(STANDARD, 3);
+    refuses(&node.endpoint, target, &carrier(8, 3, &[1; 960]), Refusal::TooLarge);
+    let largest = carrier(8, 3, &[1; 959]);
+    assert_eq!(largest.len(), 1000);
+    node.try_send(target, &largest);
+    assert_eq!(peer.read_frame(), largest);
+}
+
+#[test]
+fn no_frame_is_larger_than_the_format_allows() {
+    let build = |size| Frame::builder(8, Id::from_bytes([1; 32])).payload(vec![0; size]).build();
+    assert_eq!(build(65_535).expect("the largest payload").payload().len(), 65_535);
+    assert_eq!(build(65_536), Err(FrameError::PayloadTooLong(65_536)));
+    let too_long = Frame::parse([carrier(8, 3, &[1; 65_535]), vec![0; 193]].concat());
+    assert_eq!(too_long, Err(FrameError::TooLong(65_769)));
+}
+
+#[test]
+fn wrong_targets_are_refused() {
+    let mut node = Node::listening();
+    let (peer, target) = node.welcome(STANDARD, 3);
+    for wrong in [target.wrapping_add(1), u16::MAX] {
+        refuses(&node.endpoint, wrong, &numbered(1, 9), Refusal::UnknownTarget);
+        assert_eq!(within("removal", node.endpoint.remove_peer(wrong)).expect_err("none").0, wrong);
+        assert_eq!(node.endpoint.kick(Some(wrong)).expect_err("none").0, wrong);
+        assert!(node.endpoint.take_unconfirmed(wrong).is_empty());
+    }
+    drop(peer);
+    node.removed(target);
+    refuses(&node.endpoint, target, &numbered(1, 9), Refusal::UnknownTarget);
+}
+
+#[test]
+fn the_wrong_way_is_refused() {
+    let mut node = Node::listening();
+    let (_peer, target) = node.welcome(LIMITED_SENDING, 3);
+    refuses(&node.endpoint, target, &numbered(1, 9), Refusal::WrongDirection);
+}
+
+#[test]
+fn a_closed_endpoint_refuses_everything() {
+    let mut node = Node::listening();
+    let (mut peer, target) = node.welcome(STANDARD, 3);
+    within("shutdown", node.endpoint.shutdown());
+    peer.expect_end();
+    refuses(&node.endpoint, target, &numbered(1, 9), Refusal::Closed);
+    let flooded = node.endpoint.send_all(parsed(&numbered(1, 9)));
+    assert_eq!(flooded.expect_err("closed").reason(), Refusal::Closed);
+    assert_eq!(within("next", node.endpoint.next()), Err(Closed));
+    assert_eq!(node.endpoint.try_next(), Err(Closed));
+    let added = within("add_peers", node.endpoint.add_peers(["127.0.0.1:1"]));
+    assert_eq!(added, Err(netmod_inet::AddPeersError::Closed));
+    within("second shutdown", node.endpoint.shutdown());
+}
+
+#[test]
+fn the_refusals_read_differently() {
+    let all = [
+        Refusal::UnknownTarget,
+        Refusal::Full,
+        Refusal::TimedOut,
+        Refusal::EndpointFull,
+        Refusal::TooLarge,
+        Refusal::Reserved,
+        Refusal::WrongDirection,
+        Refusal::LinkDown,
+        Refusal::Closed,
+    ];
+    let texts: HashSet<_> = all.iter().map(Refusal::to_string).collect();
+    assert_eq!(texts.len(), all.len());
+}
+
+#[test]
+fn a_taken_bind_address_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let addr = taken.local_addr().expect("its address");
+    let error = within("start", InetEndpoint::start(addr.to_string())).expect_err("it is taken");
+    assert!(error.to_string().contains(&addr.to_string()), "{error}");
+    assert!(!error.is_ipv6_unavailable());
+    match error {
+        StartError::Bind { addr: named, source } => {
+            assert_eq!(named, addr);
+            assert_eq!(source.kind(), std::io::ErrorKind::AddrInUse);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What was opened before the address that is taken is closed again.
+#[test]
+fn a_failed_start_leaves_nothing_open() {
+    // Anyone may take a port as soon as it is free, so this looks more than once.
+    let leaves_it_free = || {
+        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let addr = free.local_addr().expect("its address").to_string();
+        drop(free);
+        let builder = InetEndpoint::builder().bind(&addr).bind(&addr);
+        let error = within("start", builder.start()).expect_err("twice the same");
+        assert!(error.to_string().contains(&addr), "{error}");
+        within("start", InetEndpoint::start(&addr)).is_ok()
+    };
+    assert!((0..5).any(|_| leaves_it_free()));
+}
+
+#[test]
+fn a_bind_address_that_is_none_is_named() {
+    for text in ["", "9000", "localhost", "[::]", "1.2.3.4:x", "[::]:65536"] {
+        let error = within("start", InetEndpoint::start(text)).expect_err(text);
+        assert!(matches!(&error, StartError::Address(named) if named == text), "{error:?}");
+        assert!(error.to_string().contains(text), "{error}");
+    }
+}

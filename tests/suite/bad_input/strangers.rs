@@ -1,0 +1,168 @@
+//! Streams that should begin with a Hello.
+
+use std::time::{Duration, Instant};
+
+use netmod_inet::{Event, InetEndpoint};
+
+use super::garbage::{Due, Random, handshakes};
+use crate::scripted::{PlainPeer, STANDARD, ack, hello, hex, numbered, prefixed, run_of};
+use crate::subject::{Node, quick};
+
+const DEADLINE: Duration = Duration::from_millis(500);
+
+fn hasty() -> Node {
+    let mut limits = quick();
+    limits.handshake_timeout = DEADLINE;
+    Node::built(InetEndpoint::builder().bind("127.0.0.1:0").limits(limits))
+}
+
+#[test]
+fn what_is_no_hello_is_dropped_with_its_reason() {
+    for case in handshakes(Due::Hello) {
+        let mut node = Node::listening();
+        let mut peer = PlainPeer::connect(node.port());
+        peer.write(&case.bytes);
+        let reason = node.dropped(&peer).to_string();
+        assert!(reason.contains(case.reason), "{}: {reason}", case.name);
+        peer.expect_end();
+        node.serves(case.name);
+    }
+}
+
+/// The same on one endpoint, where the events may be fewer but the service is the same.
+#[test]
+fn one_endpoint_goes_on_after_all_of_it() {
+    let mut node = Node::listening();
+    for case in handshakes(Due::Hello) {
+        let mut peer = PlainPeer::connect(node.port());
+        peer.write(&case.bytes);
+        peer.expect_end();
+        node.serves(case.name);
+    }
+}
+
+#[test]
+fn random_bytes_from_strangers() {
+    let mut node = Node::listening();
+    for seed in 0..100 {
+        let mut random = Random(seed);
+        let bytes = random.nonsense(&hello(STANDARD, 0, 6));
+        let mut peer = PlainPeer::connect(node.port());
+        peer.write(&bytes);
+        // The end of the stream comes with it, so that what is only too short ends as well. A
+        // changed bit of the id or the port is still a Hello, and that gets its Ack.
+        if peer.try_half_close() {
+            let (answer, _) = peer.read_to_end();
+            assert!(answer.len() <= 97, "seed {seed}: {} got {}", hex(&bytes), hex(&answer));
+        }
+        node.serves(&format!("seed {seed}: {}", hex(&bytes)));
+    }
+}
+
+#[test]
+fn a_silent_stranger_is_dropped_at_the_deadline() {
+    let mut node = hasty();
+    let start = Instant::now();
+    let mut peer = PlainPeer::connect(node.port());
+    let reason = node.dropped(&peer).to_string();
+    assert!(reason.contains("time"), "{reason}");
+    assert!(start.elapsed() >= DEADLINE, "after {:?}", start.elapsed());
+    peer.expect_end();
+    node.serves("a silent stranger");
+}
+
+/// There is one deadline for the whole handshake: bytes that trickle in do not move it.
+#[test]
+fn a_byte_now_and_then_does_not_stretch_the_deadline() {
+    let mut node = hasty();
+    let pause = DEADLINE / 10;
+    let mut peer = PlainPeer::connect(node.port());
+    let start = Instant::now();
+    let bytes = prefixed(&hello(STANDARD, 0, 6));
+    let said = bytes
+        .iter()
+        .take_while(|byte| peer.try_write(&[**byte]).is_ok() && peer.poll(pause).is_none());
+    let said = said.count();
+    assert!(said < bytes.len() / 2, "{said} bytes in {:?}", start.elapsed());
+    let reason = node.dropped(&peer).to_string();
+    assert!(reason.contains("time"), "{reason}");
+    node.serves("a trickle");
+}
+
+#[test]
+fn a_stranger_that_closes_at_any_byte() {
+    let mut node = Node::listening();
+    let greeting = prefixed(&hello(STANDARD, 0, 6));
+    let bytes = [greeting.clone(), run_of([&numbered(0, 8)])].concat();
+    for at in 0..greeting.len() {
+        let mut peer = PlainPeer::connect(node.port());
+        peer.write(&bytes[..at]);
+        peer.half_close();
+        peer.expect_end();
+        node.serves(&format!("a close after {at} bytes"));
+    }
+    for at in greeting.len()..=bytes.len() {
+        let mut peer = PlainPeer::connect(node.port());
+        peer.write(&bytes[..at]);
+        peer.half_close();
+        let (answer, _) = peer.read_to_end();
+        assert_eq!(answer[..7], [0, 0, 0, 89, 1, 0, 33], "no Ack after {at} bytes");
+        if at == bytes.len() {
+            assert_eq!(node.next().1.as_bytes(), numbered(0, 8));
+        }
+        node.serves(&format!("a close after {at} bytes"));
+    }
+}
+
+/// One of them is told at least, whatever the rate at which events about strangers are let through.
+#[test]
+fn a_stranger_that_closes_early_is_told() {
+    for bytes in [0, 3, 4, 50, 94] {
+        let mut node = Node::listening();
+        let mut peer = PlainPeer::connect(node.port());
+        peer.write(&prefixed(&hello(STANDARD, 0, 6))[..bytes]);
+        peer.half_close();
+        let reason = node.dropped(&peer).to_string();
+        assert!(reason.contains("closed"), "{bytes} bytes: {reason}");
+    }
+}
+
+#[test]
+fn a_reset_right_behind_the_hello() {
+    let mut node = Node::listening();
+    for _ in 0..20 {
+        let mut peer = PlainPeer::connect(node.port());
+        peer.send(&hello(STANDARD, 0, 6));
+        peer.reset();
+        node.serves("a reset");
+    }
+}
+
+/// Every stranger is accounted for: told, or counted in a later event.
+#[test]
+fn no_dropped_stranger_is_forgotten() {
+    let mut limits = quick();
+    limits.stranger_events = 3;
+    let mut node = Node::built(InetEndpoint::builder().bind("127.0.0.1:0").limits(limits));
+    let intrude = || {
+        let mut peer = PlainPeer::connect(node.port());
+        peer.write(&prefixed(&ack(STANDARD, 6)));
+        peer.expect_end();
+        peer.addr()
+    };
+    for _ in 0..10 {
+        intrude();
+    }
+    // The allowance is one per second: this is not a wait for the endpoint, but for the clock.
+    std::thread::sleep(Duration::from_millis(1100));
+    let last = intrude();
+    let mut told = 0;
+    node.wait("event of the last stranger", |event| match event {
+        Event::Dropped { addr, suppressed, .. } => {
+            told += 1 + suppressed;
+            (*addr == Some(last)).then_some(())
+        }
+        _ => None,
+    });
+    assert_eq!(told, 11);
+}

@@ -1,0 +1,155 @@
+//! The same exchange on every kind of executor.
+
+use std::future::Future;
+use std::sync::{Arc, Weak};
+
+use netmod_inet::{Builder, Closed, Frame, InetEndpoint, Spawn, StartError, Task};
+use smol::Executor;
+
+use crate::subject::within;
+
+/// Peers two endpoints that are built alike, and has them exchange frames and shut down.
+async fn exchange(builder: impl Fn() -> Builder) {
+    let alice = builder().bind("127.0.0.1:0").start().await.expect("start");
+    let bob = builder().start().await.expect("start");
+    let address = format!("127.0.0.1:{}", alice.port().expect("a port"));
+    let target = bob.add_peers([address]).await.expect("add_peers")[0];
+    for number in 0..200u32 {
+        let frame = |from: &InetEndpoint| {
+            Frame::builder(8, from.router_id()).payload(number.to_be_bytes().to_vec()).build()
+        };
+        bob.send(target, frame(&bob).expect("a frame")).await.expect("send");
+        let (from, got) = alice.next().await.expect("a frame");
+        assert_eq!(got.payload(), number.to_be_bytes());
+        alice.send(from, frame(&alice).expect("a frame")).await.expect("send");
+        assert_eq!(bob.next().await.expect("a frame").1.payload(), number.to_be_bytes());
+    }
+    alice.shutdown().await;
+    bob.shutdown().await;
+    assert_eq!(alice.next().await.unwrap_err(), Closed);
+    assert!(alice.is_closed() && bob.is_closed());
+}
+
+fn on(spawner: impl Spawn + Clone) -> impl Fn() -> Builder {
+    move || InetEndpoint::builder().spawner(spawner.clone())
+}
+
+/// The closure that starts an endpoint's tasks on a tokio runtime.
+fn on_tokio(runtime: &tokio::runtime::Runtime) -> impl Fn(Task) + Send + Sync + Clone + 'static {
+    let runtime = runtime.handle().clone();
+    move |task| drop(runtime.spawn(task))
+}
+
+#[test]
+fn smol_global() {
+    within("exchange", exchange(InetEndpoint::builder));
+}
+
+#[test]
+fn one_thread_that_the_caller_drives() {
+    let executor = Arc::new(Executor::new());
+    let weak = Arc::downgrade(&executor);
+    within("exchange", executor.run(exchange(on(weak))));
+}
+
+#[test]
+fn many_threads_that_the_caller_drives() {
+    // Made for ever, as a program would that has one for its whole life.
+    let executor: &'static Executor<'static> = Box::leak(Box::new(Executor::new()));
+    let (stop, stopped) = async_channel::bounded::<()>(1);
+    let threads = [0; 4].map(|_| {
+        let stopped = stopped.clone();
+        std::thread::spawn(move || {
+            let _ = smol::block_on(executor.run(stopped.recv()));
+        })
+    });
+    within("exchange", exchange(on(executor)));
+    drop(stop);
+    for thread in threads {
+        thread.join().expect("a thread");
+    }
+}
+
+#[test]
+fn tokio_on_many_threads() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().build().expect("a runtime");
+    let work = exchange(on(on_tokio(&runtime)));
+    within("exchange", async { runtime.spawn(work).await.expect("no panic") });
+}
+
+#[test]
+fn tokio_on_the_current_thread() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let spawner = on_tokio(&runtime);
+    runtime.block_on(exchange(on(spawner)));
+}
+
+#[test]
+fn a_thread_for_every_task() {
+    let spawner = |task: Task| drop(std::thread::spawn(|| smol::block_on(task)));
+    within("exchange", exchange(on(spawner)));
+}
+
+#[test]
+fn an_executor_that_is_gone_is_an_error_at_start() {
+    let gone: Weak<Executor<'static>> = Weak::new();
+    let started = within("start", InetEndpoint::builder().spawner(gone).start());
+    assert!(matches!(started, Err(StartError::ExecutorGone)));
+}
+
+/// Drops the executor of an endpoint that waits, and expects the wait to end.
+fn ends_with_its_executor<T>(wait: impl AsyncFnOnce(InetEndpoint) -> T) -> T {
+    let executor = Arc::new(Executor::new());
+    let builder = InetEndpoint::builder().bind("127.0.0.1:0").spawner(Arc::downgrade(&executor));
+    let endpoint = within("start", builder.start()).expect("start");
+    within("the end of the wait", async {
+        let mut waiting = std::pin::pin!(wait(endpoint));
+        let pending = futures_lite::future::poll_once(&mut waiting).await;
+        assert!(pending.is_none(), "nothing to wait for");
+        drop(executor);
+        waiting.await
+    })
+}
+
+#[test]
+fn next_events_and_shutdown_end_with_the_executor() {
+    let next = ends_with_its_executor(async |endpoint: InetEndpoint| endpoint.next().await);
+    assert_eq!(next.unwrap_err(), Closed);
+    ends_with_its_executor(async |endpoint: InetEndpoint| {
+        let events = endpoint.events();
+        while events.next().await.is_ok() {}
+    });
+    ends_with_its_executor(async |endpoint: InetEndpoint| endpoint.shutdown().await);
+}
+
+#[test]
+fn what_waited_for_a_peer_comes_back_when_the_executor_goes() {
+    let executor = Arc::new(Executor::new());
+    let builder = InetEndpoint::builder().spawner(Arc::downgrade(&executor));
+    let endpoint = within("start", builder.start()).expect("start");
+    let target = within("add", endpoint.add_peers(["127.0.0.1:1"])).expect("add_peers")[0];
+    let frame = Frame::builder(8, endpoint.router_id()).build().expect("a frame");
+    endpoint.try_send(target, frame.clone()).expect("try_send");
+    drop(executor);
+    assert!(endpoint.is_closed());
+    assert_eq!(endpoint.take_unconfirmed(target), [frame]);
+    assert!(endpoint.peers().is_empty());
+}
+
+/// Keeps the compiler honest: all of the endpoint's futures can move between threads.
+#[test]
+fn futures_are_send() {
+    fn is_send<T: Future + Send>(future: T) -> T {
+        future
+    }
+    let executor = Arc::new(Executor::new());
+    let builder = InetEndpoint::builder().spawner(Arc::downgrade(&executor));
+    let endpoint = within("start", is_send(builder.start())).expect("start");
+    let frame = Frame::builder(8, endpoint.router_id()).build().expect("a frame");
+    drop(is_send(endpoint.next()));
+    drop(is_send(endpoint.send(0, frame)));
+    drop(is_send(endpoint.add_peers(["127.0.0.1:1"])));
+    drop(is_send(endpoint.remove_peer(0)));
+    drop(is_send(endpoint.shutdown()));
+    drop(is_send(endpoint.routes().exists(0)));
+}

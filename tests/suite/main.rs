@@ -1,0 +1,12 @@
+//! The integration tests.
+
+mod bad_input;
+mod binds;
+mod ends;
+mod executors;
+mod plain_peer;
+mod policy;
+mod scripted;
+mod sending;
+mod subject;
+mod vectors;

@@ -1,0 +1,76 @@
+//! Who may come in, changed while the endpoint runs.
+
+use netmod_inet::{AcceptPolicy, DropReason, Id, InetEndpoint};
+
+use crate::scripted::{PlainListener, PlainPeer, STANDARD, hello, prefixed};
+use crate::subject::{Node, quick};
+
+/// A stranger that says Hello is dropped for the policy's sake.
+fn is_kept_out(node: &mut Node, id: u8) {
+    let mut stranger = PlainPeer::connect(node.port());
+    // The endpoint may have closed already.
+    let _ = stranger.try_write(&prefixed(&hello(STANDARD, 0, id)));
+    assert!(matches!(node.dropped(&stranger), DropReason::NotAllowed));
+}
+
+#[test]
+fn ranges_decide_and_may_change() {
+    let mut node = Node::listening();
+    let (_stays, inside) = node.welcome(STANDARD, 1);
+    let local = || "127.0.0.0/8".parse().expect("a range");
+    let elsewhere = || "192.0.2.0/24".parse().expect("a range");
+    for (policy, lets_in) in [
+        (AcceptPolicy::all().deny(local()), false),
+        (AcceptPolicy::all().deny(elsewhere()), true),
+        (AcceptPolicy::all().allow(elsewhere()), false),
+        (AcceptPolicy::none(), false),
+        (AcceptPolicy::none().allow(local()), true),
+        (AcceptPolicy::none().allow(local()).deny("127.0.0.1".parse().expect("one")), false),
+        (AcceptPolicy::all(), true),
+    ] {
+        node.endpoint.set_accept_policy(policy.clone());
+        match lets_in {
+            true => drop(node.welcome(STANDARD, 2)),
+            false => is_kept_out(&mut node, 2),
+        }
+    }
+    assert_eq!(node.info(inside).links, 1, "who is in stays");
+}
+
+#[test]
+fn only_configured_addresses_are_known() {
+    let builder = InetEndpoint::builder().bind("127.0.0.1:0").limits(quick());
+    let mut node = Node::built(builder.accept(AcceptPolicy::known()));
+    is_kept_out(&mut node, 3);
+    let listener = PlainListener::bind();
+    let target = node.add(&listener.addr(""));
+    let (_peer, _) = node.welcome(STANDARD, 3);
+    node.remove(target);
+    is_kept_out(&mut node, 3);
+}
+
+#[test]
+fn the_callback_sees_who_it_claims_to_be() {
+    let policy = AcceptPolicy::all().callback(|incoming| {
+        incoming.addr.ip().is_loopback() && incoming.id == Id::from_bytes([4; 32])
+    });
+    let builder = InetEndpoint::builder().bind("127.0.0.1:0").limits(quick()).accept(policy);
+    let mut node = Node::built(builder);
+    is_kept_out(&mut node, 3);
+    let (_peer, _) = node.welcome(STANDARD, 4);
+}
+
+#[test]
+fn more_peers_than_the_limit_are_refused() {
+    let mut limits = quick();
+    limits.peers = 2;
+    let mut node = Node::built(InetEndpoint::builder().bind("127.0.0.1:0").limits(limits));
+    let (first, target) = node.welcome(STANDARD, 1);
+    let (_second, _) = node.welcome(STANDARD, 2);
+    let mut third = PlainPeer::connect(node.port());
+    third.send(&hello(STANDARD, 0, 3));
+    assert!(matches!(node.dropped(&third), DropReason::TooManyPeers));
+    drop(first);
+    node.removed(target);
+    let (_third, _) = node.welcome(STANDARD, 3);
+}

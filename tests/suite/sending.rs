@@ -1,0 +1,224 @@
+//! Queues and their bounds: what `send`, `try_send` and `send_all` promise.
+
+use std::time::Duration;
+
+use bytes_of::payload;
+use futures_lite::future::{self, poll_once};
+use netmod_inet::{Event, InetEndpoint, Limits, Refusal};
+
+use crate::scripted::{PlainListener, STANDARD, carrier, numbered};
+use crate::subject::{Node, parsed, quick, within};
+
+mod bytes_of {
+    /// A payload that tells where in it a byte stands.
+    pub(super) fn payload(len: usize) -> Vec<u8> {
+        (0..len).map(|at| (at % 251) as u8).collect()
+    }
+}
+
+fn node_with(change: impl FnOnce(&mut Limits)) -> Node {
+    let mut limits = quick();
+    change(&mut limits);
+    Node::built(InetEndpoint::builder().bind("127.0.0.1:0").limits(limits))
+}
+
+/// An address at which nobody answers.
+fn nowhere() -> String {
+    let free = PlainListener::bind();
+    free.addr("")
+}
+
+#[test]
+fn frames_wait_for_a_link_and_go_out_in_order() {
+    let node = Node::dial_only();
+    let listener = PlainListener::bind();
+    let target = node.add(&listener.addr(""));
+    let frames: Vec<_> = (0..500).map(|number| numbered(number, 300)).collect();
+    frames.iter().for_each(|frame| node.try_send(target, frame));
+    assert_eq!(node.info(target).queued_frames, 500);
+    let mut peer = listener.answer(STANDARD, 5);
+    frames.iter().for_each(|frame| assert_eq!(&peer.read_frame(), frame));
+    node.until("empty queue", |endpoint| endpoint.peers()[0].queued_frames == 0);
+    assert_eq!(node.info(target).frames_sent, 500);
+}
+
+#[test]
+fn a_peer_that_is_down_refuses_at_the_bound_and_never_waits() {
+    let node = node_with(|limits| limits.queue_frames = 3);
+    let target = node.add(&nowhere());
+    let frame = parsed(&carrier(8, 1, b"x"));
+    for _ in 0..3 {
+        within("send", node.endpoint.send(target, frame.clone())).expect("room");
+    }
+    let refused = within("refusal", poll_once(node.endpoint.send(target, frame.clone())));
+    let error = refused.expect("no wait").expect_err("no room");
+    assert_eq!((error.reason(), error.into_frame()), (Refusal::Full, frame));
+}
+
+#[test]
+fn a_peer_that_does_not_read_makes_send_wait_and_then_refuse() {
+    let mut node = node_with(|limits| limits.queue_bytes = 256 << 10);
+    let (peer, target) = node.welcome(STANDARD, 5);
+    let frame = parsed(&carrier(8, 1, &payload(32_000)));
+    let mut taken = 0;
+    let refused = loop {
+        match within("send", node.endpoint.send(target, frame.clone())) {
+            Ok(()) => taken += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((refused.reason(), refused.into_frame()), (Refusal::TimedOut, frame.clone()));
+    let error = node.endpoint.try_send(target, frame.clone()).expect_err("no room");
+    assert_eq!(error.reason(), Refusal::Full);
+    let queued = node.info(target).queued_bytes;
+    assert!(queued <= 256 << 10, "{queued} bytes are queued");
+
+    // One that waits goes on as soon as the peer reads; nothing was lost meanwhile.
+    let mut waiting = std::pin::pin!(node.endpoint.send(target, frame.clone()));
+    assert!(within("poll", poll_once(&mut waiting)).is_none());
+    let reader = std::thread::spawn(move || {
+        let mut peer = peer;
+        (0..taken + 1).for_each(|_| assert_eq!(peer.read_frame(), carrier(8, 1, &payload(32_000))));
+    });
+    within("room", waiting).expect("room");
+    reader.join().expect("every frame whole");
+}
+
+#[test]
+fn a_wait_ends_when_the_link_does() {
+    let mut node = node_with(|limits| {
+        limits.queue_bytes = 100 << 10;
+        limits.send_timeout = Duration::from_secs(60);
+    });
+    let listener = PlainListener::bind();
+    let target = node.add(&listener.addr(""));
+    let peer = listener.answer(STANDARD, 5);
+    node.up();
+    let frame = parsed(&carrier(8, 1, &payload(32_000)));
+    while node.endpoint.try_send(target, frame.clone()).is_ok() {}
+    drop(listener);
+    let end = async {
+        let mut waiting = std::pin::pin!(node.endpoint.send(target, frame.clone()));
+        while poll_once(&mut waiting).await.is_some() {
+            // The writer made room just now.
+            waiting.set(node.endpoint.send(target, frame.clone()));
+        }
+        peer.reset();
+        waiting.await
+    };
+    match within("the end of the wait", end) {
+        // Frames that were written make room, which a lucky one gets.
+        Ok(()) => {}
+        Err(error) => assert_eq!(error.reason(), Refusal::Full),
+    }
+}
+
+#[test]
+fn a_cancelled_send_queued_the_frame_or_did_not() {
+    let node = node_with(|limits| limits.queue_frames = 2);
+    let target = node.add(&nowhere());
+    let frame = parsed(&carrier(8, 1, b"x"));
+    let ready = within("poll", poll_once(node.endpoint.send(target, frame.clone())));
+    assert_eq!(ready.map(|sent| sent.is_ok()), Some(true));
+    assert_eq!(node.info(target).queued_frames, 1);
+    drop(node.endpoint.send(target, frame));
+    assert_eq!(node.info(target).queued_frames, 1);
+}
+
+#[test]
+fn a_flood_goes_to_those_that_are_up_and_tells_of_the_others() {
+    let mut node = Node::listening();
+    let down = node.add(&nowhere());
+    let (mut a, to_a) = node.welcome(STANDARD, 1);
+    let (mut b, to_b) = node.welcome(STANDARD, 2);
+    let (_c, to_c) = node.welcome(crate::scripted::LIMITED_SENDING, 3);
+    let frame = carrier(4, 9, b"to all");
+    let report = node.endpoint.send_all(parsed(&frame)).expect("a flood");
+    assert_eq!(report.sent, [to_a, to_b]);
+    let refused = [(down, Refusal::LinkDown), (to_c, Refusal::WrongDirection)];
+    assert_eq!(report.refused, refused);
+    assert_eq!((a.read_frame(), b.read_frame()), (frame.clone(), frame.clone()));
+    let report = node.endpoint.send_all_except(parsed(&frame), to_a).expect("a flood");
+    assert_eq!(report.sent, [to_b]);
+    assert_eq!(b.read_frame(), frame);
+}
+
+#[test]
+fn the_budget_of_all_counts_a_flood_once_and_refuses_what_is_over() {
+    let mut node = node_with(|limits| limits.total_queue_bytes = 200 << 10);
+    let mut peers: Vec<_> = (0..10).map(|id| node.welcome(STANDARD, id)).collect();
+    // Ten copies of this would be twice the budget.
+    let frame = carrier(8, 9, &payload(40_000));
+    let report = node.endpoint.send_all(parsed(&frame)).expect("a flood");
+    assert_eq!(report.sent.len(), 10);
+    peers.iter_mut().for_each(|(peer, _)| assert_eq!(peer.read_frame(), frame));
+
+    // Down peers hold what waits for them; the one that is down the longest has to give.
+    let first = node.add(&nowhere());
+    node.attempt(first);
+    let second = node.add(&nowhere());
+    node.attempt(second);
+    node.until("empty queues", |endpoint| endpoint.peers().iter().all(|p| p.queued_frames == 0));
+    for _ in 0..4 {
+        node.try_send(first, &frame);
+    }
+    node.try_send(second, &frame);
+    node.try_send(second, &frame);
+    let shed = node.wait("unconfirmed event", |event| match event {
+        Event::Unconfirmed { target, frames } => Some((*target, *frames)),
+        _ => None,
+    });
+    assert!(shed.1 >= 1, "{shed:?}");
+    assert_eq!(node.endpoint.take_unconfirmed(shed.0), vec![parsed(&frame); shed.1]);
+}
+
+#[test]
+fn the_router_that_is_slow_holds_back_the_sender_and_loses_nothing() {
+    let mut node = node_with(|limits| limits.inbound_bytes = 128 << 10);
+    let (mut peer, target) = node.welcome(STANDARD, 5);
+    let frames = 2_000;
+    let writer = std::thread::spawn(move || {
+        (0..frames).for_each(|number| peer.send(&numbered(number, 8_000)));
+        peer
+    });
+    // 16 MB are under way and nobody reads: the kernel's buffers and the bound hold the rest.
+    node.until("inbound frames at the bound", |endpoint| endpoint.peers()[0].frames_received >= 10);
+    let before = node.info(target).bytes_received;
+    assert!(before <= 256 << 10, "{before} bytes were read ahead");
+    node.expect_frames(target, &(0..frames).map(|n| numbered(n, 8_000)).collect::<Vec<_>>());
+    drop(writer.join().expect("a writer"));
+}
+
+#[test]
+fn two_routers_that_only_try_do_not_hold_each_other_up() {
+    let (a, mut b) = (Node::listening(), Node::dial_only());
+    let to_a = b.add(&format!("127.0.0.1:{}", a.port()));
+    b.up();
+    let to_b = within("route", async {
+        loop {
+            match a.endpoint.routes().get_all_valid().await.first() {
+                Some(peer) => break peer.target(),
+                None => future::yield_now().await,
+            }
+        }
+    });
+    let frames = 3_000;
+    let router = |endpoint: InetEndpoint, target| async move {
+        let (mut sent, mut got) = (0, 0);
+        while sent < frames || got < frames {
+            if sent < frames {
+                match endpoint.try_send(target, parsed(&numbered(sent, 8_000))) {
+                    Ok(()) => sent += 1,
+                    Err(error) => assert_eq!(error.reason(), Refusal::Full),
+                }
+            }
+            while let Some((_, frame)) = endpoint.try_next().expect("open") {
+                assert_eq!(frame.as_bytes(), numbered(got, 8_000));
+                got += 1;
+            }
+            future::yield_now().await;
+        }
+    };
+    let both = future::zip(router(a.endpoint.clone(), to_b), router(b.endpoint.clone(), to_a));
+    within("the end of both", both);
+}
