@@ -1,0 +1,499 @@
+//! Endpoints that exchange envelopes through Ratman's driver trait.
+//!
+//! Only to know when a link is up or gone do the tests look at the endpoint behind it.
+
+mod node;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use libratman::endpoint::EndpointExt;
+use libratman::types::{Ident32, Neighbour};
+use libratman::{NetmodError, NonfatalError, RatmanError};
+use netmod_inet_ratman::RatmanInet;
+
+use node::{Driver, Node, claimed, envelope, failure, text, within};
+
+/// An id that nobody claims.
+const STRANGER: [u8; 32] = [0x55; 32];
+
+#[test]
+fn two_endpoints_exchange_envelopes() {
+    smol::block_on(async {
+        let (mut a, mut b) = (Node::new(1).await, Node::new(2).await);
+        let names = b.join(&mut a).await;
+        assert_eq!(names, (claimed(1), claimed(2)));
+        let sent = envelope(8, "hello");
+        b.driver.send(sent.clone(), Neighbour::Single(claimed(1)), None).await.unwrap();
+        let (got, from) = within("envelope", a.driver.next()).await.unwrap();
+        assert_eq!((got, from), (sent, Neighbour::Single(claimed(2))));
+        a.send("and back", from, None).await;
+        assert_eq!(b.next().await, ("and back".to_owned(), claimed(1)));
+    });
+}
+
+/// Whether an envelope for `target` without `exclude` is one for `who`.
+fn is_for(who: Ident32, target: Neighbour, exclude: Option<Ident32>) -> bool {
+    let meant = match target {
+        Neighbour::Flood => true,
+        Neighbour::FloodExcept(left_out) => left_out != who,
+        Neighbour::Drop => false,
+        Neighbour::Single(one) => one == who,
+    };
+    meant && exclude != Some(who)
+}
+
+#[test]
+fn every_target_with_every_exclude() {
+    smol::block_on(async {
+        let mut hub = Node::new(9).await;
+        let mut spokes = [Node::new(1).await, Node::new(2).await, Node::new(3).await];
+        for spoke in &mut spokes {
+            spoke.join(&mut hub).await;
+        }
+        let [one, two, stranger] = [claimed(1), claimed(2), Ident32::from(STRANGER)];
+        let targets = [
+            Neighbour::Flood,
+            Neighbour::FloodExcept(one),
+            Neighbour::FloodExcept(two),
+            Neighbour::FloodExcept(stranger),
+            Neighbour::Drop,
+            Neighbour::Single(one),
+            Neighbour::Single(two),
+        ];
+        let excludes = [None, Some(one), Some(two), Some(stranger)];
+        let mut sent = Vec::new();
+        for target in targets {
+            for exclude in excludes {
+                let text = format!("{target:?} without {exclude:?}");
+                hub.send(&text, target, exclude).await;
+                sent.push((text, target, exclude));
+            }
+        }
+        // Behind everything else on each link, so that all else has arrived before it.
+        hub.send("end", Neighbour::Flood, None).await;
+        for (spoke, who) in spokes.iter().zip([one, two, claimed(3)]) {
+            let mine = sent.iter().filter(|(_, target, exclude)| is_for(who, *target, *exclude));
+            let expected: Vec<_> = mine.map(|(text, ..)| text.clone()).collect();
+            assert!(!expected.is_empty());
+            assert_eq!(spoke.texts_until("end").await, expected, "at {who}");
+        }
+    });
+}
+
+/// A router with nothing but the flood in it: what arrives goes on to all but its sender.
+async fn relay(driver: Driver, name: &'static str, log: smol::channel::Sender<(String, String)>) {
+    while let Ok((envelope, from)) = driver.next().await {
+        let text = text(&envelope);
+        driver.send(envelope, Neighbour::Flood, from.maybe_single()).await.expect("a flood");
+        log.send((name.to_owned(), text)).await.expect("a test that listens");
+    }
+}
+
+#[test]
+fn a_flood_along_a_line_arrives_once_at_each_and_none_echoes() {
+    smol::block_on(async {
+        let mut nodes = [Node::new(1).await, Node::new(2).await, Node::new(3).await];
+        let [a, b, c] = &mut nodes;
+        a.join(b).await;
+        c.join(b).await;
+        let (log, arrivals) = smol::channel::unbounded();
+        let names = ["a", "b", "c"];
+        let start =
+            |(node, name): (&Node, _)| smol::spawn(relay(node.driver.clone(), name, log.clone()));
+        // Held until the end: a relay that is dropped stops.
+        let _relays: Vec<_> = nodes.iter().zip(names).map(start).collect();
+        let mut seen = Seen::new();
+        flood_and_collect(&nodes, &names, 100, &arrivals, &mut seen).await;
+        // Whatever echoes goes ahead of what is sent after it. So once one more flood has gone from
+        // end to end, back, and there again, every echo has arrived.
+        for end in [0, 2, 0] {
+            flood_and_collect(&nodes[end..=end], &names[end..=end], 1, &arrivals, &mut seen).await;
+        }
+        assert_eq!(seen.len(), 2 * (3 * 100 + 3));
+        let more_than_once: Vec<_> = seen.iter().filter(|(_, count)| **count != 1).collect();
+        assert!(more_than_once.is_empty(), "{more_than_once:?}");
+        let echo = seen.keys().find(|(at, text)| text.starts_with(at.as_str()));
+        assert_eq!(echo, None);
+    });
+}
+
+/// Who saw which text, and how often.
+type Seen = BTreeMap<(String, String), usize>;
+
+/// Lets each of `nodes` flood `count` envelopes at once, and waits until the two others have each.
+async fn flood_and_collect(
+    nodes: &[Node],
+    names: &[&str],
+    count: usize,
+    arrivals: &smol::channel::Receiver<(String, String)>,
+    seen: &mut Seen,
+) {
+    let round = seen.len();
+    for number in 0..count {
+        for (node, name) in nodes.iter().zip(names) {
+            node.send(&format!("{name} {round}.{number}"), Neighbour::Flood, None).await;
+        }
+    }
+    let expected = round + 2 * nodes.len() * count;
+    while seen.len() < expected {
+        let arrival = within("flooded envelope", arrivals.recv()).await.expect("a relay");
+        *seen.entry(arrival).or_default() += 1;
+    }
+}
+
+#[test]
+fn next_loses_nothing_when_select_drops_it() {
+    const COUNT: usize = 2_000;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let (mut a, mut b) = (Node::new(1).await, Node::new(2).await);
+        b.join(&mut a).await;
+        let sender = tokio::spawn(async move {
+            for number in 0..COUNT {
+                b.send(&number.to_string(), Neighbour::Single(claimed(1)), None).await;
+                tokio::task::yield_now().await;
+            }
+            b
+        });
+        let mut dropped = 0;
+        let mut got = Vec::new();
+        let collect = async {
+            while got.len() < COUNT {
+                tokio::select! {
+                    biased;
+                    next = a.driver.next() => got.push(text(&next.unwrap().0)),
+                    () = tokio::task::yield_now() => dropped += 1,
+                }
+            }
+        };
+        within("envelope", collect).await;
+        assert!(dropped > 0, "next was never dropped half-way");
+        let expected: Vec<_> = (0..COUNT).map(|number| number.to_string()).collect();
+        assert_eq!(got, expected);
+        drop(sender.await.unwrap());
+    });
+}
+
+#[test]
+fn a_second_claimant_gets_an_id_of_its_own() {
+    smol::block_on(async {
+        let mut hub = Node::new(9).await;
+        let (mut first, mut second) = (Node::new(7).await, Node::new(7).await);
+        let (_, first_name) = first.join(&mut hub).await;
+        let (_, second_name) = second.join(&mut hub).await;
+        assert_eq!(first_name, claimed(7));
+        assert_ne!(second_name, claimed(7));
+
+        for round in 0..3 {
+            for (node, name) in [(&first, first_name), (&second, second_name)] {
+                node.send("to the hub", Neighbour::Flood, None).await;
+                assert_eq!(hub.next().await.1, name, "round {round}");
+                hub.send("for this one", Neighbour::Single(name), None).await;
+                hub.send("for the other", Neighbour::Flood, Some(name)).await;
+            }
+        }
+        hub.send("end", Neighbour::Flood, None).await;
+        let each = ["for this one", "for the other"].repeat(3);
+        assert_eq!(first.texts_until("end").await, each);
+        let other_way_round: Vec<_> = each.iter().rev().copied().collect();
+        assert_eq!(second.texts_until("end").await, other_way_round);
+    });
+}
+
+#[test]
+fn an_id_is_free_again_after_its_peer_ended_but_goes_to_no_other_by_itself() {
+    smol::block_on(async {
+        let mut hub = Node::new(9).await;
+        let (mut first, mut second) = (Node::new(7).await, Node::new(7).await);
+        first.join(&mut hub).await;
+        let (_, second_name) = second.join(&mut hub).await;
+        first.shutdown().await;
+        hub.removed().await;
+
+        let sent = envelope(8, "for the first");
+        let lost = hub.driver.send(sent.clone(), Neighbour::Single(claimed(7)), None).await;
+        match failure(lost) {
+            RatmanError::Netmod(NetmodError::ConnectionLost(back)) => assert_eq!(back, sent),
+            other => panic!("{other:?}"),
+        }
+        hub.send("for the second", Neighbour::Single(second_name), None).await;
+        assert_eq!(second.next().await.0, "for the second");
+
+        let mut third = Node::new(7).await;
+        assert_eq!(third.join(&mut hub).await.1, claimed(7));
+        second.send("still here", Neighbour::Flood, None).await;
+        assert_eq!(hub.next().await, ("still here".to_owned(), second_name));
+    });
+}
+
+#[test]
+fn what_a_peer_sent_before_it_ended_still_has_its_name() {
+    smol::block_on(async {
+        let (mut hub, mut spoke) = (Node::new(9).await, Node::new(1).await);
+        spoke.join(&mut hub).await;
+        for number in 0..3 {
+            spoke.send(&number.to_string(), Neighbour::Flood, None).await;
+        }
+        spoke.shutdown().await;
+        let target = hub.removed().await;
+        assert_eq!(hub.inet.neighbour(target), None);
+        for number in 0..3 {
+            assert_eq!(hub.next().await, (number.to_string(), claimed(1)));
+        }
+    });
+}
+
+#[test]
+fn a_name_outlives_the_link() {
+    smol::block_on(async {
+        let (mut a, mut b) = (Node::new(1).await, Node::limited(2, |_| {}).await);
+        let target = b.driver.start_peering(&a.addr()).await.unwrap();
+        for round in 0..3 {
+            assert_eq!(b.up().await, target);
+            let there = a.up().await;
+            assert_eq!(b.inet.neighbour(target), Some(claimed(1)), "round {round}");
+            b.send("over this link", Neighbour::Single(claimed(1)), None).await;
+            assert_eq!(a.next().await.0, "over this link");
+            a.inet.endpoint().remove_peer(there).await.unwrap();
+            assert_eq!(b.down().await, target);
+            b.send("over the next", Neighbour::Single(claimed(1)), None).await;
+            assert_eq!(a.next().await.0, "over the next");
+        }
+    });
+}
+
+#[test]
+fn names_are_right_though_events_were_missed() {
+    smol::block_on(async {
+        let hub = Node::limited(9, |limits| limits.events = 2).await;
+        let mut spokes = Vec::new();
+        for id in 1..=6 {
+            let mut spoke = Node::new(id).await;
+            spoke.driver.start_peering(&hub.addr()).await.unwrap();
+            spoke.up().await;
+            spoke.send(&id.to_string(), Neighbour::Flood, None).await;
+            spokes.push(spoke);
+        }
+        for _ in &spokes {
+            let (text, from) = hub.next().await;
+            assert_eq!(from, claimed(text.parse().unwrap()));
+        }
+    });
+}
+
+#[test]
+fn a_full_queue_gives_the_envelope_back() {
+    smol::block_on(async {
+        let mut a = Node::new(1).await;
+        let mut b = Node::limited(2, |limits| limits.queue_frames = 3).await;
+        b.join(&mut a).await;
+        a.shutdown().await;
+        b.down().await;
+        for _ in 0..3 {
+            b.send("waits for the link", Neighbour::Single(claimed(1)), None).await;
+        }
+        let sent = envelope(8, "one too many");
+        let refused = b.driver.send(sent.clone(), Neighbour::Single(claimed(1)), None).await;
+        match failure(refused) {
+            RatmanError::Netmod(NetmodError::ConnectionLost(back)) => assert_eq!(back, sent),
+            other => panic!("{other:?}"),
+        }
+        // A flood goes to those that are up, and nobody is.
+        b.send("to nobody", Neighbour::Flood, None).await;
+        let metrics = b.driver.metrics_for_neighbour(Neighbour::Single(claimed(1))).await;
+        assert!(matches!(failure(metrics), RatmanError::Nonfatal(NonfatalError::NoMetrics)));
+    });
+}
+
+#[test]
+fn frames_that_may_not_be_sent_are_refused_with_a_reason() {
+    smol::block_on(async {
+        let mut a = Node::new(1).await;
+        let mut b = Node::limited(2, |limits| limits.frame_bytes = 100).await;
+        b.join(&mut a).await;
+        let long = "x".repeat(60);
+        let broken = {
+            let mut envelope = envelope(8, "cut off");
+            envelope.buffer.pop();
+            envelope
+        };
+        let all = [
+            Neighbour::Single(claimed(1)),
+            Neighbour::Flood,
+            Neighbour::FloodExcept(Ident32::from(STRANGER)),
+        ];
+        for target in all {
+            let send = |envelope| b.driver.send(envelope, target, None);
+            for modes in [32, 40, 63] {
+                let reserved = failure(send(envelope(modes, "")).await);
+                assert!(matches!(reserved, RatmanError::Netmod(NetmodError::NotSupported)));
+            }
+            let too_large = failure(send(envelope(8, &long)).await);
+            assert!(matches!(too_large, RatmanError::Netmod(NetmodError::FrameTooLarge)));
+            let no_frame = failure(send(broken.clone()).await);
+            assert!(matches!(no_frame, RatmanError::Encoding(_)), "{no_frame}");
+        }
+        b.send("end", Neighbour::Single(claimed(1)), None).await;
+        assert_eq!(a.texts_until("end").await, Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_limited_link_is_not_supported_the_wrong_way() {
+    smol::block_on(async {
+        let (mut a, mut b) = (Node::new(1).await, Node::new(2).await);
+        b.driver.start_peering(&format!("{}?limited=recv", a.addr())).await.unwrap();
+        b.up().await;
+        a.up().await;
+        let wrong_way = b.try_send("up the stream", Neighbour::Single(claimed(1)), None).await;
+        assert!(matches!(failure(wrong_way), RatmanError::Netmod(NetmodError::NotSupported)));
+        a.send("down the stream", Neighbour::Single(claimed(2)), None).await;
+        assert_eq!(b.next().await, ("down the stream".to_owned(), claimed(1)));
+    });
+}
+
+#[test]
+fn addresses_that_cannot_be_used_are_named() {
+    smol::block_on(async {
+        let (a, b) = (Node::new(1).await, Node::new(2).await);
+        let peering = async |addr: &str| match failure(b.driver.start_peering(addr).await) {
+            RatmanError::Netmod(NetmodError::InvalidPeer(reason)) => reason,
+            other => panic!("{other:?}"),
+        };
+        for bad in ["", "no-port", "[::1:9000", "host:70000", "host:9?limited=sideways"] {
+            let reason = peering(bad).await;
+            assert!(reason.contains(&format!("`{bad}`")), "{reason}");
+        }
+        assert_eq!(b.driver.start_peering(&a.addr()).await.unwrap(), 0);
+        let reason = peering(&a.addr()).await;
+        assert!(reason.contains("is peer 0 already"), "{reason}");
+
+        let taken = failure(RatmanInet::start(&a.addr()).await);
+        let RatmanError::Netmod(NetmodError::InvalidBind(reason)) = taken else { panic!() };
+        assert!(reason.contains(&a.addr()), "{reason}");
+    });
+}
+
+#[test]
+fn a_closed_endpoint_says_so() {
+    smol::block_on(async {
+        let (mut a, mut b) = (Node::new(1).await, Node::new(2).await);
+        b.join(&mut a).await;
+        a.send("before the end", Neighbour::Flood, None).await;
+        a.shutdown().await;
+        b.down().await;
+        b.shutdown().await;
+        assert_eq!(b.next().await.0, "before the end");
+        let is_closed = |error| matches!(error, RatmanError::Netmod(NetmodError::RecvSocketClosed));
+        assert!(is_closed(failure(within("end of next", b.driver.next()).await)));
+        for target in [Neighbour::Single(claimed(1)), Neighbour::Flood] {
+            assert!(is_closed(failure(b.try_send("too late", target, None).await)));
+        }
+        assert!(is_closed(failure(b.driver.start_peering("127.0.0.1:9").await)));
+    });
+}
+
+#[test]
+fn metrics_are_bytes_per_second_of_link_time() {
+    const COUNT: u32 = 50;
+    smol::block_on(async {
+        let before = Instant::now();
+        let (mut a, mut b) = (Node::new(1).await, Node::new(2).await);
+        b.join(&mut a).await;
+        let up = Instant::now();
+        let text = "x".repeat(10_000);
+        for _ in 0..COUNT {
+            b.send(&text, Neighbour::Single(claimed(1)), None).await;
+        }
+        for _ in 0..COUNT {
+            assert_eq!(a.next().await.0, text);
+        }
+        // An answer, so that `b` has surely counted what it sent.
+        a.send("all there", Neighbour::Single(claimed(2)), None).await;
+        b.next().await;
+
+        let shortest = up.elapsed();
+        let metrics = |driver: Driver, id| async move {
+            driver.metrics_for_neighbour(Neighbour::Single(id)).await.unwrap()
+        };
+        let at_b = metrics(b.driver.clone(), claimed(1)).await;
+        let at_a = metrics(a.driver.clone(), claimed(2)).await;
+        let longest = before.elapsed();
+        let bytes = f64::from(COUNT) * (4.0 + 41.0 + 10_000.0);
+        let (slowest, fastest) = (bytes / longest.as_secs_f64(), bytes / shortest.as_secs_f64());
+        for bandwidth in [at_b.write_bandwidth, at_a.read_bandwidth] {
+            let bandwidth = bandwidth as f64;
+            assert!(slowest - 1.0 <= bandwidth && bandwidth <= fastest, "{bandwidth}");
+        }
+        for small in [at_b.read_bandwidth, at_a.write_bandwidth] {
+            assert!(0 < small && small < at_b.write_bandwidth / 1_000, "{small}");
+        }
+    });
+}
+
+#[test]
+fn metrics_of_a_later_link_are_its_own() {
+    smol::block_on(async {
+        let (mut a, mut b) = (Node::new(1).await, Node::limited(2, |_| {}).await);
+        let one = Neighbour::Single(claimed(1));
+        b.driver.start_peering(&a.addr()).await.unwrap();
+        b.up().await;
+        let there = a.up().await;
+        b.send(&"x".repeat(60_000), one, None).await;
+        a.next().await;
+        a.inet.endpoint().remove_peer(there).await.unwrap();
+        b.up().await;
+        let first = failure(b.driver.metrics_for_neighbour(one).await);
+        assert!(matches!(first, RatmanError::Nonfatal(NonfatalError::NoMetrics)));
+        let second = b.driver.metrics_for_neighbour(one).await.unwrap();
+        assert_eq!((second.write_bandwidth, second.read_bandwidth), (0, 0));
+    });
+}
+
+#[test]
+fn there_are_no_metrics_of_nobody_and_of_many() {
+    smol::block_on(async {
+        let (mut a, mut b) = (Node::new(1).await, Node::new(2).await);
+        b.join(&mut a).await;
+        let targets = [
+            Neighbour::Single(Ident32::from(STRANGER)),
+            Neighbour::Flood,
+            Neighbour::FloodExcept(claimed(1)),
+            Neighbour::Drop,
+        ];
+        for target in targets {
+            let none = failure(b.driver.metrics_for_neighbour(target).await);
+            assert!(matches!(none, RatmanError::Nonfatal(NonfatalError::NoMetrics)), "{target:?}");
+        }
+        b.driver.metrics_for_neighbour(Neighbour::Single(claimed(1))).await.unwrap();
+    });
+}
+
+#[test]
+fn endpoints_of_one_router_have_different_identifiers() {
+    smol::block_on(async {
+        let (a, b) = (Node::new(1).await, Node::new(1).await);
+        assert_eq!(a.driver.identifier(), format!("inet#{}", a.addr()));
+        assert_ne!(a.driver.identifier(), b.driver.identifier());
+        let dial_only = netmod_inet::InetEndpoint::builder()
+            .router_id(netmod_inet::Id::from_bytes([0xAB; 32]))
+            .start()
+            .await
+            .unwrap();
+        assert_eq!(RatmanInet::new(dial_only).identifier(), "inet#abababab");
+    });
+}
+
+/// Why the router is given a clone or a trait object, and not an `Arc` of the type itself.
+#[test]
+fn an_arc_of_the_type_hides_most_of_the_trait() {
+    smol::block_on(async {
+        let (a, b) = (Node::new(1).await, Node::new(2).await);
+        let hidden = Arc::new(b.inet.clone());
+        let unsupported = failure(EndpointExt::start_peering(&hidden, &a.addr()).await);
+        assert!(matches!(unsupported, RatmanError::Netmod(NetmodError::NotSupported)));
+        b.inet.clone().start_peering(&a.addr()).await.unwrap();
+    });
+}

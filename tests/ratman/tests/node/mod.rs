@@ -1,0 +1,177 @@
+//! One node of a test, with a deadline on every wait.
+
+use std::fmt::Write;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_lite::future;
+use libratman::endpoint::EndpointExt;
+use libratman::frame::carrier::{CarrierFrameHeader, CarrierFrameHeaderV1};
+use libratman::types::{Address, Ident32, InMemoryEnvelope, Neighbour};
+use libratman::{RatmanError, Result};
+use netmod_inet::{Builder, Event, Events, Id, InetEndpoint, Limits, Target};
+use netmod_inet_ratman::RatmanInet;
+use smol::Timer;
+
+/// Far longer than anything takes here: a wait that lasts so long has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the router holds.
+pub(crate) type Driver = Arc<dyn EndpointExt + Send + Sync>;
+
+/// The result of `work`, or a failed test that names what it waited for.
+pub(crate) async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let late = async {
+        Timer::after(PATIENCE).await;
+        panic!("no {what} within {PATIENCE:?}")
+    };
+    future::or(work, late).await
+}
+
+/// An endpoint behind the trait, and everything that it told about itself.
+pub(crate) struct Node {
+    pub(crate) inet: RatmanInet,
+    /// The same, as the router sees it.
+    pub(crate) driver: Driver,
+    events: Events,
+    told: String,
+}
+
+impl Node {
+    /// A node that claims an id of this byte, 32 times, and listens on a free port.
+    pub(crate) async fn new(id: u8) -> Node {
+        Node::with(id, |builder| builder).await
+    }
+
+    /// A node with these limits.
+    pub(crate) async fn limited(id: u8, limit: impl FnOnce(&mut Limits)) -> Node {
+        let mut limits = Limits::default();
+        limits.redial_cap = Duration::from_millis(50);
+        limit(&mut limits);
+        Node::with(id, |builder| builder.limits(limits)).await
+    }
+
+    async fn with(id: u8, build: impl FnOnce(Builder) -> Builder) -> Node {
+        let builder = InetEndpoint::builder().router_id(Id::from_bytes([id; 32]));
+        let endpoint = build(builder.bind("127.0.0.1:0")).start().await.expect("a free port");
+        let inet = RatmanInet::new(endpoint);
+        // Not before, or this could hear of a peer that the adapter has not yet heard of.
+        let events = inet.endpoint().events();
+        Node { driver: Arc::new(inet.clone()), inet, events, told: String::new() }
+    }
+
+    /// The address to dial.
+    pub(crate) fn addr(&self) -> String {
+        format!("127.0.0.1:{}", self.inet.endpoint().port().expect("a listener"))
+    }
+
+    /// Peers with `other`. Returns what the two call each other once both links are up: first the
+    /// other's name here, then the name of this node there.
+    pub(crate) async fn join(&mut self, other: &mut Node) -> (Ident32, Ident32) {
+        let target = self.driver.start_peering(&other.addr()).await.expect("a new address");
+        let (here, there) = (self.up().await, other.up().await);
+        assert_eq!(here, target);
+        let name = |node: &Node, target| node.inet.neighbour(target).expect("a name");
+        (name(self, here), name(other, there))
+    }
+
+    /// The first event, from the last one looked at, that `pick` makes something of.
+    pub(crate) async fn wait<T>(&mut self, what: &str, pick: impl Fn(&Event) -> Option<T>) -> T {
+        loop {
+            let event = within(&format!("{what} after\n{}", self.told), self.events.next()).await;
+            let event = event.unwrap_or_else(|_| panic!("no {what} before the end"));
+            writeln!(self.told, "  {event}").expect("a string takes everything");
+            if let Some(found) = pick(&event) {
+                return found;
+            }
+        }
+    }
+
+    /// The next peer whose link is up.
+    pub(crate) async fn up(&mut self) -> Target {
+        self.wait("link", |event| match event {
+            Event::Up { target, .. } => Some(*target),
+            _ => None,
+        })
+        .await
+    }
+
+    /// The next peer whose link ended.
+    pub(crate) async fn down(&mut self) -> Target {
+        self.wait("end of a link", |event| match event {
+            Event::Down { target, .. } => Some(*target),
+            _ => None,
+        })
+        .await
+    }
+
+    /// The next peer that ended.
+    pub(crate) async fn removed(&mut self) -> Target {
+        self.wait("end of a peer", |event| match event {
+            Event::Removed { target } => Some(*target),
+            _ => None,
+        })
+        .await
+    }
+
+    pub(crate) async fn send(&self, text: &str, to: Neighbour, exclude: Option<Ident32>) {
+        self.try_send(text, to, exclude)
+            .await
+            .unwrap_or_else(|error| panic!("{text:.40}: {error}"));
+    }
+
+    pub(crate) async fn try_send(
+        &self,
+        text: &str,
+        to: Neighbour,
+        exclude: Option<Ident32>,
+    ) -> Result<()> {
+        within("end of send", self.driver.send(envelope(8, text), to, exclude)).await
+    }
+
+    /// The next envelope's text, and who sent it.
+    pub(crate) async fn next(&self) -> (String, Ident32) {
+        let (envelope, from) = within("envelope", self.driver.next()).await.expect("open");
+        (text(&envelope), from.maybe_single().expect("one neighbour"))
+    }
+
+    /// The texts that arrive up to `end`, from whomever.
+    pub(crate) async fn texts_until(&self, end: &str) -> Vec<String> {
+        let mut texts = Vec::new();
+        loop {
+            match self.next().await.0 {
+                text if text == end => return texts,
+                text => texts.push(text),
+            }
+        }
+    }
+
+    pub(crate) async fn shutdown(&self) {
+        within("shutdown", self.inet.endpoint().shutdown()).await;
+    }
+}
+
+/// The id that a node made with this byte claims.
+pub(crate) fn claimed(byte: u8) -> Ident32 {
+    Ident32::from([byte; 32])
+}
+
+/// An envelope that carries a text, made by libratman.
+pub(crate) fn envelope(modes: u16, text: &str) -> InMemoryEnvelope {
+    let len = text.len().try_into().expect("a short text");
+    let sender = Address::from_bytes(&[0xEE; 32]);
+    let header = CarrierFrameHeaderV1::new(modes, sender, None, None, None, None, len);
+    let header = CarrierFrameHeader::V1(header);
+    InMemoryEnvelope::from_header_and_payload(header, text.into()).expect("an envelope")
+}
+
+/// The text that an envelope carries.
+pub(crate) fn text(envelope: &InMemoryEnvelope) -> String {
+    String::from_utf8(envelope.get_payload_slice().to_vec()).expect("text")
+}
+
+/// The error that something should have ended in.
+pub(crate) fn failure<T>(result: Result<T>) -> RatmanError {
+    result.err().expect("an error")
+}
