@@ -352,7 +352,7 @@ mod tests {
         unconfirmed.keep(2, frames(1), limit);
         unconfirmed.keep(1, frames(1), limit);
         unconfirmed.keep(3, frames(1), limit);
-        assert_eq!([1, 2, 3].map(|target| unconfirmed.take(target).len()), [0, 1, 1]);
+        assert_eq!([1, 2, 3].map(|target| unconfirmed.take(target).len()), [1, 1, 1]);
         assert_eq!(unconfirmed.bytes, 0);
         unconfirmed.keep(1, frames(4), limit);
         assert_eq!((unconfirmed.take(1).len(), unconfirmed.bytes), (3, 0));

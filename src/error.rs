@@ -93,6 +93,8 @@ pub enum AddPeersError {
     Malformed {
         /// Which entry, counted from 1.
         entry: usize,
+        /// The entry, cut off if it is long.
+        addr: String,
         /// What is wrong with it.
         source: AddressError,
     },
@@ -121,7 +123,9 @@ pub enum AddPeersError {
 impl fmt::Display for AddPeersError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            AddPeersError::Malformed { entry, source } => write!(f, "entry {entry}: {source}"),
+            AddPeersError::Malformed { entry, addr, source } => {
+                write!(f, "entry {entry}: `{addr}`: {source}")
+            }
             AddPeersError::Twice { entry, addr } => {
                 write!(f, "entry {entry}: `{addr}` is in the list twice")
             }

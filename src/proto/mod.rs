@@ -9,6 +9,7 @@ mod id;
 mod prefix;
 mod schedule;
 
+pub(crate) use address::shorten;
 pub use address::{AddressError, PeerAddr, PeerListError};
 pub use carrier::{Frame, FrameBuilder, FrameError, Recipient, SequenceId};
 pub use handshake::{Direction, HelloError, PeerType};
