@@ -26,8 +26,10 @@ pub struct AcceptPolicy {
     base: Base,
     allow: Vec<IpRange>,
     deny: Vec<IpRange>,
-    callback: Option<Arc<dyn Fn(&Incoming) -> bool + Send + Sync>>,
+    callback: Option<Callback>,
 }
+
+type Callback = Arc<dyn Fn(&Incoming) -> bool + Send + Sync>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Base {

@@ -14,7 +14,7 @@ use crate::error::{
 use crate::events::Events;
 use crate::limits::Limits;
 use crate::peer::{Closing, FloodCharge, Peer, PeerInfo};
-use crate::proto::{AddressError, Frame, Id, PeerAddr, is_peering};
+use crate::proto::{Frame, Id, PeerAddr, is_peering, shorten};
 use crate::routes::Routes;
 use crate::server::Server;
 use crate::session::start_connection;
@@ -126,8 +126,7 @@ impl InetEndpoint {
     pub async fn add_peers<I>(&self, peers: I) -> Result<Vec<Target>, AddPeersError>
     where
         I: IntoIterator,
-        I::Item: TryInto<PeerAddr>,
-        AddressError: From<<I::Item as TryInto<PeerAddr>>::Error>,
+        I::Item: fmt::Display,
     {
         let addrs = parse_all(peers)?;
         let context = self.context();
@@ -381,18 +380,18 @@ pub struct FloodReport {
     pub refused: Vec<(Target, Refusal)>,
 }
 
-fn parse_all<I>(peers: I) -> Result<Vec<PeerAddr>, AddPeersError>
-where
-    I: IntoIterator,
-    I::Item: TryInto<PeerAddr>,
-    AddressError: From<<I::Item as TryInto<PeerAddr>>::Error>,
-{
+fn parse_all(
+    peers: impl IntoIterator<Item = impl fmt::Display>,
+) -> Result<Vec<PeerAddr>, AddPeersError> {
     let mut addrs: Vec<PeerAddr> = Vec::new();
     for (index, peer) in peers.into_iter().enumerate() {
-        let entry = index + 1;
-        let addr = peer
-            .try_into()
-            .map_err(|source| AddPeersError::Malformed { entry, source: source.into() })?;
+        let (entry, text) = (index + 1, peer.to_string());
+        let addr: PeerAddr = match text.parse() {
+            Ok(addr) => addr,
+            Err(source) => {
+                return Err(AddPeersError::Malformed { entry, addr: shorten(&text), source });
+            }
+        };
         if addrs.iter().any(|other| other.is_same_place(&addr)) {
             return Err(AddPeersError::Twice { entry, addr: addr.to_string() });
         }

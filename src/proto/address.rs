@@ -248,7 +248,7 @@ fn parse_options(text: &str) -> Result<Option<Direction>, AddressError> {
 }
 
 /// What an error quotes of its input: enough to find it by, never a whole file.
-fn shorten(text: &str) -> String {
+pub(crate) fn shorten(text: &str) -> String {
     const MOST: usize = 80;
     match text.char_indices().nth(MOST) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -304,13 +304,6 @@ impl fmt::Display for AddressError {
 }
 
 impl std::error::Error for AddressError {}
-
-/// A [`PeerAddr`] converts into itself, so that lists may hold either text or addresses.
-impl From<std::convert::Infallible> for AddressError {
-    fn from(never: std::convert::Infallible) -> AddressError {
-        match never {}
-    }
-}
 
 /// Why a peer file was refused: which line, what stands there, what is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
