@@ -12,6 +12,7 @@ use crate::limits::Limits;
 use crate::link::configure;
 use crate::peer::{Origin, inbound};
 use crate::proto::{Id, PeerType};
+use crate::random;
 use crate::resolver::{Resolve, System};
 use crate::server::Server;
 use crate::session::start_stream;
@@ -137,6 +138,8 @@ impl Builder {
             Some(id) => id,
             None => Id::random().map_err(StartError::Random)?,
         };
+        let mut boot = [0; 16];
+        random::fill(&mut boot).map_err(StartError::Random)?;
         let mut servers = Server::bind(&parse_binds(&self.binds)?)?;
         for listener in self.listeners {
             servers.push(Server::adopt(listener)?);
@@ -145,6 +148,7 @@ impl Builder {
         let (sender, inbound) = inbound(self.limits.inbound_bytes, self.limits.inbound_frames);
         let context = Arc::new(Context::new(Parts {
             id,
+            boot,
             limits: self.limits,
             inbound,
             resolver: self.resolver,

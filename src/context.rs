@@ -14,8 +14,8 @@ use crate::accept::{AcceptPolicy, Incoming};
 use crate::error::DownReason;
 use crate::events::{Event, EventHub};
 use crate::limits::Limits;
-use crate::peer::{Budget, Closing, Inbound, InboundSender, Origin, Peer, Queue, cost};
-use crate::proto::{Frame, Id, PeerType};
+use crate::peer::{Budget, Closing, Inbound, InboundSender, Origin, Pair, Peer, Queue, cost};
+use crate::proto::{Bits, Frame, Id, PeerType};
 use crate::resolver::Resolve;
 use crate::routes::Routes;
 use crate::session::Pending;
@@ -24,6 +24,8 @@ use crate::spawn::Spawn;
 /// The state of an endpoint.
 pub(crate) struct Context {
     pub(crate) id: Id,
+    /// Tells this run of the node from any other.
+    pub(crate) boot: Bits,
     pub(crate) limits: Limits,
     pub(crate) routes: Arc<Routes>,
     pub(crate) budget: Arc<Budget>,
@@ -36,6 +38,10 @@ pub(crate) struct Context {
     pub(crate) port: AtomicU16,
     /// Every neighbour from the moment that its target was reserved.
     peers: RwLock<BTreeMap<Target, Arc<Peer>>>,
+    /// Neighbours that dialed us and share records, by the public name of what they share.
+    paired: Mutex<BTreeMap<[u8; 8], Arc<Peer>>>,
+    /// Those of them that have no link and may come back, oldest first.
+    absent: Mutex<VecDeque<Arc<Peer>>>,
     unconfirmed: Mutex<Unconfirmed>,
     spawner: Box<dyn Spawn>,
     stopping: AtomicBool,
@@ -47,6 +53,7 @@ pub(crate) struct Context {
 /// What a builder decides.
 pub(crate) struct Parts {
     pub(crate) id: Id,
+    pub(crate) boot: Bits,
     pub(crate) limits: Limits,
     pub(crate) inbound: Inbound,
     pub(crate) resolver: Box<dyn Resolve>,
@@ -56,9 +63,10 @@ pub(crate) struct Parts {
 
 impl Context {
     pub(crate) fn new(parts: Parts) -> Context {
-        let Parts { id, limits, inbound, resolver, policy, spawner } = parts;
+        let Parts { id, boot, limits, inbound, resolver, policy, spawner } = parts;
         Context {
             id,
+            boot,
             routes: Arc::new(Routes::new()),
             budget: Budget::new(limits.total_queue_bytes),
             inbound,
@@ -68,6 +76,8 @@ impl Context {
             policy: RwLock::new(policy),
             port: AtomicU16::new(0),
             peers: RwLock::default(),
+            paired: Mutex::default(),
+            absent: Mutex::default(),
             unconfirmed: Mutex::default(),
             spawner,
             stopping: AtomicBool::new(false),
@@ -153,10 +163,38 @@ impl Context {
     pub(crate) fn end_peer(&self, peer: &Peer) {
         let target = peer.target();
         self.forget_peer(target);
+        if let Some(pair) = peer.pair() {
+            self.lock(&self.paired).remove(&pair.secret.name());
+        }
         let frames = peer.end();
         self.keep_unconfirmed(target, frames);
         self.events.emit(Event::Removed { target });
         self.routes.retire(target);
+    }
+
+    /// Enters a neighbour that dialed us under the name of what we share.
+    pub(crate) fn enter_pair(&self, peer: &Arc<Peer>, pair: &Pair) {
+        self.lock(&self.paired).insert(pair.secret.name(), peer.clone());
+    }
+
+    /// The neighbour that dialed us and shares a secret of this name, in the same run as then.
+    pub(crate) fn paired(&self, name: &[u8; 8], boot: &Bits) -> Option<Arc<Peer>> {
+        let peer = self.lock(&self.paired).get(name).cloned()?;
+        peer.pair().is_some_and(|pair| pair.boot == *boot).then_some(peer)
+    }
+
+    /// Enters a neighbour that may come back; ends the oldest if that makes too many of them, or
+    /// too much that waits for them.
+    pub(crate) fn enter_absent(&self, peer: &Arc<Peer>) {
+        let mut absent = self.lock(&self.absent);
+        absent.retain(|other| other.is_absent() && !Arc::ptr_eq(other, peer));
+        absent.push_back(peer.clone());
+        let mut bytes: usize = absent.iter().map(|peer| peer.queue.size().1).sum();
+        while absent.len() > self.limits.resume_peers || bytes > self.limits.resume_bytes {
+            let Some(oldest) = absent.pop_front() else { return };
+            bytes -= oldest.queue.size().1.min(bytes);
+            oldest.stop(Closing::Now, DownReason::Removed);
+        }
     }
 
     /// Keeps frames that a peer was not sent, for whoever asks.
@@ -221,7 +259,11 @@ impl Context {
     }
 
     fn unconfirmed(&self) -> MutexGuard<'_, Unconfirmed> {
-        self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lock(&self.unconfirmed)
+    }
+
+    fn lock<'a, T>(&self, mutex: &'a Mutex<T>) -> MutexGuard<'a, T> {
+        mutex.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -267,6 +309,8 @@ impl Drop for Running {
         for peer in self.context.peers() {
             self.context.end_peer(&peer);
         }
+        // Neighbours hold nothing of the context, but let go of them all the same.
+        self.context.lock(&self.context.absent).clear();
         self.context.stopped.store(true, Ordering::SeqCst);
         self.context.stop.notify(usize::MAX);
         self.context.events.close();

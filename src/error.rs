@@ -4,10 +4,11 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::Target;
 use crate::limits::LimitError;
-use crate::proto::{AddressError, Frame, FrameError, HelloError, OutOfStep, PeerType};
+use crate::proto::{AddressError, End, Frame, FrameError, HelloError, OutOfStep, PeerType};
 
 /// Why an endpoint did not start.
 #[derive(Debug)]
@@ -278,6 +279,10 @@ pub enum HandshakeError {
     },
     /// The other side has this node's own router id: it is this node, or a copy of it.
     OwnSelf,
+    /// The other side names a pair with this node, and could not prove that it is one of it.
+    NotProved,
+    /// The other side said why it does not want to.
+    Refused(Farewell),
 }
 
 impl fmt::Display for HandshakeError {
@@ -296,6 +301,10 @@ impl fmt::Display for HandshakeError {
             HandshakeError::OwnSelf => {
                 f.write_str("own self: the other side has this node's router id")
             }
+            HandshakeError::NotProved => {
+                f.write_str("the other side could not prove to be whom it said it was")
+            }
+            HandshakeError::Refused(farewell) => write!(f, "refused: {farewell}"),
         }
     }
 }
@@ -349,6 +358,12 @@ pub enum DownReason {
     OutOfStep(OutOfStep),
     /// The link is limited, and a frame came the wrong way.
     WrongDirection,
+    /// The other side told that it received a number of frames which it cannot have.
+    ImpossibleCount(u64),
+    /// The other side said goodbye, and why.
+    Farewell(Farewell),
+    /// The same peer has a new link.
+    Replaced,
     /// This node removed the peer.
     Removed,
     /// This node shuts down.
@@ -373,6 +388,11 @@ impl fmt::Display for DownReason {
             DownReason::WrongDirection => {
                 f.write_str("a frame came the wrong way on a limited link")
             }
+            DownReason::ImpossibleCount(count) => {
+                write!(f, "the other side told an impossible count of frames, {count}")
+            }
+            DownReason::Farewell(farewell) => write!(f, "the other side said goodbye: {farewell}"),
+            DownReason::Replaced => f.write_str("replaced by a new link"),
             DownReason::Removed => f.write_str("removed"),
             DownReason::ShuttingDown => f.write_str("shutting down"),
             DownReason::Failed => f.write_str("internal failure"),
@@ -410,3 +430,89 @@ impl fmt::Display for DropReason {
 }
 
 impl std::error::Error for DropReason {}
+
+/// Why the other side closes or refuses a link, and when to come back. Only nodes of this crate
+/// say so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Farewell {
+    /// Why.
+    pub reason: FarewellReason,
+    /// How long to stay away, if it said so. It is obeyed up to ten minutes.
+    pub retry_after: Option<Duration>,
+}
+
+/// Why the other side closes or refuses a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FarewellReason {
+    /// It has as many peers as it may.
+    Busy,
+    /// Its accept policy does not let this node in.
+    NotAllowed,
+    /// It shuts down.
+    ShuttingDown,
+    /// It removed this node from its peers.
+    Removed,
+    /// Something that this version does not know.
+    Other(u8),
+}
+
+impl FarewellReason {
+    fn code(self) -> u8 {
+        match self {
+            FarewellReason::Busy => 1,
+            FarewellReason::NotAllowed => 2,
+            FarewellReason::ShuttingDown => 3,
+            FarewellReason::Removed => 4,
+            FarewellReason::Other(code) => code,
+        }
+    }
+}
+
+impl Farewell {
+    pub(crate) fn new(reason: FarewellReason) -> Farewell {
+        Farewell { reason, retry_after: None }
+    }
+}
+
+/// Longest that another node can make this one stay away.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(600);
+
+impl From<End> for Farewell {
+    fn from(end: End) -> Farewell {
+        let reason = match end.reason {
+            1 => FarewellReason::Busy,
+            2 => FarewellReason::NotAllowed,
+            3 => FarewellReason::ShuttingDown,
+            4 => FarewellReason::Removed,
+            code => FarewellReason::Other(code),
+        };
+        let retry_after = Duration::from_millis(end.retry_after_ms.into()).min(LONGEST_RETRY_AFTER);
+        Farewell { reason, retry_after: Some(retry_after).filter(|time| !time.is_zero()) }
+    }
+}
+
+impl From<Farewell> for End {
+    fn from(farewell: Farewell) -> End {
+        let millis = farewell.retry_after.map_or(0, |time| time.as_millis());
+        let retry_after_ms = u32::try_from(millis).unwrap_or(u32::MAX);
+        End { reason: farewell.reason.code(), retry_after_ms }
+    }
+}
+
+impl fmt::Display for Farewell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.reason {
+            FarewellReason::Busy => f.write_str("it has as many peers as it may")?,
+            FarewellReason::NotAllowed => f.write_str("it does not let this node in")?,
+            FarewellReason::ShuttingDown => f.write_str("it shuts down")?,
+            FarewellReason::Removed => f.write_str("it removed this node from its peers")?,
+            FarewellReason::Other(code) => write!(f, "reason {code}")?,
+        }
+        match self.retry_after {
+            Some(time) => write!(f, ", back in {} ms", time.as_millis()),
+            None => Ok(()),
+        }
+    }
+}

@@ -63,8 +63,8 @@ pub use accept::{AcceptPolicy, Incoming, IpRange, ParseIpRangeError};
 pub use builder::Builder;
 pub use endpoint::{FloodReport, InetEndpoint};
 pub use error::{
-    AddPeersError, AttemptError, Closed, DownReason, DropReason, HandshakeError, Refusal,
-    SendError, StartError, UnknownTarget,
+    AddPeersError, AttemptError, Closed, DownReason, DropReason, Farewell, FarewellReason,
+    HandshakeError, Refusal, SendError, StartError, UnknownTarget,
 };
 pub use events::{Event, Events};
 pub use limits::{LimitError, Limits};

@@ -87,6 +87,13 @@ limits! {
     /// What `take_unconfirmed` keeps of all peers together, counted like a queue; the oldest frames
     /// are given up first. As much as the queues may hold, so that nothing is lost at a shutdown.
     unconfirmed_bytes: usize = 64 << 20, "64m";
+    /// Time that a peer which dialed this node, and shares records with it, keeps its target and its
+    /// queue after its link ended. Long enough for a router to change its network.
+    resume_window: Duration = Duration::from_secs(120), "120s";
+    /// Such peers that may be without a link at once; the oldest is ended first.
+    resume_peers: usize = 256, "256";
+    /// What may wait for such peers together, counted like a queue.
+    resume_bytes: usize = 16 << 20, "16m";
     /// Time that `send` waits for room. Long enough to ride out a burst, short enough that a
     /// router notices.
     send_timeout: Duration = Duration::from_secs(1), "1s";

@@ -9,7 +9,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use std::sync::atomic::AtomicBool;
+
 use async_lock::Mutex;
+
+use crate::proto::Id;
 
 pub(crate) use socket::{configure, listen};
 pub(crate) use stream::Stream;
@@ -18,6 +22,10 @@ pub(crate) use stream::Stream;
 pub(crate) struct Link {
     pub(crate) stream: Arc<dyn Stream>,
     pub(crate) addr: Option<SocketAddr>,
+    /// This node's id, if the link carries records of ours.
+    pub(crate) records_as: Option<Id>,
+    /// Whether the writer stopped in the middle of a frame, so that nothing else may be written.
+    pub(crate) is_torn: AtomicBool,
     /// Owned by the receive loop while it reads; whoever takes the link over waits for it here.
     pub(crate) read_half: Mutex<ReadHalf>,
 }
@@ -32,8 +40,16 @@ pub(crate) struct ReadHalf {
 
 impl Link {
     /// A link over `stream`, from which `ahead` was read already, behind the handshake.
-    pub(crate) fn new(stream: Arc<dyn Stream>, addr: Option<SocketAddr>, ahead: Vec<u8>) -> Link {
-        Link { stream, addr, read_half: Mutex::new(ReadHalf { buffer: ahead, size: 0 }) }
+    ///
+    /// With `records_as`, this node's id, the link carries records of ours.
+    pub(crate) fn new(
+        stream: Arc<dyn Stream>,
+        addr: Option<SocketAddr>,
+        ahead: Vec<u8>,
+        records_as: Option<Id>,
+    ) -> Link {
+        let read_half = Mutex::new(ReadHalf { buffer: ahead, size: 0 });
+        Link { stream, addr, records_as, is_torn: AtomicBool::new(false), read_half }
     }
 
     /// Waits until there is something to read, or the other side has closed.

@@ -88,6 +88,9 @@ pub struct PeerInfo {
     pub queued_bytes: usize,
     /// Links that it has had.
     pub links: u64,
+    /// Smoothed round trip, measured by acknowledgements. `None` for a plain Ratman node, and as
+    /// long as nothing was sent.
+    pub round_trip: Option<Duration>,
     /// Why its last link ended or its last dial failed.
     pub last_error: Option<String>,
     /// When it is dialed next, if it waits for that.
@@ -127,6 +130,9 @@ pub(super) struct History {
     pub(super) ignored: u64,
     /// Why the peer was told to stop.
     pub(super) stopping: Option<DownReason>,
+    /// Whether a task serves the peer, and how often another one wanted to.
+    pub(super) is_served: bool,
+    pub(super) takeovers: u64,
 }
 
 impl History {
@@ -146,6 +152,8 @@ impl History {
             received_before: 0,
             ignored: 0,
             stopping: None,
+            is_served: false,
+            takeovers: 0,
         }
     }
 

@@ -2,9 +2,11 @@
 
 mod inbound;
 mod info;
+mod outbox;
 mod queue;
 mod receive;
 mod transmit;
+mod turn;
 
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
@@ -17,15 +19,24 @@ use futures_lite::future;
 use smol::Timer;
 
 use crate::Target;
-use crate::error::{AttemptError, DownReason, Refusal, SendError};
+use crate::error::{AttemptError, DownReason, Farewell, FarewellReason, Refusal, SendError};
 use crate::link::Link;
-use crate::proto::{Frame, Id, PeerAddr, PeerType};
+use crate::proto::{Bits, Frame, Id, PairSecret, PeerAddr, PeerType, Records};
 
 pub(crate) use inbound::{Inbound, InboundSender, inbound};
 pub use info::{AttemptInfo, Origin, PeerInfo, PeerState};
 pub(crate) use queue::{Budget, Closing, FloodCharge, Queue, cost};
+pub(crate) use turn::Turn;
 
 use info::History;
+
+/// What two nodes that share records know of each other.
+#[derive(Debug, Clone)]
+pub(crate) struct Pair {
+    pub(crate) secret: PairSecret,
+    /// Tells the neighbour's present run from any other.
+    pub(crate) boot: Bits,
+}
 
 /// One neighbour. See [`Routes`](crate::Routes) for how to get at it.
 #[derive(Debug)]
@@ -37,7 +48,9 @@ pub struct Peer {
     origin: Origin,
     pub(crate) queue: Queue,
     history: Mutex<History>,
-    /// Notified on [`kick`](Peer::kick) and [`stop`](Peer::stop).
+    /// What this node and the neighbour share, if it is one that shares records.
+    pair: Mutex<Option<Pair>>,
+    /// Notified on [`kick`](Peer::kick), [`stop`](Peer::stop) and when a [`Turn`] changes.
     signal: Event,
     kicks: AtomicUsize,
     ended: AtomicBool,
@@ -73,6 +86,7 @@ impl Peer {
             origin,
             queue,
             history: Mutex::new(History::new()),
+            pair: Mutex::new(None),
             signal: Event::new(),
             kicks: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
@@ -115,6 +129,7 @@ impl Peer {
             queued_frames,
             queued_bytes,
             links: history.links,
+            round_trip: self.queue.round_trip(),
             last_error: history.last_error.clone(),
             next_retry: history.next_retry.map(|at| at.saturating_duration_since(Instant::now())),
             attempts: history.attempts.iter().cloned().collect(),
@@ -205,6 +220,8 @@ impl Peer {
             DownReason::ShuttingDown
         };
         let reason = future::or(reading, future::or(writing, closing)).await;
+        // The other side may have closed because it is done, and reads on to its end.
+        transmit::settle(self, link);
         self.history().stopping.clone().unwrap_or(reason)
     }
 
@@ -213,6 +230,28 @@ impl Peer {
         self.history().stopping.get_or_insert(reason);
         self.queue.close(how);
         self.signal.notify(usize::MAX);
+    }
+
+    /// What to tell the neighbour when its link closes, because this node wants it to.
+    fn goodbye(&self) -> Option<Records> {
+        let reason = match self.history().stopping {
+            Some(DownReason::ShuttingDown) => FarewellReason::ShuttingDown,
+            Some(_) => FarewellReason::Removed,
+            None => return None,
+        };
+        Some(Records { end: Some(Farewell::new(reason).into()), ..Records::default() })
+    }
+
+    /// What this node and the neighbour share.
+    pub(crate) fn pair(&self) -> Option<Pair> {
+        self.pair.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Starts to share a secret, or with `None` nothing. Frames come back that were sent under the
+    /// terms before, and that the neighbour did not say it has.
+    pub(crate) fn pair_anew(&self, pair: Option<Pair>) -> Vec<Frame> {
+        *self.pair.lock().unwrap_or_else(PoisonError::into_inner) = pair;
+        self.queue.start_anew()
     }
 
     /// Whether the peer was told to stop.
@@ -281,20 +320,20 @@ impl Peer {
     }
 
     /// Notes that a link is up: the other side is `id`.
-    pub(crate) fn link_up(&self, id: Id, addr: Option<SocketAddr>) {
+    pub(crate) fn link_up(&self, id: Id, link: &Link) {
         let mut history = self.history();
         history.enter(PeerState::Up);
         history.links += 1;
         history.received_before = history.received.frames;
         history.id = Some(id);
-        history.addr = addr;
+        history.addr = link.addr;
         drop(history);
-        self.queue.set_up(true);
+        self.queue.link_up(link.records_as.is_some());
     }
 
     /// Notes that the link ended, and when the next dial is due. `None`: there is none.
     pub(crate) fn link_down(&self, reason: &DownReason, retry: Option<Duration>) {
-        self.queue.set_up(false);
+        self.queue.link_down();
         self.history().waiting(reason.to_string(), retry);
     }
 
@@ -331,6 +370,11 @@ impl Peer {
         self.queue.end()
     }
 
+    /// Whether the peer has no link now.
+    pub(crate) fn is_absent(&self) -> bool {
+        !self.has_ended() && !self.queue.is_up()
+    }
+
     /// Whether the peer came to its end.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
@@ -341,6 +385,7 @@ impl Peer {
     }
 
     fn count_received(&self, frames: usize, bytes: usize) {
+        self.queue.received(frames, bytes);
         self.history().received.add(frames, bytes);
     }
 

@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use event_listener::{Event, EventListener};
 
 use crate::error::Refusal;
-use crate::proto::Frame;
+use crate::proto::{Frame, Impossible, Received, Records, Sent, Tell};
 
 /// What a waiting frame costs beside its own bytes: its place in the queue and its allocation.
 const OVERHEAD: usize = 64;
@@ -67,8 +68,8 @@ impl Drop for FloodCharge {
 
 /// A frame that waits.
 #[derive(Debug)]
-struct Entry {
-    frame: Frame,
+pub(super) struct Entry {
+    pub(super) frame: Frame,
     /// What pays for it, unless it is charged on its own.
     flood: Option<Arc<FloodCharge>>,
 }
@@ -95,16 +96,26 @@ pub(crate) struct Queue {
 }
 
 #[derive(Debug, Default)]
-struct State {
-    waiting: VecDeque<Entry>,
-    /// Frames and bytes charged, those in the hands of the writer included.
+pub(super) struct State {
+    pub(super) waiting: VecDeque<Entry>,
+    /// Frames that were written, oldest first, and that the other side has not said it has. Only
+    /// with a peer that shares records.
+    unacknowledged: VecDeque<Entry>,
+    /// Frames and bytes charged: those that wait, those in the hands of the writer, and those that
+    /// are not acknowledged.
     frames: usize,
     bytes: usize,
     up: bool,
-    closing: Option<Closing>,
+    /// Whether the link that is up carries records of ours.
+    pub(super) shares_records: bool,
+    sent: Sent,
+    received: Received,
+    /// Records that go out before anything else.
+    pub(super) control: Records,
+    pub(super) closing: Option<Closing>,
     /// No frame is taken any more, and all that waited was taken out.
     ended: bool,
-    writer: Option<Waker>,
+    pub(super) writer: Option<Waker>,
 }
 
 impl Queue {
@@ -166,12 +177,133 @@ impl Queue {
         self.room.listen()
     }
 
-    /// Says whether the peer's link is up.
-    pub(crate) fn set_up(&self, up: bool) {
-        self.lock().up = up;
-        if !up {
-            // Those who wait for room must learn that none is made for now.
-            self.room.notify(usize::MAX);
+    /// Notes that a link is up, and whether it carries records of ours.
+    pub(crate) fn link_up(&self, shares_records: bool) {
+        let mut state = self.lock();
+        state.up = true;
+        state.shares_records = shares_records;
+        state.control = Records::default();
+        state.received.resume();
+    }
+
+    /// Notes that the link ended.
+    pub(crate) fn link_down(&self) {
+        self.lock().up = false;
+        // Those who wait for room must learn that none is made for now.
+        self.room.notify(usize::MAX);
+    }
+
+    /// Goes on with a new link of the same pair, whose other side has `count` frames: the others
+    /// wait again, in front.
+    pub(crate) fn resume(&self, count: u64) -> Result<(), Impossible> {
+        let mut state = self.lock();
+        let more = state.sent.resume(count)?;
+        self.confirm(&mut state, more);
+        let mut again = std::mem::take(&mut state.unacknowledged);
+        again.append(&mut state.waiting);
+        state.waiting = again;
+        Ok(())
+    }
+
+    /// Starts a new pair. Frames that the old one may not have received come back, for they may
+    /// have arrived.
+    pub(crate) fn start_anew(&self) -> Vec<Frame> {
+        let mut state = self.lock();
+        (state.sent, state.received) = (Sent::default(), Received::default());
+        let entries = std::mem::take(&mut state.unacknowledged);
+        let frames = entries.into_iter().map(|entry| {
+            self.release(&mut state, &entry);
+            entry.frame
+        });
+        frames.collect()
+    }
+
+    /// The other side has `count` frames, and held the count back for `held`.
+    pub(crate) fn acknowledge(&self, count: u64, held: Duration) -> Result<(), Impossible> {
+        let mut state = self.lock();
+        let more = state.sent.acknowledge(count, held, Instant::now())?;
+        self.confirm(&mut state, more);
+        drop(state);
+        self.room.notify(usize::MAX);
+        Ok(())
+    }
+
+    /// Lets go of the oldest frames that were not acknowledged.
+    fn confirm(&self, state: &mut State, count: usize) {
+        for _ in 0..count {
+            let Some(entry) = state.unacknowledged.pop_front() else { break };
+            self.release(state, &entry);
+        }
+        if state.unacknowledged.is_empty() && state.unacknowledged.capacity() > IDLE_CAPACITY {
+            state.unacknowledged = VecDeque::new();
+        }
+    }
+
+    /// Frames were handed to the router, and the other side will be told.
+    pub(crate) fn received(&self, frames: usize, bytes: usize) {
+        let mut state = self.lock();
+        if state.shares_records {
+            state.received.add(frames, bytes, Instant::now());
+        }
+    }
+
+    /// How many frames the router was handed over all links of the pair.
+    pub(crate) fn received_total(&self) -> u64 {
+        self.lock().received.total()
+    }
+
+    /// The smoothed round trip, measured by acknowledgements.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        self.lock().sent.round_trip()
+    }
+
+    /// The count of received frames, if the other side is owed one.
+    pub(crate) fn owed(&self) -> Option<Records> {
+        let mut state = self.lock();
+        let (count, held) = state.received.take(Instant::now())?;
+        let (received, held) = (Some(count), Some(micros(held)));
+        state.shares_records.then(|| Records { received, held, ..Records::default() })
+    }
+
+    /// Entries that were written whole: kept until they are acknowledged, if they ever will be.
+    pub(super) fn written(&self, entries: impl Iterator<Item = Entry>) {
+        let mut state = self.lock();
+        match state.shares_records {
+            true => {
+                let before = state.unacknowledged.len();
+                state.unacknowledged.extend(entries);
+                let count = state.unacknowledged.len() - before;
+                state.sent.add(count, Instant::now());
+            }
+            false => {
+                for entry in entries {
+                    self.release(&mut state, &entry);
+                }
+                drop(state);
+                self.room.notify(usize::MAX);
+            }
+        }
+    }
+
+    /// When the count of received frames is to be told, and the records that go with it if that is
+    /// now.
+    pub(super) fn take_control(state: &mut State, now: Instant) -> Option<Records> {
+        if state.received.tell(now) == Tell::Now || state.closing.is_some() {
+            let told = state.received.take(now);
+            state.control.received = told.map(|(count, _)| count);
+            state.control.held = told.map(|(_, held)| micros(held));
+        }
+        if !state.shares_records || state.control == Records::default() {
+            return None;
+        }
+        Some(std::mem::take(&mut state.control))
+    }
+
+    /// When the count of received frames is to be told at the latest.
+    pub(super) fn tell_at(state: &State, now: Instant) -> Option<Instant> {
+        match state.received.tell(now) {
+            Tell::At(at) if state.shares_records => Some(at),
+            _ => None,
         }
     }
 
@@ -200,7 +332,10 @@ impl Queue {
         let mut state = self.lock();
         match state.closing {
             Some(_) => Poll::Ready(()),
-            None => register(&mut state.writer, cx),
+            None => {
+                register(&mut state.writer, cx);
+                Poll::Pending
+            }
         }
     }
 
@@ -211,16 +346,22 @@ impl Queue {
         self.take_out(&mut state, usize::MAX)
     }
 
-    /// Takes out the oldest frames, until `bytes` were freed or none is left.
+    /// Takes out the oldest frames that wait, until `bytes` were freed or none is left. Those that
+    /// are not acknowledged stay: the other side counts them.
     pub(crate) fn shed(&self, bytes: usize) -> Vec<Frame> {
-        self.take_out(&mut self.lock(), bytes)
+        let mut state = self.lock();
+        let kept = std::mem::take(&mut state.unacknowledged);
+        let frames = self.take_out(&mut state, bytes);
+        state.unacknowledged = kept;
+        frames
     }
 
     fn take_out(&self, state: &mut State, bytes: usize) -> Vec<Frame> {
         let mut frames = Vec::new();
         let mut freed = 0;
         while freed < bytes {
-            let Some(entry) = state.waiting.pop_front() else { break };
+            let oldest = state.unacknowledged.pop_front().or_else(|| state.waiting.pop_front());
+            let Some(entry) = oldest else { break };
             freed += self.release(state, &entry);
             frames.push(entry.frame);
         }
@@ -241,7 +382,7 @@ impl Queue {
         cost
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -252,95 +393,25 @@ impl Drop for Queue {
     }
 }
 
-fn register(slot: &mut Option<Waker>, cx: &Context<'_>) -> Poll<()> {
+/// Room for so many entries is kept while there is none; more is given back.
+const IDLE_CAPACITY: usize = 64;
+
+fn micros(time: Duration) -> u32 {
+    u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
+}
+
+/// Notes whom to wake.
+pub(super) fn register(slot: &mut Option<Waker>, cx: &Context<'_>) {
     match slot {
         Some(waker) => waker.clone_from(cx.waker()),
         None => *slot = Some(cx.waker().clone()),
-    }
-    Poll::Pending
-}
-
-/// What [`Outbox::poll_fill`] found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Filled {
-    /// There are frames to write.
-    Frames,
-    /// The queue is closing, and nothing more is to be written.
-    Closing,
-}
-
-/// The frames that the writer of a link has in hand.
-///
-/// They stay charged to the queue until they were written whole. Dropping the outbox, as when the
-/// link ends in the middle of a frame, puts those that were not back to the front of the queue.
-#[derive(Debug)]
-pub(crate) struct Outbox<'a> {
-    queue: &'a Queue,
-    frames: VecDeque<Entry>,
-}
-
-impl<'a> Outbox<'a> {
-    pub(crate) fn new(queue: &'a Queue) -> Outbox<'a> {
-        Outbox { queue, frames: VecDeque::new() }
-    }
-
-    /// Waits for frames, and takes all that wait. To be called with empty hands.
-    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Filled> {
-        debug_assert!(self.frames.is_empty());
-        let mut state = self.queue.lock();
-        let stop = state.closing == Some(Closing::Now);
-        if !stop && !state.waiting.is_empty() {
-            std::mem::swap(&mut state.waiting, &mut self.frames);
-            return Poll::Ready(Filled::Frames);
-        }
-        if state.closing.is_some() {
-            return Poll::Ready(Filled::Closing);
-        }
-        // Nothing to do: an idle queue keeps no memory.
-        self.frames = VecDeque::new();
-        state.waiting = VecDeque::new();
-        register(&mut state.writer, cx).map(|()| Filled::Frames)
-    }
-
-    /// Whether the frames behind the one being written should stay unwritten.
-    pub(crate) fn is_cut_short(&self) -> bool {
-        self.queue.lock().closing == Some(Closing::Now)
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.frames.is_empty()
-    }
-
-    /// The frames, oldest first.
-    pub(crate) fn frames(&self) -> impl Iterator<Item = &Frame> {
-        self.frames.iter().map(|entry| &entry.frame)
-    }
-
-    /// The oldest `count` frames were written whole.
-    pub(crate) fn written(&mut self, count: usize) {
-        let mut state = self.queue.lock();
-        for entry in self.frames.drain(..count) {
-            self.queue.release(&mut state, &entry);
-        }
-        drop(state);
-        self.queue.room.notify(usize::MAX);
-    }
-}
-
-impl Drop for Outbox<'_> {
-    fn drop(&mut self) {
-        if self.frames.is_empty() {
-            return;
-        }
-        let mut state = self.queue.lock();
-        self.frames.append(&mut state.waiting);
-        state.waiting = std::mem::take(&mut self.frames);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peer::outbox::{Filled, Outbox};
     use crate::proto::Id;
 
     fn frame(number: u8) -> Frame {
@@ -389,7 +460,7 @@ mod tests {
         let (budget, queue) = queue(usize::MAX, usize::MAX, 9);
         (1..=3).for_each(|number| push(&queue, number).unwrap());
         let mut outbox = Outbox::new(&queue);
-        assert_eq!(poll_fill(&mut outbox), Poll::Ready(Filled::Frames));
+        assert_eq!(poll_fill(&mut outbox), Poll::Ready(Filled::Something));
         outbox.written(1);
         push(&queue, 4).unwrap();
         drop(outbox);
@@ -420,7 +491,7 @@ mod tests {
         queue.close(Closing::Drain);
         assert_eq!(push(&queue, 2), Err(Refusal::UnknownTarget));
         let mut outbox = Outbox::new(&queue);
-        assert_eq!(poll_fill(&mut outbox), Poll::Ready(Filled::Frames));
+        assert_eq!(poll_fill(&mut outbox), Poll::Ready(Filled::Something));
         outbox.written(1);
         assert_eq!(poll_fill(&mut outbox), Poll::Ready(Filled::Closing));
         queue.close(Closing::Now);

@@ -1,6 +1,7 @@
 //! The receive loop of a link.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_lite::future;
@@ -9,7 +10,10 @@ use super::Peer;
 use super::inbound::{Batch, InboundSender, Room};
 use crate::error::{Closed, DownReason};
 use crate::link::{Link, ReadHalf};
-use crate::proto::{Header, OutOfStep, PREFIX, PeerType, VERSION, is_peering, whole_message};
+use crate::proto::{
+    CONTROL, Frame, Header, Impossible, OutOfStep, PREFIX, PeerType, Records, VERSION, is_peering,
+    whole_message,
+};
 
 /// Least room that a read is given: holds the frames of a burst of small ones, and is little
 /// enough that thousands of links may read at once.
@@ -45,10 +49,12 @@ pub(super) async fn receive(peer: &Peer, link: &Link, inbound: &InboundSender) -
                 }
                 reads = 0;
             }
-            Step::Frames(batch) => {
+            Step::Frames { batch, frames, bytes } => {
                 if let Err(Closed) = inbound.send(batch).await {
                     return DownReason::ShuttingDown;
                 }
+                // Only now: what is told as received must not be lost with this task.
+                peer.count_received(frames, bytes);
                 reads += 1;
             }
             Step::More => reads += 1,
@@ -66,7 +72,7 @@ enum Step {
     /// The socket has nothing to read.
     NoData,
     /// Whole frames for the router.
-    Frames(Batch),
+    Frames { batch: Batch, frames: usize, bytes: usize },
     /// Bytes, but no frame for the router yet.
     More,
     /// The link is at its end.
@@ -86,10 +92,9 @@ async fn read_frames(
     let Ok(room) = inbound.room(half.target()).await else {
         return Step::Failed(DownReason::ShuttingDown);
     };
-    match take_run(peer, half, room) {
-        Ok(Taken::Batch(batch)) => return Step::Frames(batch),
-        Ok(Taken::Ignored) => return Step::More,
-        Ok(Taken::Nothing) => {}
+    match take_run(peer, link, half, room) {
+        Ok(Some(step)) => return step,
+        Ok(None) => {}
         Err(reason) => return Step::Failed(reason),
     }
     match half.read(link) {
@@ -101,53 +106,91 @@ async fn read_frames(
     }
 }
 
-/// What [`take_run`] took.
-enum Taken {
-    Batch(Batch),
-    /// Frames that are not for the router, and that were counted.
+/// Takes the whole frames off that the buffer begins with. `None`: there is none.
+fn take_run(
+    peer: &Peer,
+    link: &Link,
+    half: &mut ReadHalf,
+    mut room: Room,
+) -> Result<Option<Step>, DownReason> {
+    let rules = Rules { peer_type: peer.peer_type(), carries_records: link.records_as.is_some() };
+    let run = scan(&half.buffer, rules, room.frames())?;
+    match run.kind {
+        _ if run.frames == 0 => Ok(None),
+        Kind::Ignored => {
+            peer.count_ignored(run.frames);
+            half.buffer.drain(..run.len);
+            Ok(Some(Step::More))
+        }
+        Kind::Control => {
+            let heard = hear(peer, &half.buffer[PREFIX..run.len]);
+            half.buffer.drain(..run.len);
+            heard.map(|()| Some(Step::More))
+        }
+        Kind::Router => {
+            let (messages, pinned) = half.split_off(run.len);
+            room.shrink(pinned, run.frames);
+            let batch = Batch { target: peer.target(), messages, pinned, _room: room };
+            Ok(Some(Step::Frames { batch, frames: run.frames, bytes: run.len }))
+        }
+    }
+}
+
+/// Does what the records of a control frame say.
+fn hear(peer: &Peer, frame: &[u8]) -> Result<(), DownReason> {
+    let records = Frame::parse(frame.to_vec()).ok();
+    let Some(records) = records.and_then(|frame| Records::decode(frame.payload())) else {
+        peer.count_ignored(1);
+        return Ok(());
+    };
+    if let Some(count) = records.received {
+        let held = Duration::from_micros(records.held.unwrap_or(0).into());
+        let done = peer.queue.acknowledge(count, held);
+        done.map_err(|Impossible| DownReason::ImpossibleCount(count))?;
+    }
+    match records.end {
+        Some(end) => Err(DownReason::Farewell(end.into())),
+        None => Ok(()),
+    }
+}
+
+/// What may come over a link.
+#[derive(Debug, Clone, Copy)]
+struct Rules {
+    peer_type: PeerType,
+    carries_records: bool,
+}
+
+/// Whom a frame is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Kind {
+    #[default]
+    Router,
+    /// This crate.
+    Control,
+    /// Nobody here: of an unknown version, or of modes that are not the router's.
     Ignored,
-    Nothing,
 }
 
-/// Takes the whole frames off that the buffer begins with.
-fn take_run(peer: &Peer, half: &mut ReadHalf, mut room: Room) -> Result<Taken, DownReason> {
-    let run = scan(&half.buffer, peer.peer_type(), room.frames())?;
-    if run.ignored > 0 {
-        peer.count_ignored(run.ignored);
-        half.buffer.drain(..run.len);
-        return Ok(Taken::Ignored);
-    }
-    if run.frames == 0 {
-        return Ok(Taken::Nothing);
-    }
-    peer.count_received(run.frames, run.len);
-    let (messages, pinned) = half.split_off(run.len);
-    room.shrink(pinned, run.frames);
-    Ok(Taken::Batch(Batch { target: peer.target(), messages, pinned, _room: room }))
-}
-
-/// The messages that a buffer begins with, all for the router or all not.
+/// The messages that a buffer begins with, all of one kind.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Run {
+    kind: Kind,
     len: usize,
     frames: usize,
-    ignored: usize,
 }
 
 /// Finds the run at the start of `buffer`, of at most `most` frames.
 ///
 /// What is wrong behind a run of good frames is left for the next scan, so that they arrive first.
-fn scan(buffer: &[u8], peer_type: PeerType, most: usize) -> Result<Run, DownReason> {
+fn scan(buffer: &[u8], rules: Rules, most: usize) -> Result<Run, DownReason> {
     let mut run = Run::default();
     while run.frames < most {
-        match first_message(&buffer[run.len..], peer_type) {
-            Ok(Some((len, true))) if run.ignored == 0 => {
-                run.frames += 1;
-                run.len += len;
-            }
-            Ok(Some((len, false))) if run.frames == 0 => {
-                run.ignored += 1;
-                run.len += len;
+        match first_message(&buffer[run.len..], rules) {
+            // Control frames are heard one by one.
+            Ok(Some(_)) if run.frames > 0 && run.kind == Kind::Control => break,
+            Ok(Some((len, kind))) if run.frames == 0 || run.kind == kind => {
+                run = Run { kind, len: run.len + len, frames: run.frames + 1 };
             }
             Err(reason) if run.len == 0 => return Err(reason),
             _ => break,
@@ -156,15 +199,20 @@ fn scan(buffer: &[u8], peer_type: PeerType, most: usize) -> Result<Run, DownReas
     Ok(run)
 }
 
-/// Length of the whole message that `bytes` begin with, and whether it is for the router.
-fn first_message(bytes: &[u8], peer_type: PeerType) -> Result<Option<(usize, bool)>, DownReason> {
+/// Length of the whole message that `bytes` begin with, and whom it is for.
+fn first_message(bytes: &[u8], rules: Rules) -> Result<Option<(usize, Kind)>, DownReason> {
     let Some(len) = whole_message(bytes).map_err(DownReason::OutOfStep)? else { return Ok(None) };
     let Some(frame) = bytes.get(PREFIX..len) else { return Ok(None) };
     Header::parse(frame).map_err(|error| DownReason::OutOfStep(OutOfStep::Frame(error)))?;
-    let for_router = frame[0] == VERSION && !is_peering(u16::from_be_bytes([frame[1], frame[2]]));
-    match for_router && !peer_type.may_receive() {
+    let modes = u16::from_be_bytes([frame[1], frame[2]]);
+    let kind = match frame[0] == VERSION {
+        true if modes == CONTROL && rules.carries_records => Kind::Control,
+        true if !is_peering(modes) => Kind::Router,
+        _ => Kind::Ignored,
+    };
+    match kind == Kind::Router && !rules.peer_type.may_receive() {
         true => Err(DownReason::WrongDirection),
-        false => Ok(Some((len, for_router))),
+        false => Ok(Some((len, kind))),
     }
 }
 
@@ -225,13 +273,20 @@ mod tests {
     }
 
     fn run(len: usize, frames: usize, ignored: usize) -> Run {
-        Run { len, frames, ignored }
+        match ignored {
+            0 => Run { kind: Kind::Router, len, frames },
+            frames => Run { kind: Kind::Ignored, len, frames },
+        }
+    }
+
+    fn plain(peer_type: PeerType) -> Rules {
+        Rules { peer_type, carries_records: false }
     }
 
     #[test]
     fn runs_end_where_the_kind_of_frame_changes() {
         let buffer = [message(8, 5), message(9, 0), message(33, 2), message(8, 0)].concat();
-        let scan = |at: usize| scan(&buffer[at..], PeerType::Standard, 99).unwrap();
+        let scan = |at: usize| scan(&buffer[at..], plain(PeerType::Standard), 99).unwrap();
         assert_eq!(scan(0), run(50 + 45, 2, 0));
         assert_eq!(scan(95), run(47, 0, 1));
         assert_eq!(scan(142), run(45, 1, 0));
@@ -243,10 +298,10 @@ mod tests {
         let buffer = [message(8, 5), message(8, 6)].concat();
         for len in 0..buffer.len() {
             let frames = usize::from(len >= 50);
-            let found = scan(&buffer[..len], PeerType::Standard, 99).unwrap();
+            let found = scan(&buffer[..len], plain(PeerType::Standard), 99).unwrap();
             assert_eq!(found, run(50 * frames, frames, 0), "cut at {len}");
         }
-        assert_eq!(scan(&buffer, PeerType::Standard, 1).unwrap(), run(50, 1, 0));
+        assert_eq!(scan(&buffer, plain(PeerType::Standard), 1).unwrap(), run(50, 1, 0));
     }
 
     #[test]
@@ -254,8 +309,8 @@ mod tests {
         let mut bad = message(8, 5);
         bad[PREFIX + 35] = 9;
         let buffer = [message(8, 0), bad].concat();
-        assert_eq!(scan(&buffer, PeerType::Standard, 9).unwrap(), run(45, 1, 0));
-        let reason = scan(&buffer[45..], PeerType::Standard, 9).unwrap_err();
+        assert_eq!(scan(&buffer, plain(PeerType::Standard), 9).unwrap(), run(45, 1, 0));
+        let reason = scan(&buffer[45..], plain(PeerType::Standard), 9).unwrap_err();
         let OutOfStep::Frame(FrameError::RecipientTag(9)) = out_of_step(reason) else { panic!() };
     }
 
@@ -268,20 +323,30 @@ mod tests {
 
     #[test]
     fn the_wrong_way_ends_a_limited_link_but_our_own_modes_do_not() {
-        let sending = PeerType::Limited(Direction::Sending);
+        let sending = plain(PeerType::Limited(Direction::Sending));
         assert!(matches!(scan(&message(8, 0), sending, 9), Err(DownReason::WrongDirection)));
         assert_eq!(scan(&message(40, 0), sending, 9).unwrap(), run(45, 0, 1));
-        let receiving = PeerType::Limited(Direction::Receiving);
+        let receiving = plain(PeerType::Limited(Direction::Receiving));
         assert_eq!(scan(&message(8, 0), receiving, 9).unwrap(), run(45, 1, 0));
+    }
+
+    #[test]
+    fn records_are_heard_one_by_one_and_only_where_they_were_agreed_on() {
+        let buffer = [message(40, 0), message(40, 0), message(41, 0)].concat();
+        let agreed = Rules { peer_type: PeerType::Standard, carries_records: true };
+        let control = Run { kind: Kind::Control, len: 45, frames: 1 };
+        assert_eq!(scan(&buffer, agreed, 9).unwrap(), control);
+        assert_eq!(scan(&buffer[90..], agreed, 9).unwrap(), run(45, 0, 1));
+        assert_eq!(scan(&buffer, plain(PeerType::Standard), 9).unwrap(), run(135, 0, 3));
     }
 
     #[test]
     fn an_unknown_version_is_ignored_only_if_it_is_well_formed() {
         let mut other = message(8, 3);
         other[PREFIX] = 2;
-        assert_eq!(scan(&other, PeerType::Standard, 9).unwrap(), run(48, 0, 1));
+        assert_eq!(scan(&other, plain(PeerType::Standard), 9).unwrap(), run(48, 0, 1));
         other[PREFIX + 40] = 200;
-        assert!(scan(&other, PeerType::Standard, 9).is_err());
+        assert!(scan(&other, plain(PeerType::Standard), 9).is_err());
     }
 
     #[test]

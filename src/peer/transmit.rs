@@ -3,15 +3,16 @@
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use futures_lite::future;
 
 use super::Peer;
-use super::queue::{Filled, Outbox};
+use super::outbox::{Filled, Outbox};
 use crate::error::DownReason;
 use crate::link::Link;
-use crate::proto::{Frame, PREFIX, encode_length};
+use crate::proto::{Frame, PREFIX, Records, encode_length};
 
 /// Frames up to this size are copied together; larger ones are written from where they are. An
 /// extra slice costs the kernel about as much as copying a few hundred bytes.
@@ -32,37 +33,71 @@ const WRITES_PER_TURN: usize = 8;
 /// the link ends go back to the queue.
 pub(super) async fn transmit(peer: &Peer, link: &Link) -> Result<(), DownReason> {
     let mut outbox = Outbox::new(&peer.queue);
-    while poll_fn(|cx| outbox.poll_fill(cx)).await == Filled::Frames {
+    while poll_fn(|cx| outbox.poll_fill(cx)).await == Filled::Something {
         write_out(peer, link, &mut outbox).await.map_err(DownReason::io)?;
     }
+    if let Some(goodbye) = peer.goodbye() {
+        let mut plan = Plan::default();
+        plan.make(control_frame(link, Some(goodbye)).as_ref(), std::iter::empty());
+        write_plan(peer, link, &mut outbox, &mut plan).await.map_err(DownReason::io)?;
+    }
     Ok(())
+}
+
+/// Tells the other side what it is owed, if that can be done without waiting: the link ends.
+pub(super) fn settle(peer: &Peer, link: &Link) {
+    if link.is_torn.load(Ordering::Relaxed) {
+        return;
+    }
+    if let Some(frame) = control_frame(link, peer.queue.owed()) {
+        let mut plan = Plan::default();
+        plan.make(Some(&frame), std::iter::empty());
+        // Whether it arrives or not, the link is over.
+        let _ = plan.write(link);
+    }
+}
+
+/// The frame for records, on a link that carries them.
+fn control_frame(link: &Link, records: Option<Records>) -> Option<Frame> {
+    records?.into_frame(link.records_as?).ok()
 }
 
 /// Writes the frames in hand, all of them unless the queue is to close at once.
 async fn write_out(peer: &Peer, link: &Link, outbox: &mut Outbox<'_>) -> io::Result<()> {
     let mut plan = Plan::default();
-    let mut writes = 0;
-    while !outbox.is_empty() && !outbox.is_cut_short() {
-        plan.make(outbox.frames());
-        while !plan.is_done() {
-            match plan.write(link) {
-                Ok(()) => writes += 1,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    link.writable().await?;
-                    writes = 0;
-                }
-                Err(error) => return Err(error),
-            }
-            // At once, so that a link that fails later does not send these frames again.
-            let (frames, bytes) = plan.take_written();
-            if frames > 0 {
-                outbox.written(frames);
-                peer.count_sent(frames, bytes);
-            }
-            if writes >= WRITES_PER_TURN {
-                future::yield_now().await;
-                writes = 0;
-            }
+    let mut plans = 0;
+    while !outbox.is_empty() {
+        let control = control_frame(link, outbox.take_control());
+        match control.is_none() && outbox.is_cut_short() {
+            true => break,
+            false => plan.make(control.as_ref(), outbox.frames()),
+        }
+        write_plan(peer, link, outbox, &mut plan).await?;
+        plans += 1;
+        if plans % WRITES_PER_TURN == 0 {
+            future::yield_now().await;
+        }
+    }
+    Ok(())
+}
+
+async fn write_plan(
+    peer: &Peer,
+    link: &Link,
+    outbox: &mut Outbox<'_>,
+    plan: &mut Plan,
+) -> io::Result<()> {
+    while !plan.is_done() {
+        match plan.write(link) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => link.writable().await?,
+            Err(error) => return Err(error),
+        }
+        // At once, so that a link that fails later does not send these frames again.
+        let (frames, bytes) = plan.take_written();
+        if frames > 0 {
+            outbox.written(frames);
+            peer.count_sent(frames, bytes);
         }
     }
     Ok(())
@@ -76,6 +111,8 @@ struct Plan {
     /// Where each frame ends, counted from the start of the write.
     ends: Vec<usize>,
     len: usize,
+    /// Length of what goes before the first counted frame.
+    uncounted: usize,
     written: usize,
     /// Frames of this write that were written whole and reported.
     reported: usize,
@@ -88,17 +125,23 @@ enum Piece {
 }
 
 impl Plan {
-    /// Starts anew with as many of the frames as fit into one write, one at least.
-    fn make<'a>(&mut self, frames: impl Iterator<Item = &'a Frame>) {
+    /// Starts anew with `control`, which is not counted, and as many of the frames as fit into one
+    /// write, one at least.
+    fn make<'a>(&mut self, control: Option<&Frame>, frames: impl Iterator<Item = &'a Frame>) {
         self.copied.clear();
         self.pieces.clear();
         self.ends.clear();
         (self.len, self.written, self.reported) = (0, 0, 0);
+        if let Some(control) = control {
+            self.add(control);
+        }
+        self.uncounted = self.len;
         for frame in frames {
             if self.len >= MOST_BYTES || self.pieces.len() + 2 > MOST_SLICES {
                 break;
             }
             self.add(frame);
+            self.ends.push(self.len);
         }
     }
 
@@ -109,7 +152,6 @@ impl Plan {
             false => self.pieces.push(Piece::Frame(frame.clone().into_bytes())),
         }
         self.len += PREFIX + frame.len();
-        self.ends.push(self.len);
     }
 
     fn copy(&mut self, bytes: &[u8]) {
@@ -148,6 +190,7 @@ impl Plan {
             0 => Err(io::ErrorKind::WriteZero.into()),
             written => {
                 self.written += written;
+                link.is_torn.store(self.written < self.len, Ordering::Relaxed);
                 Ok(())
             }
         }
@@ -155,10 +198,10 @@ impl Plan {
 
     /// Frames, and their bytes, that were written whole since the last call.
     fn take_written(&mut self) -> (usize, usize) {
-        let start = self.reported.checked_sub(1).map_or(0, |last| self.ends[last]);
+        let start = self.reported.checked_sub(1).map_or(self.uncounted, |last| self.ends[last]);
         let frames = self.ends[self.reported..].partition_point(|end| *end <= self.written);
         self.reported += frames;
-        let end = self.reported.checked_sub(1).map_or(0, |last| self.ends[last]);
+        let end = self.reported.checked_sub(1).map_or(self.uncounted, |last| self.ends[last]);
         (frames, end - start)
     }
 }
@@ -215,7 +258,7 @@ mod tests {
         for case in 0..50 {
             let stream = Arc::new(Trickle::default());
             stream.random.lock().unwrap().seed(case);
-            let link = Link::new(stream.clone(), None, Vec::new());
+            let link = Link::new(stream.clone(), None, Vec::new(), None);
             let count = random.usize(1..60);
             let frames: Vec<Frame> = std::iter::repeat_with(|| {
                 let len = [random.usize(..100), random.usize(..6000), random.usize(..60_000)];
@@ -226,8 +269,12 @@ mod tests {
             .collect();
             let mut plan = Plan::default();
             let (mut sent, mut bytes) = (0, 0);
+            let control = Records { held: Some(7), ..Records::default() };
+            let control = control.into_frame(Id::from_bytes([5; 32])).unwrap();
+            let mut controls = 0;
             while sent < frames.len() {
-                plan.make(frames[sent..].iter());
+                plan.make(Some(&control), frames[sent..].iter());
+                controls += 1;
                 while !plan.is_done() {
                     plan.write(&link).unwrap();
                     let (more_frames, more_bytes) = plan.take_written();
@@ -237,8 +284,11 @@ mod tests {
                 }
             }
             let taken = stream.taken.lock().unwrap();
-            assert_eq!(taken.len(), bytes, "seed {seed} case {case}");
-            assert_eq!(split(&taken), frames, "seed {seed} case {case}");
+            let counted = taken.len() - controls * (PREFIX + control.len());
+            assert_eq!(counted, bytes, "seed {seed} case {case}");
+            let mut arrived = split(&taken);
+            arrived.retain(|frame| *frame != control);
+            assert_eq!(arrived, frames, "seed {seed} case {case}");
         }
     }
 

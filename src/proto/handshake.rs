@@ -74,21 +74,23 @@ pub(crate) struct Hello {
 }
 
 impl Hello {
-    pub(crate) fn encode(&self) -> Result<Frame, super::FrameError> {
-        let mut payload = Vec::with_capacity(54);
+    /// The Hello, with `records` behind its fields.
+    pub(crate) fn encode(&self, records: &[u8]) -> Result<Frame, super::FrameError> {
+        let mut payload = Vec::with_capacity(54 + records.len());
         payload.extend_from_slice(&0u32.to_le_bytes());
         put_peer_type(&mut payload, self.peer_type);
         payload.extend_from_slice(&self.port.to_le_bytes());
         put_id(&mut payload, self.id);
+        payload.extend_from_slice(records);
         Frame::builder(HELLO, self.id).payload(payload).build()
     }
 
-    /// Reads a Hello. Bytes behind its fields are ignored, as a Ratman node does.
-    pub(crate) fn decode(frame: &Frame) -> Result<Hello, HelloError> {
+    /// Reads a Hello, and the bytes behind its fields, which a Ratman node ignores.
+    pub(crate) fn decode(frame: &Frame) -> Result<(Hello, &[u8]), HelloError> {
         let mut fields = fields_of(frame, HELLO, 0)?;
         let peer_type = fields.peer_type()?;
         let port = u16::from_le_bytes(fields.take()?);
-        Ok(Hello { peer_type, port, id: fields.id()? })
+        Ok((Hello { peer_type, port, id: fields.id()? }, fields.0))
     }
 }
 
@@ -100,19 +102,21 @@ pub(crate) struct Ack {
 }
 
 impl Ack {
-    pub(crate) fn encode(&self) -> Result<Frame, super::FrameError> {
-        let mut payload = Vec::with_capacity(52);
+    /// The Ack, with `records` behind its fields.
+    pub(crate) fn encode(&self, records: &[u8]) -> Result<Frame, super::FrameError> {
+        let mut payload = Vec::with_capacity(52 + records.len());
         payload.extend_from_slice(&1u32.to_le_bytes());
         put_peer_type(&mut payload, self.peer_type);
         put_id(&mut payload, self.id);
+        payload.extend_from_slice(records);
         Frame::builder(ACK, self.id).payload(payload).build()
     }
 
-    /// Reads an Ack. Bytes behind its fields are ignored, as a Ratman node does.
-    pub(crate) fn decode(frame: &Frame) -> Result<Ack, HelloError> {
+    /// Reads an Ack, and the bytes behind its fields, which a Ratman node ignores.
+    pub(crate) fn decode(frame: &Frame) -> Result<(Ack, &[u8]), HelloError> {
         let mut fields = fields_of(frame, ACK, 1)?;
         let peer_type = fields.peer_type()?;
-        Ok(Ack { peer_type, id: fields.id()? })
+        Ok((Ack { peer_type, id: fields.id()? }, fields.0))
     }
 }
 
@@ -244,9 +248,10 @@ mod tests {
         for peer_type in TYPES {
             let id = Id::from_bytes([9; 32]);
             let hello = Hello { id, peer_type, port: 0x1234 };
-            assert_eq!(Hello::decode(&hello.encode().unwrap()), Ok(hello));
+            let frame = hello.encode(b"more").unwrap();
+            assert_eq!(Hello::decode(&frame), Ok((hello, &b"more"[..])));
             let ack = Ack { id, peer_type };
-            assert_eq!(Ack::decode(&ack.encode().unwrap()), Ok(ack));
+            assert_eq!(Ack::decode(&ack.encode(b"").unwrap()), Ok((ack, &b""[..])));
             assert_eq!(peer_type.seen_from_other_end().seen_from_other_end(), peer_type);
         }
     }
@@ -254,20 +259,21 @@ mod tests {
     #[test]
     fn every_cut_is_noticed_and_more_is_ignored() {
         let id = Id::from_bytes([9; 32]);
-        let whole = Hello { id, peer_type: TYPES[2], port: 1 }.encode().unwrap();
+        let whole = Hello { id, peer_type: TYPES[2], port: 1 }.encode(b"").unwrap();
         let with = |payload: &[u8]| {
-            Hello::decode(&Frame::builder(HELLO, id).payload(payload.to_vec()).build().unwrap())
+            let frame = Frame::builder(HELLO, id).payload(payload.to_vec()).build().unwrap();
+            Hello::decode(&frame).map(|(_, rest)| rest.len())
         };
         for len in 0..whole.payload().len() {
             assert_eq!(with(&whole.payload()[..len]), Err(HelloError::Cut));
         }
-        assert!(with(&[whole.payload(), &[0xAA; 380]].concat()).is_ok());
+        assert_eq!(with(&[whole.payload(), &[0xAA; 380]].concat()), Ok(380));
     }
 
     #[test]
     fn names_what_is_wrong() {
         let id = Id::from_bytes([9; 32]);
-        let ack = Ack { id, peer_type: PeerType::Standard }.encode().unwrap();
+        let ack = Ack { id, peer_type: PeerType::Standard }.encode(b"").unwrap();
         assert_eq!(Hello::decode(&ack), Err(HelloError::Modes { due: 32, found: 33 }));
         let changed = |at: usize, to: u8| {
             let mut payload = ack.payload().to_vec();

@@ -6,7 +6,10 @@ mod address;
 mod carrier;
 mod handshake;
 mod id;
+mod pair;
 mod prefix;
+mod records;
+mod resume;
 mod schedule;
 
 pub(crate) use address::shorten;
@@ -18,5 +21,8 @@ pub use prefix::OutOfStep;
 
 pub(crate) use carrier::{Header, VERSION, is_peering};
 pub(crate) use handshake::{Ack, Hello};
+pub(crate) use pair::{Bits, PairSecret, Role};
 pub(crate) use prefix::{PREFIX, encode_length, whole_message};
+pub(crate) use records::{CONTROL, End, RECORDS_VERSION, Records};
+pub(crate) use resume::{Impossible, Received, Sent, Tell};
 pub(crate) use schedule::Backoff;

@@ -3,14 +3,17 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::handshake::Handshake;
+use futures_lite::future;
+use smol::Timer;
+
+use super::handshake::{Fresh, Handshake, Offer, Terms};
 use super::{link_down, link_up, within};
 use crate::accept::Incoming;
 use crate::context::{EndOnDrop, Running};
-use crate::error::{DropReason, HandshakeError};
+use crate::error::{DownReason, DropReason, Farewell, FarewellReason, HandshakeError};
 use crate::link::{Link, Stream};
-use crate::peer::{Origin, Peer};
-use crate::proto::Hello;
+use crate::peer::{Origin, Pair, Peer, Turn};
+use crate::proto::{Hello, Id};
 
 /// Serves a stream that a listener accepted: shakes hands, and if that goes well runs the peer
 /// until its link ends. A stream that never becomes a peer is dropped, and an event says why.
@@ -19,28 +22,44 @@ pub(crate) async fn handle_stream(
     stream: Arc<dyn Stream>,
     addr: SocketAddr,
 ) {
-    let accepted = match accept_connection(&running, stream, addr).await {
-        Ok((hello, link)) => {
-            let peer_type = hello.peer_type.seen_from_other_end();
-            let peer = running.add_linked(peer_type, Origin::Accepted);
-            peer.map(|peer| (peer, hello, link)).ok_or(DropReason::TooManyPeers)
-        }
-        Err(reason) => Err(reason),
+    let mut known = None;
+    let accepted = accept_connection(&running, stream, addr, &mut known).await;
+    let service = match (accepted, known) {
+        (Ok(accepted), known) => match known.or_else(|| Service::of_new(&running, &accepted)) {
+            Some(service) => Ok((service, accepted)),
+            None => Err((DropReason::TooManyPeers, None)),
+        },
+        (Err(reason), known) => Err((reason, known)),
     };
-    match accepted {
-        Ok((peer, hello, link)) => serve(&running, &peer, &link, &hello).await,
-        Err(reason) => running.events.dropped(Some(addr), reason),
+    match service {
+        Ok((service, accepted)) => service.run(&running, accepted).await,
+        Err((reason, known)) => {
+            running.events.dropped(Some(addr), reason);
+            // A peer that was taken over for a link which then failed goes on waiting for one.
+            if let Some(service) = known {
+                service.wait(&running).await;
+            }
+        }
     }
+}
+
+/// A stranger that has shaken hands.
+struct Accepted {
+    hello: Hello,
+    /// What is shared from now on with one that is new, and shares records.
+    pair: Option<Pair>,
+    link: Link,
 }
 
 /// Shakes hands as the listener, under one deadline, as one of so many strangers.
 async fn accept_connection(
-    running: &Running,
+    running: &Arc<Running>,
     stream: Arc<dyn Stream>,
     addr: SocketAddr,
-) -> Result<(Hello, Link), DropReason> {
+    known: &mut Option<Service>,
+) -> Result<Accepted, DropReason> {
     let ticket = running.pending.enter(addr.ip(), stream.clone());
-    let shaking = shake(running, stream, addr);
+    let shaking = shake(running, stream, addr, known);
     let shaken = within(running.limits.handshake_timeout, shaking).await;
     match ticket.was_displaced() {
         true => Err(DropReason::Displaced),
@@ -49,12 +68,41 @@ async fn accept_connection(
 }
 
 async fn shake(
-    running: &Running,
+    running: &Arc<Running>,
     stream: Arc<dyn Stream>,
     addr: SocketAddr,
-) -> Result<(Hello, Link), DropReason> {
+    known: &mut Option<Service>,
+) -> Result<Accepted, DropReason> {
     let mut handshake = Handshake::new(&*stream, running.limits.handshake_bytes);
-    let hello = handshake.hear_hello().await.map_err(DropReason::Handshake)?;
+    let (hello, offer) = handshake.hear_hello().await.map_err(DropReason::Handshake)?;
+    if let Some((reason, farewell)) = refusal(running, &hello, offer.as_ref(), addr) {
+        if offer.is_some() {
+            let said = handshake.say_end(running.id, Farewell::new(farewell).into()).await;
+            said.map_err(DropReason::Handshake)?;
+        }
+        return Err(reason);
+    }
+    let pair = match &offer {
+        Some(offer) => answer(running, &mut handshake, &hello, offer, known).await,
+        None => handshake.say_ack(running.id, &hello).await.map(|()| None),
+    };
+    let pair = pair.map_err(DropReason::Handshake)?;
+    // Answered all the same: this node itself, or a copy of it, learns what is wrong from our id.
+    if hello.id == running.id {
+        return Err(DropReason::Handshake(HandshakeError::OwnSelf));
+    }
+    let ahead = handshake.into_rest();
+    let link = Link::new(stream, Some(addr), ahead, offer.map(|_| running.id));
+    Ok(Accepted { hello, pair, link })
+}
+
+/// Why a stranger may not come in, and what it is told.
+fn refusal(
+    running: &Running,
+    hello: &Hello,
+    offer: Option<&Offer>,
+    addr: SocketAddr,
+) -> Option<(DropReason, FarewellReason)> {
     let incoming = Incoming {
         addr,
         id: hello.id,
@@ -62,27 +110,107 @@ async fn shake(
         listening_port: hello.port,
     };
     if !running.admits(&incoming) {
-        return Err(DropReason::NotAllowed);
+        return Some((DropReason::NotAllowed, FarewellReason::NotAllowed));
     }
-    if !running.has_room_for_peer() {
-        return Err(DropReason::TooManyPeers);
-    }
-    let said = handshake.say_ack(running.id, hello.peer_type).await;
-    said.map_err(DropReason::Handshake)?;
-    let ahead = handshake.into_rest();
-    // Answered all the same: this node itself, or a copy of it, learns what is wrong from our id.
-    match hello.id == running.id {
-        true => Err(DropReason::Handshake(HandshakeError::OwnSelf)),
-        false => Ok((hello, Link::new(stream, Some(addr), ahead))),
+    let is_known = offer.is_some_and(|offer| known_peer(running, hello, offer).is_some());
+    match is_known || running.has_room_for_peer() {
+        true => None,
+        false => Some((DropReason::TooManyPeers, FarewellReason::Busy)),
     }
 }
 
-/// Runs the peer for as long as its link lasts. It is plain: nothing tells it apart from another
-/// that claims its id, so nothing of it is kept when the link ends.
-async fn serve(running: &Arc<Running>, peer: &Arc<Peer>, link: &Link, hello: &Hello) {
-    let _end = EndOnDrop::new(running, peer);
-    link_up(running, peer, link, hello.id).await;
-    let reason = peer.run(link, &running.inbound, running.limits.drain_timeout).await;
-    link_down(running, peer, reason, None);
-    running.routes.remove_peer(peer.target()).await;
+/// The peer that the dialer wants to be, which is still to be proved.
+fn known_peer(running: &Running, hello: &Hello, offer: &Offer) -> Option<Arc<Peer>> {
+    let peer = running.paired(&offer.pair?, &offer.boot)?;
+    (peer.peer_type() == hello.peer_type.seen_from_other_end()).then_some(peer)
+}
+
+/// Answers a dialer that shares records. Takes over the peer that it proves to be, or returns what
+/// is shared from now on.
+async fn answer(
+    running: &Arc<Running>,
+    handshake: &mut Handshake<'_>,
+    hello: &Hello,
+    offer: &Offer,
+    known: &mut Option<Service>,
+) -> Result<Option<Pair>, HandshakeError> {
+    let fresh = Fresh::new(running.boot)?;
+    let peer = known_peer(running, hello, offer);
+    let pair = peer.as_ref().and_then(|peer| peer.pair());
+    let secret = pair.as_ref().map(|pair| &pair.secret);
+    let terms = handshake.answer(running.id, hello, &fresh, offer, secret).await?;
+    match (terms, peer) {
+        (Terms::New(pair), _) => Ok(Some(pair)),
+        (Terms::Resumed { received }, Some(peer)) => {
+            let turn = Turn::take(&peer).await;
+            let end = EndOnDrop::new(running, &peer);
+            let service = known.insert(Service { peer, turn, end });
+            let queue = &service.peer.queue;
+            queue.resume(received).map_err(|_| HandshakeError::NotProved)?;
+            handshake.say_received(running.id, queue.received_total()).await?;
+            Ok(None)
+        }
+        _ => Err(HandshakeError::NotProved),
+    }
+}
+
+/// A task's service to a peer that dialed us.
+struct Service {
+    peer: Arc<Peer>,
+    turn: Turn,
+    end: EndOnDrop,
+}
+
+impl Service {
+    /// Enters a stranger that has shaken hands as a peer. `None` if there are too many.
+    fn of_new(running: &Arc<Running>, accepted: &Accepted) -> Option<Service> {
+        let peer_type = accepted.hello.peer_type.seen_from_other_end();
+        let peer = running.add_linked(peer_type, Origin::Accepted)?;
+        let end = EndOnDrop::new(running, &peer);
+        if let Some(pair) = &accepted.pair {
+            running.enter_pair(&peer, pair);
+            peer.pair_anew(Some(pair.clone()));
+        }
+        let turn = Turn::begin(&peer)?;
+        Some(Service { peer, turn, end })
+    }
+
+    /// Runs the peer for as long as its link lasts.
+    async fn run(self, running: &Arc<Running>, accepted: Accepted) {
+        let Accepted { hello, link, .. } = accepted;
+        self.serve(running, &link, hello.id).await;
+        // Closed before the wait for another.
+        drop(link);
+        self.wait(running).await;
+    }
+
+    async fn serve(&self, running: &Running, link: &Link, id: Id) {
+        link_up(running, &self.peer, link, id).await;
+        let serving = self.peer.run(link, &running.inbound, running.limits.drain_timeout);
+        let replaced = async {
+            self.turn.wanted().await;
+            DownReason::Replaced
+        };
+        let reason = future::or(serving, replaced).await;
+        link_down(running, &self.peer, reason, None);
+    }
+
+    /// Waits for the peer to come back, if it can prove to be the same; otherwise, and when it has
+    /// been away for too long, ends it. Of a plain one nothing is kept: nothing would tell it from
+    /// another that claims its id.
+    async fn wait(self, running: &Running) {
+        if self.peer.pair().is_some() && !self.peer.is_stopping() && !self.turn.is_wanted() {
+            running.enter_absent(&self.peer);
+            let over = async {
+                Timer::after(running.limits.resume_window).await;
+            };
+            let called = future::or(self.turn.wanted(), self.peer.stopped());
+            future::or(over, called).await;
+        }
+        if self.turn.is_wanted() {
+            self.end.hand_over();
+        } else {
+            running.routes.remove_peer(self.peer.target()).await;
+        }
+    }
 }

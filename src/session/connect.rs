@@ -13,7 +13,7 @@ use smol::{Async, Timer};
 
 use super::within;
 use crate::context::Context;
-use crate::error::AttemptError;
+use crate::error::{AttemptError, HandshakeError};
 use crate::link::{Stream, configure};
 use crate::peer::Peer;
 use crate::proto::PeerAddr;
@@ -26,6 +26,16 @@ pub(super) struct Failure {
     pub(super) addr: String,
     pub(super) reason: AttemptError,
     pub(super) took: Duration,
+}
+
+impl Failure {
+    /// How long the other side asked this node to stay away.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match &self.reason {
+            AttemptError::Handshake(HandshakeError::Refused(farewell)) => farewell.retry_after,
+            _ => None,
+        }
+    }
 }
 
 /// Looks a peer up and opens a connection to the first of its addresses that answers.

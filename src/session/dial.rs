@@ -9,14 +9,14 @@ use async_channel::Receiver;
 use futures_lite::future;
 
 use super::connect::{Failure, open};
-use super::handshake::Handshake;
+use super::handshake::{Fresh, Handshake, Terms};
 use super::{link_down, link_up, within};
 use crate::context::{EndOnDrop, Running};
 use crate::error::{AttemptError, DownReason, HandshakeError};
 use crate::events::Event;
 use crate::link::{Link, Stream};
 use crate::peer::Peer;
-use crate::proto::{Backoff, Hello, Id, PeerType};
+use crate::proto::{Backoff, Hello, Id, Impossible};
 
 /// A stream that has shaken hands, and whom it leads to.
 type Connected = (Link, Id);
@@ -60,7 +60,7 @@ pub(crate) fn start_stream(
     running.spawn(async move {
         let end = EndOnDrop::new(&task, &peer);
         let started = Instant::now();
-        let shaking = handshake(&task, stream, addr, peer.peer_type());
+        let shaking = handshake(&task, &peer, stream, addr);
         match unless_stopped(&peer, shaking).await {
             Some(Ok(connected)) => {
                 let restart = serve(&task, &peer, connected).await;
@@ -97,7 +97,8 @@ async fn connect(running: &Running, peer: &Peer, backoff: &mut Backoff) -> Optio
         };
         // A kick that answers the event must not be missed, so look before telling.
         let seen = peer.kicks();
-        let retry = backoff.next(fastrand::u32(..));
+        let asked = failures.iter().find_map(|failure| failure.retry_after());
+        let retry = asked.unwrap_or(backoff.next(fastrand::u32(..)));
         for failure in failures {
             report(running, peer, failure, Some(retry));
         }
@@ -112,7 +113,7 @@ async fn attempt(running: &Running, peer: &Peer) -> Option<Result<Connected, Vec
         Err(failures) => return Some(Err(failures)),
     };
     let started = Instant::now();
-    let shaken = handshake(running, stream, Some(addr), peer.peer_type()).await;
+    let shaken = handshake(running, peer, stream, Some(addr)).await;
     Some(shaken.map_err(|error| {
         let reason = AttemptError::Handshake(error);
         vec![Failure { addr: addr.to_string(), reason, took: started.elapsed() }]
@@ -122,17 +123,37 @@ async fn attempt(running: &Running, peer: &Peer) -> Option<Result<Connected, Vec
 /// Shakes hands as the dialer.
 async fn handshake(
     running: &Running,
+    peer: &Peer,
     stream: Arc<dyn Stream>,
     addr: Option<SocketAddr>,
-    peer_type: PeerType,
 ) -> Result<Connected, HandshakeError> {
-    let hello = Hello { id: running.id, peer_type, port: running.port.load(Ordering::Relaxed) };
+    let port = running.port.load(Ordering::Relaxed);
+    let hello = Hello { id: running.id, peer_type: peer.peer_type(), port };
+    let fresh = Fresh::new(running.boot)?;
+    let pair = peer.pair();
+    let pair = pair.as_ref().map(|pair| (&pair.secret, peer.queue.received_total()));
     let mut handshake = Handshake::new(&*stream, running.limits.handshake_bytes);
-    let id = within(running.limits.handshake_timeout, handshake.dial(&hello))
-        .await
-        .ok_or(HandshakeError::TimedOut)??;
+    let shaking = handshake.dial(&hello, &fresh, pair);
+    let shaken = within(running.limits.handshake_timeout, shaking).await;
+    let (id, terms) = shaken.ok_or(HandshakeError::TimedOut)??;
+    let shares_records = !matches!(terms, Terms::Plain);
+    agree(running, peer, terms)?;
     let ahead = handshake.into_rest();
-    Ok((Link::new(stream, addr, ahead), id))
+    Ok((Link::new(stream, addr, ahead, shares_records.then_some(running.id)), id))
+}
+
+/// Goes on with a peer on the terms of its new link.
+fn agree(running: &Running, peer: &Peer, terms: Terms) -> Result<(), HandshakeError> {
+    let returned = match terms {
+        Terms::Resumed { received } => {
+            let resumed = peer.queue.resume(received);
+            return resumed.map_err(|Impossible| HandshakeError::NotProved);
+        }
+        Terms::New(pair) => peer.pair_anew(Some(pair)),
+        Terms::Plain => peer.pair_anew(None),
+    };
+    running.keep_unconfirmed(peer.target(), returned);
+    Ok(())
 }
 
 fn report(running: &Running, peer: &Peer, failure: Failure, retry: Option<Duration>) {
@@ -172,12 +193,16 @@ fn setup_cleanuptask(
         let end = EndOnDrop::new(&task, &peer);
         let reason = restart.recv().await.unwrap_or(DownReason::Failed);
         let seen = peer.kicks();
+        let asked = match &reason {
+            DownReason::Farewell(farewell) => farewell.retry_after,
+            _ => None,
+        };
         let next = backoff.filter(|_| !peer.is_stopping()).map(|mut backoff| {
             if peer.had_good_link(task.limits.redial_reset) {
                 backoff.reset();
             }
             let delay = backoff.next(fastrand::u32(..));
-            (backoff, delay)
+            (backoff, asked.unwrap_or(delay))
         });
         link_down(&task, &peer, reason, next.as_ref().map(|(_, delay)| *delay));
         match next {

@@ -3,11 +3,14 @@
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 
-use crate::error::HandshakeError;
+use crate::error::{Farewell, HandshakeError};
 use crate::link::Stream;
+use crate::peer::Pair;
 use crate::proto::{
-    Ack, Frame, FrameError, Hello, Id, PREFIX, PeerType, encode_length, whole_message,
+    Ack, Bits, CONTROL, End, Frame, FrameError, Hello, Id, PREFIX, PairSecret, RECORDS_VERSION,
+    Records, Role, encode_length, whole_message,
 };
+use crate::random;
 
 /// A handshake under way on one stream.
 ///
@@ -19,42 +22,219 @@ pub(super) struct Handshake<'a> {
     limit: usize,
 }
 
+/// What two sides agreed on.
+pub(super) enum Terms {
+    /// The other side is a plain Ratman node.
+    Plain,
+    /// Both share records, and have this new secret.
+    New(Pair),
+    /// Both know the secret of this pair. The other side has received so many frames of it.
+    Resumed { received: u64 },
+}
+
+/// What a node brings into its handshakes: the run that it is, and for each of them fresh bits.
+pub(super) struct Fresh {
+    boot: Bits,
+    nonce: Bits,
+    share: Bits,
+}
+
+impl Fresh {
+    pub(super) fn new(boot: Bits) -> Result<Fresh, HandshakeError> {
+        let (mut nonce, mut share) = ([0; 16], [0; 16]);
+        random::fill(&mut nonce)?;
+        random::fill(&mut share)?;
+        Ok(Fresh { boot, nonce, share })
+    }
+
+    fn records(&self) -> Records {
+        Records {
+            version: Some((RECORDS_VERSION, RECORDS_VERSION)),
+            boot: Some(self.boot),
+            nonce: Some(self.nonce),
+            share: Some(self.share),
+            ..Records::default()
+        }
+    }
+}
+
+/// The records of the other side's Hello or Ack, if they are all there.
+pub(super) struct Offer {
+    pub(super) boot: Bits,
+    nonce: Bits,
+    share: Bits,
+    pub(super) pair: Option<[u8; 8]>,
+    proof: Option<Bits>,
+}
+
+impl Offer {
+    /// `None` for other bytes, or for versions that this node does not speak: a plain node.
+    fn read(bytes: &[u8]) -> Option<Offer> {
+        let records = Records::decode(bytes)?;
+        let (lowest, highest) = records.version?;
+        let known = (lowest..=highest).contains(&RECORDS_VERSION);
+        let offer = Offer {
+            boot: records.boot?,
+            nonce: records.nonce?,
+            share: records.share?,
+            pair: records.pair,
+            proof: records.proof,
+        };
+        known.then_some(offer)
+    }
+}
+
 impl<'a> Handshake<'a> {
     pub(super) fn new(stream: &'a dyn Stream, limit: usize) -> Handshake<'a> {
         Handshake { stream, buffer: Vec::new(), limit }
     }
 
-    /// Says Hello and hears the Ack: who the other side claims to be.
-    pub(super) async fn dial(&mut self, hello: &Hello) -> Result<Id, HandshakeError> {
-        self.say(hello.encode()).await?;
-        let ack = Ack::decode(&self.hear().await?).map_err(HandshakeError::Unexpected)?;
+    /// Says Hello and hears the Ack: who the other side claims to be, and on what terms.
+    ///
+    /// `pair` is the secret to go on with, and how many frames of it have been received.
+    pub(super) async fn dial(
+        &mut self,
+        hello: &Hello,
+        fresh: &Fresh,
+        pair: Option<(&PairSecret, u64)>,
+    ) -> Result<(Id, Terms), HandshakeError> {
+        let name = pair.map(|(secret, _)| secret.name());
+        let records = Records { pair: name, ..fresh.records() };
+        self.say(hello.encode(&records.encode())).await?;
+        let (ack, offer) = self.hear_ack().await?;
+        if ack.id == hello.id || offer.as_ref().is_some_and(|offer| offer.boot == fresh.boot) {
+            return Err(HandshakeError::OwnSelf);
+        }
         if ack.peer_type != hello.peer_type {
             let (asked, echoed) = (hello.peer_type, ack.peer_type);
             return Err(HandshakeError::PeerType { asked, echoed });
         }
-        match ack.id == hello.id {
-            true => Err(HandshakeError::OwnSelf),
-            false => Ok(ack.id),
+        match offer {
+            None => Ok((ack.id, Terms::Plain)),
+            Some(offer) => {
+                let terms = self.settle(hello.id, fresh, &offer, pair).await?;
+                Ok((ack.id, terms))
+            }
         }
     }
 
-    /// Hears the Hello.
-    pub(super) async fn hear_hello(&mut self) -> Result<Hello, HandshakeError> {
-        Hello::decode(&self.hear().await?).map_err(HandshakeError::Unexpected)
+    /// The dialer's part from the third message on.
+    async fn settle(
+        &mut self,
+        own: Id,
+        fresh: &Fresh,
+        offer: &Offer,
+        pair: Option<(&PairSecret, u64)>,
+    ) -> Result<Terms, HandshakeError> {
+        let (Some((secret, received)), Some(proof)) = (pair, &offer.proof) else {
+            let secret = PairSecret::new(&fresh.share, &offer.share);
+            self.prove(own, &secret, fresh, offer, 0).await?;
+            return Ok(Terms::New(Pair { secret, boot: offer.boot }));
+        };
+        if !secret.accepts(proof, Role::Listener, &fresh.nonce, &offer.nonce) {
+            return Err(HandshakeError::NotProved);
+        }
+        self.prove(own, secret, fresh, offer, received).await?;
+        let answer = self.hear_control().await?;
+        let received = answer.received.ok_or(HandshakeError::NotProved)?;
+        Ok(Terms::Resumed { received })
     }
 
-    /// Answers a Hello that asked for `peer_type`, as the dialer sees it.
-    pub(super) async fn say_ack(
+    async fn prove(
+        &mut self,
+        own: Id,
+        secret: &PairSecret,
+        fresh: &Fresh,
+        offer: &Offer,
+        received: u64,
+    ) -> Result<(), HandshakeError> {
+        let proof = secret.proof(Role::Dialer, &fresh.nonce, &offer.nonce);
+        self.say_control(
+            own,
+            Records { proof: Some(proof), received: Some(received), ..Records::default() },
+        )
+        .await
+    }
+
+    /// Hears the Hello, and what the dialer offers beside it.
+    pub(super) async fn hear_hello(&mut self) -> Result<(Hello, Option<Offer>), HandshakeError> {
+        let frame = self.hear().await?;
+        let (hello, rest) = Hello::decode(&frame).map_err(HandshakeError::Unexpected)?;
+        Ok((hello, Offer::read(rest)))
+    }
+
+    /// Answers the Hello of a plain node.
+    pub(super) async fn say_ack(&mut self, id: Id, hello: &Hello) -> Result<(), HandshakeError> {
+        self.say(Ack { id, peer_type: hello.peer_type }.encode(&[])).await
+    }
+
+    /// Answers the Hello of a node that shares records, and hears its proof: on what terms they
+    /// are, and what is to be done before [`say_received`](Handshake::say_received).
+    pub(super) async fn answer(
         &mut self,
         id: Id,
-        peer_type: PeerType,
+        hello: &Hello,
+        fresh: &Fresh,
+        offer: &Offer,
+        known: Option<&PairSecret>,
+    ) -> Result<Terms, HandshakeError> {
+        let proof = known.map(|secret| secret.proof(Role::Listener, &offer.nonce, &fresh.nonce));
+        let records = Records { proof, ..fresh.records() };
+        self.say(Ack { id, peer_type: hello.peer_type }.encode(&records.encode())).await?;
+        // A copy of this node closes when it has seen our id; it has nothing to prove.
+        if offer.boot == fresh.boot || hello.id == id {
+            return Err(HandshakeError::OwnSelf);
+        }
+        let answer = self.hear_control().await?;
+        let new = PairSecret::new(&offer.share, &fresh.share);
+        let secret = known.unwrap_or(&new);
+        let shown = answer.proof.ok_or(HandshakeError::NotProved)?;
+        let received = answer.received.ok_or(HandshakeError::NotProved)?;
+        match secret.accepts(&shown, Role::Dialer, &offer.nonce, &fresh.nonce) {
+            false => Err(HandshakeError::NotProved),
+            true if known.is_some() => Ok(Terms::Resumed { received }),
+            true => Ok(Terms::New(Pair { secret: new, boot: offer.boot })),
+        }
+    }
+
+    /// Tells the dialer how many frames were received, now that no more come over the old link.
+    pub(super) async fn say_received(
+        &mut self,
+        id: Id,
+        received: u64,
     ) -> Result<(), HandshakeError> {
-        self.say(Ack { id, peer_type }.encode()).await
+        let records = Records { received: Some(received), ..Records::default() };
+        self.say_control(id, records).await
+    }
+
+    /// Tells a node that shares records why it may not come in.
+    pub(super) async fn say_end(&mut self, id: Id, end: End) -> Result<(), HandshakeError> {
+        self.say_control(id, Records { end: Some(end), ..Records::default() }).await
     }
 
     /// What was read behind the handshake.
     pub(super) fn into_rest(self) -> Vec<u8> {
         self.buffer
+    }
+
+    async fn hear_ack(&mut self) -> Result<(Ack, Option<Offer>), HandshakeError> {
+        let frame = self.hear().await?;
+        refused(&frame)?;
+        let (ack, rest) = Ack::decode(&frame).map_err(HandshakeError::Unexpected)?;
+        Ok((ack, Offer::read(rest)))
+    }
+
+    async fn hear_control(&mut self) -> Result<Records, HandshakeError> {
+        let frame = self.hear().await?;
+        refused(&frame)?;
+        match Records::decode(frame.payload()) {
+            Some(records) if frame.modes() == CONTROL => Ok(records),
+            _ => Err(HandshakeError::NotProved),
+        }
+    }
+
+    async fn say_control(&mut self, id: Id, records: Records) -> Result<(), HandshakeError> {
+        self.say(records.into_frame(id)).await
     }
 
     async fn say(&mut self, frame: Result<Frame, FrameError>) -> Result<(), HandshakeError> {
@@ -101,5 +281,16 @@ impl<'a> Handshake<'a> {
         let frame = Frame::parse(frame.to_vec()).map_err(HandshakeError::Frame)?;
         self.buffer.drain(..len);
         Ok(Some(frame))
+    }
+}
+
+/// Whether this is the other side's refusal.
+fn refused(frame: &Frame) -> Result<(), HandshakeError> {
+    if frame.modes() != CONTROL {
+        return Ok(());
+    }
+    match Records::decode(frame.payload()).and_then(|records| records.end) {
+        Some(end) => Err(HandshakeError::Refused(Farewell::from(end))),
+        None => Ok(()),
     }
 }

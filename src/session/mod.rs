@@ -35,7 +35,7 @@ async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T
 
 /// Notes and tells that a peer's link is up.
 async fn link_up(running: &Running, peer: &Arc<Peer>, link: &Link, id: Id) {
-    peer.link_up(id, link.addr);
+    peer.link_up(id, link);
     running.routes.add_peer(peer.target(), peer.clone()).await;
     running.events.emit(Event::Up {
         target: peer.target(),

@@ -6,6 +6,7 @@ mod ends;
 mod executors;
 mod plain_peer;
 mod policy;
+mod resume;
 mod scripted;
 mod sending;
 mod subject;

@@ -22,6 +22,13 @@ pub(crate) const PEER_TYPES: [&[u8]; 4] = [STANDARD, CROSS, LIMITED_SENDING, LIM
 /// The largest carrier frame: a header of 233 bytes and 65 535 of payload.
 pub(crate) const LARGEST: usize = 65_768;
 
+/// What a Ratman node takes a Hello or Ack for: the bytes behind its fields, which it ignores, cut
+/// off. `len` is the length without them.
+pub(crate) fn as_a_ratman_node_reads(body: &[u8], len: usize) -> Vec<u8> {
+    let payload = u16::try_from(len - 41).expect("a short payload");
+    [&body[..39], &payload.to_be_bytes(), &body[41..len]].concat()
+}
+
 /// A carrier frame without optional fields.
 pub(crate) fn carrier(modes: u16, sender: u8, payload: &[u8]) -> Vec<u8> {
     let size = u16::try_from(payload.len()).expect("a payload has 65535 bytes at most");

@@ -3,7 +3,9 @@
 use netmod_inet::{Frame, Id, InetEndpoint, Recipient, SequenceId};
 use serde_json::Value;
 
-use crate::scripted::{PlainListener, PlainPeer, STANDARD, ack, from_hex, hello, hex, prefixed};
+use crate::scripted::{
+    PlainListener, PlainPeer, STANDARD, ack, as_a_ratman_node_reads, from_hex, hello, hex, prefixed,
+};
 use crate::subject::Node;
 
 const SAMPLES: &str = include_str!("../vectors/carrier.json");
@@ -157,7 +159,8 @@ fn a_dialing_endpoint_says_the_sampled_hello() {
     let listener = PlainListener::bind();
     let target = node.add(&listener.addr(""));
     let mut peer = listener.accept();
-    assert_eq!(hex(&peer.read_frame()), hex(&handshake("Hello")));
+    let due = handshake("Hello");
+    assert_eq!(hex(&as_a_ratman_node_reads(&peer.read_frame(), due.len())), hex(&due));
     peer.write(&prefixed(&handshake("Ack")));
     let (up, id, _) = node.up();
     assert_eq!((up, id), (target, Id::from_bytes([1; 32])));

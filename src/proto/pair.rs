@@ -1,0 +1,102 @@
+//! The secret that two nodes share, and how either shows that it knows it.
+//!
+//! In their first handshake each side contributes 128 random bits; the secret is made of both and
+//! never sent. Later handshakes prove it by a MAC over both nonces and the role, so that nobody who
+//! did not see the first one can pass for either, and no proof is good twice. Someone who reads
+//! along on the line sees the contributions: against that only encryption helps.
+//!
+//! The MAC is SipHash-2-4 with a 128-bit output, and so is the derivation of the secret.
+
+use std::fmt;
+
+use siphasher::sip128::SipHasher24;
+
+/// 128 bits from the system's generator.
+pub(crate) type Bits = [u8; 16];
+
+/// Who of the two shows something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Dialer,
+    Listener,
+}
+
+/// The secret of two nodes.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct PairSecret(Bits);
+
+impl PairSecret {
+    /// The secret of a pair whose dialer and listener contributed these.
+    pub(crate) fn new(dialer: &Bits, listener: &Bits) -> PairSecret {
+        PairSecret(mac(dialer, &[b"netmod-inet pair secret", listener]))
+    }
+
+    /// What the pair is called where everybody can hear it.
+    pub(crate) fn name(&self) -> [u8; 8] {
+        let name = mac(&self.0, &[b"netmod-inet pair name"]);
+        let mut short = [0; 8];
+        short.copy_from_slice(&name[..8]);
+        short
+    }
+
+    /// What `role` shows in the handshake with these nonces.
+    pub(crate) fn proof(&self, role: Role, dialer: &Bits, listener: &Bits) -> Bits {
+        let role: &[u8] = match role {
+            Role::Dialer => b"netmod-inet proof of the dialer",
+            Role::Listener => b"netmod-inet proof of the listener",
+        };
+        mac(&self.0, &[role, dialer, listener])
+    }
+
+    /// Whether `shown` is what `role` has to show. Takes the same time wherever it differs.
+    pub(crate) fn accepts(&self, shown: &Bits, role: Role, dialer: &Bits, listener: &Bits) -> bool {
+        let due = self.proof(role, dialer, listener);
+        due.iter().zip(shown).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+    }
+}
+
+impl fmt::Debug for PairSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PairSecret")
+    }
+}
+
+/// SipHash-2-4-128 of the parts, one after the other.
+fn mac(key: &Bits, parts: &[&[u8]]) -> Bits {
+    SipHasher24::new_with_key(key).hash(&parts.concat()).as_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// From the reference implementation of SipHash: `vectors_sip128`, key 00..0f, inputs of
+    /// 0, 1 and 15 bytes 00, 01, ….
+    #[test]
+    fn published_vectors_of_the_mac() {
+        let key = std::array::from_fn(|at| at as u8);
+        let input: Vec<u8> = (0..15).collect();
+        for (len, expected) in [
+            (0, "a3817f04ba25a8e66df67214c7550293"),
+            (1, "da87c1d86b99af44347659119b22fc45"),
+            (15, "5493e99933b0a8117e08ec0f97cfc3d9"),
+        ] {
+            let found: String =
+                mac(&key, &[&input[..len]]).iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(found, expected, "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn a_proof_is_good_for_one_role_one_pair_and_one_handshake() {
+        let secret = PairSecret::new(&[1; 16], &[2; 16]);
+        let proof = secret.proof(Role::Dialer, &[3; 16], &[4; 16]);
+        assert!(secret.accepts(&proof, Role::Dialer, &[3; 16], &[4; 16]));
+        assert!(!secret.accepts(&proof, Role::Listener, &[3; 16], &[4; 16]));
+        assert!(!secret.accepts(&proof, Role::Dialer, &[4; 16], &[3; 16]));
+        assert!(!secret.accepts(&proof, Role::Dialer, &[3; 16], &[5; 16]));
+        let other = PairSecret::new(&[2; 16], &[1; 16]);
+        assert!(!other.accepts(&proof, Role::Dialer, &[3; 16], &[4; 16]));
+        assert_ne!(secret.name(), other.name());
+    }
+}

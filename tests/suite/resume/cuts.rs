@@ -1,0 +1,246 @@
+//! Cuts at random moments, under load in both directions.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures_lite::future;
+use netmod_inet::{Event, InetEndpoint, Refusal, Target};
+
+use super::line::{Break, Line};
+use crate::scripted::{number_of, numbered};
+use crate::subject::{Node, parsed, quick, within};
+
+/// A listener and a dialer, and the line between them.
+struct Two {
+    listener: Node,
+    dialer: Node,
+    line: Line,
+    /// What each calls the other.
+    to_dialer: Target,
+    to_listener: Target,
+}
+
+fn two() -> Two {
+    let mut listener = Node::listening();
+    let mut dialer = Node::dial_only();
+    let line = Line::to(listener.port());
+    let to_listener = dialer.add(&line.address());
+    dialer.up();
+    let (to_dialer, _, _) = listener.up();
+    Two { listener, dialer, line, to_dialer, to_listener }
+}
+
+/// Lengths that hit every path: copied together, written from where they are, larger than a read.
+fn length(number: u32) -> usize {
+    [1, 60, 1_000, 5_000, 40_000][number as usize % 5]
+}
+
+/// Sends `count` numbered frames, each as soon as there is room.
+async fn send(endpoint: &InetEndpoint, target: Target, count: u32) {
+    for number in 0..count {
+        let mut frame = parsed(&numbered(number, length(number)));
+        loop {
+            match endpoint.send(target, frame).await {
+                Ok(()) => break,
+                Err(error) if matches!(error.reason(), Refusal::Full | Refusal::TimedOut) => {
+                    frame = error.into_frame();
+                    smol::Timer::after(Duration::from_millis(1)).await;
+                }
+                Err(error) => panic!("frame {number}: {error}"),
+            }
+        }
+    }
+}
+
+/// Takes `count` frames, and fails at the first that is not the one that is due.
+async fn receive(endpoint: &InetEndpoint, from: Target, count: u32, got: &AtomicU32) {
+    for number in 0..count {
+        let (target, frame) = endpoint.next().await.expect("a running endpoint");
+        assert_eq!(target, from, "the target stays");
+        assert_eq!(number_of(frame.as_bytes()), number, "lost, doubled or out of order");
+        assert_eq!(frame.as_bytes(), numbered(number, length(number)));
+        got.store(number + 1, Ordering::Relaxed);
+    }
+}
+
+/// Has both send `count` frames while the line breaks again and again, whenever some more frames
+/// have arrived.
+fn exchange_over_cuts(seed: u64, count: u32, cuts: u32) {
+    println!("seed {seed}");
+    let two = two();
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (got, got_back) = (AtomicU32::new(0), AtomicU32::new(0));
+    let (near, far) = (&two.dialer.endpoint, &two.listener.endpoint);
+    let cutting = async {
+        for cut in 0..cuts {
+            let next = count / cuts * cut + random.u32(0..count / cuts);
+            while got.load(Ordering::Relaxed) < next {
+                future::yield_now().await;
+            }
+            let links = two.dialer.info(two.to_listener).links;
+            two.line.cut([Break::Close, Break::Reset, Break::HalfOpen][random.usize(0..3)]);
+            while two.dialer.info(two.to_listener).links == links {
+                future::yield_now().await;
+            }
+        }
+    };
+    let both = future::zip(
+        future::zip(send(near, two.to_listener, count), receive(far, two.to_dialer, count, &got)),
+        future::zip(
+            send(far, two.to_dialer, count),
+            receive(near, two.to_listener, count, &got_back),
+        ),
+    );
+    let all = future::zip(both, cutting);
+    let stuck = async {
+        smol::Timer::after(Duration::from_secs(30 + u64::from(cuts))).await;
+        panic!("seed {seed}: stuck at {got:?}; {:#?} {:#?}", near.peers(), far.peers());
+    };
+    let done = async {
+        all.await;
+    };
+    smol::block_on(future::or(done, stuck));
+    let links = two.dialer.info(two.to_listener).links;
+    assert_eq!(links, u64::from(cuts) + 1, "one link after each cut");
+    println!("{count} frames each way over {cuts} cuts: 0 lost, 0 doubled, 0 out of order");
+}
+
+/// A number from the environment, to run a test for longer than anybody wants to wait each time.
+fn from_environment(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
+}
+
+#[test]
+fn nothing_is_lost_doubled_or_reordered_over_cuts() {
+    let cuts = from_environment("CUTS", 40) as u32;
+    let seed = from_environment("SEED", fastrand::u64(..));
+    exchange_over_cuts(seed, 100 * cuts, cuts);
+}
+
+#[test]
+fn what_waits_while_the_line_is_dead_arrives_when_it_is_back() {
+    let mut two = two();
+    two.line.cut(Break::Close);
+    two.listener.down(two.to_dialer);
+    let info = two.listener.info(two.to_dialer);
+    assert_eq!(info.links, 1);
+    for number in 0..10 {
+        two.listener.try_send(two.to_dialer, &numbered(number, 100));
+        two.dialer.try_send(two.to_listener, &numbered(number, 100));
+    }
+    for number in 0..10 {
+        let (from, frame) = two.dialer.next();
+        assert_eq!((from, number_of(frame.as_bytes())), (two.to_listener, number));
+        let (from, frame) = two.listener.next();
+        assert_eq!((from, number_of(frame.as_bytes())), (two.to_dialer, number));
+    }
+    assert_eq!(two.listener.endpoint.peers().len(), 1, "the same peer as before");
+}
+
+#[test]
+fn a_half_open_link_is_replaced_by_the_new_one_at_once() {
+    let mut two = two();
+    two.line.cut(Break::HalfOpen);
+    let (reason, redialed) = two.listener.down(two.to_dialer);
+    assert!(reason.to_string().contains("new link") && !redialed, "{reason}");
+    assert_eq!(two.listener.up().0, two.to_dialer);
+}
+
+#[test]
+fn a_far_end_that_started_anew_gives_back_what_it_may_not_have() {
+    let mut limits = quick();
+    limits.inbound_frames = 1;
+    let builder = InetEndpoint::builder().bind("127.0.0.1:0").limits(limits);
+    let mut first = Node::built(builder);
+    let mut dialer = Node::dial_only();
+    let port = first.port();
+    let target = dialer.add(&format!("127.0.0.1:{port}"));
+    dialer.up();
+    first.up();
+    // The router takes none, so that no more than one is acknowledged.
+    let frames: Vec<_> = (0..20).map(|number| numbered(number, 50)).collect();
+    frames.iter().for_each(|frame| dialer.try_send(target, frame));
+    dialer.until("frames on the way", |endpoint| endpoint.peers()[0].frames_sent == 20);
+    drop(first);
+    dialer.down(target);
+    let mut second =
+        Node::built(InetEndpoint::builder().bind(format!("127.0.0.1:{port}")).limits(quick()));
+    second.up();
+    let count = dialer.wait("frames that came back", |event| match event {
+        Event::Unconfirmed { frames, .. } => Some(*frames),
+        _ => None,
+    });
+    assert!((18..=20).contains(&count), "{count} of 20 came back");
+    dialer.up();
+    let back = dialer.endpoint.take_unconfirmed(target);
+    let expected: Vec<_> = frames[20 - count..].iter().map(|frame| parsed(frame)).collect();
+    assert_eq!(back, expected, "the latest, in order");
+    dialer.try_send(target, &numbered(77, 10));
+    assert_eq!(number_of(second.next().1.as_bytes()), 77);
+}
+
+#[test]
+fn who_stays_away_for_too_long_is_ended_and_its_queue_comes_back() {
+    let mut limits = quick();
+    limits.resume_window = Duration::from_millis(50);
+    let builder = InetEndpoint::builder().bind("127.0.0.1:0").limits(limits);
+    let mut listener = Node::built(builder);
+    let mut dialer = Node::dial_only();
+    dialer.add(&format!("127.0.0.1:{}", listener.port()));
+    dialer.up();
+    let (target, _, _) = listener.up();
+    drop(dialer);
+    listener.down(target);
+    let frame = numbered(1, 10);
+    let kept = listener.endpoint.try_send(target, parsed(&frame)).is_ok();
+    listener.removed(target);
+    assert_eq!(listener.endpoint.take_unconfirmed(target).len(), usize::from(kept));
+}
+
+#[test]
+fn only_so_many_may_be_away() {
+    let mut limits = quick();
+    limits.resume_peers = 2;
+    let mut listener = Node::built(InetEndpoint::builder().bind("127.0.0.1:0").limits(limits));
+    let mut away = Vec::new();
+    for _ in 0..3 {
+        let mut dialer = Node::dial_only();
+        dialer.add(&format!("127.0.0.1:{}", listener.port()));
+        dialer.up();
+        away.push(listener.up().0);
+        drop(dialer);
+        listener.down(away[away.len() - 1]);
+    }
+    listener.removed(away[0]);
+    let left: Vec<_> = listener.endpoint.peers().iter().map(|peer| peer.target).collect();
+    assert_eq!(left, away[1..]);
+}
+
+#[test]
+fn a_goodbye_says_why_and_everything_before_it_arrives() {
+    let mut two = two();
+    for number in 0..200 {
+        two.listener.try_send(two.to_dialer, &numbered(number, 4_000));
+    }
+    let endpoint = two.listener.endpoint.clone();
+    let closing = std::thread::spawn(move || within("shutdown", endpoint.shutdown()));
+    for number in 0..200 {
+        assert_eq!(number_of(two.dialer.next().1.as_bytes()), number);
+    }
+    let (reason, redialed) = two.dialer.down(two.to_listener);
+    assert!(reason.to_string().contains("it shuts down"), "{reason}");
+    assert!(redialed);
+    closing.join().expect("shutdown");
+    assert!(two.listener.endpoint.take_unconfirmed(two.to_dialer).is_empty(), "all acknowledged");
+}
+
+#[test]
+fn the_round_trip_is_measured() {
+    let two = two();
+    assert_eq!(two.dialer.info(two.to_listener).round_trip, None);
+    two.dialer.try_send(two.to_listener, &numbered(0, 10));
+    two.listener.next();
+    two.dialer.until("a round trip", |endpoint| endpoint.peers()[0].round_trip.is_some());
+    let round_trip = two.dialer.info(two.to_listener).round_trip.expect("measured");
+    assert!(round_trip < Duration::from_secs(5), "{round_trip:?}");
+}
