@@ -218,7 +218,7 @@ impl Context {
             .peers()
             .into_iter()
             .filter(|peer| !peer.queue.is_up() && peer.queue.size().0 > 0)
-            .max_by_key(|peer| peer.info().since);
+            .min_by_key(|peer| peer.down_since());
         if let Some(peer) = longest_down {
             self.keep_unconfirmed(peer.target(), peer.queue.shed(bytes));
         }

@@ -13,7 +13,7 @@ use crate::error::{
 };
 use crate::events::Events;
 use crate::limits::Limits;
-use crate::peer::{Closing, FloodCharge, Peer, PeerInfo};
+use crate::peer::{Closing, FloodCharge, Peer, PeerInfo, cost};
 use crate::proto::{Frame, Id, PeerAddr, is_peering, shorten};
 use crate::routes::Routes;
 use crate::server::Server;
@@ -219,7 +219,7 @@ impl InetEndpoint {
         let refused = |(refusal, frame)| SendError::new(refusal, frame);
         match peer.push(frame, None, false) {
             Err((Refusal::EndpointFull, frame)) => {
-                self.context().shed(frame.len());
+                self.context().shed(cost(&frame));
                 peer.push(frame, None, false).map_err(refused)
             }
             done => done.map_err(refused),
@@ -251,7 +251,7 @@ impl InetEndpoint {
         // Once, and not for every peer.
         let frame = self.check(frame)?.compact();
         let charge = FloodCharge::new(&context.budget, &frame).or_else(|| {
-            context.shed(frame.len());
+            context.shed(cost(&frame));
             FloodCharge::new(&context.budget, &frame)
         });
         let Some(charge) = charge else {

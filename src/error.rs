@@ -266,7 +266,7 @@ pub enum HandshakeError {
     TooLong(usize),
     /// What the other side sent is no carrier frame.
     OutOfStep(OutOfStep),
-    /// What the other side sent is a carrier frame of another version.
+    /// What the other side sent is no carrier frame, or one of another version.
     Frame(FrameError),
     /// What the other side sent is not the Hello or the Ack that is due.
     Unexpected(HelloError),

@@ -54,7 +54,8 @@ pub enum Event {
         addr: Option<SocketAddr>,
         /// Why.
         reason: DropReason,
-        /// How many more were dropped since the last event of this kind, and not told.
+        /// How many more were dropped since the last event of this kind, and not told because
+        /// there were more than `Limits::stranger_events` in a second.
         suppressed: usize,
     },
     /// Frames that a peer was not sent came back; `take_unconfirmed` hands them out.

@@ -116,6 +116,8 @@ pub struct AttemptInfo {
 pub(super) struct History {
     pub(super) state: PeerState,
     pub(super) since: Instant,
+    /// When the last link ended, or the peer was added.
+    pub(super) down_since: Instant,
     pub(super) id: Option<Id>,
     pub(super) addr: Option<SocketAddr>,
     pub(super) resolved: Vec<SocketAddr>,
@@ -140,6 +142,7 @@ impl History {
         History {
             state: PeerState::Connecting,
             since: Instant::now(),
+            down_since: Instant::now(),
             id: None,
             addr: None,
             resolved: Vec::new(),

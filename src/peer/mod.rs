@@ -334,7 +334,9 @@ impl Peer {
     /// Notes that the link ended, and when the next dial is due. `None`: there is none.
     pub(crate) fn link_down(&self, reason: &DownReason, retry: Option<Duration>) {
         self.queue.link_down();
-        self.history().waiting(reason.to_string(), retry);
+        let mut history = self.history();
+        history.down_since = Instant::now();
+        history.waiting(reason.to_string(), retry);
     }
 
     /// Whether the last link was good enough to start the retries anew.
@@ -368,6 +370,11 @@ impl Peer {
         self.ended.store(true, Ordering::Release);
         self.history().enter(PeerState::Down);
         self.queue.end()
+    }
+
+    /// Since when the peer has had no link; for one that never had one, since it was added.
+    pub(crate) fn down_since(&self) -> Instant {
+        self.history().down_since
     }
 
     /// Whether the peer has no link now.

@@ -66,7 +66,11 @@ impl PeerAddr {
 
     /// Whether `other` names the same socket, whatever kind of peer it asks for.
     pub(crate) fn is_same_place(&self, other: &PeerAddr) -> bool {
-        self.port == other.port && self.host == other.host
+        let canonical = |host: &Host| match host {
+            Host::Ip(ip) => Host::Ip(ip.to_canonical()),
+            Host::Name(name) => Host::Name(name.clone()),
+        };
+        self.port == other.port && canonical(&self.host) == canonical(&other.host)
     }
 
     /// Reads a peer file: one address per line. Blank lines and lines that begin with `#` are
