@@ -358,6 +358,8 @@ pub enum DownReason {
     OutOfStep(OutOfStep),
     /// The link is limited, and a frame came the wrong way.
     WrongDirection,
+    /// The other side gave no sign of life for so long, though it owed one.
+    Silent(Duration),
     /// The other side told that it received a number of frames which it cannot have.
     ImpossibleCount(u64),
     /// The other side said goodbye, and why.
@@ -387,6 +389,9 @@ impl fmt::Display for DownReason {
             DownReason::OutOfStep(error) => error.fmt(f),
             DownReason::WrongDirection => {
                 f.write_str("a frame came the wrong way on a limited link")
+            }
+            DownReason::Silent(silence) => {
+                write!(f, "no sign of life for {} s", silence.as_secs())
             }
             DownReason::ImpossibleCount(count) => {
                 write!(f, "the other side told an impossible count of frames, {count}")

@@ -58,6 +58,7 @@ mod routes;
 mod server;
 mod session;
 mod spawn;
+mod timer;
 
 pub use accept::{AcceptPolicy, Incoming, IpRange, ParseIpRangeError};
 pub use builder::Builder;

@@ -9,7 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use async_lock::Mutex;
 
@@ -26,6 +26,8 @@ pub(crate) struct Link {
     pub(crate) records_as: Option<Id>,
     /// Whether the writer stopped in the middle of a frame, so that nothing else may be written.
     pub(crate) is_torn: AtomicBool,
+    /// Counts reads that brought something: signs of life.
+    pub(crate) reads: AtomicUsize,
     /// Owned by the receive loop while it reads; whoever takes the link over waits for it here.
     pub(crate) read_half: Mutex<ReadHalf>,
 }
@@ -49,7 +51,14 @@ impl Link {
         records_as: Option<Id>,
     ) -> Link {
         let read_half = Mutex::new(ReadHalf { buffer: ahead, size: 0 });
-        Link { stream, addr, records_as, is_torn: AtomicBool::new(false), read_half }
+        Link {
+            stream,
+            addr,
+            records_as,
+            is_torn: AtomicBool::new(false),
+            reads: AtomicUsize::new(0),
+            read_half,
+        }
     }
 
     /// Waits until there is something to read, or the other side has closed.

@@ -65,3 +65,18 @@ pub(crate) fn configure(
     let _ = (keepalive, user_timeout, KEEPALIVE_PROBES, KEEPALIVE_INTERVAL);
     Ok(())
 }
+
+/// Re-arms the kernel's keepalive to find out in about 2 s whether the other end is still there.
+pub(super) fn probe(stream: &TcpStream) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        const SECOND: Duration = Duration::from_secs(1);
+        // With a user timeout the kernel would wait for that instead of counting probes.
+        sockopt::set_tcp_user_timeout(stream, 0)?;
+        sockopt::set_tcp_keepcnt(stream, 2)?;
+        sockopt::set_tcp_keepintvl(stream, SECOND)?;
+        sockopt::set_tcp_keepidle(stream, SECOND)?;
+    }
+    sockopt::set_socket_keepalive(stream, true)?;
+    Ok(())
+}

@@ -20,6 +20,9 @@ pub(crate) trait Stream: Send + Sync + 'static {
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     /// Tells the other side that nothing more comes.
     fn close_write(&self);
+    /// Has the kernel find out within seconds whether the other end is still there. For a quiet
+    /// link, which has nothing under way.
+    fn probe(&self);
     /// Ends both directions; whoever waits for either wakes up.
     fn abort(&self);
 }
@@ -58,6 +61,11 @@ impl Stream for Async<TcpStream> {
     fn close_write(&self) {
         // It fails on a connection that is gone, which needs no closing.
         let _ = self.get_ref().shutdown(Shutdown::Write);
+    }
+
+    fn probe(&self) {
+        // A failure leaves the patience that the link had before.
+        let _ = super::socket::probe(self.get_ref());
     }
 
     fn abort(&self) {

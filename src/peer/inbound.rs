@@ -132,7 +132,8 @@ impl InboundSender {
         }
     }
 
-    fn try_room(&self, bytes: usize) -> Result<Option<Room>, Closed> {
+    /// Room to read at most `bytes` bytes, if there is some now.
+    pub(crate) fn try_room(&self, bytes: usize) -> Result<Option<Room>, Closed> {
         match self.batches.is_closed() {
             true => Err(Closed),
             false => Ok(Gate::take(&self.gate, bytes)),

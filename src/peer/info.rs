@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::Target;
 use crate::error::DownReason;
+use crate::link::Stream;
 use crate::proto::{Id, PeerAddr, PeerType};
 
 /// Failed dials that are kept for each peer: enough for all addresses of a name, tried twice.
@@ -112,7 +114,6 @@ pub struct AttemptInfo {
 }
 
 /// What happened to a peer so far.
-#[derive(Debug)]
 pub(super) struct History {
     pub(super) state: PeerState,
     pub(super) since: Instant,
@@ -120,6 +121,8 @@ pub(super) struct History {
     pub(super) down_since: Instant,
     pub(super) id: Option<Id>,
     pub(super) addr: Option<SocketAddr>,
+    /// The stream of the link that is up.
+    pub(super) stream: Option<Arc<dyn Stream>>,
     pub(super) resolved: Vec<SocketAddr>,
     pub(super) links: u64,
     pub(super) last_error: Option<String>,
@@ -145,6 +148,7 @@ impl History {
             down_since: Instant::now(),
             id: None,
             addr: None,
+            stream: None,
             resolved: Vec::new(),
             links: 0,
             last_error: None,

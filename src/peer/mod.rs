@@ -7,7 +7,9 @@ mod queue;
 mod receive;
 mod transmit;
 mod turn;
+mod watch;
 
+use std::fmt;
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -22,6 +24,7 @@ use crate::Target;
 use crate::error::{AttemptError, DownReason, Farewell, FarewellReason, Refusal, SendError};
 use crate::link::Link;
 use crate::proto::{Bits, Frame, Id, PairSecret, PeerAddr, PeerType, Records};
+use crate::timer::within;
 
 pub(crate) use inbound::{Inbound, InboundSender, inbound};
 pub use info::{AttemptInfo, Origin, PeerInfo, PeerState};
@@ -39,7 +42,6 @@ pub(crate) struct Pair {
 }
 
 /// One neighbour. See [`Routes`](crate::Routes) for how to get at it.
-#[derive(Debug)]
 pub struct Peer {
     target: Target,
     peer_type: PeerType,
@@ -219,7 +221,15 @@ impl Peer {
             Timer::after(drain).await;
             DownReason::ShuttingDown
         };
-        let reason = future::or(reading, future::or(writing, closing)).await;
+        let watching = async {
+            match link.records_as {
+                Some(_) => watch::watch(self, link).await,
+                // The kernel watches a plain one.
+                None => future::pending().await,
+            }
+        };
+        let serving = future::or(reading, future::or(writing, watching));
+        let reason = future::or(serving, closing).await;
         // The other side may have closed because it is done, and reads on to its end.
         transmit::settle(self, link);
         self.history().stopping.clone().unwrap_or(reason)
@@ -283,9 +293,6 @@ impl Peer {
 
     /// Waits for so long, or until the peer was kicked more often than `seen`, or told to stop.
     pub(crate) async fn pause(&self, delay: Duration, seen: usize) {
-        let over = async {
-            Timer::after(delay).await;
-        };
         let called = async {
             loop {
                 let signal = self.signal.listen();
@@ -295,7 +302,7 @@ impl Peer {
                 signal.await;
             }
         };
-        future::or(over, called).await;
+        within(delay, called).await;
     }
 
     /// Notes that a dial begins.
@@ -327,6 +334,7 @@ impl Peer {
         history.received_before = history.received.frames;
         history.id = Some(id);
         history.addr = link.addr;
+        history.stream = Some(link.stream.clone());
         drop(history);
         self.queue.link_up(link.records_as.is_some());
     }
@@ -336,7 +344,17 @@ impl Peer {
         self.queue.link_down();
         let mut history = self.history();
         history.down_since = Instant::now();
+        history.stream = None;
         history.waiting(reason.to_string(), retry);
+    }
+
+    /// Finds out at once whether the link that the peer has is still alive.
+    pub(crate) fn probe(&self) {
+        let stream = self.history().stream.clone();
+        if let Some(stream) = stream {
+            stream.probe();
+            self.queue.say_probe();
+        }
     }
 
     /// Whether the last link was good enough to start the retries anew.
@@ -402,5 +420,15 @@ impl Peer {
 
     fn history(&self) -> MutexGuard<'_, History> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer")
+            .field("target", &self.target)
+            .field("peer_type", &self.peer_type)
+            .field("dial", &self.dial)
+            .finish_non_exhaustive()
     }
 }

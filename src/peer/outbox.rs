@@ -64,7 +64,9 @@ impl<'a> Outbox<'a> {
 
     /// Wakes the task when the count is to be told.
     fn poll_timer(&mut self, cx: &mut Context<'_>, at: Option<Instant>) -> Poll<Filled> {
-        if self.tell.as_ref().map(|(set_to, _)| *set_to) != at {
+        // One that fires too early is set again then: setting it anew for every frame would wake
+        // the reactor each time.
+        if at.is_some_and(|at| self.tell.as_ref().is_none_or(|(set_to, _)| *set_to > at)) {
             self.tell = at.map(|at| (at, Timer::at(at)));
         }
         let Some((_, timer)) = &mut self.tell else { return Poll::Pending };

@@ -74,6 +74,15 @@ pub(super) struct Entry {
     flood: Option<Arc<FloodCharge>>,
 }
 
+/// What there is to watch on a link.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Watched {
+    /// Frames wait for the other side to take them, or to say that it has them.
+    pub(super) owes: bool,
+    /// This side does not read, because its router is slow.
+    pub(super) is_held_up: bool,
+}
+
 /// How a queue ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Closing {
@@ -110,6 +119,8 @@ pub(super) struct State {
     pub(super) shares_records: bool,
     sent: Sent,
     received: Received,
+    /// Whether the reader waits for the router.
+    is_held_up: bool,
     /// Records that go out before anything else.
     pub(super) control: Records,
     pub(super) closing: Option<Closing>,
@@ -183,6 +194,7 @@ impl Queue {
         state.up = true;
         state.shares_records = shares_records;
         state.control = Records::default();
+        state.is_held_up = false;
         state.received.resume();
     }
 
@@ -255,6 +267,44 @@ impl Queue {
     /// The smoothed round trip, measured by acknowledgements.
     pub(crate) fn round_trip(&self) -> Option<Duration> {
         self.lock().sent.round_trip()
+    }
+
+    /// Notes whether the reader waits for the router.
+    pub(super) fn set_held_up(&self, is_held_up: bool) {
+        self.lock().is_held_up = is_held_up;
+    }
+
+    /// What there is to watch on a link that carries records.
+    pub(super) fn watched(&self) -> Watched {
+        let state = self.lock();
+        Watched { owes: state.frames > 0, is_held_up: state.is_held_up }
+    }
+
+    /// Asks the other side for a sign of life.
+    pub(crate) fn say_probe(&self) {
+        self.say(|control, _| control.probe = Some(()));
+    }
+
+    /// Tells the other side that this one lives, though it does not read.
+    pub(super) fn say_busy(&self) {
+        self.say(|control, _| control.busy = Some(()));
+    }
+
+    /// Tells the other side at once how many frames were received.
+    pub(super) fn say_received(&self) {
+        self.say(|control, received| control.received = Some(received.total()));
+    }
+
+    /// Adds to the records that go out next.
+    fn say(&self, add: impl FnOnce(&mut Records, &Received)) {
+        let mut state = self.lock();
+        let State { control, received, .. } = &mut *state;
+        add(control, received);
+        let writer = state.writer.take();
+        drop(state);
+        if let Some(writer) = writer {
+            writer.wake();
+        }
     }
 
     /// The count of received frames, if the other side is owed one.

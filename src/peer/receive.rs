@@ -1,6 +1,7 @@
 //! The receive loop of a link.
 
 use std::io;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -89,7 +90,7 @@ async fn read_frames(
     half: &mut ReadHalf,
     inbound: &InboundSender,
 ) -> Step {
-    let Ok(room) = inbound.room(half.target()).await else {
+    let Ok(room) = wait_for_room(peer, half.target(), inbound).await else {
         return Step::Failed(DownReason::ShuttingDown);
     };
     match take_run(peer, link, half, room) {
@@ -100,10 +101,23 @@ async fn read_frames(
     match half.read(link) {
         Ok(0) if half.buffer.is_empty() => Step::Failed(DownReason::Closed),
         Ok(0) => Step::Failed(DownReason::ClosedInsideFrame),
-        Ok(_) => Step::More,
+        Ok(_) => {
+            link.reads.fetch_add(1, Ordering::Relaxed);
+            Step::More
+        }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Step::NoData,
         Err(error) => Step::Failed(DownReason::io(error)),
     }
+}
+
+async fn wait_for_room(peer: &Peer, bytes: usize, inbound: &InboundSender) -> Result<Room, Closed> {
+    if let Some(room) = inbound.try_room(bytes)? {
+        return Ok(room);
+    }
+    peer.queue.set_held_up(true);
+    let room = inbound.room(bytes).await;
+    peer.queue.set_held_up(false);
+    room
 }
 
 /// Takes the whole frames off that the buffer begins with. `None`: there is none.
@@ -147,6 +161,9 @@ fn hear(peer: &Peer, frame: &[u8]) -> Result<(), DownReason> {
         let held = Duration::from_micros(records.held.unwrap_or(0).into());
         let done = peer.queue.acknowledge(count, held);
         done.map_err(|Impossible| DownReason::ImpossibleCount(count))?;
+    }
+    if records.probe.is_some() {
+        peer.queue.say_received();
     }
     match records.end {
         Some(end) => Err(DownReason::Farewell(end.into())),

@@ -248,6 +248,8 @@ mod tests {
 
         fn close_write(&self) {}
 
+        fn probe(&self) {}
+
         fn abort(&self) {}
     }
 

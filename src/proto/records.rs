@@ -20,6 +20,8 @@
 //! | 7 | received | frames of the router received over all links of the pair (8) |
 //! | 8 | held | microseconds (4) for which the count in `received` was held back |
 //! | 9 | end | reason (1) and retry-after in milliseconds (4): the sender closes after this |
+//! | 10 | probe | empty: asks for `received` at once, to see whether the other side lives |
+//! | 11 | busy | empty: the sender lives, and does not read because its router is slow |
 //!
 //! A type that is not known is skipped. A block that is cut off, or a known record of another
 //! length, or one that comes twice, makes all of it "other bytes": those of a plain node.
@@ -87,6 +89,10 @@ records! {
     8 held: u32;
     /// Why the sender closes, and when to come back.
     9 end: End;
+    /// Asks for a sign of life.
+    10 probe: ();
+    /// A sign of life from a node that does not read.
+    11 busy: ();
 }
 
 impl Records {
@@ -136,6 +142,16 @@ impl<const N: usize> Value for [u8; N] {
 
     fn read(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok()
+    }
+}
+
+impl Value for () {
+    fn write(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn read(bytes: &[u8]) -> Option<()> {
+        bytes.is_empty().then_some(())
     }
 }
 
@@ -195,6 +211,8 @@ mod tests {
             received: Some(0x0102_0304_0506_0708),
             held: Some(9),
             end: Some(End { reason: 1, retry_after_ms: 2_000 }),
+            probe: Some(()),
+            busy: Some(()),
         }
     }
 

@@ -7,13 +7,14 @@ use futures_lite::future;
 use smol::Timer;
 
 use super::handshake::{Fresh, Handshake, Offer, Terms};
-use super::{link_down, link_up, within};
+use super::{link_down, link_up};
 use crate::accept::Incoming;
 use crate::context::{EndOnDrop, Running};
 use crate::error::{DownReason, DropReason, Farewell, FarewellReason, HandshakeError};
 use crate::link::{Link, Stream};
 use crate::peer::{Origin, Pair, Peer, Turn};
 use crate::proto::{Hello, Id};
+use crate::timer::within;
 
 /// Serves a stream that a listener accepted: shakes hands, and if that goes well runs the peer
 /// until its link ends. A stream that never becomes a peer is dropped, and an event says why.
@@ -23,7 +24,8 @@ pub(crate) async fn handle_stream(
     addr: SocketAddr,
 ) {
     let mut known = None;
-    let accepted = accept_connection(&running, stream, addr, &mut known).await;
+    // In a box of its own, so that a link does not hold the memory of its handshake.
+    let accepted = Box::pin(accept_connection(&running, stream, addr, &mut known)).await;
     let service = match (accepted, known) {
         (Ok(accepted), known) => match known.or_else(|| Service::of_new(&running, &accepted)) {
             Some(service) => Ok((service, accepted)),

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use futures_lite::future;
 use smol::{Async, Timer};
 
-use super::within;
 use crate::context::Context;
 use crate::error::{AttemptError, HandshakeError};
 use crate::link::{Stream, configure};
 use crate::peer::Peer;
 use crate::proto::PeerAddr;
+use crate::timer::within;
 
 /// Addresses of one name that are tried; more than that is somebody's mistake or worse.
 const MOST_ADDRESSES: usize = 16;

@@ -10,13 +10,14 @@ use futures_lite::future;
 
 use super::connect::{Failure, open};
 use super::handshake::{Fresh, Handshake, Terms};
-use super::{link_down, link_up, within};
+use super::{link_down, link_up};
 use crate::context::{EndOnDrop, Running};
 use crate::error::{AttemptError, DownReason, HandshakeError};
 use crate::events::Event;
 use crate::link::{Link, Stream};
 use crate::peer::Peer;
 use crate::proto::{Backoff, Hello, Id, Impossible};
+use crate::timer::within;
 
 /// A stream that has shaken hands, and whom it leads to.
 type Connected = (Link, Id);
@@ -40,7 +41,9 @@ fn redial(running: Arc<Running>, peer: Arc<Peer>, mut backoff: Backoff, wait: Op
             }
             connect(&task, &peer, &mut backoff).await
         };
-        if let Some(connected) = unless_stopped(&peer, dialing).await.flatten() {
+        // In a box of its own: what it needs is freed as a whole, and leaves no holes.
+        let connected = Box::pin(unless_stopped(&peer, dialing)).await;
+        if let Some(connected) = connected.flatten() {
             let restart = serve(&task, &peer, connected).await;
             setup_cleanuptask(task, peer, restart, Some(backoff));
             end.hand_over();

@@ -6,12 +6,8 @@ mod dial;
 mod handshake;
 mod pending;
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
-
-use futures_lite::future;
-use smol::Timer;
 
 use crate::context::Running;
 use crate::error::DownReason;
@@ -24,18 +20,16 @@ pub(crate) use accept::handle_stream;
 pub(crate) use dial::{start_connection, start_stream};
 pub(crate) use pending::Pending;
 
-/// The result of `future`, unless it takes longer than `limit`.
-async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
-    let timed_out = async {
-        Timer::after(limit).await;
-        None
-    };
-    future::or(async { Some(future.await) }, timed_out).await
-}
-
 /// Notes and tells that a peer's link is up.
 async fn link_up(running: &Running, peer: &Arc<Peer>, link: &Link, id: Id) {
     peer.link_up(id, link);
+    // Somebody else who has this id may be the same node, whose old link is half-open. A claim is
+    // no proof: it only has the old link looked at.
+    running.for_each_peer(|other| {
+        if other.target() != peer.target() && other.id() == Some(id) {
+            other.probe();
+        }
+    });
     running.routes.add_peer(peer.target(), peer.clone()).await;
     running.events.emit(Event::Up {
         target: peer.target(),

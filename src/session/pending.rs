@@ -138,6 +138,8 @@ mod tests {
 
         fn close_write(&self) {}
 
+        fn probe(&self) {}
+
         fn abort(&self) {
             self.0.store(true, Ordering::Relaxed);
         }

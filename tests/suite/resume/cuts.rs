@@ -146,6 +146,35 @@ fn a_half_open_link_is_replaced_by_the_new_one_at_once() {
     assert_eq!(two.listener.up().0, two.to_dialer);
 }
 
+/// Of 2 minutes that the router does not read, this is as much as a test can wait: longer than any
+/// silence that a link survives.
+#[test]
+fn a_router_that_does_not_read_says_that_it_lives() {
+    let mut limits = quick();
+    limits.inbound_frames = 1;
+    limits.queue_bytes = 16 << 20;
+    let builder = InetEndpoint::builder().bind("127.0.0.1:0").limits(limits.clone());
+    let mut listener = Node::built(builder);
+    let mut dialer = Node::built(InetEndpoint::builder().limits(limits));
+    let target = dialer.add(&format!("127.0.0.1:{}", listener.port()));
+    dialer.up();
+    listener.up();
+    let frames = 300;
+    for number in 0..frames {
+        dialer.try_send(target, &numbered(number, 40_000));
+    }
+    let wait = from_environment("HELD_UP_SECONDS", 18);
+    let quiet = async {
+        smol::Timer::after(Duration::from_secs(wait)).await;
+    };
+    smol::block_on(quiet);
+    assert_eq!(dialer.info(target).links, 1);
+    for number in 0..frames {
+        assert_eq!(number_of(listener.next().1.as_bytes()), number);
+    }
+    assert_eq!(dialer.info(target).links, 1, "the link that it had before");
+}
+
 #[test]
 fn a_far_end_that_started_anew_gives_back_what_it_may_not_have() {
     let mut limits = quick();

@@ -1,0 +1,80 @@
+//! Finding out that the other side of a link is gone.
+
+use std::future::poll_fn;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Duration;
+
+use smol::Timer;
+
+use super::Peer;
+use crate::error::DownReason;
+use crate::link::Link;
+
+/// How often a link is looked at while there is something to watch. A quiet link is not.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Ticks between two signs of life of a node that does not read.
+const BUSY_TICKS: u32 = 2;
+
+/// Shortest silence, while something is owed, after which the other side is probed.
+const SHORTEST_SILENCE: Duration = Duration::from_secs(5);
+
+/// The same in smoothed round trips.
+const ROUND_TRIPS: u32 = 4;
+
+/// Silences after the probe before the link is given up. With a round trip of 2 s and one packet
+/// in twenty lost, TCP itself is silent for a dozen seconds now and then; a link that makes
+/// progress must not be dropped.
+const PATIENCE: u32 = 2;
+
+/// Watches a link that carries records, and returns when the other side gives no sign of life
+/// though it owes one. Any byte is a sign of life.
+///
+/// It is polled after the reader and the writer of the same task, so it needs no waker of its own
+/// to learn that there is something to watch.
+pub(super) async fn watch(peer: &Peer, link: &Link) -> DownReason {
+    loop {
+        poll_fn(|_| match peer.queue.watched() {
+            watched if watched.owes || watched.is_held_up => Poll::Ready(()),
+            _ => Poll::Pending,
+        })
+        .await;
+        if let Some(silence) = watch_while_owed(peer, link).await {
+            return DownReason::Silent(silence);
+        }
+    }
+}
+
+/// Watches until nothing is owed any more. Returns how long the other side was silent, if that is
+/// too long.
+async fn watch_while_owed(peer: &Peer, link: &Link) -> Option<Duration> {
+    let mut reads = link.reads.load(Ordering::Relaxed);
+    let mut silence = Duration::ZERO;
+    for tick in 1u32.. {
+        Timer::after(TICK).await;
+        let watched = peer.queue.watched();
+        if watched.is_held_up && tick % BUSY_TICKS == 0 {
+            peer.queue.say_busy();
+        }
+        if !watched.owes && !watched.is_held_up {
+            return None;
+        }
+        let now = link.reads.load(Ordering::Relaxed);
+        // A side that does not read cannot tell whether the other one lives.
+        if now != reads || !watched.owes || watched.is_held_up {
+            (reads, silence) = (now, Duration::ZERO);
+            continue;
+        }
+        silence += TICK;
+        let limit = peer.queue.round_trip().unwrap_or_default() * ROUND_TRIPS;
+        let limit = limit.max(SHORTEST_SILENCE);
+        if silence >= limit * (1 + PATIENCE) {
+            return Some(silence);
+        }
+        if silence >= limit {
+            peer.queue.say_probe();
+        }
+    }
+    None
+}
