@@ -1,0 +1,139 @@
+//! What idle links cost: two processes with a thousand links between them, watched by a third.
+//!
+//! Run with `cargo run --release --example idle_links`; `-- --help` explains more. It uses free
+//! ports of the loopback addresses only, and ends by itself with exit code 0 if neither process
+//! woke up, else with 1. For Linux, whose `/proc` tells how often a thread ran.
+//!
+//! This process only watches. It reads `/proc`, which wakes nobody; the two that are watched have
+//! a main thread that is blocked in a read, and the threads of the executor and of `async-io`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+#[path = "idle_links/activity.rs"]
+mod activity;
+#[path = "measure/child.rs"]
+mod child;
+#[path = "idle_links/member.rs"]
+mod member;
+#[path = "measure/memory.rs"]
+mod memory;
+#[path = "idle_links/options.rs"]
+mod options;
+#[path = "idle_links/pair.rs"]
+mod pair;
+
+use activity::Spent;
+use child::Failure;
+use options::{Options, Request};
+use pair::{Pair, Side};
+
+/// Time without traffic before the links count as idle.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Open files that a process has beside one for each link.
+const OTHER_FILES: usize = 16;
+
+fn main() -> ExitCode {
+    let done = match Request::parse(lexopt::Parser::from_env()) {
+        Ok(Request::Help) => {
+            print!("{}", options::HELP);
+            Ok(true)
+        }
+        Ok(Request::Member(role, options)) => member::run(role, &options).map(|()| true),
+        Ok(Request::Run(_)) if !cfg!(target_os = "linux") => {
+            println!("this reads /proc, which only Linux has: nothing was measured");
+            Ok(true)
+        }
+        Ok(Request::Run(options)) => run(&options),
+        Err(error) => {
+            eprintln!("{error}\nTry --help.");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("failed: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs it all; returns whether the links were idle in truth.
+fn run(options: &Options) -> Result<bool, Failure> {
+    check_open_files(options.links)?;
+    eprintln!("starting two processes");
+    let mut pair = Pair::start(options)?;
+    eprintln!("opening {} links between them", options.links);
+    let took = pair.link_up()?;
+    eprintln!("all up after {took:.2?}");
+    if let Some(payload) = options.carry {
+        pair.carry(payload)?;
+        eprintln!("each has carried a frame with {payload} bytes of payload both ways");
+    }
+    std::thread::sleep(QUIET);
+    eprintln!("watching for {:?}", options.watch);
+    let idle = pair.watch(options.watch)?;
+    let sides = pair.sides()?;
+    // Counters that do not count would show nothing but zeros.
+    let busy = pair.send_one()?;
+    pair.end()?;
+    Ok(tell(options, &idle, &busy, &sides))
+}
+
+/// The shell's limit is often 1024, which is just enough for the thousand.
+fn check_open_files(links: usize) -> Result<(), Failure> {
+    let limits = std::fs::read_to_string("/proc/self/limits")?;
+    let limit = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let limit = limit.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
+    let needed = links + OTHER_FILES;
+    match limit {
+        Some(limit) if limit < needed => Err(format!(
+            "{links} links need {needed} open files in each process, but the limit is {limit}: \
+             raise it with `ulimit -n {needed}`"
+        )
+        .into()),
+        _ => Ok(()),
+    }
+}
+
+/// Prints the account; returns whether nothing ran.
+fn tell(options: &Options, idle: &[Spent; 2], busy: &[Spent; 2], sides: &[Side; 2]) -> bool {
+    let Options { links, watch, own, carry } = options;
+    println!("{links} idle links, watched for {watch:?} after {QUIET:?} of quiet");
+    let executor = if *own { "one thread, driven by the caller" } else { "smol's global one" };
+    println!("executor: {executor}");
+    if let Some(payload) = carry {
+        println!("each link carried a frame with {payload} bytes of payload both ways before");
+    }
+    println!("\n{:<36}{:>14}{:>14}", "", "listener", "dialer");
+    let row = |name: &str, [a, b]: [String; 2]| println!("{name:<36}{a:>14}{b:>14}");
+    row("threads", idle.each_ref().map(|spent| spent.threads.to_string()));
+    row("wake-ups", idle.each_ref().map(|spent| spent.wakeups.to_string()));
+    row("CPU time, ticks", idle.each_ref().map(|spent| spent.ticks.to_string()));
+    row("CPU time, nanoseconds", idle.each_ref().map(Spent::nanos_text));
+    row("memory before the links", sides.each_ref().map(|side| side.before.to_string()));
+    row("memory with the links", sides.each_ref().map(|side| side.after.to_string()));
+    row("memory per link, bytes", sides.each_ref().map(|side| side.per_link_text(*links)));
+    row(
+        "wake-ups for one frame, after that",
+        busy.each_ref().map(|spent| spent.wakeups.to_string()),
+    );
+    println!();
+    for (name, spent) in ["listener", "dialer"].iter().zip(idle) {
+        spent.rows.iter().for_each(|row| println!("{name}: {row}"));
+    }
+    let counts = busy.iter().all(|spent| spent.wakeups > 0);
+    let idle = idle.iter().all(Spent::is_nothing);
+    println!(
+        "{}",
+        match (counts, idle) {
+            (false, _) => "failed: the counters of this system do not count",
+            (true, false) => "failed: idle links cost something",
+            (true, true) => "done: idle links cost no wake-up and no CPU time",
+        }
+    );
+    counts && idle
+}

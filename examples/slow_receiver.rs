@@ -1,0 +1,117 @@
+//! A receiver that is slower than the sender: every frame arrives intact and in order all the
+//! same, the sender waits, and the memory of both stays flat.
+//!
+//! Run with `cargo run --release --example slow_receiver`; `-- --help` explains more. It starts
+//! two processes, uses a free port of the loopback address only, and ends by itself with exit code
+//! 0 if all went well, else with 1.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+#[path = "measure/child.rs"]
+mod child;
+#[path = "measure/memory.rs"]
+mod memory;
+#[path = "slow_receiver/options.rs"]
+mod options;
+#[path = "slow_receiver/pattern.rs"]
+mod pattern;
+#[path = "slow_receiver/receiver.rs"]
+mod receiver;
+#[path = "slow_receiver/sender.rs"]
+mod sender;
+
+use child::{Child, Failure};
+use memory::Memory;
+use options::{Options, Request, Role};
+
+/// How much more memory either process may take than before the first frame. The endpoints keep
+/// 1 MiB of frames to send and 4 MiB of frames that arrived; the allocator needs some room too.
+const FLAT: Memory = Memory(Some(16 << 20));
+
+fn main() -> ExitCode {
+    let done = match Request::parse(lexopt::Parser::from_env()) {
+        Ok(Request::Help) => {
+            print!("{}", options::HELP);
+            Ok(())
+        }
+        Ok(Request::Run(options)) => run(&options),
+        Ok(Request::Member(Role::Receiver, options)) => smol::block_on(receiver::run(&options)),
+        Ok(Request::Member(Role::Sender(port), options)) => {
+            smol::block_on(sender::run(port, &options))
+        }
+        Err(error) => {
+            eprintln!("{error}\nTry --help.");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("failed: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs it all.
+fn run(options: &Options) -> Result<(), Failure> {
+    eprintln!("starting two processes");
+    let (receiver, port) = Child::start("receiver", options.member_args("receiver"))?;
+    let (mut sender, _) = Child::start("sender", options.member_args(&format!("sender:{port}")))?;
+    println!("frames: {}, bytes of payload in each: {}", options.frames, options.payload);
+
+    let before = peak(&receiver, &sender);
+    sender.say("go")?;
+    let peaks = watch(&receiver, &sender, options)?;
+    println!("sender: {}", sender.end()?.unwrap_or_default());
+    println!("receiver: {}", receiver.end()?.unwrap_or_default());
+    for (at, name) in ["receiver", "sender"].into_iter().enumerate() {
+        let [before, tenth, end] = [before[at], peaks.tenth[at], peaks.end[at]];
+        println!(
+            "{name}: largest memory {before} before the first frame, {tenth} after a tenth of \
+             them, {end} in the end"
+        );
+        if end.since(before) > FLAT {
+            return Err(format!("the {name} takes too much memory").into());
+        }
+    }
+    println!("done: every frame arrived once, intact and in order, and memory stayed flat");
+    Ok(())
+}
+
+/// The largest memory of receiver and sender so far.
+struct Peaks {
+    tenth: [Memory; 2],
+    end: [Memory; 2],
+}
+
+fn peak(receiver: &Child, sender: &Child) -> [Memory; 2] {
+    [receiver, sender].map(|child| Memory::of(child.pid(), "VmHWM"))
+}
+
+/// Waits until the receiver has all frames.
+fn watch(receiver: &Child, sender: &Child, options: &Options) -> Result<Peaks, Failure> {
+    let mut tenth = None;
+    loop {
+        let line = receiver.next(options.patience())?;
+        let peak = peak(receiver, sender);
+        let tenth = *tenth.get_or_insert(peak);
+        let Some(frames) = line.strip_prefix("at ") else {
+            return match line.as_str() {
+                "complete" => Ok(Peaks { tenth, end: peak }),
+                other => Err(format!("the receiver said \"{other}\"").into()),
+            };
+        };
+        let now = [receiver, sender].map(|child| Memory::of(child.pid(), "VmRSS"));
+        eprintln!("{frames:>9} frames; memory: receiver {}, sender {}", now[0], now[1]);
+    }
+}
+
+impl Options {
+    /// Time in which the receiver must get on by a tenth of the frames.
+    fn patience(&self) -> Duration {
+        let pauses = u32::try_from(self.frames / 100).unwrap_or(u32::MAX);
+        Duration::from_secs(60) + self.stall + self.pause.saturating_mul(pauses)
+    }
+}
