@@ -312,7 +312,8 @@ impl InetEndpoint {
         &self.routes
     }
 
-    /// Listens for events, from now on.
+    /// Listens for events: the first listener from the start of the endpoint on, so that it misses
+    /// nothing, any other from now on. Listeners hear of an event in the order in which they began.
     pub fn events(&self) -> Events {
         self.context().events.subscribe()
     }

@@ -1,10 +1,10 @@
+use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use async_channel::{Receiver, Sender, TryRecvError};
+use event_listener::Event as Signal;
 
 use crate::Target;
 use crate::error::{AttemptError, Closed, DownReason, DropReason};
@@ -107,6 +107,9 @@ impl fmt::Display for Event {
                     more => write!(f, " ({more} more like it were not shown)"),
                 }
             }
+            Event::Unconfirmed { target, frames: 1 } => {
+                write!(f, "a frame for peer {target} came back")
+            }
             Event::Unconfirmed { target, frames } => {
                 write!(f, "{frames} frames for peer {target} came back")
             }
@@ -145,13 +148,22 @@ impl fmt::Display for Place {
 /// one read is [`Event::Missed`].
 #[derive(Debug)]
 pub struct Events {
-    subscriber: Arc<Subscriber>,
+    mailbox: Arc<Mailbox>,
 }
 
-#[derive(Debug)]
-struct Subscriber {
-    receiver: Receiver<Event>,
-    missed: AtomicUsize,
+/// What one listener has not read yet.
+#[derive(Debug, Default)]
+struct Mailbox {
+    mail: Mutex<Mail>,
+    /// Notified when something came in.
+    came: Signal,
+}
+
+#[derive(Debug, Default)]
+struct Mail {
+    events: VecDeque<Event>,
+    missed: usize,
+    closed: bool,
 }
 
 impl Events {
@@ -165,9 +177,12 @@ impl Events {
     ///
     /// Dropping the future loses no event.
     pub async fn next(&self) -> Result<Event, Closed> {
-        match self.missed() {
-            Some(missed) => Ok(missed),
-            None => self.subscriber.receiver.recv().await.map_err(|_| Closed),
+        loop {
+            let came = self.mailbox.came.listen();
+            if let Some(event) = self.try_next()? {
+                return Ok(event);
+            }
+            came.await;
         }
     }
 
@@ -177,21 +192,36 @@ impl Events {
     ///
     /// [`Closed`] once the endpoint has stopped and all events were read.
     pub fn try_next(&self) -> Result<Option<Event>, Closed> {
-        if let Some(missed) = self.missed() {
-            return Ok(Some(missed));
+        let mut mail = self.mailbox.lock();
+        if mail.missed > 0 {
+            return Ok(Some(Event::Missed { count: std::mem::take(&mut mail.missed) }));
         }
-        match self.subscriber.receiver.try_recv() {
-            Ok(event) => Ok(Some(event)),
-            Err(TryRecvError::Empty) => Ok(None),
-            Err(TryRecvError::Closed) => Err(Closed),
+        match mail.events.pop_front() {
+            None if mail.closed => Err(Closed),
+            event => Ok(event),
         }
     }
+}
 
-    fn missed(&self) -> Option<Event> {
-        match self.subscriber.missed.swap(0, Ordering::Relaxed) {
-            0 => None,
-            count => Some(Event::Missed { count }),
+impl Mailbox {
+    fn put(&self, event: Event, capacity: usize) {
+        let mut mail = self.lock();
+        if mail.events.len() >= capacity {
+            mail.events.pop_front();
+            mail.missed = mail.missed.saturating_add(1);
         }
+        mail.events.push_back(event);
+        drop(mail);
+        self.came.notify(usize::MAX);
+    }
+
+    fn close(&self) {
+        self.lock().closed = true;
+        self.came.notify(usize::MAX);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Mail> {
+        self.mail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -205,37 +235,45 @@ pub(crate) struct EventHub {
 
 #[derive(Debug, Default)]
 struct Listeners {
-    open: Vec<(Sender<Event>, Weak<Subscriber>)>,
+    /// Keeps what happens before anybody listens, for the first who does.
+    first: Option<Arc<Mailbox>>,
+    open: Vec<Weak<Mailbox>>,
     closed: bool,
 }
 
 impl EventHub {
     pub(crate) fn new(capacity: usize, strangers_per_second: usize) -> EventHub {
+        let first = Arc::<Mailbox>::default();
+        let open = vec![Arc::downgrade(&first)];
         EventHub {
-            listeners: Mutex::default(),
+            listeners: Mutex::new(Listeners { first: Some(first), open, closed: false }),
             capacity,
             strangers: Mutex::new(Allowance::new(strangers_per_second)),
         }
     }
 
     pub(crate) fn subscribe(&self) -> Events {
-        let (sender, receiver) = async_channel::bounded(self.capacity);
-        let subscriber = Arc::new(Subscriber { receiver, missed: AtomicUsize::new(0) });
         let mut listeners = self.lock();
-        if !listeners.closed {
-            listeners.open.push((sender, Arc::downgrade(&subscriber)));
+        let mailbox = listeners.first.take().unwrap_or_else(|| {
+            let mailbox = Arc::<Mailbox>::default();
+            listeners.open.push(Arc::downgrade(&mailbox));
+            mailbox
+        });
+        if listeners.closed {
+            mailbox.close();
         }
-        Events { subscriber }
+        Events { mailbox }
     }
 
     pub(crate) fn emit(&self, event: Event) {
         crate::log::event(&event);
-        self.lock().open.retain(|(sender, subscriber)| {
-            let Some(subscriber) = subscriber.upgrade() else { return false };
-            if let Ok(Some(_)) = sender.force_send(event.clone()) {
-                subscriber.missed.fetch_add(1, Ordering::Relaxed);
-            }
-            true
+        let mut listeners = self.lock();
+        if listeners.closed {
+            return;
+        }
+        listeners.open.retain(|mailbox| {
+            let mailbox = mailbox.upgrade();
+            mailbox.inspect(|mailbox| mailbox.put(event.clone(), self.capacity)).is_some()
         });
     }
 
@@ -253,10 +291,12 @@ impl EventHub {
         self.emit(Event::Stopped);
         let mut listeners = self.lock();
         listeners.closed = true;
-        listeners.open.clear();
+        for mailbox in listeners.open.drain(..).filter_map(|mailbox| mailbox.upgrade()) {
+            mailbox.close();
+        }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Listeners> {
+    fn lock(&self) -> MutexGuard<'_, Listeners> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -301,7 +341,10 @@ mod tests {
     #[test]
     fn a_slow_listener_is_told_what_it_missed() {
         let hub = EventHub::new(2, 1);
+        hub.emit(Event::Removed { target: 9 });
         let events = hub.subscribe();
+        assert!(matches!(events.try_next(), Ok(Some(Event::Removed { target: 9 }))), "the first");
+        assert!(matches!(hub.subscribe().try_next(), Ok(None)), "the second");
         for target in 0..5 {
             hub.emit(Event::Removed { target });
         }

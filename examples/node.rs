@@ -1,0 +1,57 @@
+//! A node for the command line: it peers, sends what is typed, and prints what arrives.
+//!
+//! `cargo run --release --example node -- --help` explains it.
+
+#[path = "node/arrivals.rs"]
+mod arrivals;
+#[path = "node/command.rs"]
+mod command;
+#[path = "node/help.rs"]
+mod help;
+#[path = "node/hex.rs"]
+mod hex;
+#[path = "node/input.rs"]
+mod input;
+#[path = "node/json.rs"]
+mod json;
+#[path = "node/json_lines.rs"]
+mod json_lines;
+#[path = "node/obey.rs"]
+mod obey;
+#[path = "node/options.rs"]
+mod options;
+#[path = "node/output.rs"]
+mod output;
+#[path = "node/readable.rs"]
+mod readable;
+#[path = "node/report.rs"]
+mod report;
+#[path = "node/run.rs"]
+mod run;
+
+use options::Request;
+use run::Failure;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let done = match Request::parse(lexopt::Parser::from_env()) {
+        Ok(Request::Run(options)) => smol::future::block_on(run::run(*options)),
+        Ok(Request::Help) => print(&help::text()),
+        Ok(Request::Version) => print(concat!("node ", env!("CARGO_PKG_VERSION"), "\n")),
+        Err(message) => Err(Failure::option(message)),
+    };
+    let Err(failure) = done else { return ExitCode::SUCCESS };
+    // Not with `eprintln`, which panics when nobody reads.
+    let _ = writeln!(io::stderr(), "node: {}", failure.message);
+    if failure.status == 2 {
+        let _ = writeln!(io::stderr(), "Try node --help.");
+    }
+    ExitCode::from(failure.status)
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    // A reader that ends early, such as `head`, has what it wants.
+    let _ = io::stdout().write_all(text.as_bytes());
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! The commands of a running node, carried out.
+
+use crate::command::{Command, Content};
+use crate::help;
+use crate::input::{self, Input};
+use crate::output::Output;
+use crate::report::Report;
+use netmod_inet::{AddPeersError, InetEndpoint, PeerAddr, Refusal, Target};
+use std::io::{self, BufReader};
+
+/// Carries out what is read from standard input. Tells whether that was a command to quit: the
+/// end of input is no reason to.
+///
+/// It blocks while it reads and prints, and so needs a thread of its own.
+pub(crate) async fn obey(endpoint: &InetEndpoint, output: &Output) -> bool {
+    let mut reader = BufReader::with_capacity(input::BLOCK, io::stdin().lock());
+    let (mut line, mut answer) = (Vec::new(), Vec::new());
+    loop {
+        let (done, end) = match input::next(&mut reader, &mut line) {
+            Input::Command(Command::Quit) => return true,
+            Input::Command(command) => {
+                (carry_out(endpoint, output.report, &mut answer, command).await, false)
+            }
+            Input::Wrong(message) => (Err(message), false),
+            Input::End(end) => (end.map_err(|error| format!("standard input: {error}")), true),
+        };
+        if let Err(message) = done {
+            output.report.error(&mut answer, &message);
+        }
+        output.print(&answer);
+        answer.clear();
+        if end {
+            return false;
+        }
+    }
+}
+
+/// Appends the answer. An error is for a command that makes no sense now.
+async fn carry_out(
+    endpoint: &InetEndpoint,
+    report: &dyn Report,
+    answer: &mut Vec<u8>,
+    command: Command,
+) -> Result<(), String> {
+    match command {
+        Command::Send { target, content } => match send(endpoint, target, content).await {
+            Ok(target) => report.sent(answer, target),
+            Err(reason) => report.refused(answer, Some(target), &reason),
+        },
+        Command::Flood(content) => flood(endpoint, report, answer, content),
+        Command::Add(text) => {
+            let target = add(endpoint, &text).await.map_err(|reason| format!("add: {reason}"))?;
+            report.note(answer, &format!("dialing {text} as {target}"));
+        }
+        Command::Remove(number) => {
+            let target = known("remove", number)?;
+            endpoint.remove_peer(target).await.map_err(|error| format!("remove: {error}"))?;
+        }
+        Command::Kick(number) => {
+            let target = number.map(|number| known("kick", number)).transpose()?;
+            endpoint.kick(target).map_err(|error| format!("kick: {error}"))?;
+            report.note(answer, "redialing what is down");
+        }
+        Command::Peers => report.peers(answer, &endpoint.peers()),
+        Command::Help => report.help(answer, help::COMMANDS),
+        Command::Quit => {}
+    }
+    Ok(())
+}
+
+async fn send(endpoint: &InetEndpoint, number: u64, content: Content) -> Result<Target, String> {
+    let frame = content.into_frame(endpoint.router_id()).map_err(|error| error.to_string())?;
+    let target = Target::try_from(number).map_err(|_| Refusal::UnknownTarget.to_string())?;
+    match endpoint.send(target, frame).await {
+        Ok(()) => Ok(target),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn flood(endpoint: &InetEndpoint, report: &dyn Report, answer: &mut Vec<u8>, content: Content) {
+    let flooded = match content.into_frame(endpoint.router_id()) {
+        Ok(frame) => endpoint.send_all(frame).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    match flooded {
+        Ok(flooded) => {
+            for target in &flooded.sent {
+                report.sent(answer, *target);
+            }
+            for (target, refusal) in &flooded.refused {
+                report.refused(answer, Some((*target).into()), refusal);
+            }
+            if answer.is_empty() {
+                report.note(answer, "nothing was sent: there is no peer");
+            }
+        }
+        Err(reason) => report.refused(answer, None, &reason),
+    }
+}
+
+async fn add(endpoint: &InetEndpoint, text: &str) -> Result<Target, String> {
+    let addr: PeerAddr = text.parse().map_err(|error| format!("`{text}`: {error}"))?;
+    match endpoint.add_peers(vec![addr]).await {
+        Ok(targets) => Ok(targets[0]),
+        // Of a single entry the number need not be told.
+        Err(AddPeersError::Known { target, .. }) => {
+            Err(format!("`{text}` is peer {target} already"))
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The target itself, if the number can be one.
+fn known(command: &str, number: u64) -> Result<Target, String> {
+    Target::try_from(number)
+        .map_err(|_| format!("{command}: there is no peer with target {number}"))
+}

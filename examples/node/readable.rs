@@ -1,0 +1,198 @@
+//! Lines for people.
+
+use crate::report::Report;
+use netmod_inet::{Event, Frame, Id, InetEndpoint, PeerInfo, Target};
+use std::fmt::{self, Display, Write as _};
+use std::time::Duration;
+
+pub(crate) struct Readable;
+
+impl Report for Readable {
+    fn started(&self, out: &mut Vec<u8>, endpoint: &InetEndpoint) {
+        line(out, format_args!("router id {}", endpoint.router_id()));
+        for addr in endpoint.local_addrs() {
+            line(out, format_args!("listening on {addr}"));
+        }
+    }
+
+    fn event(&self, out: &mut Vec<u8>, event: &Event) {
+        line(out, format_args!("{event}"));
+    }
+
+    fn frame(&self, out: &mut Vec<u8>, target: Target, frame: &Frame) {
+        let (sender, modes) = (Short(frame.sender()), frame.modes());
+        let payload = Payload(frame.payload());
+        line(out, format_args!("frame from {target}: {payload} (modes {modes}, sender {sender})"));
+    }
+
+    fn sent(&self, out: &mut Vec<u8>, target: Target) {
+        line(out, format_args!("sent to {target}"));
+    }
+
+    fn refused(&self, out: &mut Vec<u8>, target: Option<u64>, reason: &dyn Display) {
+        match target {
+            Some(target) => line(out, format_args!("not sent to {target}: {reason}")),
+            None => line(out, format_args!("not sent: {reason}")),
+        }
+    }
+
+    fn peers(&self, out: &mut Vec<u8>, peers: &[PeerInfo]) {
+        for info in peers {
+            peer(out, info);
+        }
+        line(out, format_args!("{} {}", peers.len(), plural(peers.len(), "peer", "peers")));
+    }
+
+    fn error(&self, out: &mut Vec<u8>, message: &str) {
+        line(out, format_args!("error: {message}"));
+    }
+
+    fn note(&self, out: &mut Vec<u8>, message: &str) {
+        line(out, format_args!("{message}"));
+    }
+
+    fn help(&self, out: &mut Vec<u8>, text: &str) {
+        for text in text.lines() {
+            line(out, format_args!("{text}"));
+        }
+    }
+}
+
+fn peer(out: &mut Vec<u8>, info: &PeerInfo) {
+    let mut text = Shown(out);
+    // Writing into memory cannot fail.
+    let _ = write!(text, "peer {}: {} for {}", info.target, info.state, Span(info.since));
+    let _ = write!(text, ", {}, {}", info.origin, info.peer_type);
+    if let Some(dial) = &info.dial {
+        let _ = write!(text, ", dials {dial}");
+    }
+    if let Some(addr) = info.addr {
+        let _ = write!(text, ", at {addr}");
+    }
+    if let Some(id) = info.id {
+        let _ = write!(text, ", id {}", Short(id));
+    }
+    text.end();
+    counters(out, info);
+    if let Some(error) = &info.last_error {
+        line(out, format_args!("    last error: {error}"));
+    }
+    for attempt in &info.attempts {
+        line(out, format_args!("    tried {}: {}", attempt.addr, attempt.error));
+    }
+    if let Some(retry) = info.next_retry {
+        line(out, format_args!("    next retry in {}", Span(retry)));
+    }
+}
+
+fn counters(out: &mut Vec<u8>, info: &PeerInfo) {
+    let mut text = Shown(out);
+    let _ = write!(text, "    sent {}", Amount(info.frames_sent, info.bytes_sent));
+    let _ = write!(text, ", received {}", Amount(info.frames_received, info.bytes_received));
+    if info.frames_ignored > 0 {
+        let _ = write!(text, ", ignored {}", info.frames_ignored);
+    }
+    if info.queued_frames > 0 {
+        let queued = Amount(info.queued_frames as u64, info.queued_bytes as u64);
+        let _ = write!(text, ", waiting {queued}");
+    }
+    text.end();
+}
+
+fn line(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
+    let mut shown = Shown(out);
+    let _ = shown.write_fmt(text);
+    shown.end();
+}
+
+fn plural(count: usize, one: &'static str, more: &'static str) -> &'static str {
+    if count == 1 { one } else { more }
+}
+
+/// A line in the making, without control characters: some of the text comes from strangers, and
+/// must not steer the terminal that shows it.
+struct Shown<'a>(&'a mut Vec<u8>);
+
+impl Shown<'_> {
+    fn end(self) {
+        self.0.push(b'\n');
+    }
+}
+
+impl fmt::Write for Shown<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for character in text.chars() {
+            let shown = if character.is_control() { '\u{fffd}' } else { character };
+            let mut bytes = [0; 4];
+            self.0.extend_from_slice(shown.encode_utf8(&mut bytes).as_bytes());
+        }
+        Ok(())
+    }
+}
+
+/// The start of an id, which is enough to tell neighbours apart by eye.
+struct Short(Id);
+
+impl Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for byte in &self.0.as_bytes()[..4] {
+            write!(f, "{byte:02x}")?;
+        }
+        f.write_str("…")
+    }
+}
+
+/// Text as text, anything else as digits, both cut to what fits on a line.
+struct Payload<'a>(&'a [u8]);
+
+impl Payload<'_> {
+    const CHARACTERS: usize = 200;
+    const BYTES: usize = 32;
+}
+
+impl Display for Payload<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let total = self.0.len();
+        let cut = match std::str::from_utf8(self.0) {
+            Ok(text) => {
+                let end = text.char_indices().nth(Self::CHARACTERS).map(|(at, _)| at);
+                write!(f, "\"{}\"", &text[..end.unwrap_or(text.len())])?;
+                end.is_some()
+            }
+            Err(_) => {
+                let shown = &self.0[..total.min(Self::BYTES)];
+                f.write_str("bytes ")?;
+                for byte in shown {
+                    write!(f, "{byte:02x}")?;
+                }
+                shown.len() < total
+            }
+        };
+        if cut { write!(f, "… {total} bytes") } else { Ok(()) }
+    }
+}
+
+/// A number of frames and their bytes.
+struct Amount(u64, u64);
+
+impl Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let frames = if self.0 == 1 { "frame" } else { "frames" };
+        write!(f, "{} {frames} ({} bytes)", self.0, self.1)
+    }
+}
+
+/// A time in the unit that suits it.
+struct Span(Duration);
+
+impl Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        match seconds {
+            0 => write!(f, "{} ms", self.0.as_millis()),
+            1..=119 => write!(f, "{seconds} s"),
+            120..=7199 => write!(f, "{} min", seconds / 60),
+            _ => write!(f, "{} h", seconds / 3600),
+        }
+    }
+}
