@@ -36,9 +36,10 @@ pub(crate) struct Context {
     pub(crate) policy: RwLock<AcceptPolicy>,
     /// The port that a Hello names, 0 if this node listens on none.
     pub(crate) port: AtomicU16,
-    /// Every neighbour from the moment that its target was reserved.
+    /// Every neighbour from the moment that its target was reserved; under the targets of those
+    /// that turned out to be the same as another, that one.
     peers: RwLock<BTreeMap<Target, Arc<Peer>>>,
-    /// Neighbours that dialed us and share records, by the public name of what they share.
+    /// Neighbours that share records, by the public name of what they share.
     paired: Mutex<BTreeMap<[u8; 8], Arc<Peer>>>,
     /// Those of them that have no link and may come back, oldest first.
     absent: Mutex<VecDeque<Arc<Peer>>>,
@@ -94,12 +95,17 @@ impl Context {
 
     /// All neighbours, ordered by target.
     pub(crate) fn peers(&self) -> Vec<Arc<Peer>> {
-        self.peers.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        let mut peers = Vec::new();
+        self.for_each_peer(|peer| peers.push(peer.clone()));
+        peers
     }
 
     /// Calls `f` for each neighbour, in the order of targets.
     pub(crate) fn for_each_peer(&self, f: impl FnMut(&Arc<Peer>)) {
-        self.peers.read().unwrap_or_else(PoisonError::into_inner).values().for_each(f);
+        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
+        // An alias is an entry under another target than the peer's own.
+        let is_own = |(target, peer): &(&Target, &Arc<Peer>)| **target == peer.target();
+        peers.iter().filter(is_own).map(|(_, peer)| peer).for_each(f);
     }
 
     /// Adds the neighbours that `make` returns. It sees those that there are, and cannot be
@@ -163,21 +169,69 @@ impl Context {
     pub(crate) fn end_peer(&self, peer: &Peer) {
         let target = peer.target();
         self.forget_peer(target);
-        if let Some(pair) = peer.pair() {
-            self.lock(&self.paired).remove(&pair.secret.name());
-        }
+        self.forget_aliases(peer);
+        self.forget_pair(peer);
         let frames = peer.end();
         self.keep_unconfirmed(target, frames);
         self.events.emit(Event::Removed { target });
         self.routes.retire(target);
     }
 
-    /// Enters a neighbour that dialed us under the name of what we share.
-    pub(crate) fn enter_pair(&self, peer: &Arc<Peer>, pair: &Pair) {
+    /// Makes the target of one peer an alias of another, which gets the frames that wait for it.
+    pub(crate) fn make_alias(&self, goes: &Peer, stays: &Arc<Peer>) {
+        self.forget_pair(goes);
+        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock, so that whoever looks the target up again finds the other peer, and
+        // what was sent before goes first.
+        goes.queue.move_to(&stays.queue);
+        for peer in peers.values_mut().filter(|peer| peer.target() == goes.target()) {
+            *peer = stays.clone();
+        }
+        goes.retire();
+    }
+
+    fn forget_aliases(&self, peer: &Peer) {
+        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        peers.retain(|target, other| {
+            let is_alias = other.target() == peer.target();
+            if is_alias {
+                self.routes.retire(*target);
+            }
+            !is_alias
+        });
+    }
+
+    fn forget_pair(&self, peer: &Peer) {
+        if let Some(pair) = peer.pair() {
+            self.lock(&self.paired).remove(&pair.secret.name());
+        }
+    }
+
+    /// Starts to share a secret with a neighbour, or with `None` nothing. What it may not have
+    /// received under the terms before comes back.
+    pub(crate) fn pair_anew(&self, peer: &Arc<Peer>, pair: Option<Pair>) {
+        self.forget_pair(peer);
+        if let Some(pair) = &pair {
+            self.enter_pair(peer, pair);
+        }
+        self.keep_unconfirmed(peer.target(), peer.pair_anew(pair));
+    }
+
+    /// Another peer that is the same run of a node as this one says it is.
+    pub(crate) fn sibling(&self, peer: &Arc<Peer>) -> Option<Arc<Peer>> {
+        let boot = peer.pair()?.boot;
+        let is_same = |other: &&Arc<Peer>| {
+            !Arc::ptr_eq(other, peer) && other.pair().is_some_and(|pair| pair.boot == boot)
+        };
+        self.lock(&self.paired).values().find(is_same).cloned()
+    }
+
+    /// Enters a neighbour under the name of what we share.
+    fn enter_pair(&self, peer: &Arc<Peer>, pair: &Pair) {
         self.lock(&self.paired).insert(pair.secret.name(), peer.clone());
     }
 
-    /// The neighbour that dialed us and shares a secret of this name, in the same run as then.
+    /// The neighbour that shares a secret of this name, in the same run as then.
     pub(crate) fn paired(&self, name: &[u8; 8], boot: &Bits) -> Option<Arc<Peer>> {
         let peer = self.lock(&self.paired).get(name).cloned()?;
         peer.pair().is_some_and(|pair| pair.boot == *boot).then_some(peer)

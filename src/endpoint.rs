@@ -196,10 +196,21 @@ impl InetEndpoint {
             Err(error) if error.reason() == Refusal::Full => error,
             done => return done,
         };
-        match self.peer(target) {
-            Ok(peer) => peer.send(error.into_frame(), self.limits().send_timeout).await,
-            Err(_) => Err(SendError::new(Refusal::UnknownTarget, error.into_frame())),
+        let Ok(peer) = self.peer(target) else {
+            return Err(SendError::new(Refusal::UnknownTarget, error.into_frame()));
+        };
+        match peer.send(error.into_frame(), self.limits().send_timeout).await {
+            Err(error) if self.is_merged(target, &peer, &error) => {
+                self.try_send(target, error.into_frame())
+            }
+            done => done,
         }
+    }
+
+    /// Whether a frame was refused only because the target became an alias of another peer.
+    fn is_merged(&self, target: Target, refused_by: &Arc<Peer>, error: &SendError) -> bool {
+        error.reason() == Refusal::UnknownTarget
+            && self.peer(target).is_ok_and(|peer| !Arc::ptr_eq(&peer, refused_by))
     }
 
     /// Puts a frame into a peer's queue if there is room now.
@@ -216,6 +227,17 @@ impl InetEndpoint {
         let Ok(peer) = self.peer(target) else {
             return Err(SendError::new(Refusal::UnknownTarget, frame));
         };
+        match self.push(&peer, frame) {
+            Err(error) if self.is_merged(target, &peer, &error) => {
+                // It stays the same peer now: two that became one do so once.
+                let Ok(peer) = self.peer(target) else { return Err(error) };
+                self.push(&peer, error.into_frame())
+            }
+            done => done,
+        }
+    }
+
+    fn push(&self, peer: &Peer, frame: Frame) -> Result<(), SendError> {
         let refused = |(refusal, frame)| SendError::new(refusal, frame);
         match peer.push(frame, None, false) {
             Err((Refusal::EndpointFull, frame)) => {
@@ -404,7 +426,7 @@ fn parse_all(
 /// Whether none of `addrs` is a peer already.
 fn check_new(addrs: &[PeerAddr], known: &BTreeMap<Target, Arc<Peer>>) -> Result<(), AddPeersError> {
     for (index, addr) in addrs.iter().enumerate() {
-        let same = |peer: &&Arc<Peer>| peer.dial_addr().is_some_and(|at| at.is_same_place(addr));
+        let same = |peer: &&Arc<Peer>| peer.is_dialed_at(addr);
         if let Some(peer) = known.values().find(same) {
             let (entry, addr) = (index + 1, addr.to_string());
             return Err(AddPeersError::Known { entry, addr, target: peer.target() });

@@ -417,6 +417,8 @@ pub enum DropReason {
     TooManyPeers,
     /// Too many handshakes were pending, and this was the oldest.
     Displaced,
+    /// This node dials the same peer itself just now, and its link goes first.
+    Duplicate,
     /// Both sides did not come to terms.
     Handshake(HandshakeError),
 }
@@ -429,6 +431,7 @@ impl fmt::Display for DropReason {
             DropReason::Displaced => {
                 f.write_str("too many handshakes were pending, and this was the oldest")
             }
+            DropReason::Duplicate => f.write_str("this node dials the same peer just now"),
             DropReason::Handshake(error) => error.fmt(f),
         }
     }
@@ -459,6 +462,8 @@ pub enum FarewellReason {
     ShuttingDown,
     /// It removed this node from its peers.
     Removed,
+    /// The two nodes have another link, or are about to.
+    Duplicate,
     /// Something that this version does not know.
     Other(u8),
 }
@@ -470,6 +475,7 @@ impl FarewellReason {
             FarewellReason::NotAllowed => 2,
             FarewellReason::ShuttingDown => 3,
             FarewellReason::Removed => 4,
+            FarewellReason::Duplicate => 5,
             FarewellReason::Other(code) => code,
         }
     }
@@ -491,6 +497,7 @@ impl From<End> for Farewell {
             2 => FarewellReason::NotAllowed,
             3 => FarewellReason::ShuttingDown,
             4 => FarewellReason::Removed,
+            5 => FarewellReason::Duplicate,
             code => FarewellReason::Other(code),
         };
         let retry_after = Duration::from_millis(end.retry_after_ms.into()).min(LONGEST_RETRY_AFTER);
@@ -513,6 +520,7 @@ impl fmt::Display for Farewell {
             FarewellReason::NotAllowed => f.write_str("it does not let this node in")?,
             FarewellReason::ShuttingDown => f.write_str("it shuts down")?,
             FarewellReason::Removed => f.write_str("it removed this node from its peers")?,
+            FarewellReason::Duplicate => f.write_str("the two nodes have another link")?,
             FarewellReason::Other(code) => write!(f, "reason {code}")?,
         }
         match self.retry_after {

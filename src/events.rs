@@ -65,6 +65,13 @@ pub enum Event {
         /// How many frames came back with this event.
         frames: usize,
     },
+    /// Two peers turned out to be the same node, and became one.
+    Merged {
+        /// The peer that stays.
+        target: Target,
+        /// The target of the other one: an alias from now on.
+        retired: Target,
+    },
     /// A peer ended, and its target names nobody any more.
     Removed {
         /// The peer.
@@ -112,6 +119,9 @@ impl fmt::Display for Event {
             }
             Event::Unconfirmed { target, frames } => {
                 write!(f, "{frames} frames for peer {target} came back")
+            }
+            Event::Merged { target, retired } => {
+                write!(f, "peer {retired} is the same node as peer {target}, and merged with it")
             }
             Event::Removed { target } => write!(f, "peer {target} ended"),
             Event::AcceptFailed { addr, reason } => {

@@ -138,6 +138,16 @@ pub(super) struct History {
     /// Whether a task serves the peer, and how often another one wanted to.
     pub(super) is_served: bool,
     pub(super) takeovers: u64,
+    /// Addresses of peers that turned out to be the same.
+    pub(super) parked: Vec<PeerAddr>,
+    /// The other pair of the same two nodes, once it was proved.
+    pub(super) same_as: Option<[u8; 8]>,
+    pub(super) is_merging: bool,
+    /// What the other side said of the pair that goes, and what it was told.
+    pub(super) answer: Option<([u8; 8], u64)>,
+    pub(super) told: Option<([u8; 8], u64)>,
+    /// Whether this node shakes hands as the dialer.
+    pub(super) is_shaking: bool,
 }
 
 impl History {
@@ -161,6 +171,12 @@ impl History {
             stopping: None,
             is_served: false,
             takeovers: 0,
+            parked: Vec::new(),
+            same_as: None,
+            is_merging: false,
+            answer: None,
+            told: None,
+            is_shaking: false,
         }
     }
 

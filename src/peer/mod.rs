@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use event_listener::Event;
+use event_listener::{Event, EventListener};
 use futures_lite::future;
 use smol::Timer;
 
@@ -32,6 +32,20 @@ pub(crate) use queue::{Budget, Closing, FloodCharge, Queue, cost};
 pub(crate) use turn::Turn;
 
 use info::History;
+
+/// What the other side of a link says about another link.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Notice {
+    /// The pair called `name` is of the same two nodes, and here is the proof.
+    Same { name: [u8; 8], proof: Bits },
+    /// The pair called `name` goes; the other side has so many frames of it.
+    Merge { name: [u8; 8], received: u64 },
+    /// The answer to that.
+    Merged { name: [u8; 8], received: u64 },
+}
+
+/// Who is told of notices: what they are about concerns more than one peer.
+pub(crate) type Notices<'a> = &'a (dyn Fn(Notice) + Sync);
 
 /// What two nodes that share records know of each other.
 #[derive(Debug, Clone)]
@@ -55,6 +69,7 @@ pub struct Peer {
     /// Notified on [`kick`](Peer::kick), [`stop`](Peer::stop) and when a [`Turn`] changes.
     signal: Event,
     kicks: AtomicUsize,
+    answers: AtomicUsize,
     ended: AtomicBool,
 }
 
@@ -91,6 +106,7 @@ impl Peer {
             pair: Mutex::new(None),
             signal: Event::new(),
             kicks: AtomicUsize::new(0),
+            answers: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
         }
     }
@@ -138,9 +154,97 @@ impl Peer {
         }
     }
 
-    /// Where to dial it.
-    pub(crate) fn dial_addr(&self) -> Option<&PeerAddr> {
-        self.dial.as_ref()
+    /// Where to dial it: at its own address, and at those of peers that turned out to be the same.
+    pub(crate) fn dial_addrs(&self) -> Vec<PeerAddr> {
+        self.dial.iter().chain(&self.history().parked).cloned().collect()
+    }
+
+    /// Takes over the addresses of a peer that turned out to be the same.
+    pub(crate) fn park(&self, addrs: Vec<PeerAddr>) {
+        self.history().parked.extend(addrs);
+    }
+
+    /// Whether this node is told to dial `addr` for this peer.
+    pub(crate) fn is_dialed_at(&self, addr: &PeerAddr) -> bool {
+        self.dial.as_ref().is_some_and(|own| own.is_same_place(addr))
+            || self.history().parked.iter().any(|own| own.is_same_place(addr))
+    }
+
+    /// Notes that another link to the same node has this name.
+    pub(crate) fn note_same(&self, name: &[u8; 8]) {
+        self.history().same_as = Some(*name);
+    }
+
+    /// Whether the pair called `name` was shown to be of the same node.
+    pub(crate) fn is_same(&self, name: &[u8; 8]) -> bool {
+        self.history().same_as == Some(*name)
+    }
+
+    /// Begins to merge two peers. Not if one of them is being merged.
+    pub(crate) fn begin_merge(&self, other: &Peer) -> bool {
+        if self.is_merging() || other.is_merging() {
+            return false;
+        }
+        self.history().is_merging = true;
+        other.history().is_merging = true;
+        true
+    }
+
+    /// Whether the peer is being merged with another.
+    pub(crate) fn is_merging(&self) -> bool {
+        self.history().is_merging
+    }
+
+    /// The merge is over.
+    pub(crate) fn end_merge(&self) {
+        self.history().is_merging = false;
+    }
+
+    /// Notes what the other side answered about the pair that goes.
+    pub(crate) fn note_answer(&self, name: [u8; 8], received: u64) {
+        self.history().answer = Some((name, received));
+        self.signal.notify(usize::MAX);
+    }
+
+    /// What the other side answered about the pair that goes.
+    pub(crate) fn answer(&self, name: &[u8; 8]) -> Option<u64> {
+        self.history().answer.filter(|(of, _)| of == name).map(|(_, received)| received)
+    }
+
+    /// Notes what the other side was told about the pair that went.
+    pub(crate) fn note_told(&self, name: [u8; 8], received: u64) {
+        self.history().told = Some((name, received));
+    }
+
+    /// What the other side was told about the pair that went.
+    pub(crate) fn told(&self, name: &[u8; 8]) -> Option<u64> {
+        self.history().told.filter(|(of, _)| of == name).map(|(_, received)| received)
+    }
+
+    /// Notes that the other side told a count.
+    pub(crate) fn note_life(&self) {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+        self.signal.notify(usize::MAX);
+    }
+
+    /// How often the other side told a count.
+    pub(crate) fn answers(&self) -> usize {
+        self.answers.load(Ordering::Relaxed)
+    }
+
+    /// Hears of the next change.
+    pub(crate) fn changed(&self) -> EventListener {
+        self.signal.listen()
+    }
+
+    /// Notes whether this node shakes hands with the peer as the dialer now.
+    pub(crate) fn set_shaking(&self, is_shaking: bool) {
+        self.history().is_shaking = is_shaking;
+    }
+
+    /// Whether this node shakes hands with the peer as the dialer now.
+    pub(crate) fn is_shaking(&self) -> bool {
+        self.history().is_shaking
     }
 
     pub(crate) fn origin(&self) -> Origin {
@@ -201,8 +305,9 @@ impl Peer {
         link: &Link,
         inbound: &InboundSender,
         drain: Duration,
+        notices: Notices<'_>,
     ) -> DownReason {
-        let reading = receive::receive(self, link, inbound);
+        let reading = receive::receive(self, link, inbound, notices);
         let writing = async {
             match transmit::transmit(self, link).await {
                 // What arrived before the link broke is still there to be read.
@@ -383,10 +488,15 @@ impl Peer {
         dial.literal().is_some_and(|addr| is(&addr)) || self.history().resolved.iter().any(is)
     }
 
-    /// Ends the peer's queue and takes what was left in it.
-    pub(crate) fn end(&self) -> Vec<Frame> {
+    /// Notes that the peer ended, though its frames did not.
+    pub(crate) fn retire(&self) {
         self.ended.store(true, Ordering::Release);
         self.history().enter(PeerState::Down);
+    }
+
+    /// Ends the peer's queue and takes what was left in it.
+    pub(crate) fn end(&self) -> Vec<Frame> {
+        self.retire();
         self.queue.end()
     }
 

@@ -285,6 +285,43 @@ impl Queue {
         self.say(|control, _| control.probe = Some(()));
     }
 
+    /// Tells the other side of another link to the same node.
+    pub(crate) fn say_same(&self, name: &[u8; 8], proof: &[u8; 16]) {
+        self.say(|control, _| control.same = Some((*name, *proof)));
+    }
+
+    /// Tells the other side that the pair called `name` goes.
+    pub(crate) fn say_merge(&self, name: &[u8; 8], received: u64) {
+        self.say(|control, _| control.merge = Some((*name, received)));
+    }
+
+    /// Answers that.
+    pub(crate) fn say_merged(&self, name: &[u8; 8], received: u64) {
+        self.say(|control, _| control.merged = Some((*name, received)));
+    }
+
+    /// Moves all that waits to the end of another queue, and takes nothing any more.
+    ///
+    /// The bounds of the other one are for what is added later; what was accepted is not lost.
+    pub(crate) fn move_to(&self, other: &Queue) {
+        let (entries, frames, bytes) = {
+            let mut state = self.lock();
+            state.ended = true;
+            let entries = std::mem::take(&mut state.waiting);
+            (entries, std::mem::take(&mut state.frames), std::mem::take(&mut state.bytes))
+        };
+        self.room.notify(usize::MAX);
+        let mut state = other.lock();
+        state.frames += frames;
+        state.bytes += bytes;
+        state.waiting.extend(entries);
+        let writer = state.writer.take();
+        drop(state);
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+    }
+
     /// Tells the other side that this one lives, though it does not read.
     pub(super) fn say_busy(&self) {
         self.say(|control, _| control.busy = Some(()));

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_lite::future;
 
-use super::Peer;
 use super::inbound::{Batch, InboundSender, Room};
+use super::{Notice, Notices, Peer};
 use crate::error::{Closed, DownReason};
 use crate::link::{Link, ReadHalf};
 use crate::proto::{
@@ -36,11 +36,16 @@ const READS_PER_TURN: usize = 8;
 ///
 /// An idle link costs nothing: after a read that found no data the loop yields once, and then
 /// sleeps until the system says that there is something to read.
-pub(super) async fn receive(peer: &Peer, link: &Link, inbound: &InboundSender) -> DownReason {
+pub(super) async fn receive(
+    peer: &Peer,
+    link: &Link,
+    inbound: &InboundSender,
+    notices: Notices<'_>,
+) -> DownReason {
     let mut reads = 0;
     loop {
         let mut half = link.read_half.lock().await;
-        match read_frames(peer, link, &mut half, inbound).await {
+        match read_frames(peer, link, &mut half, inbound, notices).await {
             Step::NoData => {
                 half.rest();
                 drop(half);
@@ -89,11 +94,12 @@ async fn read_frames(
     link: &Link,
     half: &mut ReadHalf,
     inbound: &InboundSender,
+    notices: Notices<'_>,
 ) -> Step {
     let Ok(room) = wait_for_room(peer, half.target(), inbound).await else {
         return Step::Failed(DownReason::ShuttingDown);
     };
-    match take_run(peer, link, half, room) {
+    match take_run(peer, link, half, room, notices) {
         Ok(Some(step)) => return step,
         Ok(None) => {}
         Err(reason) => return Step::Failed(reason),
@@ -126,6 +132,7 @@ fn take_run(
     link: &Link,
     half: &mut ReadHalf,
     mut room: Room,
+    notices: Notices<'_>,
 ) -> Result<Option<Step>, DownReason> {
     let rules = Rules { peer_type: peer.peer_type(), carries_records: link.records_as.is_some() };
     let run = scan(&half.buffer, rules, room.frames())?;
@@ -137,7 +144,7 @@ fn take_run(
             Ok(Some(Step::More))
         }
         Kind::Control => {
-            let heard = hear(peer, &half.buffer[PREFIX..run.len]);
+            let heard = hear(peer, &half.buffer[PREFIX..run.len], notices);
             half.buffer.drain(..run.len);
             heard.map(|()| Some(Step::More))
         }
@@ -151,7 +158,7 @@ fn take_run(
 }
 
 /// Does what the records of a control frame say.
-fn hear(peer: &Peer, frame: &[u8]) -> Result<(), DownReason> {
+fn hear(peer: &Peer, frame: &[u8], notices: Notices<'_>) -> Result<(), DownReason> {
     let records = Frame::parse(frame.to_vec()).ok();
     let Some(records) = records.and_then(|frame| Records::decode(frame.payload())) else {
         peer.count_ignored(1);
@@ -161,6 +168,16 @@ fn hear(peer: &Peer, frame: &[u8]) -> Result<(), DownReason> {
         let held = Duration::from_micros(records.held.unwrap_or(0).into());
         let done = peer.queue.acknowledge(count, held);
         done.map_err(|Impossible| DownReason::ImpossibleCount(count))?;
+        peer.note_life();
+    }
+    if let Some((name, proof)) = records.same {
+        notices(Notice::Same { name, proof });
+    }
+    if let Some((name, received)) = records.merge {
+        notices(Notice::Merge { name, received });
+    }
+    if let Some((name, received)) = records.merged {
+        notices(Notice::Merged { name, received });
     }
     if records.probe.is_some() {
         peer.queue.say_received();

@@ -42,14 +42,17 @@ impl Turn {
         Some(Turn { peer: peer.clone(), takeovers: history.takeovers })
     }
 
-    /// Waits until another task wants to serve the peer.
-    pub(crate) async fn wanted(&self) {
-        loop {
-            let changed = self.peer.signal.listen();
-            if self.peer.history().takeovers != self.takeovers {
-                return;
+    /// Waits until another task wants to serve the peer. The future may go to another task.
+    pub(crate) fn wanted(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (peer, takeovers) = (self.peer.clone(), self.takeovers);
+        async move {
+            loop {
+                let changed = peer.signal.listen();
+                if peer.history().takeovers != takeovers {
+                    return;
+                }
+                changed.await;
             }
-            changed.await;
         }
     }
 

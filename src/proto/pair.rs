@@ -48,6 +48,12 @@ impl PairSecret {
         mac(&self.0, &[role, dialer, listener])
     }
 
+    /// What the node in the run `boot` shows over the link of the pair called `other`, to say that
+    /// it is of this pair too.
+    pub(crate) fn same_node(&self, boot: &Bits, other: &[u8; 8]) -> Bits {
+        mac(&self.0, &[b"netmod-inet same node", boot, other])
+    }
+
     /// Whether `shown` is what `role` has to show. Takes the same time wherever it differs.
     pub(crate) fn accepts(&self, shown: &Bits, role: Role, dialer: &Bits, listener: &Bits) -> bool {
         let due = self.proof(role, dialer, listener);

@@ -22,6 +22,9 @@
 //! | 9 | end | reason (1) and retry-after in milliseconds (4): the sender closes after this |
 //! | 10 | probe | empty: asks for `received` at once, to see whether the other side lives |
 //! | 11 | busy | empty: the sender lives, and does not read because its router is slow |
+//! | 12 | same | the name (8) of another pair of the same two nodes, and a MAC (16) under its secret |
+//! | 13 | merge | the name (8) of the pair that goes, and how many frames of it the sender has (8) |
+//! | 14 | merged | the answer to that: the name (8), and how many frames the sender has (8) |
 //!
 //! A type that is not known is skipped. A block that is cut off, or a known record of another
 //! length, or one that comes twice, makes all of it "other bytes": those of a plain node.
@@ -93,6 +96,12 @@ records! {
     10 probe: ();
     /// A sign of life from a node that does not read.
     11 busy: ();
+    /// Another pair of the same two nodes, and the proof.
+    12 same: ([u8; 8], [u8; 16]);
+    /// The pair that goes, and how many frames of it were received.
+    13 merge: ([u8; 8], u64);
+    /// The answer to `merge`.
+    14 merged: ([u8; 8], u64);
 }
 
 impl Records {
@@ -155,6 +164,17 @@ impl Value for () {
     }
 }
 
+impl<T: Value> Value for ([u8; 8], T) {
+    fn write(&self) -> Vec<u8> {
+        [&self.0[..], &self.1.write()].concat()
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (name, rest) = bytes.split_first_chunk()?;
+        Some((*name, T::read(rest)?))
+    }
+}
+
 impl Value for u64 {
     fn write(&self) -> Vec<u8> {
         self.to_be_bytes().to_vec()
@@ -213,6 +233,9 @@ mod tests {
             end: Some(End { reason: 1, retry_after_ms: 2_000 }),
             probe: Some(()),
             busy: Some(()),
+            same: Some(([7; 8], [8; 16])),
+            merge: Some(([9; 8], 10)),
+            merged: Some(([11; 8], 12)),
         }
     }
 

@@ -7,13 +7,14 @@ use futures_lite::future;
 use smol::Timer;
 
 use super::handshake::{Fresh, Handshake, Offer, Terms};
-use super::{link_down, link_up};
+use super::service::Service;
+use super::{dial, link_down, link_up, merge};
 use crate::accept::Incoming;
-use crate::context::{EndOnDrop, Running};
+use crate::context::Running;
 use crate::error::{DownReason, DropReason, Farewell, FarewellReason, HandshakeError};
 use crate::link::{Link, Stream};
-use crate::peer::{Origin, Pair, Peer, Turn};
-use crate::proto::{Hello, Id};
+use crate::peer::{Origin, Pair, Peer};
+use crate::proto::Hello;
 use crate::timer::within;
 
 /// Serves a stream that a listener accepted: shakes hands, and if that goes well runs the peer
@@ -27,19 +28,23 @@ pub(crate) async fn handle_stream(
     // In a box of its own, so that a link does not hold the memory of its handshake.
     let accepted = Box::pin(accept_connection(&running, stream, addr, &mut known)).await;
     let service = match (accepted, known) {
-        (Ok(accepted), known) => match known.or_else(|| Service::of_new(&running, &accepted)) {
+        (Ok(accepted), known) => match known.or_else(|| adopt(&running, &accepted)) {
             Some(service) => Ok((service, accepted)),
             None => Err((DropReason::TooManyPeers, None)),
         },
         (Err(reason), known) => Err((reason, known)),
     };
     match service {
-        Ok((service, accepted)) => service.run(&running, accepted).await,
+        Ok((service, accepted)) => serve(&running, service, accepted).await,
         Err((reason, known)) => {
             running.events.dropped(Some(addr), reason);
             // A peer that was taken over for a link which then failed goes on waiting for one.
-            if let Some(service) = known {
-                service.wait(&running).await;
+            match known {
+                Some(service) if service.peer.dial_addrs().is_empty() => {
+                    wait(&running, service).await;
+                }
+                Some(service) => dial::restore(&running, service),
+                None => {}
             }
         }
     }
@@ -114,11 +119,23 @@ fn refusal(
     if !running.admits(&incoming) {
         return Some((DropReason::NotAllowed, FarewellReason::NotAllowed));
     }
-    let is_known = offer.is_some_and(|offer| known_peer(running, hello, offer).is_some());
-    match is_known || running.has_room_for_peer() {
-        true => None,
-        false => Some((DropReason::TooManyPeers, FarewellReason::Busy)),
+    let known = offer.and_then(|offer| known_peer(running, hello, offer));
+    match known {
+        Some(peer) if is_taken(running, &peer, offer) => {
+            Some((DropReason::Duplicate, FarewellReason::Duplicate))
+        }
+        None if !running.has_room_for_peer() => {
+            Some((DropReason::TooManyPeers, FarewellReason::Busy))
+        }
+        _ => None,
     }
+}
+
+/// Whether the peer that the dialer wants to be is being dialed or merged by this node just now,
+/// and this node has precedence: when both sides dial, the link of the lower boot id stays.
+fn is_taken(running: &Running, peer: &Peer, offer: Option<&Offer>) -> bool {
+    let goes_first = offer.is_some_and(|offer| running.boot < offer.boot);
+    peer.is_merging() || (goes_first && peer.is_shaking())
 }
 
 /// The peer that the dialer wants to be, which is still to be proved.
@@ -144,9 +161,10 @@ async fn answer(
     match (terms, peer) {
         (Terms::New(pair), _) => Ok(Some(pair)),
         (Terms::Resumed { received }, Some(peer)) => {
-            let turn = Turn::take(&peer).await;
-            let end = EndOnDrop::new(running, &peer);
-            let service = known.insert(Service { peer, turn, end });
+            if is_taken(running, &peer, Some(offer)) {
+                return Err(HandshakeError::Refused(Farewell::new(FarewellReason::Duplicate)));
+            }
+            let service = known.insert(Service::take(running, &peer).await);
             let queue = &service.peer.queue;
             queue.resume(received).map_err(|_| HandshakeError::NotProved)?;
             handshake.say_received(running.id, queue.received_total()).await?;
@@ -156,63 +174,52 @@ async fn answer(
     }
 }
 
-/// A task's service to a peer that dialed us.
-struct Service {
-    peer: Arc<Peer>,
-    turn: Turn,
-    end: EndOnDrop,
+/// Enters a stranger that has shaken hands as a peer. `None` if there are too many.
+fn adopt(running: &Arc<Running>, accepted: &Accepted) -> Option<Service> {
+    let peer_type = accepted.hello.peer_type.seen_from_other_end();
+    let peer = running.add_linked(peer_type, Origin::Accepted)?;
+    running.pair_anew(&peer, accepted.pair.clone());
+    Service::begin(running, &peer)
 }
 
-impl Service {
-    /// Enters a stranger that has shaken hands as a peer. `None` if there are too many.
-    fn of_new(running: &Arc<Running>, accepted: &Accepted) -> Option<Service> {
-        let peer_type = accepted.hello.peer_type.seen_from_other_end();
-        let peer = running.add_linked(peer_type, Origin::Accepted)?;
-        let end = EndOnDrop::new(running, &peer);
-        if let Some(pair) = &accepted.pair {
-            running.enter_pair(&peer, pair);
-            peer.pair_anew(Some(pair.clone()));
-        }
-        let turn = Turn::begin(&peer)?;
-        Some(Service { peer, turn, end })
+/// Runs the peer for as long as its link lasts.
+async fn serve(running: &Arc<Running>, service: Service, accepted: Accepted) {
+    let Accepted { hello, link, .. } = accepted;
+    let peer = &service.peer;
+    link_up(running, peer, &link, hello.id).await;
+    let notices = |notice| merge::hear(running, peer, notice);
+    let serving = peer.run(&link, &running.inbound, running.limits.drain_timeout, &notices);
+    let replaced = async {
+        service.turn.wanted().await;
+        DownReason::Replaced
+    };
+    let reason = future::or(serving, replaced).await;
+    // Closed before the wait for another.
+    drop(link);
+    if service.turn.is_wanted() || peer.dial_addrs().is_empty() {
+        link_down(running, peer, reason, None);
+        wait(running, service).await;
+    } else {
+        dial::again(running, service, reason);
     }
+}
 
-    /// Runs the peer for as long as its link lasts.
-    async fn run(self, running: &Arc<Running>, accepted: Accepted) {
-        let Accepted { hello, link, .. } = accepted;
-        self.serve(running, &link, hello.id).await;
-        // Closed before the wait for another.
-        drop(link);
-        self.wait(running).await;
-    }
-
-    async fn serve(&self, running: &Running, link: &Link, id: Id) {
-        link_up(running, &self.peer, link, id).await;
-        let serving = self.peer.run(link, &running.inbound, running.limits.drain_timeout);
-        let replaced = async {
-            self.turn.wanted().await;
-            DownReason::Replaced
+/// Waits for the peer to come back, if it can prove to be the same; otherwise, and when it has
+/// been away for too long, ends it. Of a plain one nothing is kept: nothing would tell it from
+/// another that claims its id.
+async fn wait(running: &Running, service: Service) {
+    let Service { peer, turn, .. } = &service;
+    if peer.pair().is_some() && !peer.is_stopping() && !turn.is_wanted() {
+        running.enter_absent(peer);
+        let over = async {
+            Timer::after(running.limits.resume_window).await;
         };
-        let reason = future::or(serving, replaced).await;
-        link_down(running, &self.peer, reason, None);
+        let called = future::or(turn.wanted(), peer.stopped());
+        future::or(over, called).await;
     }
-
-    /// Waits for the peer to come back, if it can prove to be the same; otherwise, and when it has
-    /// been away for too long, ends it. Of a plain one nothing is kept: nothing would tell it from
-    /// another that claims its id.
-    async fn wait(self, running: &Running) {
-        if self.peer.pair().is_some() && !self.peer.is_stopping() && !self.turn.is_wanted() {
-            running.enter_absent(&self.peer);
-            let over = async {
-                Timer::after(running.limits.resume_window).await;
-            };
-            let called = future::or(self.turn.wanted(), self.peer.stopped());
-            future::or(over, called).await;
-        }
-        if self.turn.is_wanted() {
-            self.end.hand_over();
-        } else {
-            running.routes.remove_peer(self.peer.target()).await;
-        }
+    if turn.is_wanted() {
+        service.hand_over();
+    } else {
+        running.routes.remove_peer(peer.target()).await;
     }
 }

@@ -10,13 +10,14 @@ use futures_lite::future;
 
 use super::connect::{Failure, open};
 use super::handshake::{Fresh, Handshake, Terms};
-use super::{link_down, link_up};
-use crate::context::{EndOnDrop, Running};
+use super::service::Service;
+use super::{link_down, link_up, merge};
+use crate::context::Running;
 use crate::error::{AttemptError, DownReason, HandshakeError};
 use crate::events::Event;
 use crate::link::{Link, Stream};
 use crate::peer::Peer;
-use crate::proto::{Backoff, Hello, Id, Impossible};
+use crate::proto::{Backoff, Hello, Id, Impossible, PeerAddr};
 use crate::timer::within;
 
 /// A stream that has shaken hands, and whom it leads to.
@@ -27,14 +28,24 @@ type Wait = (Duration, usize);
 
 /// Starts to dial a peer. After each of its links it is dialed again, until it is told to stop.
 pub(crate) fn start_connection(running: &Arc<Running>, peer: Arc<Peer>) {
-    let backoff = Backoff::new(running.limits.redial_first, running.limits.redial_cap);
-    redial(running.clone(), peer, backoff, None);
+    if let Some(service) = Service::begin(running, &peer) {
+        restore(running, service);
+    }
 }
 
-fn redial(running: Arc<Running>, peer: Arc<Peer>, mut backoff: Backoff, wait: Option<Wait>) {
+/// Dials a peer that has no link, from now on and from the first delay on.
+pub(super) fn restore(running: &Arc<Running>, service: Service) {
+    redial(running.clone(), service, new_backoff(running), None);
+}
+
+fn new_backoff(running: &Running) -> Backoff {
+    Backoff::new(running.limits.redial_first, running.limits.redial_cap)
+}
+
+fn redial(running: Arc<Running>, service: Service, mut backoff: Backoff, wait: Option<Wait>) {
     let task = running.clone();
     running.spawn(async move {
-        let end = EndOnDrop::new(&task, &peer);
+        let peer = service.peer.clone();
         let dialing = async {
             if let Some((delay, seen)) = wait {
                 peer.pause(delay, seen).await;
@@ -42,11 +53,14 @@ fn redial(running: Arc<Running>, peer: Arc<Peer>, mut backoff: Backoff, wait: Op
             connect(&task, &peer, &mut backoff).await
         };
         // In a box of its own: what it needs is freed as a whole, and leaves no holes.
-        let connected = Box::pin(unless_stopped(&peer, dialing)).await;
-        if let Some(connected) = connected.flatten() {
-            let restart = serve(&task, &peer, connected).await;
-            setup_cleanuptask(task, peer, restart, Some(backoff));
-            end.hand_over();
+        let connected = Box::pin(unless_called_off(&service, dialing)).await;
+        match connected.flatten() {
+            Some(connected) => {
+                let restart = serve(&task, &service, connected).await;
+                setup_cleanuptask(task, service, restart, Some(backoff));
+            }
+            None if service.turn.is_wanted() => service.hand_over(),
+            None => {}
         }
     });
 }
@@ -59,16 +73,15 @@ pub(crate) fn start_stream(
     stream: Arc<dyn Stream>,
     addr: Option<SocketAddr>,
 ) {
+    let Some(service) = Service::begin(running, &peer) else { return };
     let task = running.clone();
     running.spawn(async move {
-        let end = EndOnDrop::new(&task, &peer);
         let started = Instant::now();
         let shaking = handshake(&task, &peer, stream, addr);
-        match unless_stopped(&peer, shaking).await {
+        match unless_called_off(&service, shaking).await {
             Some(Ok(connected)) => {
-                let restart = serve(&task, &peer, connected).await;
-                setup_cleanuptask(task, peer, restart, None);
-                end.hand_over();
+                let restart = serve(&task, &service, connected).await;
+                setup_cleanuptask(task, service, restart, None);
             }
             Some(Err(error)) => {
                 let addr = addr.map_or_else(|| "given stream".to_owned(), |addr| addr.to_string());
@@ -81,20 +94,22 @@ pub(crate) fn start_stream(
     });
 }
 
-/// The result of `future`, unless the peer is told to stop first.
-async fn unless_stopped<T>(peer: &Peer, future: impl Future<Output = T>) -> Option<T> {
-    let stopped = async {
-        peer.stopped().await;
+/// The result of `future`, unless the peer is told to stop first, or another task wants it.
+async fn unless_called_off<T>(service: &Service, future: impl Future<Output = T>) -> Option<T> {
+    let called_off = async {
+        future::or(service.turn.wanted(), service.peer.stopped()).await;
         None
     };
-    future::or(stopped, async { Some(future.await) }).await
+    future::or(called_off, async { Some(future.await) }).await
 }
 
 /// Dials until the other side has answered as it should. `None` once the peer has no address.
-async fn connect(running: &Running, peer: &Peer, backoff: &mut Backoff) -> Option<Connected> {
-    loop {
+async fn connect(running: &Running, peer: &Arc<Peer>, backoff: &mut Backoff) -> Option<Connected> {
+    for number in 0.. {
         peer.connecting();
-        let failures = match attempt(running, peer).await? {
+        let addrs = peer.dial_addrs();
+        let addr = addrs.get(number % addrs.len().max(1))?;
+        let failures = match attempt(running, peer, addr).await {
             Ok(connected) => return Some(connected),
             Err(failures) => failures,
         };
@@ -107,26 +122,28 @@ async fn connect(running: &Running, peer: &Peer, backoff: &mut Backoff) -> Optio
         }
         peer.pause(retry, seen).await;
     }
+    None
 }
 
-/// Dials once. `None` if the peer has no address.
-async fn attempt(running: &Running, peer: &Peer) -> Option<Result<Connected, Vec<Failure>>> {
-    let (stream, addr) = match open(running, peer, peer.dial_addr()?).await {
-        Ok(open) => open,
-        Err(failures) => return Some(Err(failures)),
-    };
+/// Dials once.
+async fn attempt(
+    running: &Running,
+    peer: &Arc<Peer>,
+    addr: &PeerAddr,
+) -> Result<Connected, Vec<Failure>> {
+    let (stream, addr) = open(running, peer, addr).await?;
     let started = Instant::now();
     let shaken = handshake(running, peer, stream, Some(addr)).await;
-    Some(shaken.map_err(|error| {
+    shaken.map_err(|error| {
         let reason = AttemptError::Handshake(error);
         vec![Failure { addr: addr.to_string(), reason, took: started.elapsed() }]
-    }))
+    })
 }
 
 /// Shakes hands as the dialer.
 async fn handshake(
     running: &Running,
-    peer: &Peer,
+    peer: &Arc<Peer>,
     stream: Arc<dyn Stream>,
     addr: Option<SocketAddr>,
 ) -> Result<Connected, HandshakeError> {
@@ -136,6 +153,7 @@ async fn handshake(
     let pair = peer.pair();
     let pair = pair.as_ref().map(|pair| (&pair.secret, peer.queue.received_total()));
     let mut handshake = Handshake::new(&*stream, running.limits.handshake_bytes);
+    let _shaking = Shaking::begin(peer);
     let shaking = handshake.dial(&hello, &fresh, pair);
     let shaken = within(running.limits.handshake_timeout, shaking).await;
     let (id, terms) = shaken.ok_or(HandshakeError::TimedOut)??;
@@ -145,17 +163,32 @@ async fn handshake(
     Ok((Link::new(stream, addr, ahead, shares_records.then_some(running.id)), id))
 }
 
+/// Notes for as long as it lives that this node shakes hands with a peer as the dialer.
+struct Shaking<'a>(&'a Peer);
+
+impl Shaking<'_> {
+    fn begin(peer: &Peer) -> Shaking<'_> {
+        peer.set_shaking(true);
+        Shaking(peer)
+    }
+}
+
+impl Drop for Shaking<'_> {
+    fn drop(&mut self) {
+        self.0.set_shaking(false);
+    }
+}
+
 /// Goes on with a peer on the terms of its new link.
-fn agree(running: &Running, peer: &Peer, terms: Terms) -> Result<(), HandshakeError> {
-    let returned = match terms {
+fn agree(running: &Running, peer: &Arc<Peer>, terms: Terms) -> Result<(), HandshakeError> {
+    match terms {
         Terms::Resumed { received } => {
             let resumed = peer.queue.resume(received);
             return resumed.map_err(|Impossible| HandshakeError::NotProved);
         }
-        Terms::New(pair) => peer.pair_anew(Some(pair)),
-        Terms::Plain => peer.pair_anew(None),
-    };
-    running.keep_unconfirmed(peer.target(), returned);
+        Terms::New(pair) => running.pair_anew(peer, Some(pair)),
+        Terms::Plain => running.pair_anew(peer, None),
+    }
     Ok(())
 }
 
@@ -169,14 +202,22 @@ fn report(running: &Running, peer: &Peer, failure: Failure, retry: Option<Durati
 /// why.
 async fn serve(
     running: &Arc<Running>,
-    peer: &Arc<Peer>,
+    service: &Service,
     (link, id): Connected,
 ) -> Receiver<DownReason> {
-    link_up(running, peer, &link, id).await;
+    let peer = service.peer.clone();
+    link_up(running, &peer, &link, id).await;
     let (ended, restart) = async_channel::bounded(1);
-    let (task, peer) = (running.clone(), peer.clone());
+    let task = running.clone();
+    let wanted = service.turn.wanted();
     running.spawn(async move {
-        let reason = peer.run(&link, &task.inbound, task.limits.drain_timeout).await;
+        let notices = |notice| merge::hear(&task, &peer, notice);
+        let serving = peer.run(&link, &task.inbound, task.limits.drain_timeout, &notices);
+        let replaced = async {
+            wanted.await;
+            DownReason::Replaced
+        };
+        let reason = future::or(serving, replaced).await;
         // It fails only if the cleanup task was dropped, and with it the executor.
         let _ = ended.try_send(reason);
     });
@@ -187,35 +228,43 @@ async fn serve(
 /// there is no back-off to dial by.
 fn setup_cleanuptask(
     running: Arc<Running>,
-    peer: Arc<Peer>,
+    service: Service,
     restart: Receiver<DownReason>,
     backoff: Option<Backoff>,
 ) {
     let task = running.clone();
     running.spawn(async move {
-        let end = EndOnDrop::new(&task, &peer);
         let reason = restart.recv().await.unwrap_or(DownReason::Failed);
-        let seen = peer.kicks();
-        let asked = match &reason {
-            DownReason::Farewell(farewell) => farewell.retry_after,
-            _ => None,
-        };
-        let next = backoff.filter(|_| !peer.is_stopping()).map(|mut backoff| {
-            if peer.had_good_link(task.limits.redial_reset) {
-                backoff.reset();
-            }
-            let delay = backoff.next(fastrand::u32(..));
-            (backoff, asked.unwrap_or(delay))
-        });
-        link_down(&task, &peer, reason, next.as_ref().map(|(_, delay)| *delay));
-        match next {
-            Some((backoff, delay)) => {
-                end.hand_over();
-                redial(task, peer, backoff, Some((delay, seen)));
-            }
-            None => {
-                task.routes.remove_peer(peer.target()).await;
-            }
+        if service.turn.is_wanted() {
+            link_down(&task, &service.peer, reason, None);
+            return service.hand_over();
+        }
+        match backoff {
+            Some(backoff) => after_link(&task, service, reason, backoff),
+            None => link_down(&task, &service.peer, reason, None),
         }
     });
+}
+
+/// Dials a peer again whose link ended, with a back-off that begins anew.
+pub(super) fn again(running: &Arc<Running>, service: Service, reason: DownReason) {
+    after_link(running, service, reason, new_backoff(running));
+}
+
+fn after_link(running: &Arc<Running>, service: Service, reason: DownReason, mut backoff: Backoff) {
+    let peer = service.peer.clone();
+    if peer.is_stopping() {
+        return link_down(running, &peer, reason, None);
+    }
+    let asked = match &reason {
+        DownReason::Farewell(farewell) => farewell.retry_after,
+        _ => None,
+    };
+    if peer.had_good_link(running.limits.redial_reset) {
+        backoff.reset();
+    }
+    let delay = asked.unwrap_or(backoff.next(fastrand::u32(..)));
+    let seen = peer.kicks();
+    link_down(running, &peer, reason, Some(delay));
+    redial(running.clone(), service, backoff, Some((delay, seen)));
 }

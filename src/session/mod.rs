@@ -4,7 +4,9 @@ mod accept;
 mod connect;
 mod dial;
 mod handshake;
+mod merge;
 mod pending;
+mod service;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +40,7 @@ async fn link_up(running: &Running, peer: &Arc<Peer>, link: &Link, id: Id) {
         origin: peer.origin(),
         peer_type: peer.peer_type(),
     });
+    merge::tell_if_same(running, peer);
 }
 
 /// Notes and tells that a peer's link ended, and when it is dialed next.

@@ -106,7 +106,7 @@ fn exchange_over_cuts(seed: u64, count: u32, cuts: u32) {
 }
 
 /// A number from the environment, to run a test for longer than anybody wants to wait each time.
-fn from_environment(name: &str, otherwise: u64) -> u64 {
+pub(super) fn from_environment(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
 }
 

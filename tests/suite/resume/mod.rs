@@ -2,4 +2,5 @@
 
 mod cuts;
 mod line;
+mod merges;
 mod strangers;

@@ -1,0 +1,184 @@
+//! Two links to the same node become one.
+//!
+//! Two nodes that dialed each other, or one that was given two addresses of the other, have two
+//! peers of the same run of a node. Either side tells the other so over the later link, with a
+//! proof under the secret of the earlier one. The node with the lower boot id then decides which
+//! peer stays. Both stop the link of the other one, tell each other over the link that stays how
+//! far it came, and let what was left go over that.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_lite::future;
+use smol::Timer;
+
+use super::dial::restore;
+use super::service::Service;
+use crate::context::Running;
+use crate::events::Event;
+use crate::peer::{Notice, Pair, Peer};
+use crate::timer::within;
+
+/// Time in which the older link has to show that it lives.
+const CHALLENGE: Duration = Duration::from_secs(2);
+
+/// Time after which the other side is told again what it did not answer: its link may have broken.
+const REPEAT: Duration = Duration::from_secs(1);
+
+/// Tells the other side of a link that has come up if another one leads to the same node.
+pub(super) fn tell_if_same(running: &Running, peer: &Arc<Peer>) {
+    if let (Some(own), Some(sibling)) = (peer.pair(), running.sibling(peer)) {
+        tell_same(running, peer, &own, &sibling);
+    }
+}
+
+fn tell_same(running: &Running, peer: &Peer, own: &Pair, sibling: &Peer) {
+    let Some(other) = sibling.pair() else { return };
+    let proof = other.secret.same_node(&running.boot, &own.secret.name());
+    peer.queue.say_same(&other.secret.name(), &proof);
+}
+
+/// Does what the other side of a peer's link says about another link.
+pub(super) fn hear(running: &Arc<Running>, peer: &Arc<Peer>, notice: Notice) {
+    let Some(own) = peer.pair() else { return };
+    match notice {
+        Notice::Same { name, proof } => hear_same(running, peer, &own, &name, &proof),
+        Notice::Merge { name, received } => hear_merge(running, peer, &own, name, received),
+        Notice::Merged { name, received } => peer.note_answer(name, received),
+    }
+}
+
+fn hear_same(
+    running: &Arc<Running>,
+    peer: &Arc<Peer>,
+    own: &Pair,
+    name: &[u8; 8],
+    proof: &[u8; 16],
+) {
+    let Some(sibling) = running.paired(name, &own.boot) else { return };
+    let Some(other) = sibling.pair() else { return };
+    let due = other.secret.same_node(&own.boot, &own.secret.name());
+    if due != *proof || Arc::ptr_eq(&sibling, peer) {
+        return;
+    }
+    peer.note_same(name);
+    sibling.note_same(&own.secret.name());
+    if own.boot < running.boot {
+        // The other side decides, once it knows as much.
+        return tell_same(running, peer, own, &sibling);
+    }
+    if peer.begin_merge(&sibling) {
+        running.spawn(decide(running.clone(), sibling, peer.clone()));
+    }
+}
+
+/// Decides which of two peers stays, and has the other side do as much.
+async fn decide(running: Arc<Running>, older: Arc<Peer>, newer: Arc<Peer>) {
+    let (stays, goes) = match lives(&older).await {
+        true => (older, newer),
+        false => (newer, older),
+    };
+    let service = Service::take(&running, &goes).await;
+    let answer = agree(&running, &stays, &goes).await;
+    stays.end_merge();
+    goes.end_merge();
+    match answer {
+        Some(received) => {
+            finish(&running, &stays, service, received).await;
+            // There may be a third.
+            tell_if_same(&running, &stays);
+        }
+        None => restore(&running, service),
+    }
+}
+
+/// Whether the link of a peer answers.
+async fn lives(peer: &Peer) -> bool {
+    if !peer.queue.is_up() {
+        return false;
+    }
+    let before = peer.answers();
+    peer.queue.say_probe();
+    let answered = async {
+        loop {
+            let changed = peer.changed();
+            if peer.answers() != before {
+                return;
+            }
+            changed.await;
+        }
+    };
+    within(CHALLENGE, answered).await.is_some()
+}
+
+/// Tells the other side which peer goes, until it has answered: how many frames of it the other
+/// side received. `None` if the peer that was to stay ended.
+async fn agree(running: &Running, stays: &Peer, goes: &Peer) -> Option<u64> {
+    let (own, name) = (stays.pair()?, goes.pair()?.secret.name());
+    let received = goes.queue.received_total();
+    while !stays.has_ended() && !stays.is_stopping() && !running.is_stopping() {
+        // With the proof once more: it may have come before the other side knew both pairs.
+        tell_same(running, stays, &own, goes);
+        stays.queue.say_merge(&name, received);
+        let answered = async {
+            loop {
+                let changed = stays.changed();
+                if let Some(received) = stays.answer(&name) {
+                    return Some(received);
+                }
+                changed.await;
+            }
+        };
+        let again = async {
+            Timer::after(REPEAT).await;
+            None
+        };
+        if let Some(received) = future::or(answered, again).await {
+            return Some(received);
+        }
+    }
+    None
+}
+
+fn hear_merge(running: &Arc<Running>, peer: &Arc<Peer>, own: &Pair, name: [u8; 8], received: u64) {
+    if let Some(told) = peer.told(&name) {
+        // Done before; the answer was lost with a link.
+        return peer.queue.say_merged(&name, told);
+    }
+    let Some(goes) = running.paired(&name, &own.boot) else { return };
+    let may_decide = own.boot < running.boot && peer.is_same(&name);
+    if may_decide && !Arc::ptr_eq(&goes, peer) && peer.begin_merge(&goes) {
+        running.spawn(follow(running.clone(), peer.clone(), goes, name, received));
+    }
+}
+
+/// Does what the other side decided.
+async fn follow(
+    running: Arc<Running>,
+    stays: Arc<Peer>,
+    goes: Arc<Peer>,
+    name: [u8; 8],
+    received: u64,
+) {
+    let service = Service::take(&running, &goes).await;
+    let own = goes.queue.received_total();
+    stays.end_merge();
+    goes.end_merge();
+    stays.note_told(name, own);
+    finish(&running, &stays, service, received).await;
+    stays.queue.say_merged(&name, own);
+}
+
+/// Lets what was left of a peer go over another, and makes its target an alias of that.
+async fn finish(running: &Arc<Running>, stays: &Arc<Peer>, service: Service, received: u64) {
+    let goes = service.peer.clone();
+    if goes.queue.resume(received).is_err() {
+        // The other side counts what cannot be: nothing of it is taken.
+        return drop(service);
+    }
+    stays.park(goes.dial_addrs());
+    running.make_alias(&goes, stays);
+    running.routes.remove_peer(goes.target()).await;
+    running.events.emit(Event::Merged { target: stays.target(), retired: goes.target() });
+    service.hand_over();
+}

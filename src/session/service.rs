@@ -1,0 +1,37 @@
+//! What a task that serves a peer holds: its turn, and the duty to end the peer.
+
+use std::sync::Arc;
+
+use crate::context::{EndOnDrop, Running};
+use crate::peer::{Peer, Turn};
+
+/// A task's service to a peer. Dropping it ends the peer, whatever happened to the task.
+pub(super) struct Service {
+    pub(super) peer: Arc<Peer>,
+    pub(super) turn: Turn,
+    end: EndOnDrop,
+}
+
+impl Service {
+    /// Begins to serve a new peer. `None` if another task does.
+    pub(super) fn begin(running: &Arc<Running>, peer: &Arc<Peer>) -> Option<Service> {
+        Turn::begin(peer).map(|turn| Service::of(running, peer, turn))
+    }
+
+    /// Has the task that serves the peer let go of it, and serves it from then on.
+    pub(super) async fn take(running: &Arc<Running>, peer: &Arc<Peer>) -> Service {
+        let turn = Turn::take(peer).await;
+        Service::of(running, peer, turn)
+    }
+
+    fn of(running: &Arc<Running>, peer: &Arc<Peer>, turn: Turn) -> Service {
+        Service { peer: peer.clone(), turn, end: EndOnDrop::new(running, peer) }
+    }
+
+    /// Leaves the peer as it is to another task, or to nobody.
+    pub(super) fn hand_over(self) {
+        self.end.hand_over();
+        // Only now the turn ends, and the next one may begin.
+        drop(self.turn);
+    }
+}
