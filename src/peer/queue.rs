@@ -210,9 +210,13 @@ impl Queue {
     pub(crate) fn resume(&self, count: u64) -> Result<(), Impossible> {
         let mut state = self.lock();
         let more = state.sent.resume(count)?;
-        self.confirm(&mut state, more);
         let mut again = std::mem::take(&mut state.unacknowledged);
         again.append(&mut state.waiting);
+        // Those that it has stand in front, though not all of them may be unacknowledged ones: a
+        // resume that came to nothing made them wait again.
+        for entry in again.drain(..more.min(again.len())) {
+            self.release(&mut state, &entry);
+        }
         state.waiting = again;
         Ok(())
     }
@@ -438,7 +442,13 @@ impl Queue {
     pub(crate) fn shed(&self, bytes: usize) -> Vec<Frame> {
         let mut state = self.lock();
         let kept = std::mem::take(&mut state.unacknowledged);
+        // Nor those that wait to be sent again.
+        let counted = state.sent.to_send_again().min(state.waiting.len());
+        let never_sent = state.waiting.split_off(counted);
+        let counted = std::mem::replace(&mut state.waiting, never_sent);
         let frames = self.take_out(&mut state, bytes);
+        let never_sent = std::mem::replace(&mut state.waiting, counted);
+        state.waiting.extend(never_sent);
         state.unacknowledged = kept;
         frames
     }

@@ -20,7 +20,11 @@ pub(crate) struct Impossible;
 /// What was sent and what of it the other side has.
 #[derive(Debug, Default)]
 pub(crate) struct Sent {
+    /// Over all links, what is to be sent again left out.
     total: u64,
+    /// The most that `total` ever was. After a resume over a link that the other side had given up
+    /// already, it may have more than `total` says.
+    highest: u64,
     acknowledged: u64,
     /// When the frame with this number was sent, while its acknowledgement is out.
     sample: Option<(u64, Instant)>,
@@ -31,6 +35,7 @@ impl Sent {
     /// So many frames were sent.
     pub(crate) fn add(&mut self, frames: usize, now: Instant) {
         self.total += frames as u64;
+        self.highest = self.highest.max(self.total);
         self.sample.get_or_insert((self.total, now));
     }
 
@@ -42,7 +47,7 @@ impl Sent {
         held: Duration,
         now: Instant,
     ) -> Result<usize, Impossible> {
-        let more = self.take_count(count)?;
+        let more = self.take_count(count, self.total)?;
         if let Some((_, sent)) = self.sample.take_if(|(number, _)| count >= *number) {
             self.measured(now.saturating_duration_since(sent).saturating_sub(held));
         }
@@ -52,10 +57,15 @@ impl Sent {
     /// The other side has `count` frames, and a new link begins: how many that is more than it
     /// had. The rest is to be sent again.
     pub(crate) fn resume(&mut self, count: u64) -> Result<usize, Impossible> {
-        let more = self.take_count(count)?;
+        let more = self.take_count(count, self.highest)?;
         self.total = count;
         self.sample = None;
         Ok(more)
+    }
+
+    /// Frames that wait to be sent again.
+    pub(crate) fn to_send_again(&self) -> usize {
+        usize::try_from(self.highest - self.total).unwrap_or(usize::MAX)
     }
 
     /// Round trip, smoothed as TCP does it: an eighth of each new sample. `None` before the first.
@@ -63,8 +73,8 @@ impl Sent {
         self.round_trip
     }
 
-    fn take_count(&mut self, count: u64) -> Result<usize, Impossible> {
-        if count < self.acknowledged || count > self.total {
+    fn take_count(&mut self, count: u64, most: u64) -> Result<usize, Impossible> {
+        if count < self.acknowledged || count > most {
             return Err(Impossible);
         }
         let more = count - self.acknowledged;
@@ -153,6 +163,18 @@ mod tests {
         assert_eq!(sent.acknowledge(5, MS, now), Err(Impossible), "not sent again yet");
         sent.add(1, now);
         assert_eq!(sent.acknowledge(5, MS, now), Ok(1));
+    }
+
+    /// The other side dialed, gave up, and got more over another link; its first count, which is
+    /// smaller, was heard last.
+    #[test]
+    fn a_count_that_came_late_does_not_make_the_true_one_impossible() {
+        let mut sent = Sent::default();
+        sent.add(10, Instant::now());
+        assert_eq!(sent.resume(2), Ok(2));
+        assert_eq!(sent.to_send_again(), 8);
+        assert_eq!(sent.resume(9), Ok(7));
+        assert_eq!((sent.resume(11), sent.to_send_again()), (Err(Impossible), 1));
     }
 
     #[test]
