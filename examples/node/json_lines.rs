@@ -43,6 +43,10 @@ impl Report for JsonLines {
             Event::Removed { target } => {
                 Object::event(out, "removed").number("target", *target).end();
             }
+            Event::Merged { target, retired } => Object::event(out, "merged")
+                .number("target", *target)
+                .number("retired", *retired)
+                .end(),
             other => aside(out, other),
         }
     }

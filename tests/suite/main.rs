@@ -6,6 +6,7 @@ mod ends;
 mod executors;
 mod plain_peer;
 mod policy;
+mod processes;
 mod resume;
 mod scripted;
 mod sending;

@@ -1,0 +1,192 @@
+//! The node of the command line, in processes of its own: what a person or a script would run.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::scripted::{STANDARD, carrier, hex, numbered};
+use crate::subject::PATIENCE;
+
+/// The `node` example, which `cargo test` builds beside the tests; on its own if need be.
+fn program() -> PathBuf {
+    let mut path = std::env::current_exe().expect("a path");
+    path.pop();
+    path.pop();
+    let program = path.join("examples").join("node");
+    if !program.exists() {
+        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+        let built = Command::new(cargo).args(["build", "--example", "node"]).status();
+        assert!(built.expect("cargo").success());
+    }
+    program
+}
+
+struct Process {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+    told: Vec<String>,
+}
+
+impl Process {
+    fn start(args: &[&str]) -> Process {
+        let mut child = Command::new(program())
+            .arg("--json")
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a process");
+        let (sender, lines) = channel();
+        let stdout = child.stdout.take().expect("standard output");
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Process { stdin: child.stdin.take(), child, lines, told: Vec::new() }
+    }
+
+    fn say(&mut self, command: &str) {
+        let stdin = self.stdin.as_mut().expect("open standard input");
+        writeln!(stdin, "{command}").expect("a process that listens");
+    }
+
+    /// The next object of this kind.
+    fn wait(&mut self, event: &str) -> Value {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let Ok(line) = self.lines.recv_timeout(left) else {
+                panic!("no {event} event; told only:\n{}", self.told.join("\n"))
+            };
+            let object: Value = serde_json::from_str(&line).expect("an object on each line");
+            self.told.push(line);
+            if object["event"] == event {
+                return object;
+            }
+        }
+    }
+
+    fn address(&mut self) -> String {
+        let addr = self.wait("listening")["addr"].as_str().expect("an address").to_owned();
+        assert!(!addr.ends_with(":0"), "{addr}");
+        addr
+    }
+
+    /// Waits for the process to end by itself: its exit code.
+    fn end(&mut self) -> Option<i32> {
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        panic!("it did not end; told:\n{}", self.told.join("\n"))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn two_processes_peer_and_exchange_frames() {
+    let id = "ab".repeat(32);
+    let mut alice = Process::start(&["--bind", "[::1]:0", "--id", &id]);
+    let address = alice.address();
+    let mut bob = Process::start(&["--bind", "127.0.0.1:0", "--peer", &address]);
+    let up = bob.wait("up");
+    assert_eq!((&up["id"], &up["addr"]), (&Value::from(id), &Value::from(address)));
+    assert_eq!((&up["direction"], &up["type"]), (&"out".into(), &"standard".into()));
+    let from_bob = alice.wait("up");
+    assert_eq!(from_bob["direction"], "in");
+
+    bob.say("send 0 hello alice");
+    assert_eq!(bob.wait("sent")["target"], 0);
+    let frame = alice.wait("frame");
+    assert_eq!(frame["payload"], hex(b"hello alice"));
+    assert_eq!((&frame["modes"], &frame["sender"]), (&8.into(), &from_bob["id"]));
+
+    let any = numbered(7, 60_000);
+    alice.say(&format!("flood-hex {}", hex(&any)));
+    assert_eq!(bob.wait("frame")["frame"], hex(&any));
+    for (command, reason) in [
+        ("send 9 x", "no peer"),
+        (&format!("send-hex 0 {}", hex(&carrier(40, 1, b""))), "reserved"),
+        ("send-hex 0 0102", "no carrier frame"),
+    ] {
+        bob.say(command);
+        let refused = bob.wait("refused");
+        assert!(refused["reason"].as_str().expect("a reason").contains(reason), "{refused}");
+    }
+    bob.say("dance");
+    bob.wait("error");
+    bob.say("peers");
+    assert_eq!(bob.wait("peer")["state"], "up");
+    assert_eq!(bob.wait("peers-end")["count"], 1);
+    bob.say("quit");
+    assert_eq!(bob.end(), Some(0));
+    let down = alice.wait("down");
+    assert!(down["reason"].as_str().expect("a reason").contains("shuts down"), "{down}");
+}
+
+#[test]
+fn a_killed_node_is_missed_and_found_again() {
+    let mut alice = Process::start(&["--bind", "127.0.0.1:0"]);
+    let address = alice.address();
+    let mut bob = Process::start(&["--bind", "127.0.0.1:0", "--peer", &address]);
+    bob.wait("up");
+    drop(alice);
+    assert!(bob.wait("down")["retry_ms"].is_number());
+    assert!(bob.wait("attempt")["reason"].as_str().expect("a reason").contains("refused"));
+    bob.say("send 0 for later");
+    bob.wait("sent");
+    let mut alice = Process::start(&["--bind", &address]);
+    bob.say("kick");
+    assert_eq!(bob.wait("up")["target"], 0);
+    assert_eq!(alice.wait("frame")["payload"], hex(b"for later"));
+}
+
+#[test]
+fn a_scripted_plain_peer_and_the_policy() {
+    let mut node = Process::start(&["--bind", "127.0.0.1:0", "--deny", "127.0.0.2"]);
+    let address: std::net::SocketAddr = node.address().parse().expect("an address");
+    let mut peer = crate::scripted::PlainPeer::dial(address.port(), STANDARD, 5);
+    assert_eq!(node.wait("up")["id"], "05".repeat(32));
+    peer.send(&numbered(1, 10));
+    assert_eq!(node.wait("frame")["frame"], hex(&numbered(1, 10)));
+    drop(peer);
+    assert!(node.wait("down")["retry_ms"].is_null());
+    let mut stranger = crate::scripted::PlainPeer::connect(address.port());
+    stranger.write(&[0xFF; 64]);
+    assert!(node.wait("dropped")["reason"].as_str().expect("a reason").contains("out of step"));
+}
+
+#[test]
+fn bad_options_name_what_is_wrong() {
+    for (args, named) in [
+        (&["--bind", "nowhere"][..], "nowhere"),
+        (&["--id", "12"], "12"),
+        (&["--peer", "host"], "host"),
+        (&["--limit", "speed=9"], "speed"),
+        (&["--peer-file", "/nonexistent/peers"], "/nonexistent/peers"),
+        (&["--dance"], "--dance"),
+    ] {
+        let output = Command::new(program()).args(args).stdin(Stdio::null()).output();
+        let output = output.expect("a process");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {text}");
+        assert!(text.contains(named), "{args:?}: {text}");
+    }
+}
