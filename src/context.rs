@@ -167,11 +167,12 @@ impl Context {
 
     /// Brings a peer to its end: its target names nobody, and what it was not sent comes back.
     pub(crate) fn end_peer(&self, peer: &Peer) {
+        // It has ended before, or as another peer's alias.
+        let Some(frames) = peer.end() else { return };
         let target = peer.target();
         self.forget_peer(target);
         self.forget_aliases(peer);
         self.forget_pair(peer);
-        let frames = peer.end();
         self.keep_unconfirmed(target, frames);
         self.events.emit(Event::Removed { target });
         self.routes.retire(target);

@@ -135,9 +135,10 @@ pub(super) struct History {
     pub(super) ignored: u64,
     /// Why the peer was told to stop.
     pub(super) stopping: Option<DownReason>,
-    /// Whether a task serves the peer, and how often another one wanted to.
+    /// Whether a task serves the peer, how many have begun to, and how many want to.
     pub(super) is_served: bool,
-    pub(super) takeovers: u64,
+    pub(super) turns: u64,
+    pub(super) wishes: u32,
     /// Addresses of peers that turned out to be the same.
     pub(super) parked: Vec<PeerAddr>,
     /// The other pair of the same two nodes, once it was proved.
@@ -170,7 +171,8 @@ impl History {
             ignored: 0,
             stopping: None,
             is_served: false,
-            takeovers: 0,
+            turns: 0,
+            wishes: 0,
             parked: Vec::new(),
             same_as: None,
             is_merging: false,

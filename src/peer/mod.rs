@@ -488,16 +488,15 @@ impl Peer {
         dial.literal().is_some_and(|addr| is(&addr)) || self.history().resolved.iter().any(is)
     }
 
-    /// Notes that the peer ended, though its frames did not.
-    pub(crate) fn retire(&self) {
-        self.ended.store(true, Ordering::Release);
+    /// Notes that the peer ended, though its frames did not. Says whether it had not before.
+    pub(crate) fn retire(&self) -> bool {
         self.history().enter(PeerState::Down);
+        !self.ended.swap(true, Ordering::AcqRel)
     }
 
-    /// Ends the peer's queue and takes what was left in it.
-    pub(crate) fn end(&self) -> Vec<Frame> {
-        self.retire();
-        self.queue.end()
+    /// Ends the peer and its queue, and takes what was left in it. `None` if it has ended before.
+    pub(crate) fn end(&self) -> Option<Vec<Frame>> {
+        self.retire().then(|| self.queue.end())
     }
 
     /// Since when the peer has had no link; for one that never had one, since it was added.

@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_lite::future;
-use smol::Timer;
 
 use super::handshake::{Fresh, Handshake, Offer, Terms};
 use super::service::Service;
@@ -39,12 +39,8 @@ pub(crate) async fn handle_stream(
         Err((reason, known)) => {
             running.events.dropped(Some(addr), reason);
             // A peer that was taken over for a link which then failed goes on waiting for one.
-            match known {
-                Some(service) if service.peer.dial_addrs().is_empty() => {
-                    wait(&running, service).await;
-                }
-                Some(service) => dial::restore(&running, service),
-                None => {}
+            if let Some(service) = known {
+                go_on(&running, service).await;
             }
         }
     }
@@ -165,6 +161,9 @@ async fn answer(
                 return Err(HandshakeError::Refused(Farewell::new(FarewellReason::Duplicate)));
             }
             let service = known.insert(Service::take(running, &peer).await);
+            if service.peer.has_ended() {
+                return Err(HandshakeError::NotProved);
+            }
             let queue = &service.peer.queue;
             queue.resume(received).map_err(|_| HandshakeError::NotProved)?;
             handshake.say_received(running.id, queue.received_total()).await?;
@@ -198,28 +197,42 @@ async fn serve(running: &Arc<Running>, service: Service, accepted: Accepted) {
     drop(link);
     if service.turn.is_wanted() || peer.dial_addrs().is_empty() {
         link_down(running, peer, reason, None);
-        wait(running, service).await;
+        go_on(running, service).await;
     } else {
         dial::again(running, service, reason);
+    }
+}
+
+/// Goes on with a peer that has no link: dials it if it can, or waits for it.
+pub(super) async fn go_on(running: &Arc<Running>, service: Service) {
+    let mut service = service;
+    if service.turn.is_wanted() {
+        match service.give_way().await {
+            Some(unwanted) => service = unwanted,
+            None => return,
+        }
+    }
+    match service.peer.dial_addrs().is_empty() {
+        true => wait(running, service).await,
+        false => dial::restore(running, service),
     }
 }
 
 /// Waits for the peer to come back, if it can prove to be the same; otherwise, and when it has
 /// been away for too long, ends it. Of a plain one nothing is kept: nothing would tell it from
 /// another that claims its id.
-async fn wait(running: &Running, service: Service) {
-    let Service { peer, turn, .. } = &service;
-    if peer.pair().is_some() && !peer.is_stopping() && !turn.is_wanted() {
-        running.enter_absent(peer);
-        let over = async {
-            Timer::after(running.limits.resume_window).await;
-        };
-        let called = future::or(turn.wanted(), peer.stopped());
-        future::or(over, called).await;
+async fn wait(running: &Running, mut service: Service) {
+    let until = Instant::now() + running.limits.resume_window;
+    while service.peer.pair().is_some() && !service.peer.is_stopping() && Instant::now() < until {
+        running.enter_absent(&service.peer);
+        let called = future::or(service.turn.wanted(), service.peer.stopped());
+        within(until.saturating_duration_since(Instant::now()), called).await;
+        if service.turn.is_wanted() {
+            match service.give_way().await {
+                Some(unwanted) => service = unwanted,
+                None => return,
+            }
+        }
     }
-    if turn.is_wanted() {
-        service.hand_over();
-    } else {
-        running.routes.remove_peer(peer.target()).await;
-    }
+    running.routes.remove_peer(service.peer.target()).await;
 }

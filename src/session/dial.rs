@@ -11,7 +11,7 @@ use futures_lite::future;
 use super::connect::{Failure, open};
 use super::handshake::{Fresh, Handshake, Terms};
 use super::service::Service;
-use super::{link_down, link_up, merge};
+use super::{accept, link_down, link_up, merge};
 use crate::context::Running;
 use crate::error::{AttemptError, DownReason, HandshakeError};
 use crate::events::Event;
@@ -59,7 +59,7 @@ fn redial(running: Arc<Running>, service: Service, mut backoff: Backoff, wait: O
                 let restart = serve(&task, &service, connected).await;
                 setup_cleanuptask(task, service, restart, Some(backoff));
             }
-            None if service.turn.is_wanted() => service.hand_over(),
+            None if service.turn.is_wanted() => accept::go_on(&task, service).await,
             None => {}
         }
     });
@@ -237,7 +237,7 @@ fn setup_cleanuptask(
         let reason = restart.recv().await.unwrap_or(DownReason::Failed);
         if service.turn.is_wanted() {
             link_down(&task, &service.peer, reason, None);
-            return service.hand_over();
+            return accept::go_on(&task, service).await;
         }
         match backoff {
             Some(backoff) => after_link(&task, service, reason, backoff),

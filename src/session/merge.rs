@@ -180,5 +180,4 @@ async fn finish(running: &Arc<Running>, stays: &Arc<Peer>, service: Service, rec
     running.make_alias(&goes, stays);
     running.routes.remove_peer(goes.target()).await;
     running.events.emit(Event::Merged { target: stays.target(), retired: goes.target() });
-    service.hand_over();
 }

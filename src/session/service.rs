@@ -28,10 +28,15 @@ impl Service {
         Service { peer: peer.clone(), turn, end: EndOnDrop::new(running, peer) }
     }
 
-    /// Leaves the peer as it is to another task, or to nobody.
-    pub(super) fn hand_over(self) {
-        self.end.hand_over();
-        // Only now the turn ends, and the next one may begin.
-        drop(self.turn);
+    /// Lets the task serve the peer that wants to. If none does any more, it stays with this one.
+    pub(super) async fn give_way(self) -> Option<Service> {
+        let Service { peer, turn, end } = self;
+        match turn.give_way().await {
+            Some(turn) => Some(Service { peer, turn, end }),
+            None => {
+                end.hand_over();
+                None
+            }
+        }
     }
 }
