@@ -6,6 +6,7 @@ mod ends;
 mod executors;
 mod plain_peer;
 mod policy;
+mod reliability;
 mod resume;
 mod scripted;
 mod sending;
