@@ -164,7 +164,8 @@ impl InetEndpoint {
         Ok(())
     }
 
-    /// Dials one peer, or with `None` every peer, now instead of when its time comes. For after a
+    /// Dials one peer, or with `None` every peer, now instead of when its time comes. A link that is
+    /// up has to show within some seconds that it still lives, or is dialed anew. For after a
     /// suspend, or when the network changed.
     ///
     /// # Errors

@@ -464,6 +464,8 @@ pub enum FarewellReason {
     Removed,
     /// The two nodes have another link, or are about to.
     Duplicate,
+    /// It closes because this node said goodbye.
+    Answered,
     /// Something that this version does not know.
     Other(u8),
 }
@@ -476,6 +478,7 @@ impl FarewellReason {
             FarewellReason::ShuttingDown => 3,
             FarewellReason::Removed => 4,
             FarewellReason::Duplicate => 5,
+            FarewellReason::Answered => 6,
             FarewellReason::Other(code) => code,
         }
     }
@@ -498,6 +501,7 @@ impl From<End> for Farewell {
             3 => FarewellReason::ShuttingDown,
             4 => FarewellReason::Removed,
             5 => FarewellReason::Duplicate,
+            6 => FarewellReason::Answered,
             code => FarewellReason::Other(code),
         };
         let retry_after = Duration::from_millis(end.retry_after_ms.into()).min(LONGEST_RETRY_AFTER);
@@ -521,6 +525,7 @@ impl fmt::Display for Farewell {
             FarewellReason::ShuttingDown => f.write_str("it shuts down")?,
             FarewellReason::Removed => f.write_str("it removed this node from its peers")?,
             FarewellReason::Duplicate => f.write_str("the two nodes have another link")?,
+            FarewellReason::Answered => f.write_str("this node said so first")?,
             FarewellReason::Other(code) => write!(f, "reason {code}")?,
         }
         match self.retry_after {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::Target;
-use crate::error::DownReason;
+use crate::error::{DownReason, Farewell};
 use crate::link::Stream;
 use crate::proto::{Id, PeerAddr, PeerType};
 
@@ -135,6 +135,8 @@ pub(super) struct History {
     pub(super) ignored: u64,
     /// Why the peer was told to stop.
     pub(super) stopping: Option<DownReason>,
+    /// What the other side of the link said when it said goodbye.
+    pub(super) farewell: Option<Farewell>,
     /// Whether a task serves the peer, how many have begun to, and how many want to.
     pub(super) is_served: bool,
     pub(super) turns: u64,
@@ -170,6 +172,7 @@ impl History {
             received_before: 0,
             ignored: 0,
             stopping: None,
+            farewell: None,
             is_served: false,
             turns: 0,
             wishes: 0,

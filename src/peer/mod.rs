@@ -337,7 +337,9 @@ impl Peer {
         let reason = future::or(serving, closing).await;
         // The other side may have closed because it is done, and reads on to its end.
         transmit::settle(self, link);
-        self.history().stopping.clone().unwrap_or(reason)
+        let history = self.history();
+        let farewell = history.farewell.map(DownReason::Farewell);
+        history.stopping.clone().or(farewell).unwrap_or(reason)
     }
 
     /// Ends the peer: no frame is taken any more, its link closes, nobody dials again.
@@ -348,13 +350,20 @@ impl Peer {
     }
 
     /// What to tell the neighbour when its link closes, because this node wants it to.
-    fn goodbye(&self) -> Option<Records> {
+    fn goodbye(&self) -> Records {
         let reason = match self.history().stopping {
             Some(DownReason::ShuttingDown) => FarewellReason::ShuttingDown,
             Some(_) => FarewellReason::Removed,
-            None => return None,
+            None => FarewellReason::Answered,
         };
-        Some(Records { end: Some(Farewell::new(reason).into()), ..Records::default() })
+        Records { end: Some(Farewell::new(reason).into()), ..Records::default() }
+    }
+
+    /// Notes that the other side said goodbye: the writer answers it, and the reader reads to the
+    /// end.
+    fn note_farewell(&self, farewell: Farewell) {
+        self.history().farewell = Some(farewell);
+        self.queue.part();
     }
 
     /// What this node and the neighbour share.
@@ -385,8 +394,9 @@ impl Peer {
         }
     }
 
-    /// Dials again now instead of later.
+    /// Dials again now instead of later; a link that is up has to show that it lives.
     pub(crate) fn kick(&self) {
+        self.probe();
         self.kicks.fetch_add(1, Ordering::Relaxed);
         self.signal.notify(usize::MAX);
     }
@@ -436,6 +446,7 @@ impl Peer {
         let mut history = self.history();
         history.enter(PeerState::Up);
         history.links += 1;
+        history.farewell = None;
         history.received_before = history.received.frames;
         history.id = Some(id);
         history.addr = link.addr;
@@ -458,7 +469,7 @@ impl Peer {
         let stream = self.history().stream.clone();
         if let Some(stream) = stream {
             stream.probe();
-            self.queue.say_probe();
+            self.queue.suspect();
         }
     }
 

@@ -44,13 +44,17 @@ impl<'a> Outbox<'a> {
         let mut state = self.queue.lock();
         let now = Instant::now();
         self.control = Queue::take_control(&mut state, now);
-        if state.closing != Some(Closing::Now) && !state.waiting.is_empty() {
+        let may_send = match state.closing {
+            Some(how) => how == Closing::Drain,
+            None => !state.is_parting,
+        };
+        if may_send && !state.waiting.is_empty() {
             std::mem::swap(&mut state.waiting, &mut self.frames);
         }
         if !self.is_empty() {
             return Poll::Ready(Filled::Something);
         }
-        if state.closing.is_some() {
+        if state.closing.is_some() || state.is_parting {
             return Poll::Ready(Filled::Closing);
         }
         // Nothing to do: an idle queue keeps no memory.
@@ -60,6 +64,20 @@ impl<'a> Outbox<'a> {
         let tell_at = Queue::tell_at(&state, now);
         drop(state);
         self.poll_timer(cx, tell_at)
+    }
+
+    /// After the goodbye: waits for records to write, until the other side said goodbye too.
+    pub(crate) fn poll_last_records(&mut self, cx: &mut Context<'_>) -> Poll<Filled> {
+        let mut state = self.queue.lock();
+        self.control = Queue::take_control(&mut state, Instant::now());
+        match self.control {
+            Some(_) => Poll::Ready(Filled::Something),
+            None if state.is_parting => Poll::Ready(Filled::Closing),
+            None => {
+                register(&mut state.writer, cx);
+                Poll::Pending
+            }
+        }
     }
 
     /// Wakes the task when the count is to be told.
@@ -81,7 +99,11 @@ impl<'a> Outbox<'a> {
 
     /// Whether the frames behind the one being written should stay unwritten.
     pub(crate) fn is_cut_short(&self) -> bool {
-        self.queue.lock().closing == Some(Closing::Now)
+        let state = self.queue.lock();
+        match state.closing {
+            Some(how) => how == Closing::Now,
+            None => state.is_parting,
+        }
     }
 
     /// Whether there is nothing to write.
@@ -105,13 +127,20 @@ impl<'a> Outbox<'a> {
     }
 }
 
-impl Drop for Outbox<'_> {
-    fn drop(&mut self) {
+impl Outbox<'_> {
+    /// Puts what was not written whole back to the front of the queue.
+    pub(crate) fn put_back(&mut self) {
         if self.frames.is_empty() {
             return;
         }
         let mut state = self.queue.lock();
         self.frames.append(&mut state.waiting);
         state.waiting = std::mem::take(&mut self.frames);
+    }
+}
+
+impl Drop for Outbox<'_> {
+    fn drop(&mut self) {
+        self.put_back();
     }
 }

@@ -81,6 +81,8 @@ pub(super) struct Watched {
     pub(super) owes: bool,
     /// This side does not read, because its router is slow.
     pub(super) is_held_up: bool,
+    /// There is reason to think that the other side is gone.
+    pub(super) is_suspected: bool,
 }
 
 /// How a queue ends.
@@ -121,6 +123,10 @@ pub(super) struct State {
     received: Received,
     /// Whether the reader waits for the router.
     is_held_up: bool,
+    /// Whether there is reason to think that the other side is gone.
+    is_suspected: bool,
+    /// Whether the other side said goodbye: it sends no frames any more, and takes none.
+    pub(super) is_parting: bool,
     /// Records that go out before anything else.
     pub(super) control: Records,
     pub(super) closing: Option<Closing>,
@@ -195,6 +201,8 @@ impl Queue {
         state.shares_records = shares_records;
         state.control = Records::default();
         state.is_held_up = false;
+        state.is_suspected = false;
+        state.is_parting = false;
         state.received.resume();
     }
 
@@ -281,27 +289,46 @@ impl Queue {
     /// What there is to watch on a link that carries records.
     pub(super) fn watched(&self) -> Watched {
         let state = self.lock();
-        Watched { owes: state.frames > 0, is_held_up: state.is_held_up }
+        let State { is_held_up, is_suspected, .. } = *state;
+        Watched { owes: state.frames > 0, is_held_up, is_suspected }
     }
 
     /// Asks the other side for a sign of life.
     pub(crate) fn say_probe(&self) {
-        self.say(|control, _| control.probe = Some(()));
+        self.say(|state| state.control.probe = Some(()));
+    }
+
+    /// Asks the other side for a sign of life, and gives the link up soon if there is none.
+    pub(super) fn suspect(&self) {
+        self.say(|state| {
+            state.is_suspected = true;
+            state.control.probe = Some(());
+        });
+    }
+
+    /// The other side lives.
+    pub(super) fn trust(&self) {
+        self.lock().is_suspected = false;
+    }
+
+    /// Notes that the other side said goodbye.
+    pub(super) fn part(&self) {
+        self.say(|state| state.is_parting = true);
     }
 
     /// Tells the other side of another link to the same node.
     pub(crate) fn say_same(&self, name: &[u8; 8], proof: &[u8; 16]) {
-        self.say(|control, _| control.same = Some((*name, *proof)));
+        self.say(|state| state.control.same = Some((*name, *proof)));
     }
 
     /// Tells the other side that the pair called `name` goes.
     pub(crate) fn say_merge(&self, name: &[u8; 8], received: u64) {
-        self.say(|control, _| control.merge = Some((*name, received)));
+        self.say(|state| state.control.merge = Some((*name, received)));
     }
 
     /// Answers that.
     pub(crate) fn say_merged(&self, name: &[u8; 8], received: u64) {
-        self.say(|control, _| control.merged = Some((*name, received)));
+        self.say(|state| state.control.merged = Some((*name, received)));
     }
 
     /// Moves all that waits to the end of another queue, and takes nothing any more.
@@ -328,19 +355,18 @@ impl Queue {
 
     /// Tells the other side that this one lives, though it does not read.
     pub(super) fn say_busy(&self) {
-        self.say(|control, _| control.busy = Some(()));
+        self.say(|state| state.control.busy = Some(()));
     }
 
     /// Tells the other side at once how many frames were received.
     pub(super) fn say_received(&self) {
-        self.say(|control, received| control.received = Some(received.total()));
+        self.say(|state| state.control.received = Some(state.received.total()));
     }
 
-    /// Adds to the records that go out next.
-    fn say(&self, add: impl FnOnce(&mut Records, &Received)) {
+    /// Adds to the records that go out next, and wakes the writer.
+    fn say(&self, add: impl FnOnce(&mut State)) {
         let mut state = self.lock();
-        let State { control, received, .. } = &mut *state;
-        add(control, received);
+        add(&mut state);
         let writer = state.writer.take();
         drop(state);
         if let Some(writer) = writer {
@@ -379,7 +405,8 @@ impl Queue {
     /// When the count of received frames is to be told, and the records that go with it if that is
     /// now.
     pub(super) fn take_control(state: &mut State, now: Instant) -> Option<Records> {
-        if state.received.tell(now) == Tell::Now || state.closing.is_some() {
+        let is_last_chance = state.closing.is_some() || state.is_parting;
+        if state.received.tell(now) == Tell::Now || is_last_chance {
             let told = state.received.take(now);
             state.control.received = told.map(|(count, _)| count);
             state.control.held = told.map(|(_, held)| micros(held));
@@ -418,12 +445,12 @@ impl Queue {
         self.room.notify(usize::MAX);
     }
 
-    /// Waits until the queue is closing.
+    /// Waits until the queue is closing, or the other side parts.
     pub(crate) fn poll_closing(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
-        match state.closing {
-            Some(_) => Poll::Ready(()),
-            None => {
+        match state.closing.is_some() || state.is_parting {
+            true => Poll::Ready(()),
+            false => {
                 register(&mut state.writer, cx);
                 Poll::Pending
             }

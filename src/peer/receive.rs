@@ -182,10 +182,10 @@ fn hear(peer: &Peer, frame: &[u8], notices: Notices<'_>) -> Result<(), DownReaso
     if records.probe.is_some() {
         peer.queue.say_received();
     }
-    match records.end {
-        Some(end) => Err(DownReason::Farewell(end.into())),
-        None => Ok(()),
+    if let Some(end) = records.end {
+        peer.note_farewell(end.into());
     }
+    Ok(())
 }
 
 /// What may come over a link.
@@ -270,13 +270,16 @@ impl ReadHalf {
         let read = link.stream.try_read(&mut self.buffer)?;
         if self.buffer.len() == self.buffer.capacity() {
             self.size = (2 * target).min(MAX_READ);
+        } else if read < self.size / 4 {
+            self.size /= 2;
         }
         Ok(read)
     }
 
     /// Splits the first `len` bytes off; also tells how much memory they keep.
     fn split_off(&mut self, len: usize) -> (Bytes, usize) {
-        if len <= COPY {
+        // A buffer that is mostly empty is not worth keeping for what is in it.
+        if len <= COPY || len < self.buffer.capacity() / 2 {
             let run = Bytes::copy_from_slice(&self.buffer[..len]);
             self.buffer.drain(..len);
             return (run, len);

@@ -36,10 +36,23 @@ pub(super) async fn transmit(peer: &Peer, link: &Link) -> Result<(), DownReason>
     while poll_fn(|cx| outbox.poll_fill(cx)).await == Filled::Something {
         write_out(peer, link, &mut outbox).await.map_err(DownReason::io)?;
     }
-    if let Some(goodbye) = peer.goodbye() {
-        let mut plan = Plan::default();
-        plan.make(control_frame(link, Some(goodbye)).as_ref(), std::iter::empty());
-        write_plan(peer, link, &mut outbox, &mut plan).await.map_err(DownReason::io)?;
+    match link.records_as {
+        Some(_) => part(peer, link, &mut outbox).await.map_err(DownReason::io),
+        None => Ok(()),
+    }
+}
+
+/// Says goodbye, and then only what the other side is owed, until it has said goodbye too: what it
+/// sent before it heard of this is still to be acknowledged.
+async fn part(peer: &Peer, link: &Link, outbox: &mut Outbox<'_>) -> io::Result<()> {
+    // What was in hand waits for another link.
+    outbox.put_back();
+    let mut plan = Plan::default();
+    plan.make(control_frame(link, Some(peer.goodbye())).as_ref(), std::iter::empty());
+    write_plan(peer, link, outbox, &mut plan).await?;
+    while poll_fn(|cx| outbox.poll_last_records(cx)).await == Filled::Something {
+        plan.make(control_frame(link, outbox.take_control()).as_ref(), std::iter::empty());
+        write_plan(peer, link, outbox, &mut plan).await?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use smol::Timer;
 
 use super::Peer;
+use super::queue::Watched;
 use crate::error::DownReason;
 use crate::link::Link;
 
@@ -28,6 +29,16 @@ const ROUND_TRIPS: u32 = 4;
 /// progress must not be dropped.
 const PATIENCE: u32 = 2;
 
+/// Silence after which a link is given up whose other side was seen elsewhere, or that was kicked.
+const SUSPICION: Duration = Duration::from_secs(2);
+
+impl Watched {
+    /// Whether there is something to watch.
+    fn is_needed(&self) -> bool {
+        self.owes || self.is_held_up || self.is_suspected
+    }
+}
+
 /// Watches a link that carries records, and returns when the other side gives no sign of life
 /// though it owes one. Any byte is a sign of life.
 ///
@@ -36,7 +47,7 @@ const PATIENCE: u32 = 2;
 pub(super) async fn watch(peer: &Peer, link: &Link) -> DownReason {
     loop {
         poll_fn(|_| match peer.queue.watched() {
-            watched if watched.owes || watched.is_held_up => Poll::Ready(()),
+            watched if watched.is_needed() => Poll::Ready(()),
             _ => Poll::Pending,
         })
         .await;
@@ -57,16 +68,25 @@ async fn watch_while_owed(peer: &Peer, link: &Link) -> Option<Duration> {
         if watched.is_held_up && tick % BUSY_TICKS == 0 {
             peer.queue.say_busy();
         }
-        if !watched.owes && !watched.is_held_up {
+        if !watched.is_needed() {
             return None;
         }
         let now = link.reads.load(Ordering::Relaxed);
         // A side that does not read cannot tell whether the other one lives.
-        if now != reads || !watched.owes || watched.is_held_up {
+        if now != reads || watched.is_held_up {
             (reads, silence) = (now, Duration::ZERO);
+            peer.queue.trust();
             continue;
         }
         silence += TICK;
+        if watched.is_suspected {
+            // One tick may have begun before the suspicion.
+            let round_trip = peer.queue.round_trip().unwrap_or_default();
+            if silence > SUSPICION.max(2 * round_trip) {
+                return Some(silence);
+            }
+            continue;
+        }
         let limit = peer.queue.round_trip().unwrap_or_default() * ROUND_TRIPS;
         let limit = limit.max(SHORTEST_SILENCE);
         if silence >= limit * (1 + PATIENCE) {

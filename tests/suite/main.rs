@@ -7,6 +7,7 @@ mod executors;
 mod plain_peer;
 mod policy;
 mod processes;
+mod reliability;
 mod resume;
 mod scripted;
 mod sending;

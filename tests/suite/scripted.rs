@@ -155,6 +155,11 @@ impl PlainPeer {
         Self { stream }
     }
 
+    /// The stream itself, for who reads in a way of its own.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     /// This side's address: what the endpoint calls this peer in its events.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.stream.local_addr().expect("local address")

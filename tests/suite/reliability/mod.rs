@@ -1,0 +1,14 @@
+//! Links that hold: what is measured of it, each by a short run that always happens.
+//!
+//! Environment variables make the runs as long as anybody likes; each test names its own, and
+//! prints its figure in one line (`cargo test --release reliability -- --nocapture`).
+
+mod both_send;
+mod closing;
+mod dead_address;
+mod descriptors;
+mod figures;
+mod half_open;
+mod process;
+mod silent;
+mod stalled;

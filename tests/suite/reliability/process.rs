@@ -1,0 +1,124 @@
+//! Tests that take more than one process: the test binary starts itself anew, for one test only,
+//! and the environment says which part of the test the new process plays.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+/// Says `TEST PART` to a process that a test started.
+const PART: &str = "SUITE_PART";
+
+/// What a process says to the one that started it begins so. It says it on standard error, since
+/// the test harness writes to standard output.
+const SAYS: &str = "> ";
+
+/// Far longer than a process takes to say something, even in a long run.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// The part of `test` that this process plays; `None` in the process that somebody ran.
+pub(super) fn part(test: &str) -> Option<String> {
+    let value = std::env::var(PART).ok()?;
+    Some(value.strip_prefix(test)?.strip_prefix(' ')?.to_owned())
+}
+
+/// Runs `body` in a process of its own, whose memory and files no other test touches.
+pub(super) fn alone(test: &str, body: impl FnOnce()) {
+    match part(test) {
+        Some(_) => body(),
+        None => Process::start(test, "alone").end(),
+    }
+}
+
+/// Says something to the process that started this one.
+pub(super) fn say(line: &str) {
+    eprintln!("{SAYS}{line}");
+}
+
+/// Waits until the process that started this one wants it to end, or has ended itself.
+pub(super) fn until_released() {
+    let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+}
+
+/// A process that plays a part of a test. Dropping it kills it.
+pub(super) struct Process {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+}
+
+impl Process {
+    pub(super) fn start(test: &str, part: &str) -> Process {
+        Process::run(Command::new(this_program()), test, part)
+    }
+
+    /// The same, as root of a network of its own; `None` where the system does not allow that.
+    pub(super) fn start_in_own_network(test: &str, part: &str) -> Option<Process> {
+        let unshare = |program: &str| {
+            let mut command = Command::new("unshare");
+            command.args(["--map-root-user", "--net"]).arg(program);
+            command
+        };
+        let tried = unshare("ip").args(["link", "set", "lo", "up"]).output();
+        let is_allowed = tried.is_ok_and(|tried| tried.status.success());
+        is_allowed.then(|| Process::run(unshare(&this_program()), test, part))
+    }
+
+    fn run(mut command: Command, test: &str, part: &str) -> Process {
+        command.args([test, "--exact", "--nocapture", "--include-ignored"]);
+        command.env(PART, format!("{test} {part}"));
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("a process");
+        let stdin = child.stdin.take();
+        let stderr = child.stderr.take().expect("it is piped");
+        let (heard, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let _ = heard.send(line);
+            }
+        });
+        Process { child, stdin, lines }
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(super) fn say(&mut self, line: &str) {
+        writeln!(self.stdin.as_ref().expect("not released"), "{line}").expect("it listens");
+    }
+
+    /// Waits until the process says `word`; returns what follows it.
+    pub(super) fn hear(&self, word: &str) -> String {
+        loop {
+            let line = self.lines.recv_timeout(PATIENCE);
+            let line = line.unwrap_or_else(|_| panic!("the process did not say {word}"));
+            match line.strip_prefix(SAYS).and_then(|said| said.strip_prefix(word)) {
+                Some(rest) => return rest.trim().to_owned(),
+                None => println!("{}", line.strip_prefix(SAYS).unwrap_or(&line)),
+            }
+        }
+    }
+
+    /// Lets the process end, shows what it says, and fails if it failed.
+    pub(super) fn end(mut self) {
+        self.stdin = None;
+        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
+            println!("{}", line.strip_prefix(SAYS).unwrap_or(&line));
+        }
+        assert!(self.child.wait().expect("it was started").success(), "the process failed");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // One that has ended is left alone.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn this_program() -> String {
+    let path = std::env::current_exe().expect("the path of this program");
+    path.into_os_string().into_string().expect("a path of text")
+}
