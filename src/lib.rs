@@ -47,6 +47,9 @@ mod context;
 mod endpoint;
 mod error;
 mod events;
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzz;
 mod limits;
 mod link;
 mod log;

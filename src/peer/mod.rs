@@ -1,5 +1,7 @@
 //! One neighbour: who it is, how it is, what waits for it. It outlives its links.
 
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 mod inbound;
 mod info;
 mod outbox;

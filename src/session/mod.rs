@@ -3,6 +3,8 @@
 mod accept;
 mod connect;
 mod dial;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 mod handshake;
 mod merge;
 mod pending;

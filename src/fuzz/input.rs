@@ -1,0 +1,33 @@
+/// The bytes of an input, taken from the front. When they are used up there are only zeros.
+#[derive(Debug, Clone)]
+pub(crate) struct Input<'a>(&'a [u8]);
+
+impl<'a> Input<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Input<'a> {
+        Input(bytes)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn byte(&mut self) -> u8 {
+        self.take(1).first().copied().unwrap_or(0)
+    }
+
+    /// At most `len` bytes.
+    pub(crate) fn take(&mut self, len: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(len.min(self.0.len()));
+        self.0 = rest;
+        taken
+    }
+
+    /// A number of bytes: small ones exactly, and some that are large.
+    pub(crate) fn size(&mut self) -> usize {
+        match usize::from(self.byte()) {
+            small @ 0..=0xDF => small,
+            medium @ 0xE0..=0xFB => (medium - 0xDF) * 160,
+            large => (large - 0xFB) * 20_000,
+        }
+    }
+}
