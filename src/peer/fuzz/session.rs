@@ -398,7 +398,7 @@ impl Side {
         let (peer, writers) = (self.peer.clone(), link.clone());
         let writing = async move { transmit(&peer, &writers).await };
         let (peer, readers, sender) = (self.peer.clone(), link.clone(), self.sender.clone());
-        let reading = async move { receive(&peer, &readers, &sender).await };
+        let reading = async move { receive(&peer, &readers, &sender, &|_| ()).await };
         let (writing, reading) = (Some(Box::pin(writing) as _), Box::pin(reading));
         self.link = Some(Serving { line, link, writing, reading });
     }
@@ -419,7 +419,7 @@ impl Side {
     fn end(&mut self) {
         self.stopped = true;
         let frames = self.peer.end();
-        self.returned.extend(frames.iter().map(number));
+        self.returned.extend(frames.iter().flatten().map(number));
         assert_eq!(self.peer.queue.size(), (0, 0), "charged for nothing");
     }
 
