@@ -1,9 +1,11 @@
-//! One of the two processes that are watched: an endpoint, a router that waits for frames, and a
-//! main thread that is blocked in a read of standard input.
+//! One of the two processes that are watched: the endpoints, a router for each that waits for frames,
+//! and a main thread that is blocked in a read of standard input.
+//!
+//! The listener is one endpoint. The dialer is as many as there are links: one that dialed the same
+//! node more than once would end with one peer.
 
 use std::future;
 use std::io;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -20,7 +22,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Obeys until the end of standard input.
 pub(crate) fn run(role: Role, options: &Options) -> Result<(), Failure> {
     let member = Member::start(role, options)?;
-    println!("ready {}", member.endpoint.port().unwrap_or(0));
+    println!("ready {}", member.endpoints.iter().find_map(InetEndpoint::port).unwrap_or(0));
     for line in io::stdin().lines() {
         let line = line?;
         match line.split_once(' ').unwrap_or((&line, "")) {
@@ -36,12 +38,14 @@ pub(crate) fn run(role: Role, options: &Options) -> Result<(), Failure> {
         }
         println!("done");
     }
-    smol::block_on(member.endpoint.shutdown());
+    for endpoint in &member.endpoints {
+        smol::block_on(endpoint.shutdown());
+    }
     Ok(())
 }
 
 struct Member {
-    endpoint: InetEndpoint,
+    endpoints: Vec<InetEndpoint>,
     links: usize,
     /// Frames that the router has taken.
     heard: Arc<AtomicUsize>,
@@ -53,40 +57,43 @@ impl Member {
         let mut limits = Limits::default();
         // All links come from one address, and at once.
         (limits.peers, limits.pending, limits.pending_per_addr) = (links, links, links);
-        let builder = InetEndpoint::builder().limits(limits);
-        let builder = match role {
-            Role::Dialer => builder,
-            // All loopback addresses, and no others.
-            Role::Listener => {
-                builder.bind("0.0.0.0:0").accept(AcceptPolicy::none().allow("127.0.0.0/8".parse()?))
-            }
-        };
+        let policy = AcceptPolicy::none().allow("127.0.0.0/8".parse()?);
         let executor = options.own.then(drive).transpose()?;
-        let builder = match executor {
-            Some(executor) => builder.spawner(executor),
-            None => builder,
-        };
-        let endpoint = smol::block_on(builder.start())?;
         let heard = Arc::new(AtomicUsize::new(0));
-        let router = route(endpoint.clone(), heard.clone());
-        match executor {
-            Some(executor) => executor.spawn(router).detach(),
-            None => smol::spawn(router).detach(),
+        let count = if role == Role::Dialer { links } else { 1 };
+        let mut endpoints = Vec::new();
+        for _ in 0..count {
+            let builder = InetEndpoint::builder().limits(limits.clone()).accept(policy.clone());
+            let builder = match role {
+                Role::Dialer => builder,
+                Role::Listener => builder.bind("127.0.0.1:0"),
+            };
+            let builder = match executor {
+                Some(executor) => builder.spawner(executor),
+                None => builder,
+            };
+            let endpoint = smol::block_on(builder.start())?;
+            let router = route(endpoint.clone(), heard.clone());
+            match executor {
+                Some(executor) => executor.spawn(router).detach(),
+                None => smol::spawn(router).detach(),
+            }
+            endpoints.push(endpoint);
         }
-        Ok(Member { endpoint, links, heard })
+        Ok(Member { endpoints, links, heard })
     }
 
-    /// Dials the same listener at as many addresses as there are to be links.
+    /// Dials the listener, once from each endpoint.
     fn dial(&self, port: u16) -> Result<(), Failure> {
-        let first = u32::from(Ipv4Addr::new(127, 1, 0, 1));
-        let addr = |number| format!("{}:{port}", Ipv4Addr::from(first + number));
-        let addrs: Vec<String> = (0..u32::try_from(self.links)?).map(addr).collect();
-        smol::block_on(self.endpoint.add_peers(addrs))?;
+        for endpoint in &self.endpoints {
+            smol::block_on(endpoint.add_peers([format!("127.0.0.1:{port}")]))?;
+        }
         Ok(())
     }
 
     fn links_up(&self) -> usize {
-        self.endpoint.peers().iter().filter(|peer| peer.state == PeerState::Up).count()
+        let peers = self.endpoints.iter().flat_map(InetEndpoint::peers);
+        peers.filter(|peer| peer.state == PeerState::Up).count()
     }
 
     fn wait_for(&self, is_done: impl Fn() -> bool) {
@@ -97,22 +104,25 @@ impl Member {
 
     /// Sends a frame over each link.
     fn flood(&self, payload: usize) -> Result<(), Failure> {
-        let report = self.endpoint.send_all(self.frame(payload)?)?;
-        match report.refused.first() {
-            Some((target, refusal)) => Err(format!("target {target}: {refusal}").into()),
-            None => Ok(()),
+        for endpoint in &self.endpoints {
+            let report = endpoint.send_all(frame(endpoint, payload)?)?;
+            if let Some((target, refusal)) = report.refused.first() {
+                return Err(format!("target {target}: {refusal}").into());
+            }
         }
+        Ok(())
     }
 
     /// Sends a frame over one link.
     fn send(&self) -> Result<(), Failure> {
-        let target = self.endpoint.peers().first().ok_or("there is no link")?.target;
-        Ok(self.endpoint.try_send(target, self.frame(64)?)?)
+        let endpoint = self.endpoints.first().ok_or("there is no endpoint")?;
+        let target = endpoint.peers().first().ok_or("there is no link")?.target;
+        Ok(endpoint.try_send(target, frame(endpoint, 64)?)?)
     }
+}
 
-    fn frame(&self, payload: usize) -> Result<Frame, Failure> {
-        Ok(Frame::builder(8, self.endpoint.router_id()).payload(vec![7; payload]).build()?)
-    }
+fn frame(from: &InetEndpoint, payload: usize) -> Result<Frame, Failure> {
+    Ok(Frame::builder(8, from.router_id()).payload(vec![7; payload]).build()?)
 }
 
 /// Takes what arrives.

@@ -81,10 +81,12 @@ async fn write_out(peer: &Peer, link: &Link, outbox: &mut Outbox<'_>) -> io::Res
     let mut plans = 0;
     while !outbox.is_empty() {
         let control = control_frame(link, outbox.take_control());
-        match control.is_none() && outbox.is_cut_short() {
-            true => break,
-            false => plan.make(control.as_ref(), outbox.frames()),
+        if control.is_none() && outbox.is_cut_short() {
+            // With empty hands the writer learns that the queue closes.
+            outbox.put_back();
+            break;
         }
+        plan.make(control.as_ref(), outbox.frames());
         write_plan(peer, link, outbox, &mut plan).await?;
         plans += 1;
         if plans % WRITES_PER_TURN == 0 {
