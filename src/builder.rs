@@ -132,7 +132,8 @@ impl Builder {
     /// # Cancel safety
     ///
     /// It does not wait for anything, so it is done when first polled.
-    pub async fn start(self) -> Result<InetEndpoint, StartError> {
+    pub async fn start(mut self) -> Result<InetEndpoint, StartError> {
+        self.limits.bound_times();
         self.limits.check().map_err(StartError::Limits)?;
         let id = match self.id {
             Some(id) => id,

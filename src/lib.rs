@@ -25,7 +25,8 @@
 //!
 //! A *peer* is a neighbour, a *link* one TCP connection to it. A peer outlives its links: while a
 //! dialed peer's link is being restored its frames wait, and its [`Target`], the number by which
-//! this node knows it, stays the same. A peer that dialed this node lasts as long as its link.
+//! this node knows it, stays the same. A plain peer that dialed this node lasts as
+//! long as its link; one that shares records may come back within `Limits::resume_window`.
 //!
 //! # Executors
 //!

@@ -129,6 +129,27 @@ const MIN_INBOUND: usize = 72 << 10;
 const MIN_HANDSHAKE: usize = 128;
 
 impl Limits {
+    /// Bounds every time to a year, so that adding it to the present never overflows.
+    pub(crate) fn bound_times(&mut self) {
+        const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+        for time in [
+            &mut self.handshake_timeout,
+            &mut self.resume_window,
+            &mut self.send_timeout,
+            &mut self.drain_timeout,
+            &mut self.connect_timeout,
+            &mut self.resolve_timeout,
+            &mut self.connect_stagger,
+            &mut self.redial_first,
+            &mut self.redial_cap,
+            &mut self.redial_reset,
+            &mut self.keepalive,
+            &mut self.user_timeout,
+        ] {
+            *time = YEAR.min(*time);
+        }
+    }
+
     /// Checks what cannot be checked one by one.
     pub(crate) fn check(&self) -> Result<(), LimitError> {
         let too_small = |name, least| Err(LimitError::TooSmall { name, least });

@@ -361,6 +361,16 @@ impl Peer {
         Records { end: Some(Farewell::new(reason).into()), ..Records::default() }
     }
 
+    /// Whether the neighbour can go on with this peer over another link. Not if it said that it
+    /// shuts down or does not want to: what it knew of the pair is gone.
+    pub(crate) fn may_come_back(&self) -> bool {
+        let history = self.history();
+        let is_gone = history.farewell.is_some_and(|farewell| {
+            matches!(farewell.reason, FarewellReason::ShuttingDown | FarewellReason::Removed)
+        });
+        !is_gone && history.stopping.is_none() && self.pair().is_some()
+    }
+
     /// Notes that the other side said goodbye: the writer answers it, and the reader reads to the
     /// end.
     fn note_farewell(&self, farewell: Farewell) {

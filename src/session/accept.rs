@@ -223,7 +223,7 @@ pub(super) async fn go_on(running: &Arc<Running>, service: Service) {
 /// another that claims its id.
 async fn wait(running: &Running, mut service: Service) {
     let until = Instant::now() + running.limits.resume_window;
-    while service.peer.pair().is_some() && !service.peer.is_stopping() && Instant::now() < until {
+    while service.peer.may_come_back() && Instant::now() < until {
         running.enter_absent(&service.peer);
         let called = future::or(service.turn.wanted(), service.peer.stopped());
         within(until.saturating_duration_since(Instant::now()), called).await;

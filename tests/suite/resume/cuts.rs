@@ -209,7 +209,7 @@ fn a_far_end_that_started_anew_gives_back_what_it_may_not_have() {
 }
 
 #[test]
-fn who_stays_away_for_too_long_is_ended_and_its_queue_comes_back() {
+fn who_leaves_with_a_goodbye_is_ended_and_its_queue_comes_back() {
     let mut limits = quick();
     limits.resume_window = Duration::from_millis(50);
     let builder = InetEndpoint::builder().bind("127.0.0.1:0").limits(limits);
@@ -231,14 +231,19 @@ fn only_so_many_may_be_away() {
     let mut limits = quick();
     limits.resume_peers = 2;
     let mut listener = Node::built(InetEndpoint::builder().bind("127.0.0.1:0").limits(limits));
-    let mut away = Vec::new();
+    // They leave without a goodbye, and do not dial again while the test lasts.
+    let mut limits = quick();
+    (limits.redial_first, limits.redial_cap) = (Duration::from_secs(86_400), Duration::MAX);
+    let line = Line::to(listener.port());
+    let (mut away, mut dialers) = (Vec::new(), Vec::new());
     for _ in 0..3 {
-        let mut dialer = Node::dial_only();
-        dialer.add(&format!("127.0.0.1:{}", listener.port()));
+        let mut dialer = Node::built(InetEndpoint::builder().limits(limits.clone()));
+        dialer.add(&line.address());
         dialer.up();
         away.push(listener.up().0);
-        drop(dialer);
+        line.cut(Break::Close);
         listener.down(away[away.len() - 1]);
+        dialers.push(dialer);
     }
     listener.removed(away[0]);
     let left: Vec<_> = listener.endpoint.peers().iter().map(|peer| peer.target).collect();
