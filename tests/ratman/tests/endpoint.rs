@@ -410,9 +410,11 @@ fn metrics_are_bytes_per_second_of_link_time() {
         for _ in 0..COUNT {
             assert_eq!(a.next().await.0, text);
         }
-        // An answer, so that `b` has surely counted what it sent.
         a.send("all there", Neighbour::Single(claimed(2)), None).await;
         b.next().await;
+        // A frame can arrive before the task that wrote it has counted it.
+        a.written(1).await;
+        b.written(COUNT.into()).await;
 
         let shortest = up.elapsed();
         let metrics = |driver: Driver, id| async move {

@@ -10,7 +10,7 @@ use libratman::endpoint::EndpointExt;
 use libratman::frame::carrier::{CarrierFrameHeader, CarrierFrameHeaderV1};
 use libratman::types::{Address, Ident32, InMemoryEnvelope, Neighbour};
 use libratman::{RatmanError, Result};
-use netmod_inet::{Builder, Event, Events, Id, InetEndpoint, Limits, Target};
+use netmod_inet::{Builder, Event, Events, Id, InetEndpoint, Limits, PeerInfo, Target};
 use netmod_inet_ratman::RatmanInet;
 use smol::Timer;
 
@@ -74,6 +74,17 @@ impl Node {
         assert_eq!(here, target);
         let name = |node: &Node, target| node.inet.neighbour(target).expect("a name");
         (name(self, here), name(other, there))
+    }
+
+    /// Waits until this node has counted so many frames as sent, to all its peers together.
+    pub(crate) async fn written(&self, frames: u64) {
+        let counted = async {
+            let sent = |peer: &PeerInfo| peer.frames_sent;
+            while self.inet.endpoint().peers().iter().map(sent).sum::<u64>() < frames {
+                future::yield_now().await;
+            }
+        };
+        within("counted frames", counted).await;
     }
 
     /// The first event, from the last one looked at, that `pick` makes something of.
