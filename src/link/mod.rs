@@ -36,6 +36,9 @@ pub(crate) struct Link {
 #[derive(Debug, Default)]
 pub(crate) struct ReadHalf {
     pub(crate) buffer: Vec<u8>,
+    /// Where they begin: what stands before was handled. Moving the rest to the front after every
+    /// run of frames would cost the square of what is read.
+    pub(crate) start: usize,
     /// Size of buffer that the link was found to want.
     pub(crate) size: usize,
 }
@@ -50,7 +53,7 @@ impl Link {
         ahead: Vec<u8>,
         records_as: Option<Id>,
     ) -> Link {
-        let read_half = Mutex::new(ReadHalf { buffer: ahead, size: 0 });
+        let read_half = Mutex::new(ReadHalf { buffer: ahead, ..ReadHalf::default() });
         Link {
             stream,
             addr,

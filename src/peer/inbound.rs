@@ -68,6 +68,7 @@ pub(crate) fn inbound(bytes: usize, frames: usize) -> (InboundSender, Inbound) {
         free: Mutex::new(Free { bytes, frames }),
         limit: bytes,
         opened: Event::new(),
+        turn: async_lock::Mutex::new(()),
     });
     let current = async_lock::Mutex::new(None);
     (
@@ -119,21 +120,29 @@ fn pop(current: &mut Option<Batch>) -> Option<(Target, Frame)> {
 
 impl InboundSender {
     /// Waits for room to read at most `bytes` bytes and to hand on one frame at least.
+    ///
+    /// Whoever came first is served first: one that wants much would otherwise wait for as long as
+    /// others want little.
     pub(crate) async fn room(&self, bytes: usize) -> Result<Room, Closed> {
+        let _turn = self.gate.turn.lock().await;
         loop {
-            if let Some(room) = self.try_room(bytes)? {
-                return Ok(room);
-            }
             let opened = self.gate.opened.listen();
-            if let Some(room) = self.try_room(bytes)? {
+            if let Some(room) = self.take(bytes)? {
                 return Ok(room);
             }
             opened.await;
         }
     }
 
-    /// Room to read at most `bytes` bytes, if there is some now.
+    /// Room to read at most `bytes` bytes, if there is some now and nobody waits for it.
     pub(crate) fn try_room(&self, bytes: usize) -> Result<Option<Room>, Closed> {
+        match self.gate.turn.try_lock() {
+            Some(_turn) => self.take(bytes),
+            None => Ok(None),
+        }
+    }
+
+    fn take(&self, bytes: usize) -> Result<Option<Room>, Closed> {
         match self.batches.is_closed() {
             true => Err(Closed),
             false => Ok(Gate::take(&self.gate, bytes)),
@@ -151,7 +160,10 @@ impl InboundSender {
 struct Gate {
     free: Mutex<Free>,
     limit: usize,
+    /// Notified when room was given back.
     opened: Event,
+    /// Held by the one that waits for room; the next ones wait for this.
+    turn: async_lock::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -162,21 +174,18 @@ struct Free {
 
 impl Gate {
     fn take(gate: &Arc<Gate>, bytes: usize) -> Option<Room> {
+        // No more of them can be in so many bytes.
+        let most_frames = 1 + bytes / (PREFIX + Frame::MIN_LEN);
         // A read larger than the whole bound could never be let through.
         let bytes = (bytes + OVERHEAD).min(gate.limit);
         let mut free = gate.lock();
         if free.bytes < bytes || free.frames == 0 {
             return None;
         }
-        let frames = free.frames.min(MOST_FRAMES);
+        let frames = free.frames.min(most_frames);
         free.bytes -= bytes;
         free.frames -= frames;
-        let more = free.bytes > 0 && free.frames > 0;
         drop(free);
-        if more {
-            // One notification wakes one reader; it passes the word on while there is room.
-            gate.opened.notify(1);
-        }
         Some(Room { gate: gate.clone(), bytes, frames })
     }
 
@@ -184,9 +193,6 @@ impl Gate {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// Frames that one read may hand on, so that one reader does not hold the room of all.
-const MOST_FRAMES: usize = 8192;
 
 /// Room that was taken; dropping it gives it back.
 #[derive(Debug)]
@@ -202,26 +208,23 @@ impl Room {
         self.frames
     }
 
-    /// Gives back what turned out not to be needed.
-    pub(crate) fn shrink(&mut self, bytes: usize, frames: usize) {
+    /// Takes the part of it that a batch of so many frames keeps, which pins `bytes`.
+    pub(crate) fn split(&mut self, bytes: usize, frames: usize) -> Room {
         let bytes = self.bytes.min(bytes + OVERHEAD);
         let frames = self.frames.min(frames);
-        self.give(self.bytes - bytes, self.frames - frames);
-        (self.bytes, self.frames) = (bytes, frames);
-    }
-
-    fn give(&self, bytes: usize, frames: usize) {
-        let mut free = self.gate.lock();
-        free.bytes += bytes;
-        free.frames += frames;
-        drop(free);
-        self.gate.opened.notify(1);
+        self.bytes -= bytes;
+        self.frames -= frames;
+        Room { gate: self.gate.clone(), bytes, frames }
     }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.give(self.bytes, self.frames);
+        let mut free = self.gate.lock();
+        free.bytes += self.bytes;
+        free.frames += self.frames;
+        drop(free);
+        self.gate.opened.notify(1);
     }
 }
 
@@ -266,14 +269,33 @@ mod tests {
             let mut first = sender.room(800).await.unwrap();
             let mut second = Box::pin(sender.room(800));
             assert!(poll_once(&mut second).await.is_none());
-            first.shrink(45, 1);
+            sender.send(batch(first.split(45, 1), message(1, 0))).await.unwrap();
+            drop(first);
             assert!(poll_once(&mut second).await.is_none(), "still too little");
-            sender.send(batch(first, message(1, 0))).await.unwrap();
             inbound.next().await.unwrap();
             let second = second.await.unwrap();
-            assert_eq!((second.bytes, second.frames), (928, 100));
+            assert_eq!((second.bytes, second.frames), (928, 18));
             drop(second);
-            assert_eq!(sender.room(5000).await.unwrap().bytes, 1000, "never more than there is");
+            let all = sender.room(5000).await.unwrap();
+            assert_eq!((all.bytes, all.frames), (1000, 100), "never more than there is");
+        });
+    }
+
+    #[test]
+    fn who_wants_much_is_not_passed_by_who_wants_little() {
+        block_on(async {
+            let (sender, _inbound) = inbound(1000, 100);
+            let first = sender.room(100).await.unwrap();
+            let mut much = Box::pin(sender.room(800));
+            assert!(poll_once(&mut much).await.is_none());
+            assert!(sender.try_room(100).unwrap().is_none(), "there is some, and it is taken");
+            let mut little = Box::pin(sender.room(10));
+            assert!(poll_once(&mut little).await.is_none());
+            drop(first);
+            let much = poll_once(&mut much).await.unwrap().unwrap();
+            assert!(poll_once(&mut little).await.is_none(), "930 of 1000 are taken");
+            drop(much);
+            assert!(poll_once(&mut little).await.is_some());
         });
     }
 

@@ -43,12 +43,14 @@ pub(super) async fn receive(
     notices: Notices<'_>,
 ) -> DownReason {
     let mut reads = 0;
+    let mut room = None;
     loop {
         let mut half = link.read_half.lock().await;
-        match read_frames(peer, link, &mut half, inbound, notices).await {
+        match read_frames(peer, link, &mut half, &mut room, inbound, notices).await {
             Step::NoData => {
                 half.rest();
                 drop(half);
+                room = None;
                 future::yield_now().await;
                 if let Err(error) = link.readable().await {
                     return DownReason::io(error);
@@ -88,24 +90,32 @@ enum Step {
 /// Takes whole frames out of the buffer, or else does one non-blocking read.
 ///
 /// Room is waited for first: while the router is slow nothing is read, and TCP holds the sender
-/// back.
+/// back. The room of a read lasts until the last whole frame of it was taken.
 async fn read_frames(
     peer: &Peer,
     link: &Link,
     half: &mut ReadHalf,
+    room: &mut Option<Room>,
     inbound: &InboundSender,
     notices: Notices<'_>,
 ) -> Step {
-    let Ok(room) = wait_for_room(peer, half.target(), inbound).await else {
-        return Step::Failed(DownReason::ShuttingDown);
+    let taken = match half.unread().is_empty() {
+        true => Ok(None),
+        false => match wait_for_room(peer, room, half.unread().len(), inbound).await {
+            Ok(room) => take_run(peer, link, half, room, notices),
+            Err(Closed) => Err(DownReason::ShuttingDown),
+        },
     };
-    match take_run(peer, link, half, room, notices) {
+    match taken {
         Ok(Some(step)) => return step,
-        Ok(None) => {}
+        Ok(None) => *room = None,
         Err(reason) => return Step::Failed(reason),
     }
+    if let Err(Closed) = wait_for_room(peer, room, half.target(), inbound).await {
+        return Step::Failed(DownReason::ShuttingDown);
+    }
     match half.read(link) {
-        Ok(0) if half.buffer.is_empty() => Step::Failed(DownReason::Closed),
+        Ok(0) if half.unread().is_empty() => Step::Failed(DownReason::Closed),
         Ok(0) => Step::Failed(DownReason::ClosedInsideFrame),
         Ok(_) => {
             link.reads.fetch_add(1, Ordering::Relaxed);
@@ -116,14 +126,26 @@ async fn read_frames(
     }
 }
 
-async fn wait_for_room(peer: &Peer, bytes: usize, inbound: &InboundSender) -> Result<Room, Closed> {
-    if let Some(room) = inbound.try_room(bytes)? {
-        return Ok(room);
-    }
-    peer.queue.set_held_up(true);
-    let room = inbound.room(bytes).await;
-    peer.queue.set_held_up(false);
-    room
+/// The room that there is, or else room for so many bytes.
+async fn wait_for_room<'a>(
+    peer: &Peer,
+    room: &'a mut Option<Room>,
+    bytes: usize,
+    inbound: &InboundSender,
+) -> Result<&'a mut Room, Closed> {
+    let taken = match room.take().filter(|room| room.frames() > 0) {
+        Some(room) => room,
+        None => match inbound.try_room(bytes)? {
+            Some(room) => room,
+            None => {
+                peer.queue.set_held_up(true);
+                let room = inbound.room(bytes).await;
+                peer.queue.set_held_up(false);
+                room?
+            }
+        },
+    };
+    Ok(room.insert(taken))
 }
 
 /// Takes the whole frames off that the buffer begins with. `None`: there is none.
@@ -131,27 +153,27 @@ fn take_run(
     peer: &Peer,
     link: &Link,
     half: &mut ReadHalf,
-    mut room: Room,
+    room: &mut Room,
     notices: Notices<'_>,
 ) -> Result<Option<Step>, DownReason> {
     let rules = Rules { peer_type: peer.peer_type(), carries_records: link.records_as.is_some() };
-    let run = scan(&half.buffer, rules, room.frames())?;
+    let run = scan(half.unread(), rules, room.frames())?;
     match run.kind {
         _ if run.frames == 0 => Ok(None),
         Kind::Ignored => {
             peer.count_ignored(run.frames);
-            half.buffer.drain(..run.len);
+            half.skip(run.len);
             Ok(Some(Step::More))
         }
         Kind::Control => {
-            let heard = hear(peer, &half.buffer[PREFIX..run.len], notices);
-            half.buffer.drain(..run.len);
+            let heard = hear(peer, &half.unread()[PREFIX..run.len], notices);
+            half.skip(run.len);
             heard.map(|()| Some(Step::More))
         }
         Kind::Router => {
-            let (messages, pinned) = half.split_off(run.len);
-            room.shrink(pinned, run.frames);
-            let batch = Batch { target: peer.target(), messages, pinned, _room: room };
+            let (messages, pinned) = half.take(run.len);
+            let _room = room.split(pinned, run.frames);
+            let batch = Batch { target: peer.target(), messages, pinned, _room };
             Ok(Some(Step::Frames { batch, frames: run.frames, bytes: run.len }))
         }
     }
@@ -251,18 +273,35 @@ fn first_message(bytes: &[u8], rules: Rules) -> Result<Option<(usize, Kind)>, Do
 }
 
 impl ReadHalf {
+    /// What arrived and was not handled yet.
+    fn unread(&self) -> &[u8] {
+        &self.buffer[self.start..]
+    }
+
+    /// Notes that the first `len` bytes were handled.
+    fn skip(&mut self, len: usize) {
+        self.start += len;
+    }
+
+    /// Moves what is left to the front, for there is no whole message in it.
+    fn compact(&mut self) {
+        self.buffer.drain(..self.start);
+        self.start = 0;
+    }
+
     /// Size that the buffer should have for the next read.
     fn target(&self) -> usize {
         // A full buffer whose message is still incomplete needs more, but never more than twice
         // what has really arrived: a length alone makes nobody allocate.
-        match self.buffer.len() < self.size {
+        match self.unread().len() < self.size {
             true => self.size.max(MIN_READ),
-            false => (2 * self.buffer.len()).max(MIN_READ),
+            false => (2 * self.unread().len()).max(MIN_READ),
         }
     }
 
     /// Reads once.
     fn read(&mut self, link: &Link) -> io::Result<usize> {
+        self.compact();
         let target = self.target();
         if self.buffer.capacity() < target {
             self.buffer.reserve_exact(target - self.buffer.len());
@@ -276,24 +315,27 @@ impl ReadHalf {
         Ok(read)
     }
 
-    /// Splits the first `len` bytes off; also tells how much memory they keep.
-    fn split_off(&mut self, len: usize) -> (Bytes, usize) {
+    /// Takes the first `len` bytes; also tells how much memory they keep.
+    fn take(&mut self, len: usize) -> (Bytes, usize) {
         // A buffer that is mostly empty is not worth keeping for what is in it.
         if len <= COPY || len < self.buffer.capacity() / 2 {
-            let run = Bytes::copy_from_slice(&self.buffer[..len]);
-            self.buffer.drain(..len);
+            let run = Bytes::copy_from_slice(&self.unread()[..len]);
+            self.skip(len);
             return (run, len);
         }
-        let mut tail = Vec::with_capacity(self.size.max(self.buffer.len() - len));
-        tail.extend_from_slice(&self.buffer[len..]);
-        self.buffer.truncate(len);
+        let end = self.start + len;
+        let mut tail = Vec::with_capacity(self.size.max(self.buffer.len() - end));
+        tail.extend_from_slice(&self.buffer[end..]);
+        self.buffer.truncate(end);
         let run = std::mem::replace(&mut self.buffer, tail);
         let pinned = run.capacity();
-        (Bytes::from(run), pinned)
+        let start = std::mem::take(&mut self.start);
+        (Bytes::from(run).slice(start..), pinned)
     }
 
     /// Gives memory back, because nothing is to be read for now.
     fn rest(&mut self) {
+        self.compact();
         self.buffer.shrink_to_fit();
     }
 }
@@ -388,12 +430,29 @@ mod tests {
 
     #[test]
     fn long_runs_are_not_copied_and_short_ones_free_the_buffer() {
-        let mut half = ReadHalf { buffer: vec![7; COPY + 10], size: 0 };
+        let mut half = ReadHalf { buffer: vec![7; COPY + 12], ..ReadHalf::default() };
         let start = half.buffer.as_ptr();
-        let (run, pinned) = half.split_off(COPY + 1);
-        assert_eq!((run.as_ptr(), run.len(), half.buffer.len()), (start, COPY + 1, 9));
-        assert!(pinned >= COPY + 10);
-        let (run, pinned) = half.split_off(3);
-        assert_eq!((&run[..], pinned, half.buffer.len()), (&[7; 3][..], 3, 6));
+        half.skip(2);
+        let (run, pinned) = half.take(COPY + 1);
+        assert_eq!((run.as_ptr(), run.len()), (start.wrapping_add(2), COPY + 1));
+        assert_eq!(half.unread(), [7; 9]);
+        assert!(pinned >= COPY + 12);
+        let (run, pinned) = half.take(3);
+        assert_eq!((&run[..], pinned, half.unread()), (&[7; 3][..], 3, &[7; 6][..]));
+    }
+
+    #[test]
+    fn what_is_left_stays_in_place_until_the_next_read() {
+        let mut half = ReadHalf { buffer: vec![7; 90_000], ..ReadHalf::default() };
+        let start = half.buffer.as_ptr();
+        for handled in 1..=1000 {
+            match handled % 2 {
+                0 => half.skip(45),
+                _ => drop(half.take(45)),
+            }
+            assert_eq!(half.unread().as_ptr(), start.wrapping_add(45 * handled));
+        }
+        half.rest();
+        assert_eq!((half.unread().len(), half.start, half.buffer.capacity()), (45_000, 0, 45_000));
     }
 }
