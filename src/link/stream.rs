@@ -1,10 +1,17 @@
-use std::io::{self, IoSlice, Write};
+use std::io::{self, IoSlice};
 use std::net::{Shutdown, TcpStream};
 use std::task::{Context, Poll};
 
 use rustix::buffer::spare_capacity;
-use rustix::net::{RecvFlags, recv};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
 use smol::Async;
+
+/// A write to a stream that the other side has closed is an error here. It must not be a signal,
+/// which ends a program that has not said otherwise.
+#[cfg(not(target_vendor = "apple"))]
+const SEND: SendFlags = SendFlags::NOSIGNAL;
+#[cfg(target_vendor = "apple")]
+const SEND: SendFlags = SendFlags::empty();
 
 /// A stream of bytes that never blocks: TCP, or in tests anything that can be cut and stalled.
 ///
@@ -43,9 +50,9 @@ impl Stream for Async<TcpStream> {
 
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         loop {
-            match self.get_ref().write_vectored(slices) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                done => return done,
+            match sendmsg(self.get_ref(), slices, &mut SendAncillaryBuffer::default(), SEND) {
+                Err(rustix::io::Errno::INTR) => {}
+                done => return Ok(done?),
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::Id;
 
@@ -12,6 +12,11 @@ pub(crate) const VERSION: u8 = 1;
 
 /// What stands in front of the recipient: version, modes, sender.
 const FIXED: usize = 1 + 2 + 32;
+
+/// Lengths of the optional fields where they are present; an absent one is the byte `00`.
+const RECIPIENT: usize = 1 + 32;
+const SEQUENCE_ID: usize = 1 + 32 + 2;
+const BLOCK: usize = 64;
 
 /// The modes that belong to this crate: the router neither sends nor receives them.
 pub(crate) fn is_peering(modes: u16) -> bool {
@@ -244,12 +249,12 @@ impl Header {
         }
         let recipient = match bytes[FIXED] {
             0 => 1,
-            1 | 2 => 33,
+            1 | 2 => RECIPIENT,
             tag => return Err(FrameError::RecipientTag(tag)),
         };
-        let sequence_id = field(bytes, FIXED + recipient, 35)?;
-        let auxiliary_data = field(bytes, sequence_id.end, 64)?;
-        let signature = field(bytes, auxiliary_data.end, 64)?;
+        let sequence_id = field(bytes, FIXED + recipient, SEQUENCE_ID)?;
+        let auxiliary_data = field(bytes, sequence_id.end, BLOCK)?;
+        let signature = field(bytes, auxiliary_data.end, BLOCK)?;
         let start = signature.end + 2;
         let Some(&[high, low]) = bytes.get(signature.end..start) else {
             return Err(FrameError::HeaderCut(bytes.len()));
@@ -332,7 +337,8 @@ impl FrameBuilder {
     pub fn build(self) -> Result<Frame, FrameError> {
         let payload_len = u16::try_from(self.payload.len())
             .map_err(|_| FrameError::PayloadTooLong(self.payload.len()))?;
-        let mut bytes = BytesMut::with_capacity(233 + self.payload.len());
+        // Exactly as large as the frame: it may wait in a queue that counts its bytes.
+        let mut bytes = Vec::with_capacity(self.header_len() + self.payload.len());
         bytes.extend_from_slice(&[VERSION]);
         bytes.extend_from_slice(&self.modes.to_be_bytes());
         bytes.extend_from_slice(self.sender.as_bytes());
@@ -342,11 +348,20 @@ impl FrameBuilder {
         put_block(&mut bytes, self.signature, "signature")?;
         bytes.extend_from_slice(&payload_len.to_be_bytes());
         bytes.extend_from_slice(&self.payload);
-        Ok(Frame { bytes: bytes.freeze(), pinned: 0 })
+        Ok(Frame { bytes: bytes.into(), pinned: 0 })
+    }
+
+    fn header_len(&self) -> usize {
+        let field = |is_present, len| if is_present { len } else { 1 };
+        let recipient = field(self.recipient.is_some(), RECIPIENT);
+        let sequence_id = field(self.sequence_id.is_some(), SEQUENCE_ID);
+        let auxiliary_data = field(self.auxiliary_data.is_some(), BLOCK);
+        let signature = field(self.signature.is_some(), BLOCK);
+        FIXED + recipient + sequence_id + auxiliary_data + signature + 2
     }
 }
 
-fn put_recipient(bytes: &mut BytesMut, recipient: Option<Recipient>) {
+fn put_recipient(bytes: &mut Vec<u8>, recipient: Option<Recipient>) {
     let (tag, id) = match recipient {
         None => (0, None),
         Some(Recipient::Address(id)) => (1, Some(id)),
@@ -356,7 +371,7 @@ fn put_recipient(bytes: &mut BytesMut, recipient: Option<Recipient>) {
     bytes.extend_from_slice(id.as_ref().map_or(&[], |id| id.as_bytes()));
 }
 
-fn put_sequence_id(bytes: &mut BytesMut, sequence_id: Option<SequenceId>) {
+fn put_sequence_id(bytes: &mut Vec<u8>, sequence_id: Option<SequenceId>) {
     let Some(SequenceId { hash, num, last }) = sequence_id else {
         return bytes.extend_from_slice(&[0]);
     };
@@ -366,7 +381,7 @@ fn put_sequence_id(bytes: &mut BytesMut, sequence_id: Option<SequenceId>) {
 }
 
 fn put_block(
-    bytes: &mut BytesMut,
+    bytes: &mut Vec<u8>,
     block: Option<[u8; 64]>,
     name: &'static str,
 ) -> Result<(), FrameError> {
@@ -471,6 +486,7 @@ mod tests {
             wire.resize(wire.len() + random.usize(..9), 0xAA);
             let read = Frame::parse(wire).unwrap();
             assert_eq!(read, frame, "seed {seed} case {case}");
+            assert_eq!(builder.header_len(), frame.header_len(), "seed {seed} case {case}");
             assert_eq!(read.modes(), builder.modes);
             assert_eq!(read.sender(), builder.sender);
             assert_eq!(read.recipient(), builder.recipient);
