@@ -10,6 +10,7 @@ use crate::Target;
 use crate::error::{AttemptError, Closed, DownReason, DropReason};
 use crate::peer::Origin;
 use crate::proto::{Id, PeerType};
+use crate::timer;
 
 /// Something that changed, and why. Shown as one readable line.
 #[derive(Debug, Clone)]
@@ -290,7 +291,7 @@ impl EventHub {
     /// Tells of a stranger, unless too many were told of within this second.
     pub(crate) fn dropped(&self, addr: Option<SocketAddr>, reason: DropReason) {
         let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(suppressed) = strangers.take(Instant::now()) {
+        if let Some(suppressed) = strangers.take(timer::now()) {
             drop(strangers);
             self.emit(Event::Dropped { addr, reason, suppressed });
         }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_lite::future;
-use smol::{Async, Timer};
+use smol::Async;
 
 use crate::context::Running;
 use crate::error::{DropReason, StartError};
 use crate::events::Event;
 use crate::link::{configure, listen};
 use crate::session::handle_stream;
+use crate::timer;
 
 /// Connections accepted in a row before other tasks get their turn.
 const ACCEPTS_PER_TURN: usize = 32;
@@ -176,7 +177,7 @@ async fn pause(
     if *wait == FIRST_WAIT || *wait == LONGEST_WAIT {
         running.events.emit(Event::AcceptFailed { addr, reason: error.to_string() });
     }
-    Timer::after(*wait).await;
+    timer::after(*wait).await;
     *wait = (*wait * 2).min(LONGEST_WAIT);
 }
 

@@ -1,15 +1,49 @@
-//! Waits with an end.
+//! The clock, and waits with an end. No other file knows what time it is.
+//!
+//! In tests a thread may have a clock of its own, which stands still until it is moved on: see
+//! [`simulated`].
+
+#[cfg(any(fuzzing, test))]
+pub(crate) mod simulated;
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_lite::future;
-use smol::Timer;
+
+#[cfg(any(fuzzing, test))]
+pub(crate) use simulated::Timer;
+#[cfg(not(any(fuzzing, test)))]
+pub(crate) use smol::Timer;
+
+/// The present.
+pub(crate) fn now() -> Instant {
+    #[cfg(any(fuzzing, test))]
+    if let Some(now) = simulated::now() {
+        return now;
+    }
+    Instant::now()
+}
+
+/// How long it has been since `then`.
+pub(crate) fn since(then: Instant) -> Duration {
+    now().saturating_duration_since(then)
+}
+
+/// A timer that fires after so long.
+pub(crate) fn after(delay: Duration) -> Timer {
+    Timer::after(delay)
+}
+
+/// A timer that fires at this time.
+pub(crate) fn at(time: Instant) -> Timer {
+    Timer::at(time)
+}
 
 /// The result of `future`, unless it takes longer than `limit`.
 pub(crate) async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
     let timed_out = async {
-        Timer::after(limit).await;
+        after(limit).await;
         None
     };
     let done = future::or(async { Some(future.await) }, timed_out).await;
@@ -23,5 +57,5 @@ pub(crate) async fn within<T>(limit: Duration, future: impl Future<Output = T>) 
 /// up for nothing, which on a quiet node is the only thing that wakes it.
 async fn forget_timers() {
     // Any timer that is registered makes the reactor look at its list.
-    let _ = future::poll_once(Timer::after(Duration::from_millis(1))).await;
+    let _ = future::poll_once(after(Duration::from_millis(1))).await;
 }

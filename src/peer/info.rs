@@ -10,6 +10,7 @@ use crate::Target;
 use crate::error::{DownReason, Farewell};
 use crate::link::Stream;
 use crate::proto::{Id, PeerAddr, PeerType};
+use crate::timer;
 
 /// Failed dials that are kept for each peer: enough for all addresses of a name, tried twice.
 const ATTEMPTS: usize = 8;
@@ -157,8 +158,8 @@ impl History {
     pub(super) fn new() -> History {
         History {
             state: PeerState::Connecting,
-            since: Instant::now(),
-            down_since: Instant::now(),
+            since: timer::now(),
+            down_since: timer::now(),
             id: None,
             addr: None,
             stream: None,
@@ -187,7 +188,7 @@ impl History {
 
     pub(super) fn enter(&mut self, state: PeerState) {
         if self.state != state {
-            (self.state, self.since) = (state, Instant::now());
+            (self.state, self.since) = (state, timer::now());
         }
     }
 
@@ -201,7 +202,7 @@ impl History {
     pub(super) fn waiting(&mut self, error: String, retry: Option<Duration>) {
         self.enter(PeerState::Down);
         self.last_error = Some(error);
-        self.next_retry = retry.map(|retry| Instant::now() + retry);
+        self.next_retry = retry.map(|retry| timer::now() + retry);
     }
 }
 

@@ -20,13 +20,12 @@ use std::time::{Duration, Instant};
 
 use event_listener::{Event, EventListener};
 use futures_lite::future;
-use smol::Timer;
 
 use crate::Target;
 use crate::error::{AttemptError, DownReason, Farewell, FarewellReason, Refusal, SendError};
 use crate::link::Link;
 use crate::proto::{Bits, Frame, Id, PairSecret, PeerAddr, PeerType, Records};
-use crate::timer::within;
+use crate::timer::{self, within};
 
 pub(crate) use inbound::{Inbound, InboundSender, inbound};
 pub use info::{AttemptInfo, Origin, PeerInfo, PeerState};
@@ -138,7 +137,7 @@ impl Peer {
             addr: history.addr,
             dial: self.dial.clone(),
             state: history.state,
-            since: history.since.elapsed(),
+            since: timer::since(history.since),
             origin: self.origin,
             peer_type: self.peer_type,
             frames_sent: history.sent.frames,
@@ -151,7 +150,7 @@ impl Peer {
             links: history.links,
             round_trip: self.queue.round_trip(),
             last_error: history.last_error.clone(),
-            next_retry: history.next_retry.map(|at| at.saturating_duration_since(Instant::now())),
+            next_retry: history.next_retry.map(|at| at.saturating_duration_since(timer::now())),
             attempts: history.attempts.iter().cloned().collect(),
         }
     }
@@ -275,7 +274,7 @@ impl Peer {
         if refusal != Refusal::Full {
             return Err(SendError::new(refusal, frame));
         }
-        let mut deadline = Timer::after(patience);
+        let mut deadline = timer::after(patience);
         loop {
             let room = self.queue.listen();
             frame = match self.push(frame, None, false) {
@@ -314,7 +313,7 @@ impl Peer {
             match transmit::transmit(self, link).await {
                 // What arrived before the link broke is still there to be read.
                 Err(reason) => {
-                    Timer::after(drain).await;
+                    timer::after(drain).await;
                     reason
                 }
                 Ok(()) => {
@@ -325,7 +324,7 @@ impl Peer {
         };
         let closing = async {
             poll_fn(|cx| self.queue.poll_closing(cx)).await;
-            Timer::after(drain).await;
+            timer::after(drain).await;
             DownReason::ShuttingDown
         };
         let watching = async {
@@ -471,7 +470,7 @@ impl Peer {
     pub(crate) fn link_down(&self, reason: &DownReason, retry: Option<Duration>) {
         self.queue.link_down();
         let mut history = self.history();
-        history.down_since = Instant::now();
+        history.down_since = timer::now();
         history.stream = None;
         history.waiting(reason.to_string(), retry);
     }
@@ -491,7 +490,7 @@ impl Peer {
     /// take what we write.
     pub(crate) fn had_good_link(&self, stood: Duration) -> bool {
         let history = self.history();
-        history.received.frames > history.received_before || history.since.elapsed() >= stood
+        history.received.frames > history.received_before || timer::since(history.since) >= stood
     }
 
     /// Notes the addresses that the peer's name stands for.

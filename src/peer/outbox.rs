@@ -6,10 +6,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use smol::Timer;
-
 use super::queue::{Closing, Entry, Queue, register};
 use crate::proto::{Frame, Records};
+use crate::timer::{self, Timer};
 
 /// What [`Outbox::poll_fill`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +41,7 @@ impl<'a> Outbox<'a> {
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Filled> {
         debug_assert!(self.is_empty());
         let mut state = self.queue.lock();
-        let now = Instant::now();
+        let now = timer::now();
         self.control = Queue::take_control(&mut state, now);
         let may_send = match state.closing {
             Some(how) => how == Closing::Drain,
@@ -69,7 +68,7 @@ impl<'a> Outbox<'a> {
     /// After the goodbye: waits for records to write, until the other side said goodbye too.
     pub(crate) fn poll_last_records(&mut self, cx: &mut Context<'_>) -> Poll<Filled> {
         let mut state = self.queue.lock();
-        self.control = Queue::take_control(&mut state, Instant::now());
+        self.control = Queue::take_control(&mut state, timer::now());
         match self.control {
             Some(_) => Poll::Ready(Filled::Something),
             None if state.is_parting => Poll::Ready(Filled::Closing),
@@ -85,7 +84,7 @@ impl<'a> Outbox<'a> {
         // One that fires too early is set again then: setting it anew for every frame would wake
         // the reactor each time.
         if at.is_some_and(|at| self.tell.as_ref().is_none_or(|(set_to, _)| *set_to > at)) {
-            self.tell = at.map(|at| (at, Timer::at(at)));
+            self.tell = at.map(|at| (at, timer::at(at)));
         }
         let Some((_, timer)) = &mut self.tell else { return Poll::Pending };
         match Pin::new(timer).poll(cx) {

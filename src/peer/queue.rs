@@ -10,6 +10,7 @@ use event_listener::{Event, EventListener};
 
 use crate::error::Refusal;
 use crate::proto::{Frame, Impossible, Received, Records, Sent, Tell};
+use crate::timer;
 
 /// What a waiting frame costs beside its own bytes: its place in the queue and its allocation.
 const OVERHEAD: usize = 64;
@@ -245,7 +246,7 @@ impl Queue {
     /// The other side has `count` frames, and held the count back for `held`.
     pub(crate) fn acknowledge(&self, count: u64, held: Duration) -> Result<(), Impossible> {
         let mut state = self.lock();
-        let more = state.sent.acknowledge(count, held, Instant::now())?;
+        let more = state.sent.acknowledge(count, held, timer::now())?;
         self.confirm(&mut state, more);
         drop(state);
         self.room.notify(usize::MAX);
@@ -267,7 +268,7 @@ impl Queue {
     pub(crate) fn received(&self, frames: usize, bytes: usize) {
         let mut state = self.lock();
         if state.shares_records {
-            state.received.add(frames, bytes, Instant::now());
+            state.received.add(frames, bytes, timer::now());
         }
     }
 
@@ -377,7 +378,7 @@ impl Queue {
     /// The count of received frames, if the other side is owed one.
     pub(crate) fn owed(&self) -> Option<Records> {
         let mut state = self.lock();
-        let (count, held) = state.received.take(Instant::now())?;
+        let (count, held) = state.received.take(timer::now())?;
         let (received, held) = (Some(count), Some(micros(held)));
         state.shares_records.then(|| Records { received, held, ..Records::default() })
     }
@@ -390,7 +391,7 @@ impl Queue {
                 let before = state.unacknowledged.len();
                 state.unacknowledged.extend(entries);
                 let count = state.unacknowledged.len() - before;
-                state.sent.add(count, Instant::now());
+                state.sent.add(count, timer::now());
             }
             false => {
                 for entry in entries {

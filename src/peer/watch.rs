@@ -5,12 +5,11 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
-use smol::Timer;
-
 use super::Peer;
 use super::queue::Watched;
 use crate::error::DownReason;
 use crate::link::Link;
+use crate::timer;
 
 /// How often a link is looked at while there is something to watch. A quiet link is not.
 const TICK: Duration = Duration::from_secs(1);
@@ -63,7 +62,7 @@ async fn watch_while_owed(peer: &Peer, link: &Link) -> Option<Duration> {
     let mut reads = link.reads.load(Ordering::Relaxed);
     let mut silence = Duration::ZERO;
     for tick in 1u32.. {
-        Timer::after(TICK).await;
+        timer::after(TICK).await;
         let watched = peer.queue.watched();
         if watched.is_held_up && tick % BUSY_TICKS == 0 {
             peer.queue.say_busy();

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use futures_lite::future;
 
@@ -15,7 +14,7 @@ use crate::error::{DownReason, DropReason, Farewell, FarewellReason, HandshakeEr
 use crate::link::{Link, Stream};
 use crate::peer::{Origin, Pair, Peer};
 use crate::proto::Hello;
-use crate::timer::within;
+use crate::timer::{self, within};
 
 /// Serves a stream that a listener accepted: shakes hands, and if that goes well runs the peer
 /// until its link ends. A stream that never becomes a peer is dropped, and an event says why.
@@ -222,11 +221,11 @@ pub(super) async fn go_on(running: &Arc<Running>, service: Service) {
 /// been away for too long, ends it. Of a plain one nothing is kept: nothing would tell it from
 /// another that claims its id.
 async fn wait(running: &Running, mut service: Service) {
-    let until = Instant::now() + running.limits.resume_window;
-    while service.peer.may_come_back() && Instant::now() < until {
+    let until = timer::now() + running.limits.resume_window;
+    while service.peer.may_come_back() && timer::now() < until {
         running.enter_absent(&service.peer);
         let called = future::or(service.turn.wanted(), service.peer.stopped());
-        within(until.saturating_duration_since(Instant::now()), called).await;
+        within(until.saturating_duration_since(timer::now()), called).await;
         if service.turn.is_wanted() {
             match service.give_way().await {
                 Some(unwanted) => service = unwanted,

@@ -9,14 +9,14 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures_lite::future;
-use smol::{Async, Timer};
+use smol::Async;
 
 use crate::context::Context;
 use crate::error::{AttemptError, HandshakeError};
 use crate::link::{Stream, configure};
 use crate::peer::Peer;
 use crate::proto::PeerAddr;
-use crate::timer::within;
+use crate::timer::{self, within};
 
 /// Addresses of one name that are tried; more than that is somebody's mistake or worse.
 const MOST_ADDRESSES: usize = 16;
@@ -44,19 +44,19 @@ pub(super) async fn open(
     peer: &Peer,
     dial: &PeerAddr,
 ) -> Result<(Arc<dyn Stream>, SocketAddr), Vec<Failure>> {
-    let started = Instant::now();
+    let started = timer::now();
     let addrs = match look_up(context, peer, dial).await {
         Ok(addrs) => addrs,
         Err(reason) => {
             let addr = format!("{}:{}", dial.host(), dial.port());
-            return Err(vec![Failure { addr, reason, took: started.elapsed() }]);
+            return Err(vec![Failure { addr, reason, took: timer::since(started) }]);
         }
     };
     let limits = &context.limits;
     let (stream, addr) = race(addrs, limits.connect_stagger, limits.connect_timeout).await?;
     let failed = |error: io::Error| {
         let reason = AttemptError::Connect(Arc::new(error));
-        vec![Failure { addr: addr.to_string(), reason, took: started.elapsed() }]
+        vec![Failure { addr: addr.to_string(), reason, took: timer::since(started) }]
     };
     configure(stream.get_ref(), limits.keepalive, limits.user_timeout).map_err(failed)?;
     Ok((Arc::new(stream), addr))
@@ -129,24 +129,24 @@ async fn race(
     let mut waiting = addrs.into_iter();
     let mut tries: Vec<Try> = Vec::new();
     let mut failures = Vec::new();
-    let deadline = Instant::now() + timeout;
+    let deadline = timer::now() + timeout;
     loop {
         if let Some(addr) = waiting.next() {
             let connecting = Box::pin(Async::<TcpStream>::connect(addr));
-            tries.push(Try { addr, started: Instant::now(), connecting });
+            tries.push(Try { addr, started: timer::now(), connecting });
         }
         let until = match waiting.len() {
             0 => deadline,
-            _ => deadline.min(Instant::now() + stagger),
+            _ => deadline.min(timer::now() + stagger),
         };
         let timer = async {
-            Timer::at(until).await;
+            timer::at(until).await;
             None
         };
         match future::or(async { Some(first_done(&mut tries).await) }, timer).await {
             Some((addr, _, Ok(stream))) => return Ok((stream, addr)),
             Some((addr, started, Err(error))) => failures.push(failure(addr, started, error)),
-            None if Instant::now() >= deadline => {
+            None if timer::now() >= deadline => {
                 let timed_out =
                     |open: Try| failure(open.addr, open.started, io::ErrorKind::TimedOut.into());
                 failures.extend(tries.drain(..).map(timed_out));
@@ -162,7 +162,7 @@ async fn race(
 
 fn failure(addr: SocketAddr, started: Instant, error: io::Error) -> Failure {
     let reason = AttemptError::Connect(Arc::new(error));
-    Failure { addr: addr.to_string(), reason, took: started.elapsed() }
+    Failure { addr: addr.to_string(), reason, took: timer::since(started) }
 }
 
 /// Waits for the first of `tries` that succeeds or fails, and takes it out.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_channel::Receiver;
 use futures_lite::future;
@@ -18,7 +18,7 @@ use crate::events::Event;
 use crate::link::{Link, Stream};
 use crate::peer::Peer;
 use crate::proto::{Backoff, Hello, Id, Impossible, PeerAddr};
-use crate::timer::within;
+use crate::timer::{self, within};
 
 /// A stream that has shaken hands, and whom it leads to.
 type Connected = (Link, Id);
@@ -76,7 +76,7 @@ pub(crate) fn start_stream(
     let Some(service) = Service::begin(running, &peer) else { return };
     let task = running.clone();
     running.spawn(async move {
-        let started = Instant::now();
+        let started = timer::now();
         let shaking = handshake(&task, &peer, stream, addr);
         match unless_called_off(&service, shaking).await {
             Some(Ok(connected)) => {
@@ -86,7 +86,7 @@ pub(crate) fn start_stream(
             Some(Err(error)) => {
                 let addr = addr.map_or_else(|| "given stream".to_owned(), |addr| addr.to_string());
                 let reason = AttemptError::Handshake(error);
-                let failure = Failure { addr, reason, took: started.elapsed() };
+                let failure = Failure { addr, reason, took: timer::since(started) };
                 report(&task, &peer, failure, None);
             }
             None => {}
@@ -132,11 +132,11 @@ async fn attempt(
     addr: &PeerAddr,
 ) -> Result<Connected, Vec<Failure>> {
     let (stream, addr) = open(running, peer, addr).await?;
-    let started = Instant::now();
+    let started = timer::now();
     let shaken = handshake(running, peer, stream, Some(addr)).await;
     shaken.map_err(|error| {
         let reason = AttemptError::Handshake(error);
-        vec![Failure { addr: addr.to_string(), reason, took: started.elapsed() }]
+        vec![Failure { addr: addr.to_string(), reason, took: timer::since(started) }]
     })
 }
 

@@ -10,14 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_lite::future;
-use smol::Timer;
 
 use super::dial::restore;
 use super::service::Service;
 use crate::context::Running;
 use crate::events::Event;
 use crate::peer::{Notice, Pair, Peer};
-use crate::timer::within;
+use crate::timer::{self, within};
 
 /// Time in which the older link has to show that it lives.
 const CHALLENGE: Duration = Duration::from_secs(2);
@@ -130,7 +129,7 @@ async fn agree(running: &Running, stays: &Peer, goes: &Peer) -> Option<u64> {
             }
         };
         let again = async {
-            Timer::after(REPEAT).await;
+            timer::after(REPEAT).await;
             None
         };
         if let Some(received) = future::or(answered, again).await {

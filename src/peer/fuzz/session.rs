@@ -13,6 +13,7 @@ use crate::peer::{
     Budget, Closing, FloodCharge, Inbound, InboundSender, Origin, Peer, Queue, cost, inbound,
 };
 use crate::proto::{Frame, Id, PeerType};
+use crate::timer::simulated::Clock;
 
 /// Operations that one input is good for, so that none takes long.
 const OPERATIONS: usize = 200;
@@ -21,10 +22,15 @@ const OPERATIONS: usize = 200;
 /// write.
 const LARGE_FRAMES: usize = 12;
 
+/// Time that passes with each operation.
+const PASSES: Duration = Duration::from_millis(5);
+
 const INBOUND_BYTES: usize = 80 << 10;
 
 /// See [`crate::fuzz::session`].
 pub(crate) fn session(bytes: &[u8]) {
+    // Its own, so that an input does the same each time.
+    let clock = Clock::install();
     let mut input = Input::new(bytes);
     let mut world = World::new(input.byte());
     for _ in 0..OPERATIONS {
@@ -32,6 +38,7 @@ pub(crate) fn session(bytes: &[u8]) {
             break;
         }
         world.operate(&mut input);
+        clock.advance(PASSES);
     }
     world.finish();
 }
