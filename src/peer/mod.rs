@@ -1,5 +1,7 @@
 //! One neighbour: who it is, how it is, what waits for it. It outlives its links.
 
+mod budget;
+mod control;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod fuzz;
 mod inbound;
@@ -27,9 +29,10 @@ use crate::link::Link;
 use crate::proto::{Bits, Frame, Id, PairSecret, PeerAddr, PeerType, Records};
 use crate::timer::{self, within};
 
+pub(crate) use budget::{Budget, FloodCharge, cost};
 pub(crate) use inbound::{Inbound, InboundSender, inbound};
 pub use info::{AttemptInfo, Origin, PeerInfo, PeerState};
-pub(crate) use queue::{Budget, Closing, FloodCharge, Queue, cost};
+pub(crate) use queue::{Closing, Queue};
 pub(crate) use turn::Turn;
 
 use info::History;
@@ -512,7 +515,11 @@ impl Peer {
 
     /// Notes that the peer ended, though its frames did not. Says whether it had not before.
     pub(crate) fn retire(&self) -> bool {
-        self.history().enter(PeerState::Down);
+        let mut history = self.history();
+        history.enter(PeerState::Down);
+        // Whoever holds the peer on must not hold the socket open.
+        history.stream = None;
+        drop(history);
         !self.ended.swap(true, Ordering::AcqRel)
     }
 

@@ -176,7 +176,9 @@ async fn finish(running: &Arc<Running>, stays: &Arc<Peer>, service: Service, rec
         return drop(service);
     }
     stays.park(goes.dial_addrs());
-    running.make_alias(&goes, stays);
+    if !running.make_alias(&goes, stays) {
+        return drop(service);
+    }
     running.routes.remove_peer(goes.target()).await;
     running.events.emit(Event::Merged { target: stays.target(), retired: goes.target() });
 }

@@ -8,8 +8,9 @@ use crate::peer::{Peer, Turn};
 /// A task's service to a peer. Dropping it ends the peer, whatever happened to the task.
 pub(super) struct Service {
     pub(super) peer: Arc<Peer>,
+    /// Before the turn, so that nobody begins to serve a peer that is about to end.
+    end: Arc<EndOnDrop>,
     pub(super) turn: Turn,
-    end: EndOnDrop,
 }
 
 impl Service {
@@ -26,6 +27,12 @@ impl Service {
 
     fn of(running: &Arc<Running>, peer: &Arc<Peer>, turn: Turn) -> Service {
         Service { peer: peer.clone(), turn, end: EndOnDrop::new(running, peer) }
+    }
+
+    /// For a second task, which runs the peer's link: while that has frames in hand, the peer must
+    /// not end.
+    pub(super) fn share(&self) -> Arc<EndOnDrop> {
+        self.end.clone()
     }
 
     /// Lets the task serve the peer that wants to. If none does any more, it stays with this one.

@@ -1,12 +1,15 @@
 //! The same exchange on every kind of executor.
 
 use std::future::Future;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
+use std::task::{Context, Poll};
 
-use netmod_inet::{Builder, Closed, Frame, InetEndpoint, Spawn, StartError, Task};
+use futures_lite::future;
+use netmod_inet::{Builder, Closed, Event, Frame, InetEndpoint, Spawn, StartError, Task};
 use smol::Executor;
 
-use crate::subject::within;
+use crate::scripted::{PlainListener, STANDARD, number_of, numbered};
+use crate::subject::{parsed, quick, within};
 
 /// Peers two endpoints that are built alike, and has them exchange frames and shut down.
 async fn exchange(builder: impl Fn() -> Builder) {
@@ -134,6 +137,72 @@ fn what_waited_for_a_peer_comes_back_when_the_executor_goes() {
     assert!(endpoint.is_closed());
     assert_eq!(endpoint.take_unconfirmed(target), [frame]);
     assert!(endpoint.peers().is_empty());
+}
+
+/// Tasks that are polled together, and dropped in whatever order a test likes.
+#[derive(Clone, Default)]
+struct Tasks(Arc<Mutex<Vec<Task>>>);
+
+impl Tasks {
+    /// Polls all of them; they never all end.
+    fn poll<T>(&self, cx: &mut Context<'_>) -> Poll<T> {
+        // Those that they spawn are there the next time.
+        let mut tasks = std::mem::take(&mut *self.0.lock().expect("no panic"));
+        tasks.retain_mut(|task| task.as_mut().poll(cx).is_pending());
+        let mut spawned = self.0.lock().expect("no panic");
+        if !spawned.is_empty() {
+            cx.waker().wake_by_ref();
+        }
+        tasks.append(&mut spawned);
+        *spawned = tasks;
+        Poll::Pending
+    }
+}
+
+#[test]
+fn what_was_being_written_arrives_or_comes_back_when_the_executor_goes() {
+    const FRAMES: u32 = 400;
+    for is_last_first in [false, true] {
+        let tasks = Tasks::default();
+        let mut limits = quick();
+        // More than the kernel's buffers on both sides can take.
+        limits.queue_bytes = 48 << 20;
+        let spawned = tasks.clone();
+        let spawner = move |task| spawned.0.lock().expect("no panic").push(task);
+        let builder = InetEndpoint::builder().limits(limits).spawner(spawner);
+        let endpoint = within("start", builder.start()).expect("start");
+        let listener = PlainListener::bind();
+        let addr = listener.addr("");
+        let answering = std::thread::spawn(move || listener.answer(STANDARD, 5));
+        let writing = async {
+            let events = endpoint.events();
+            let target = endpoint.add_peers([addr]).await.expect("add_peers")[0];
+            while !matches!(events.next().await, Ok(Event::Up { .. })) {}
+            for number in 0..FRAMES {
+                endpoint.try_send(target, parsed(&numbered(number, 60_000))).expect("try_send");
+            }
+            while endpoint.peers()[0].frames_sent == 0 {
+                future::yield_now().await;
+            }
+            target
+        };
+        let running = future::poll_fn(|cx| tasks.poll(cx));
+        let target = within("write", future::or(writing, running));
+
+        let mut tasks = std::mem::take(&mut *tasks.0.lock().expect("no panic"));
+        if is_last_first {
+            tasks.reverse();
+        }
+        tasks.into_iter().for_each(drop);
+        let mut peer = answering.join().expect("a peer");
+        // It ends, though the handle of the endpoint is still there.
+        let (bytes, _) = peer.read_to_end();
+        let arrived = (0..).map_while(|at| bytes.get(at * 60_045..(at + 1) * 60_045));
+        let mut numbers: Vec<u32> = arrived.map(|message| number_of(&message[4..])).collect();
+        let back = endpoint.take_unconfirmed(target);
+        numbers.extend(back.iter().map(|frame| number_of(frame.as_bytes())));
+        assert_eq!(numbers, (0..FRAMES).collect::<Vec<_>>(), "{} came back", back.len());
+    }
 }
 
 /// Keeps the compiler honest: all of the endpoint's futures can move between threads.
