@@ -173,22 +173,27 @@ impl Context {
         self.forget_peer(target);
         self.forget_aliases(peer);
         self.forget_pair(peer);
-        self.keep_unconfirmed(target, frames);
+        self.keep_unconfirmed(peer, frames);
         self.events.emit(Event::Removed { target });
         self.routes.retire(target);
     }
 
     /// Makes the target of one peer an alias of another, which gets the frames that wait for it.
-    pub(crate) fn make_alias(&self, goes: &Peer, stays: &Arc<Peer>) {
-        self.forget_pair(goes);
+    /// Not if the other one has ended.
+    pub(crate) fn make_alias(&self, goes: &Peer, stays: &Arc<Peer>) -> bool {
         let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
         // Under the lock, so that whoever looks the target up again finds the other peer, and
         // what was sent before goes first.
-        goes.queue.move_to(&stays.queue);
+        if !goes.queue.move_to(&stays.queue) {
+            return false;
+        }
         for peer in peers.values_mut().filter(|peer| peer.target() == goes.target()) {
             *peer = stays.clone();
         }
+        drop(peers);
+        self.forget_pair(goes);
         goes.retire();
+        true
     }
 
     fn forget_aliases(&self, peer: &Peer) {
@@ -215,7 +220,7 @@ impl Context {
         if let Some(pair) = &pair {
             self.enter_pair(peer, pair);
         }
-        self.keep_unconfirmed(peer.target(), peer.pair_anew(pair));
+        self.keep_unconfirmed(peer, peer.pair_anew(pair));
     }
 
     /// Another peer that is the same run of a node as this one says it is.
@@ -253,12 +258,13 @@ impl Context {
     }
 
     /// Keeps frames that a peer was not sent, for whoever asks.
-    pub(crate) fn keep_unconfirmed(&self, target: Target, frames: Vec<Frame>) {
+    fn keep_unconfirmed(&self, peer: &Peer, frames: Vec<Frame>) {
         if frames.is_empty() {
             return;
         }
-        let count = frames.len();
-        self.unconfirmed().keep(target, frames, self.limits.unconfirmed_bytes);
+        let (target, count) = (peer.target(), frames.len());
+        let is_stranger = peer.origin() == Origin::Accepted;
+        self.unconfirmed().keep(target, is_stranger, frames, self.limits.unconfirmed_bytes);
         self.events.emit(Event::Unconfirmed { target, frames: count });
     }
 
@@ -267,15 +273,18 @@ impl Context {
         self.unconfirmed().take(target)
     }
 
-    /// Makes room in the budget of all queues, at the cost of the peer that is down the longest.
+    /// Makes room in the budget of all queues for so many bytes, at the cost of the peers that are
+    /// down the longest.
     pub(crate) fn shed(&self, bytes: usize) {
-        let longest_down = self
-            .peers()
-            .into_iter()
-            .filter(|peer| !peer.queue.is_up() && peer.queue.size().0 > 0)
-            .min_by_key(|peer| peer.down_since());
-        if let Some(peer) = longest_down {
-            self.keep_unconfirmed(peer.target(), peer.queue.shed(bytes));
+        let is_down = |peer: &Arc<Peer>| !peer.queue.is_up() && peer.queue.size().0 > 0;
+        let mut down: Vec<_> = self.peers().into_iter().filter(is_down).collect();
+        down.sort_by_key(|peer| peer.down_since());
+        for peer in down {
+            let missing = match self.budget.missing(bytes) {
+                None | Some(0) => return,
+                Some(missing) => missing,
+            };
+            self.keep_unconfirmed(&peer, peer.queue.shed(missing));
         }
     }
 
@@ -372,66 +381,79 @@ impl Drop for Running {
     }
 }
 
-/// Brings a peer to its end if the task that serves it is dropped before it has done so itself.
+/// Brings a peer to its end when the last task that has to do with it drops this before one of
+/// them has done so itself.
 #[derive(Debug)]
 pub(crate) struct EndOnDrop {
     running: Arc<Running>,
-    peer: Option<Arc<Peer>>,
+    peer: Arc<Peer>,
+    is_handed_over: AtomicBool,
 }
 
 impl EndOnDrop {
-    pub(crate) fn new(running: &Arc<Running>, peer: &Arc<Peer>) -> EndOnDrop {
-        EndOnDrop { running: running.clone(), peer: Some(peer.clone()) }
+    pub(crate) fn new(running: &Arc<Running>, peer: &Arc<Peer>) -> Arc<EndOnDrop> {
+        let (running, peer) = (running.clone(), peer.clone());
+        Arc::new(EndOnDrop { running, peer, is_handed_over: AtomicBool::new(false) })
     }
 
     /// Leaves the peer to another task.
-    pub(crate) fn hand_over(mut self) {
-        self.peer = None;
+    pub(crate) fn hand_over(&self) {
+        self.is_handed_over.store(true, Ordering::Release);
     }
 }
 
 impl Drop for EndOnDrop {
     fn drop(&mut self) {
-        if let Some(peer) = self.peer.take() {
-            self.running.end_peer(&peer);
+        if !*self.is_handed_over.get_mut() {
+            self.running.end_peer(&self.peer);
         }
     }
 }
 
-/// Frames that came back, by the peer that they were for; oldest peers first.
+/// Frames that came back, oldest peers first.
 #[derive(Debug, Default)]
 struct Unconfirmed {
-    peers: VecDeque<(Target, VecDeque<Frame>)>,
+    peers: VecDeque<CameBack>,
     bytes: usize,
 }
 
+/// Frames that came back from one peer.
+#[derive(Debug)]
+struct CameBack {
+    target: Target,
+    /// Whether that peer had dialed this node.
+    is_stranger: bool,
+    frames: VecDeque<Frame>,
+}
+
 impl Unconfirmed {
-    fn keep(&mut self, target: Target, frames: Vec<Frame>, limit: usize) {
+    fn keep(&mut self, target: Target, is_stranger: bool, frames: Vec<Frame>, limit: usize) {
         self.bytes += frames.iter().map(cost).sum::<usize>();
-        match self.peers.iter_mut().find(|(other, _)| *other == target) {
-            Some((_, kept)) => kept.extend(frames),
-            None => self.peers.push_back((target, frames.into())),
+        match self.peers.iter_mut().find(|other| other.target == target) {
+            Some(kept) => kept.frames.extend(frames),
+            None => self.peers.push_back(CameBack { target, is_stranger, frames: frames.into() }),
         }
         while self.bytes > limit {
             self.give_up_oldest();
         }
     }
 
+    /// Gives up the oldest frame, as long as there are any one of a stranger: whoever likes can
+    /// dial this node, and must not cost it what was for its own peers.
     fn give_up_oldest(&mut self) {
-        let Some((_, frames)) = self.peers.front_mut() else { return self.bytes = 0 };
-        match frames.pop_front() {
+        let at = self.peers.iter().position(|peer| peer.is_stranger).unwrap_or(0);
+        let Some(oldest) = self.peers.get_mut(at) else { return self.bytes = 0 };
+        match oldest.frames.pop_front() {
             Some(frame) => self.bytes -= cost(&frame),
-            None => drop(self.peers.pop_front()),
+            None => drop(self.peers.remove(at)),
         }
     }
 
     fn take(&mut self, target: Target) -> Vec<Frame> {
-        let Some(at) = self.peers.iter().position(|(other, _)| *other == target) else {
-            return Vec::new();
-        };
-        let frames = self.peers.remove(at).map(|(_, frames)| frames).unwrap_or_default();
-        self.bytes -= frames.iter().map(cost).sum::<usize>();
-        frames.into()
+        let at = self.peers.iter().position(|peer| peer.target == target);
+        let Some(peer) = at.and_then(|at| self.peers.remove(at)) else { return Vec::new() };
+        self.bytes -= peer.frames.iter().map(cost).sum::<usize>();
+        peer.frames.into()
     }
 }
 
@@ -447,13 +469,23 @@ mod tests {
     fn what_comes_back_is_kept_within_the_bound_oldest_given_up_first() {
         let mut unconfirmed = Unconfirmed::default();
         let limit = 3 * cost(&frames(1)[0]);
-        unconfirmed.keep(1, frames(1), limit);
-        unconfirmed.keep(2, frames(1), limit);
-        unconfirmed.keep(1, frames(1), limit);
-        unconfirmed.keep(3, frames(1), limit);
+        unconfirmed.keep(1, false, frames(1), limit);
+        unconfirmed.keep(2, false, frames(1), limit);
+        unconfirmed.keep(1, false, frames(1), limit);
+        unconfirmed.keep(3, false, frames(1), limit);
         assert_eq!([1, 2, 3].map(|target| unconfirmed.take(target).len()), [1, 1, 1]);
         assert_eq!(unconfirmed.bytes, 0);
-        unconfirmed.keep(1, frames(4), limit);
+        unconfirmed.keep(1, false, frames(4), limit);
         assert_eq!((unconfirmed.take(1).len(), unconfirmed.bytes), (3, 0));
+    }
+
+    #[test]
+    fn what_strangers_left_is_given_up_before_what_was_for_own_peers() {
+        let mut unconfirmed = Unconfirmed::default();
+        let limit = 3 * cost(&frames(1)[0]);
+        unconfirmed.keep(1, false, frames(2), limit);
+        unconfirmed.keep(2, true, frames(1), limit);
+        unconfirmed.keep(3, true, frames(2), limit);
+        assert_eq!([1, 2, 3].map(|target| unconfirmed.take(target).len()), [2, 0, 1]);
     }
 }

@@ -198,10 +198,11 @@ impl InetEndpoint {
             done => return done,
         };
         let Ok(peer) = self.peer(target) else {
-            return Err(SendError::new(Refusal::UnknownTarget, error.into_frame()));
+            return Err(self.unknown_target(error.into_frame()));
         };
         match peer.send(error.into_frame(), self.limits().send_timeout).await {
-            Err(error) if self.is_merged(target, &peer, &error) => {
+            // The peer went while this waited: it became another's alias, or ended.
+            Err(error) if error.reason() == Refusal::UnknownTarget => {
                 self.try_send(target, error.into_frame())
             }
             done => done,
@@ -226,7 +227,7 @@ impl InetEndpoint {
     pub fn try_send(&self, target: Target, frame: Frame) -> Result<(), SendError> {
         let frame = self.check(frame)?;
         let Ok(peer) = self.peer(target) else {
-            return Err(SendError::new(Refusal::UnknownTarget, frame));
+            return Err(self.unknown_target(frame));
         };
         match self.push(&peer, frame) {
             Err(error) if self.is_merged(target, &peer, &error) => {
@@ -234,8 +235,20 @@ impl InetEndpoint {
                 let Ok(peer) = self.peer(target) else { return Err(error) };
                 self.push(&peer, error.into_frame())
             }
+            Err(error) if error.reason() == Refusal::UnknownTarget => {
+                Err(self.unknown_target(error.into_frame()))
+            }
             done => done,
         }
+    }
+
+    /// Refuses a frame whose peer is gone, and tells whether all of them are.
+    fn unknown_target(&self, frame: Frame) -> SendError {
+        let refusal = match self.context().is_stopping() {
+            true => Refusal::Closed,
+            false => Refusal::UnknownTarget,
+        };
+        SendError::new(refusal, frame)
     }
 
     fn push(&self, peer: &Peer, frame: Frame) -> Result<(), SendError> {

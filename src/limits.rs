@@ -72,7 +72,7 @@ limits! {
     peers: usize = 4096, "4096";
     /// Largest frame that this node sends.
     frame_bytes: usize = Frame::MAX_LEN, "65768";
-    /// What may wait in one peer's outbound queue. Each frame counts 64 bytes more than it has,
+    /// What may wait in one peer's outbound queue. Each frame counts 128 bytes more than it has,
     /// for what the queue itself takes.
     queue_bytes: usize = 1 << 20, "1m";
     /// Frames that may wait in one peer's outbound queue.
@@ -80,12 +80,13 @@ limits! {
     /// What may wait in all outbound queues together. A flooded frame counts once.
     total_queue_bytes: usize = 64 << 20, "64m";
     /// What may have arrived and wait for the router. Reading pauses at this bound, and TCP then
-    /// holds the senders back. At least 72k.
+    /// holds the senders back. The part of a frame that has arrived, at most 64 KiB for each peer,
+    /// counts from the moment that the frame is whole. At least 72k.
     inbound_bytes: usize = 4 << 20, "4m";
     /// Frames that may have arrived and wait for the router.
     inbound_frames: usize = 65_536, "65536";
     /// What `take_unconfirmed` keeps of all peers together, counted like a queue; the oldest frames
-    /// are given up first. As much as the queues may hold, so that nothing is lost at a shutdown.
+    /// are given up first, those of peers that dialed this node before others. As much as the queues may hold, so that nothing is lost at a shutdown.
     unconfirmed_bytes: usize = 64 << 20, "64m";
     /// Time that a peer which dialed this node, and shares records with it, keeps its target and its
     /// queue after its link ended. Long enough for a router to change its network.

@@ -122,7 +122,7 @@ impl<'a> Outbox<'a> {
 
     /// The oldest `count` frames were written whole.
     pub(crate) fn written(&mut self, count: usize) {
-        self.queue.written(self.frames.drain(..count));
+        self.queue.written(&mut self.frames, count);
     }
 }
 

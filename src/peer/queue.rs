@@ -1,71 +1,16 @@
-//! What waits to be sent to one peer, and the budget that all peers share.
+//! What waits to be sent to one peer.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use event_listener::{Event, EventListener};
 
+use super::budget::{Budget, FloodCharge, cost};
 use crate::error::Refusal;
-use crate::proto::{Frame, Impossible, Received, Records, Sent, Tell};
+use crate::proto::{Frame, Impossible, Received, Records, Sent};
 use crate::timer;
-
-/// What a waiting frame costs beside its own bytes: its place in the queue and its allocation.
-const OVERHEAD: usize = 64;
-
-/// What a frame counts against the budgets.
-pub(crate) fn cost(frame: &Frame) -> usize {
-    frame.len() + OVERHEAD
-}
-
-/// The bytes that all outbound queues of an endpoint may hold together.
-#[derive(Debug)]
-pub(crate) struct Budget {
-    used: AtomicUsize,
-    limit: usize,
-}
-
-impl Budget {
-    pub(crate) fn new(limit: usize) -> Arc<Budget> {
-        Arc::new(Budget { used: AtomicUsize::new(0), limit })
-    }
-
-    fn take(&self, bytes: usize) -> bool {
-        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
-        let fits = before.saturating_add(bytes) <= self.limit;
-        if !fits {
-            self.give(bytes);
-        }
-        fits
-    }
-
-    fn give(&self, bytes: usize) {
-        self.used.fetch_sub(bytes, Ordering::Relaxed);
-    }
-}
-
-/// The share of the budget that a frame takes while it waits in several queues: once.
-#[derive(Debug)]
-pub(crate) struct FloodCharge {
-    budget: Arc<Budget>,
-    bytes: usize,
-}
-
-impl FloodCharge {
-    /// Charges the budget for a frame that goes to many peers.
-    pub(crate) fn new(budget: &Arc<Budget>, frame: &Frame) -> Option<Arc<FloodCharge>> {
-        let bytes = cost(frame);
-        budget.take(bytes).then(|| Arc::new(FloodCharge { budget: budget.clone(), bytes }))
-    }
-}
-
-impl Drop for FloodCharge {
-    fn drop(&mut self) {
-        self.budget.give(self.bytes);
-    }
-}
 
 /// A frame that waits.
 #[derive(Debug)]
@@ -73,17 +18,6 @@ pub(super) struct Entry {
     pub(super) frame: Frame,
     /// What pays for it, unless it is charged on its own.
     flood: Option<Arc<FloodCharge>>,
-}
-
-/// What there is to watch on a link.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Watched {
-    /// Frames wait for the other side to take them, or to say that it has them.
-    pub(super) owes: bool,
-    /// This side does not read, because its router is slow.
-    pub(super) is_held_up: bool,
-    /// There is reason to think that the other side is gone.
-    pub(super) is_suspected: bool,
 }
 
 /// How a queue ends.
@@ -115,17 +49,17 @@ pub(super) struct State {
     unacknowledged: VecDeque<Entry>,
     /// Frames and bytes charged: those that wait, those in the hands of the writer, and those that
     /// are not acknowledged.
-    frames: usize,
+    pub(super) frames: usize,
     bytes: usize,
     up: bool,
     /// Whether the link that is up carries records of ours.
     pub(super) shares_records: bool,
-    sent: Sent,
-    received: Received,
+    pub(super) sent: Sent,
+    pub(super) received: Received,
     /// Whether the reader waits for the router.
-    is_held_up: bool,
+    pub(super) is_held_up: bool,
     /// Whether there is reason to think that the other side is gone.
-    is_suspected: bool,
+    pub(super) is_suspected: bool,
     /// Whether the other side said goodbye: it sends no frames any more, and takes none.
     pub(super) is_parting: bool,
     /// Records that go out before anything else.
@@ -223,10 +157,10 @@ impl Queue {
         again.append(&mut state.waiting);
         // Those that it has stand in front, though not all of them may be unacknowledged ones: a
         // resume that came to nothing made them wait again.
-        for entry in again.drain(..more.min(again.len())) {
-            self.release(&mut state, &entry);
-        }
+        let arrived = self.take_first(&mut state, &mut again, more);
         state.waiting = again;
+        drop(state);
+        drop(arrived);
         Ok(())
     }
 
@@ -247,21 +181,30 @@ impl Queue {
     pub(crate) fn acknowledge(&self, count: u64, held: Duration) -> Result<(), Impossible> {
         let mut state = self.lock();
         let more = state.sent.acknowledge(count, held, timer::now())?;
-        self.confirm(&mut state, more);
+        let mut unacknowledged = std::mem::take(&mut state.unacknowledged);
+        let arrived = self.take_first(&mut state, &mut unacknowledged, more);
+        if !unacknowledged.is_empty() || unacknowledged.capacity() <= IDLE_CAPACITY {
+            state.unacknowledged = unacknowledged;
+        }
         drop(state);
+        drop(arrived);
         self.room.notify(usize::MAX);
         Ok(())
     }
 
-    /// Lets go of the oldest frames that were not acknowledged.
-    fn confirm(&self, state: &mut State, count: usize) {
-        for _ in 0..count {
-            let Some(entry) = state.unacknowledged.pop_front() else { break };
-            self.release(state, &entry);
+    /// Uncharges the first entries and takes them out. They are to be dropped after the lock:
+    /// bytes that the caller lent may run code of his then.
+    fn take_first(
+        &self,
+        state: &mut State,
+        entries: &mut VecDeque<Entry>,
+        count: usize,
+    ) -> Vec<Entry> {
+        let first: Vec<Entry> = entries.drain(..count.min(entries.len())).collect();
+        for entry in &first {
+            self.release(state, entry);
         }
-        if state.unacknowledged.is_empty() && state.unacknowledged.capacity() > IDLE_CAPACITY {
-            state.unacknowledged = VecDeque::new();
-        }
+        first
     }
 
     /// Frames were handed to the router, and the other side will be told.
@@ -282,148 +225,45 @@ impl Queue {
         self.lock().sent.round_trip()
     }
 
-    /// Notes whether the reader waits for the router.
-    pub(super) fn set_held_up(&self, is_held_up: bool) {
-        self.lock().is_held_up = is_held_up;
-    }
-
-    /// What there is to watch on a link that carries records.
-    pub(super) fn watched(&self) -> Watched {
-        let state = self.lock();
-        let State { is_held_up, is_suspected, .. } = *state;
-        Watched { owes: state.frames > 0, is_held_up, is_suspected }
-    }
-
-    /// Asks the other side for a sign of life.
-    pub(crate) fn say_probe(&self) {
-        self.say(|state| state.control.probe = Some(()));
-    }
-
-    /// Asks the other side for a sign of life, and gives the link up soon if there is none.
-    pub(super) fn suspect(&self) {
-        self.say(|state| {
-            state.is_suspected = true;
-            state.control.probe = Some(());
-        });
-    }
-
-    /// The other side lives.
-    pub(super) fn trust(&self) {
-        self.lock().is_suspected = false;
-    }
-
-    /// Notes that the other side said goodbye.
-    pub(super) fn part(&self) {
-        self.say(|state| state.is_parting = true);
-    }
-
-    /// Tells the other side of another link to the same node.
-    pub(crate) fn say_same(&self, name: &[u8; 8], proof: &[u8; 16]) {
-        self.say(|state| state.control.same = Some((*name, *proof)));
-    }
-
-    /// Tells the other side that the pair called `name` goes.
-    pub(crate) fn say_merge(&self, name: &[u8; 8], received: u64) {
-        self.say(|state| state.control.merge = Some((*name, received)));
-    }
-
-    /// Answers that.
-    pub(crate) fn say_merged(&self, name: &[u8; 8], received: u64) {
-        self.say(|state| state.control.merged = Some((*name, received)));
-    }
-
-    /// Moves all that waits to the end of another queue, and takes nothing any more.
+    /// Moves all that waits to the end of another queue, and takes nothing any more. Not if the
+    /// other one has ended.
     ///
     /// The bounds of the other one are for what is added later; what was accepted is not lost.
-    pub(crate) fn move_to(&self, other: &Queue) {
-        let (entries, frames, bytes) = {
-            let mut state = self.lock();
-            state.ended = true;
-            let entries = std::mem::take(&mut state.waiting);
-            (entries, std::mem::take(&mut state.frames), std::mem::take(&mut state.bytes))
-        };
-        self.room.notify(usize::MAX);
+    pub(crate) fn move_to(&self, other: &Queue) -> bool {
+        // Nothing else holds two of them, and peers are merged one pair at a time.
         let mut state = other.lock();
-        state.frames += frames;
-        state.bytes += bytes;
-        state.waiting.extend(entries);
+        if state.ended {
+            return false;
+        }
+        let mut own = self.lock();
+        own.ended = true;
+        state.waiting.append(&mut own.waiting);
+        state.frames += std::mem::take(&mut own.frames);
+        state.bytes += std::mem::take(&mut own.bytes);
+        drop(own);
         let writer = state.writer.take();
         drop(state);
         if let Some(writer) = writer {
             writer.wake();
         }
+        self.room.notify(usize::MAX);
+        true
     }
 
-    /// Tells the other side that this one lives, though it does not read.
-    pub(super) fn say_busy(&self) {
-        self.say(|state| state.control.busy = Some(()));
-    }
-
-    /// Tells the other side at once how many frames were received.
-    pub(super) fn say_received(&self) {
-        self.say(|state| state.control.received = Some(state.received.total()));
-    }
-
-    /// Adds to the records that go out next, and wakes the writer.
-    fn say(&self, add: impl FnOnce(&mut State)) {
+    /// The first `count` entries were written whole: kept until they are acknowledged, if they
+    /// ever will be.
+    pub(super) fn written(&self, entries: &mut VecDeque<Entry>, count: usize) {
         let mut state = self.lock();
-        add(&mut state);
-        let writer = state.writer.take();
+        if state.shares_records {
+            state.unacknowledged.extend(entries.drain(..count));
+            return state.sent.add(count, timer::now());
+        }
+        for entry in entries.range(..count) {
+            self.release(&mut state, entry);
+        }
         drop(state);
-        if let Some(writer) = writer {
-            writer.wake();
-        }
-    }
-
-    /// The count of received frames, if the other side is owed one.
-    pub(crate) fn owed(&self) -> Option<Records> {
-        let mut state = self.lock();
-        let (count, held) = state.received.take(timer::now())?;
-        let (received, held) = (Some(count), Some(micros(held)));
-        state.shares_records.then(|| Records { received, held, ..Records::default() })
-    }
-
-    /// Entries that were written whole: kept until they are acknowledged, if they ever will be.
-    pub(super) fn written(&self, entries: impl Iterator<Item = Entry>) {
-        let mut state = self.lock();
-        match state.shares_records {
-            true => {
-                let before = state.unacknowledged.len();
-                state.unacknowledged.extend(entries);
-                let count = state.unacknowledged.len() - before;
-                state.sent.add(count, timer::now());
-            }
-            false => {
-                for entry in entries {
-                    self.release(&mut state, &entry);
-                }
-                drop(state);
-                self.room.notify(usize::MAX);
-            }
-        }
-    }
-
-    /// When the count of received frames is to be told, and the records that go with it if that is
-    /// now.
-    pub(super) fn take_control(state: &mut State, now: Instant) -> Option<Records> {
-        let is_last_chance = state.closing.is_some() || state.is_parting;
-        if state.received.tell(now) == Tell::Now || is_last_chance {
-            let told = state.received.take(now);
-            state.control.received = told.map(|(count, _)| count);
-            state.control.held = told.map(|(_, held)| micros(held));
-        }
-        if !state.shares_records || state.control == Records::default() {
-            return None;
-        }
-        Some(std::mem::take(&mut state.control))
-    }
-
-    /// When the count of received frames is to be told at the latest.
-    pub(super) fn tell_at(state: &State, now: Instant) -> Option<Instant> {
-        match state.received.tell(now) {
-            Tell::At(at) if state.shares_records => Some(at),
-            _ => None,
-        }
+        entries.drain(..count);
+        self.room.notify(usize::MAX);
     }
 
     /// Frames that wait and the bytes that they count.
@@ -465,8 +305,9 @@ impl Queue {
         self.take_out(&mut state, usize::MAX)
     }
 
-    /// Takes out the oldest frames that wait, until `bytes` were freed or none is left. Those that
-    /// are not acknowledged stay: the other side counts them.
+    /// Takes out the oldest frames that wait, until `bytes` of the budget were given back or none
+    /// is left: frames that wait for others too give nothing back. Those that are not acknowledged
+    /// stay: the other side counts them.
     pub(crate) fn shed(&self, bytes: usize) -> Vec<Frame> {
         let mut state = self.lock();
         let kept = std::mem::take(&mut state.unacknowledged);
@@ -474,11 +315,11 @@ impl Queue {
         let counted = state.sent.to_send_again().min(state.waiting.len());
         let never_sent = state.waiting.split_off(counted);
         let counted = std::mem::replace(&mut state.waiting, never_sent);
-        let frames = self.take_out(&mut state, bytes);
+        let shed = self.take_out(&mut state, bytes);
         let never_sent = std::mem::replace(&mut state.waiting, counted);
         state.waiting.extend(never_sent);
         state.unacknowledged = kept;
-        frames
+        shed
     }
 
     fn take_out(&self, state: &mut State, bytes: usize) -> Vec<Frame> {
@@ -496,15 +337,20 @@ impl Queue {
         frames
     }
 
-    /// Uncharges an entry that leaves the queue.
+    /// Uncharges an entry that leaves the queue, and tells what the budget gets back once the entry
+    /// is dropped.
     fn release(&self, state: &mut State, entry: &Entry) -> usize {
         let cost = cost(&entry.frame);
         state.frames -= 1;
         state.bytes -= cost;
-        if entry.flood.is_none() {
-            self.budget.give(cost);
+        match &entry.flood {
+            None => {
+                self.budget.give(cost);
+                cost
+            }
+            Some(charge) if Arc::strong_count(charge) == 1 => cost,
+            Some(_) => 0,
         }
-        cost
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -520,10 +366,6 @@ impl Drop for Queue {
 
 /// Room for so many entries is kept while there is none; more is given back.
 const IDLE_CAPACITY: usize = 64;
-
-fn micros(time: Duration) -> u32 {
-    u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
-}
 
 /// Notes whom to wake.
 pub(super) fn register(slot: &mut Option<Waker>, cx: &Context<'_>) {
@@ -551,7 +393,7 @@ mod tests {
         frames.iter().map(|frame| frame.sender().as_bytes()[0]).collect()
     }
 
-    /// A frame of 100 bytes counts 164.
+    /// A frame of 100 bytes counts 228.
     fn queue(budget: usize, bytes: usize, frames: usize) -> (Arc<Budget>, Queue) {
         let budget = Budget::new(budget);
         (budget.clone(), Queue::new(budget, bytes, frames))
@@ -563,11 +405,11 @@ mod tests {
 
     #[test]
     fn every_bound_refuses_and_gives_back() {
-        let (_, narrow) = queue(usize::MAX, 163, 9);
+        let (_, narrow) = queue(usize::MAX, 227, 9);
         assert_eq!(push(&narrow, 1), Err(Refusal::TooLarge));
-        let (_, bytes) = queue(usize::MAX, 2 * 164, 9);
+        let (_, bytes) = queue(usize::MAX, 2 * 228, 9);
         let (_, frames) = queue(usize::MAX, usize::MAX, 2);
-        let (budget, shared) = queue(2 * 164, usize::MAX, 9);
+        let (budget, shared) = queue(2 * 228, usize::MAX, 9);
         for (queue, refusal) in
             [(&bytes, Refusal::Full), (&frames, Refusal::Full), (&shared, Refusal::EndpointFull)]
         {
@@ -577,7 +419,7 @@ mod tests {
             assert_eq!(queue.push(frame(3), None, true), Err((Refusal::LinkDown, frame(3))));
         }
         drop(shared);
-        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+        assert_eq!(budget.used(), 0);
     }
 
     #[test]
@@ -589,15 +431,15 @@ mod tests {
         outbox.written(1);
         push(&queue, 4).unwrap();
         drop(outbox);
-        assert_eq!(queue.size(), (3, 3 * 164));
+        assert_eq!(queue.size(), (3, 3 * 228));
         assert_eq!(senders(queue.end()), [2, 3, 4]);
-        assert_eq!((queue.size(), budget.used.load(Ordering::Relaxed)), ((0, 0), 0));
+        assert_eq!((queue.size(), budget.used()), ((0, 0), 0));
         assert_eq!(push(&queue, 5), Err(Refusal::UnknownTarget));
     }
 
     #[test]
     fn a_flood_is_charged_once() {
-        let budget = Budget::new(164);
+        let budget = Budget::new(228);
         let queues = [0, 1, 2].map(|_| Queue::new(budget.clone(), usize::MAX, 9));
         let charge = FloodCharge::new(&budget, &frame(1)).unwrap();
         for queue in &queues {
@@ -628,7 +470,65 @@ mod tests {
     fn shedding_frees_what_is_asked_for() {
         let (_, queue) = queue(usize::MAX, usize::MAX, 9);
         (1..=4).for_each(|number| push(&queue, number).unwrap());
-        assert_eq!(senders(queue.shed(165)), [1, 2]);
+        assert_eq!(senders(queue.shed(229)), [1, 2]);
         assert_eq!(queue.size().0, 2);
+    }
+
+    #[test]
+    fn shedding_goes_on_until_the_budget_has_got_it_back() {
+        let budget = Budget::new(usize::MAX);
+        let [one, other] = [0, 1].map(|_| Queue::new(budget.clone(), usize::MAX, 9));
+        let charge = FloodCharge::new(&budget, &frame(1)).unwrap();
+        for queue in [&one, &other] {
+            queue.push(frame(1), Some(charge.clone()), false).unwrap();
+        }
+        drop(charge);
+        push(&one, 2).unwrap();
+        assert_eq!((senders(one.shed(1)), budget.used()), (vec![1, 2], 228));
+        assert_eq!((senders(other.shed(1)), budget.used()), (vec![1], 0));
+    }
+
+    #[test]
+    fn what_waits_does_not_go_to_a_queue_that_ended() {
+        let budget = Budget::new(usize::MAX);
+        let [one, other] = [0, 1].map(|_| Queue::new(budget.clone(), usize::MAX, 9));
+        push(&one, 1).unwrap();
+        other.end();
+        assert!(!one.move_to(&other));
+        push(&one, 2).unwrap();
+        assert_eq!(senders(one.end()), [1, 2]);
+    }
+
+    /// Bytes of a caller who looks at the queue when it lets go of them.
+    struct Nosy(Arc<Queue>, Vec<u8>);
+
+    impl AsRef<[u8]> for Nosy {
+        fn as_ref(&self) -> &[u8] {
+            &self.1
+        }
+    }
+
+    impl Drop for Nosy {
+        fn drop(&mut self) {
+            assert!(self.0.state.try_lock().is_ok(), "dropped under the lock");
+        }
+    }
+
+    #[test]
+    fn frames_are_dropped_outside_of_the_lock() {
+        let (_, queue) = queue(usize::MAX, usize::MAX, 9);
+        let queue = Arc::new(queue);
+        for shares_records in [false, true] {
+            queue.link_up(shares_records);
+            let bytes = Nosy(queue.clone(), frame(1).as_bytes().to_vec());
+            let nosy = Frame::parse(bytes::Bytes::from_owner(bytes)).unwrap();
+            queue.push(nosy, None, false).unwrap();
+            let mut outbox = Outbox::new(&queue);
+            assert_eq!(poll_fill(&mut outbox), Poll::Ready(Filled::Something));
+            outbox.written(1);
+        }
+        assert_eq!(queue.size().0, 1);
+        queue.acknowledge(1, Duration::ZERO).unwrap();
+        assert_eq!(queue.size(), (0, 0));
     }
 }

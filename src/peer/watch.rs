@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::Peer;
-use super::queue::Watched;
+use super::control::Watched;
 use crate::error::DownReason;
 use crate::link::Link;
 use crate::timer;

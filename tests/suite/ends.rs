@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_lite::future::poll_once;
 use netmod_inet::{
     AttemptError, Closed, DownReason, Event, InetEndpoint, PeerState, Refusal, Resolution, Resolve,
 };
@@ -49,6 +50,26 @@ fn shutdown_gives_up_on_a_peer_that_does_not_read() {
     within("shutdown", node.endpoint.shutdown());
     let back = node.endpoint.take_unconfirmed(target).len();
     assert!(back > 0 && back <= queued, "{back} of {queued} frames came back");
+}
+
+#[test]
+fn a_send_that_waits_for_room_learns_that_the_endpoint_closes() {
+    let mut limits = quick();
+    limits.send_timeout = Duration::from_secs(3600);
+    let mut node = Node::built(InetEndpoint::builder().bind("127.0.0.1:0").limits(limits));
+    let (_peer, target) = node.welcome(STANDARD, 5);
+    let frame = parsed(&carrier(8, 1, &[7; 60_000]));
+    within("refusal", async {
+        let waiting = loop {
+            let mut sending = Box::pin(node.endpoint.send(target, frame.clone()));
+            if poll_once(&mut sending).await.is_none() {
+                break sending;
+            }
+        };
+        node.endpoint.shutdown().await;
+        let error = waiting.await.unwrap_err();
+        assert_eq!((error.reason(), error.into_frame()), (Refusal::Closed, frame));
+    });
 }
 
 #[test]

@@ -1,0 +1,87 @@
+//! What all outbound queues of an endpoint may hold together, and what a frame costs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::proto::Frame;
+
+/// What a waiting frame costs beside its own bytes: its place in the queue, which has room for
+/// twice as many, and its allocation.
+const OVERHEAD: usize = 128;
+
+/// What a frame counts against the budgets.
+pub(crate) fn cost(frame: &Frame) -> usize {
+    frame.len() + OVERHEAD
+}
+
+/// The bytes that all outbound queues of an endpoint may hold together.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    used: AtomicUsize,
+    limit: usize,
+}
+
+impl Budget {
+    pub(crate) fn new(limit: usize) -> Arc<Budget> {
+        Arc::new(Budget { used: AtomicUsize::new(0), limit })
+    }
+
+    /// Takes so many bytes, if they are there.
+    pub(super) fn take(&self, bytes: usize) -> bool {
+        let fits = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
+    }
+
+    pub(super) fn give(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// How many bytes must be given back before so many can be taken. `None`: that is more than
+    /// there will ever be.
+    pub(crate) fn missing(&self, bytes: usize) -> Option<usize> {
+        let most_used = self.limit.checked_sub(bytes)?;
+        Some(self.used().saturating_sub(most_used))
+    }
+
+    pub(super) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+/// The share of the budget that a frame takes while it waits in several queues: once.
+#[derive(Debug)]
+pub(crate) struct FloodCharge {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl FloodCharge {
+    /// Charges the budget for a frame that goes to many peers.
+    pub(crate) fn new(budget: &Arc<Budget>, frame: &Frame) -> Option<Arc<FloodCharge>> {
+        let bytes = cost(frame);
+        budget.take(bytes).then(|| Arc::new(FloodCharge { budget: budget.clone(), bytes }))
+    }
+}
+
+impl Drop for FloodCharge {
+    fn drop(&mut self) {
+        self.budget.give(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_what_must_be_given_back() {
+        let budget = Budget::new(100);
+        assert!(budget.take(70) && !budget.take(31) && !budget.take(usize::MAX));
+        assert_eq!(
+            [0, 30, 31, 100, 101].map(|bytes| budget.missing(bytes)),
+            [Some(0), Some(0), Some(1), Some(70), None]
+        );
+        budget.give(1);
+        assert!(budget.take(31));
+    }
+}

@@ -1,0 +1,128 @@
+//! What this node says to the other side of a link by records of its own.
+
+use std::time::{Duration, Instant};
+
+use super::queue::{Queue, State};
+use crate::proto::{Records, Tell};
+use crate::timer;
+
+/// What there is to watch on a link.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Watched {
+    /// Frames wait for the other side to take them, or to say that it has them.
+    pub(super) owes: bool,
+    /// This side does not read, because its router is slow.
+    pub(super) is_held_up: bool,
+    /// There is reason to think that the other side is gone.
+    pub(super) is_suspected: bool,
+}
+
+impl Queue {
+    /// Notes whether the reader waits for the router.
+    pub(super) fn set_held_up(&self, is_held_up: bool) {
+        self.lock().is_held_up = is_held_up;
+    }
+
+    /// What there is to watch on a link that carries records.
+    pub(super) fn watched(&self) -> Watched {
+        let state = self.lock();
+        let State { is_held_up, is_suspected, .. } = *state;
+        Watched { owes: state.frames > 0, is_held_up, is_suspected }
+    }
+
+    /// Asks the other side for a sign of life.
+    pub(crate) fn say_probe(&self) {
+        self.say(|state| state.control.probe = Some(()));
+    }
+
+    /// Asks the other side for a sign of life, and gives the link up soon if there is none.
+    pub(super) fn suspect(&self) {
+        self.say(|state| {
+            state.is_suspected = true;
+            state.control.probe = Some(());
+        });
+    }
+
+    /// The other side lives.
+    pub(super) fn trust(&self) {
+        self.lock().is_suspected = false;
+    }
+
+    /// Notes that the other side said goodbye.
+    pub(super) fn part(&self) {
+        self.say(|state| state.is_parting = true);
+    }
+
+    /// Tells the other side of another link to the same node.
+    pub(crate) fn say_same(&self, name: &[u8; 8], proof: &[u8; 16]) {
+        self.say(|state| state.control.same = Some((*name, *proof)));
+    }
+
+    /// Tells the other side that the pair called `name` goes.
+    pub(crate) fn say_merge(&self, name: &[u8; 8], received: u64) {
+        self.say(|state| state.control.merge = Some((*name, received)));
+    }
+
+    /// Answers that.
+    pub(crate) fn say_merged(&self, name: &[u8; 8], received: u64) {
+        self.say(|state| state.control.merged = Some((*name, received)));
+    }
+
+    /// Tells the other side that this one lives, though it does not read.
+    pub(super) fn say_busy(&self) {
+        self.say(|state| state.control.busy = Some(()));
+    }
+
+    /// Tells the other side at once how many frames were received.
+    pub(super) fn say_received(&self) {
+        self.say(|state| state.control.received = Some(state.received.total()));
+    }
+
+    /// Adds to the records that go out next, and wakes the writer.
+    fn say(&self, add: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        add(&mut state);
+        let writer = state.writer.take();
+        drop(state);
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+    }
+
+    /// The count of received frames, if the other side is owed one.
+    pub(crate) fn owed(&self) -> Option<Records> {
+        let mut state = self.lock();
+        let (count, held) = state.received.take(timer::now())?;
+        let (received, held) = (Some(count), Some(micros(held)));
+        state.shares_records.then(|| Records { received, held, ..Records::default() })
+    }
+
+    /// When the count of received frames is to be told, and the records that go with it if that is
+    /// now.
+    pub(super) fn take_control(state: &mut State, now: Instant) -> Option<Records> {
+        let is_last_chance = state.closing.is_some() || state.is_parting;
+        if state.received.tell(now) == Tell::Now || is_last_chance {
+            // With nothing new to tell, the answer to a probe that waits stays as it is.
+            if let Some((count, held)) = state.received.take(now) {
+                state.control.received = Some(count);
+                state.control.held = Some(micros(held));
+            }
+        }
+        if !state.shares_records || state.control == Records::default() {
+            return None;
+        }
+        Some(std::mem::take(&mut state.control))
+    }
+
+    /// When the count of received frames is to be told at the latest.
+    pub(super) fn tell_at(state: &State, now: Instant) -> Option<Instant> {
+        match state.received.tell(now) {
+            Tell::At(at) if state.shares_records => Some(at),
+            _ => None,
+        }
+    }
+}
+
+fn micros(time: Duration) -> u32 {
+    u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
+}
