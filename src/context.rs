@@ -278,7 +278,7 @@ impl Context {
     pub(crate) fn shed(&self, bytes: usize) {
         let is_down = |peer: &Arc<Peer>| !peer.queue.is_up() && peer.queue.size().0 > 0;
         let mut down: Vec<_> = self.peers().into_iter().filter(is_down).collect();
-        down.sort_by_key(|peer| peer.down_since());
+        down.sort_by_key(|peer| peer.since());
         for peer in down {
             let missing = match self.budget.missing(bytes) {
                 None | Some(0) => return,

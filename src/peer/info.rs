@@ -69,7 +69,7 @@ pub struct PeerInfo {
     pub dial: Option<PeerAddr>,
     /// How it is.
     pub state: PeerState,
-    /// For how long it has been so.
+    /// For how long it has had its link, or been without one.
     pub since: Duration,
     /// Who opens its links.
     pub origin: Origin,
@@ -117,9 +117,8 @@ pub struct AttemptInfo {
 /// What happened to a peer so far.
 pub(super) struct History {
     pub(super) state: PeerState,
+    /// Since when the peer has had a link, or been without one.
     pub(super) since: Instant,
-    /// When the last link ended, or the peer was added.
-    pub(super) down_since: Instant,
     pub(super) id: Option<Id>,
     pub(super) addr: Option<SocketAddr>,
     /// The stream of the link that is up.
@@ -159,7 +158,6 @@ impl History {
         History {
             state: PeerState::Connecting,
             since: timer::now(),
-            down_since: timer::now(),
             id: None,
             addr: None,
             stream: None,
@@ -187,9 +185,10 @@ impl History {
     }
 
     pub(super) fn enter(&mut self, state: PeerState) {
-        if self.state != state {
-            (self.state, self.since) = (state, timer::now());
+        if (self.state == PeerState::Up) != (state == PeerState::Up) {
+            self.since = timer::now();
         }
+        self.state = state;
     }
 
     pub(super) fn tried(&mut self, attempt: AttemptInfo) {

@@ -473,7 +473,6 @@ impl Peer {
     pub(crate) fn link_down(&self, reason: &DownReason, retry: Option<Duration>) {
         self.queue.link_down();
         let mut history = self.history();
-        history.down_since = timer::now();
         history.stream = None;
         history.waiting(reason.to_string(), retry);
     }
@@ -528,9 +527,9 @@ impl Peer {
         self.retire().then(|| self.queue.end())
     }
 
-    /// Since when the peer has had no link; for one that never had one, since it was added.
-    pub(crate) fn down_since(&self) -> Instant {
-        self.history().down_since
+    /// Since when the peer has had its link, or been without one.
+    pub(crate) fn since(&self) -> Instant {
+        self.history().since
     }
 
     /// Whether the peer has no link now.

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_lite::future::poll_once;
 use netmod_inet::{
@@ -146,12 +146,15 @@ fn an_unreached_peer_is_explained_and_kicked() {
     assert_eq!(info.attempts[0].addr, addr);
     assert!(info.last_error.is_some_and(|error| error.contains("refused")));
     assert!(info.next_retry.is_some());
+    let first_failed = Instant::now();
     for _ in 0..3 {
         node.endpoint.kick(Some(target)).expect("a peer");
         node.attempt(target);
         node.endpoint.kick(None).expect("all peers");
         node.attempt(target);
     }
+    let elapsed = first_failed.elapsed();
+    assert!(node.info(target).since >= elapsed, "it is down since before the first kick");
     assert!(node.endpoint.kick(Some(99)).is_err());
 }
 
