@@ -81,7 +81,8 @@ limits! {
     total_queue_bytes: usize = 64 << 20, "64m";
     /// What may have arrived and wait for the router. Reading pauses at this bound, and TCP then
     /// holds the senders back. The part of a frame that has arrived, at most 64 KiB for each peer,
-    /// counts from the moment that the frame is whole. At least 72k.
+    /// counts from the moment that the frame is whole. Up to a quarter of the bound is kept as
+    /// buffers to read into, once there was much to read. At least 72k.
     inbound_bytes: usize = 4 << 20, "4m";
     /// Frames that may have arrived and wait for the router.
     inbound_frames: usize = 65_536, "65536";

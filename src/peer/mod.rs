@@ -1,6 +1,7 @@
 //! One neighbour: who it is, how it is, what waits for it. It outlives its links.
 
 mod budget;
+mod buffers;
 mod control;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod fuzz;

@@ -1,12 +1,14 @@
 //! The receive loop of a link.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_lite::future;
 
+use super::buffers::Buffers;
 use super::inbound::{Batch, InboundSender, Room};
 use super::{Notice, Notices, Peer};
 use crate::error::{Closed, DownReason};
@@ -22,8 +24,9 @@ const MIN_READ: usize = 16 << 10;
 
 /// Most room that a read is given. A link that fills its buffer gets one twice as large next time;
 /// at this size the part of a large frame that has to be moved to the next buffer is small beside
-/// what was read.
-const MAX_READ: usize = 256 << 10;
+/// what was read. Both ends on one thread moved 0.11, 0.13 and 0.10 M/s of 32 000 B with 64, 128
+/// and 256 KiB, and 0.69, 0.75 and 0.67 M/s of 4 KiB.
+const MAX_READ: usize = 128 << 10;
 
 /// Runs up to this length are copied out of the buffer, which is then read into again. Longer ones
 /// take the buffer with them and are never copied.
@@ -48,7 +51,7 @@ pub(super) async fn receive(
         let mut half = link.read_half.lock().await;
         match read_frames(peer, link, &mut half, &mut room, inbound, notices).await {
             Step::NoData => {
-                half.rest();
+                half.rest(inbound.buffers());
                 drop(half);
                 room = None;
                 future::yield_now().await;
@@ -102,7 +105,7 @@ async fn read_frames(
     let taken = match half.unread().is_empty() {
         true => Ok(None),
         false => match wait_for_room(peer, room, half.unread().len(), inbound).await {
-            Ok(room) => take_run(peer, link, half, room, notices),
+            Ok(room) => take_run(peer, link, half, room, inbound.buffers(), notices),
             Err(Closed) => Err(DownReason::ShuttingDown),
         },
     };
@@ -114,7 +117,7 @@ async fn read_frames(
     if let Err(Closed) = wait_for_room(peer, room, half.target(), inbound).await {
         return Step::Failed(DownReason::ShuttingDown);
     }
-    match half.read(link) {
+    match half.read(link, inbound.buffers()) {
         Ok(0) if half.unread().is_empty() => Step::Failed(DownReason::Closed),
         Ok(0) => Step::Failed(DownReason::ClosedInsideFrame),
         Ok(_) => {
@@ -154,6 +157,7 @@ fn take_run(
     link: &Link,
     half: &mut ReadHalf,
     room: &mut Room,
+    buffers: &Arc<Buffers>,
     notices: Notices<'_>,
 ) -> Result<Option<Step>, DownReason> {
     let rules = Rules { peer_type: peer.peer_type(), carries_records: link.records_as.is_some() };
@@ -171,9 +175,10 @@ fn take_run(
             heard.map(|()| Some(Step::More))
         }
         Kind::Router => {
-            let (messages, pinned) = half.take(run.len);
+            let (messages, pinned) = half.take(run.len, buffers);
             let _room = room.split(pinned, run.frames);
-            let batch = Batch { target: peer.target(), messages, pinned, _room };
+            let (target, is_exact) = (peer.target(), run.is_exact);
+            let batch = Batch { target, messages, pinned, is_exact, _room };
             Ok(Some(Step::Frames { batch, frames: run.frames, bytes: run.len }))
         }
     }
@@ -218,9 +223,8 @@ struct Rules {
 }
 
 /// Whom a frame is for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    #[default]
     Router,
     /// This crate.
     Control,
@@ -229,24 +233,29 @@ enum Kind {
 }
 
 /// The messages that a buffer begins with, all of one kind.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 struct Run {
     kind: Kind,
     len: usize,
     frames: usize,
+    /// Whether nothing follows the payload inside the length, in any of them.
+    is_exact: bool,
 }
 
 /// Finds the run at the start of `buffer`, of at most `most` frames.
 ///
 /// What is wrong behind a run of good frames is left for the next scan, so that they arrive first.
 fn scan(buffer: &[u8], rules: Rules, most: usize) -> Result<Run, DownReason> {
-    let mut run = Run::default();
+    let mut run = Run { kind: Kind::Router, len: 0, frames: 0, is_exact: true };
     while run.frames < most {
         match first_message(&buffer[run.len..], rules) {
             // Control frames are heard one by one.
             Ok(Some(_)) if run.frames > 0 && run.kind == Kind::Control => break,
-            Ok(Some((len, kind))) if run.frames == 0 || run.kind == kind => {
-                run = Run { kind, len: run.len + len, frames: run.frames + 1 };
+            Ok(Some(message)) if run.frames == 0 || run.kind == message.kind => {
+                run.kind = message.kind;
+                run.len += message.len;
+                run.frames += 1;
+                run.is_exact &= message.is_exact;
             }
             Err(reason) if run.len == 0 => return Err(reason),
             _ => break,
@@ -255,11 +264,20 @@ fn scan(buffer: &[u8], rules: Rules, most: usize) -> Result<Run, DownReason> {
     Ok(run)
 }
 
-/// Length of the whole message that `bytes` begin with, and whom it is for.
-fn first_message(bytes: &[u8], rules: Rules) -> Result<Option<(usize, Kind)>, DownReason> {
+/// A whole message: a frame behind its length.
+struct Message {
+    kind: Kind,
+    len: usize,
+    /// Whether nothing follows the payload.
+    is_exact: bool,
+}
+
+/// The whole message that `bytes` begin with.
+fn first_message(bytes: &[u8], rules: Rules) -> Result<Option<Message>, DownReason> {
     let Some(len) = whole_message(bytes).map_err(DownReason::OutOfStep)? else { return Ok(None) };
     let Some(frame) = bytes.get(PREFIX..len) else { return Ok(None) };
-    Header::parse(frame).map_err(|error| DownReason::OutOfStep(OutOfStep::Frame(error)))?;
+    let header = Header::parse(frame);
+    let header = header.map_err(|error| DownReason::OutOfStep(OutOfStep::Frame(error)))?;
     let modes = u16::from_be_bytes([frame[1], frame[2]]);
     let kind = match frame[0] == VERSION {
         true if modes == CONTROL && rules.carries_records => Kind::Control,
@@ -268,7 +286,7 @@ fn first_message(bytes: &[u8], rules: Rules) -> Result<Option<(usize, Kind)>, Do
     };
     match kind == Kind::Router && !rules.peer_type.may_receive() {
         true => Err(DownReason::WrongDirection),
-        false => Ok(Some((len, kind))),
+        false => Ok(Some(Message { kind, len, is_exact: header.frame_len() == frame.len() })),
     }
 }
 
@@ -300,11 +318,13 @@ impl ReadHalf {
     }
 
     /// Reads once.
-    fn read(&mut self, link: &Link) -> io::Result<usize> {
+    fn read(&mut self, link: &Link, buffers: &Buffers) -> io::Result<usize> {
         self.compact();
         let target = self.target();
         if self.buffer.capacity() < target {
-            self.buffer.reserve_exact(target - self.buffer.len());
+            let mut larger = buffers.take(target);
+            larger.extend_from_slice(&self.buffer);
+            buffers.give(std::mem::replace(&mut self.buffer, larger));
         }
         let read = link.stream.try_read(&mut self.buffer)?;
         if self.buffer.len() == self.buffer.capacity() {
@@ -316,7 +336,7 @@ impl ReadHalf {
     }
 
     /// Takes the first `len` bytes; also tells how much memory they keep.
-    fn take(&mut self, len: usize) -> (Bytes, usize) {
+    fn take(&mut self, len: usize, buffers: &Arc<Buffers>) -> (Bytes, usize) {
         // A buffer that is mostly empty is not worth keeping for what is in it.
         if len <= COPY || len < self.buffer.capacity() / 2 {
             let run = Bytes::copy_from_slice(&self.unread()[..len]);
@@ -324,19 +344,20 @@ impl ReadHalf {
             return (run, len);
         }
         let end = self.start + len;
-        let mut tail = Vec::with_capacity(self.size.max(self.buffer.len() - end));
+        let mut tail = buffers.take(self.size.max(self.buffer.len() - end));
         tail.extend_from_slice(&self.buffer[end..]);
         self.buffer.truncate(end);
         let run = std::mem::replace(&mut self.buffer, tail);
         let pinned = run.capacity();
         let start = std::mem::take(&mut self.start);
-        (Bytes::from(run).slice(start..), pinned)
+        (buffers.lend(run).slice(start..), pinned)
     }
 
     /// Gives memory back, because nothing is to be read for now.
-    fn rest(&mut self) {
-        self.compact();
-        self.buffer.shrink_to_fit();
+    fn rest(&mut self, buffers: &Buffers) {
+        let left = self.unread().to_vec();
+        buffers.give(std::mem::replace(&mut self.buffer, left));
+        self.start = 0;
     }
 }
 
@@ -353,8 +374,8 @@ mod tests {
 
     fn run(len: usize, frames: usize, ignored: usize) -> Run {
         match ignored {
-            0 => Run { kind: Kind::Router, len, frames },
-            frames => Run { kind: Kind::Ignored, len, frames },
+            0 => Run { kind: Kind::Router, len, frames, is_exact: true },
+            frames => Run { kind: Kind::Ignored, len, frames, is_exact: true },
         }
     }
 
@@ -370,6 +391,18 @@ mod tests {
         assert_eq!(scan(95), run(47, 0, 1));
         assert_eq!(scan(142), run(45, 1, 0));
         assert_eq!(scan(187), run(0, 0, 0));
+    }
+
+    #[test]
+    fn bytes_behind_a_payload_are_noticed() {
+        let mut trailing = message(8, 5);
+        trailing.push(0xEE);
+        trailing[PREFIX - 1] += 1;
+        for (buffer, is_exact) in [(message(8, 1), true), (trailing, false)] {
+            let buffer = [message(8, 0), buffer, message(8, 2)].concat();
+            let run = scan(&buffer, plain(PeerType::Standard), 99).unwrap();
+            assert_eq!((run.frames, run.is_exact), (3, is_exact));
+        }
     }
 
     #[test]
@@ -413,7 +446,7 @@ mod tests {
     fn records_are_heard_one_by_one_and_only_where_they_were_agreed_on() {
         let buffer = [message(40, 0), message(40, 0), message(41, 0)].concat();
         let agreed = Rules { peer_type: PeerType::Standard, carries_records: true };
-        let control = Run { kind: Kind::Control, len: 45, frames: 1 };
+        let control = Run { kind: Kind::Control, len: 45, frames: 1, is_exact: true };
         assert_eq!(scan(&buffer, agreed, 9).unwrap(), control);
         assert_eq!(scan(&buffer[90..], agreed, 9).unwrap(), run(45, 0, 1));
         assert_eq!(scan(&buffer, plain(PeerType::Standard), 9).unwrap(), run(135, 0, 3));
@@ -430,29 +463,31 @@ mod tests {
 
     #[test]
     fn long_runs_are_not_copied_and_short_ones_free_the_buffer() {
+        let buffers = Buffers::new(0);
         let mut half = ReadHalf { buffer: vec![7; COPY + 12], ..ReadHalf::default() };
         let start = half.buffer.as_ptr();
         half.skip(2);
-        let (run, pinned) = half.take(COPY + 1);
+        let (run, pinned) = half.take(COPY + 1, &buffers);
         assert_eq!((run.as_ptr(), run.len()), (start.wrapping_add(2), COPY + 1));
         assert_eq!(half.unread(), [7; 9]);
         assert!(pinned >= COPY + 12);
-        let (run, pinned) = half.take(3);
+        let (run, pinned) = half.take(3, &buffers);
         assert_eq!((&run[..], pinned, half.unread()), (&[7; 3][..], 3, &[7; 6][..]));
     }
 
     #[test]
     fn what_is_left_stays_in_place_until_the_next_read() {
+        let buffers = Buffers::new(0);
         let mut half = ReadHalf { buffer: vec![7; 90_000], ..ReadHalf::default() };
         let start = half.buffer.as_ptr();
         for handled in 1..=1000 {
             match handled % 2 {
                 0 => half.skip(45),
-                _ => drop(half.take(45)),
+                _ => drop(half.take(45, &buffers)),
             }
             assert_eq!(half.unread().as_ptr(), start.wrapping_add(45 * handled));
         }
-        half.rest();
+        half.rest(&buffers);
         assert_eq!((half.unread().len(), half.start, half.buffer.capacity()), (45_000, 0, 45_000));
     }
 }

@@ -247,6 +247,13 @@ impl Header {
         if bytes.len() > Frame::MAX_LEN {
             return Err(FrameError::TooLong(bytes.len()));
         }
+        if let Some([0, 0, 0, 0, high, low]) = bytes[FIXED..].first_chunk() {
+            // None of the optional fields: most frames of a busy link are like this.
+            let fixed = |at: usize| FIXED + at..FIXED + at + 1;
+            let (sequence_id, auxiliary_data, signature) = (fixed(1), fixed(2), fixed(3));
+            let payload = payload(bytes, Frame::MIN_LEN, [*high, *low])?;
+            return Ok(Header { sequence_id, auxiliary_data, signature, payload });
+        }
         let recipient = match bytes[FIXED] {
             0 => 1,
             1 | 2 => RECIPIENT,
@@ -259,16 +266,22 @@ impl Header {
         let Some(&[high, low]) = bytes.get(signature.end..start) else {
             return Err(FrameError::HeaderCut(bytes.len()));
         };
-        let declared = usize::from(u16::from_be_bytes([high, low]));
-        if bytes.len() - start < declared {
-            return Err(FrameError::PayloadCut { declared, present: bytes.len() - start });
-        }
-        Ok(Header { sequence_id, auxiliary_data, signature, payload: start..start + declared })
+        let payload = payload(bytes, start, [high, low])?;
+        Ok(Header { sequence_id, auxiliary_data, signature, payload })
     }
 
     /// Length of the frame: header and payload.
     pub(crate) fn frame_len(&self) -> usize {
         self.payload.end
+    }
+}
+
+/// The payload at `start`, whose length was declared so.
+fn payload(bytes: &[u8], start: usize, len: [u8; 2]) -> Result<Range<usize>, FrameError> {
+    let declared = usize::from(u16::from_be_bytes(len));
+    match bytes.len() - start < declared {
+        true => Err(FrameError::PayloadCut { declared, present: bytes.len() - start }),
+        false => Ok(start..start + declared),
     }
 }
 
