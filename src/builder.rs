@@ -135,6 +135,9 @@ impl Builder {
     pub async fn start(mut self) -> Result<InetEndpoint, StartError> {
         self.limits.bound_times();
         self.limits.check().map_err(StartError::Limits)?;
+        if self.streams.len() > self.limits.peers {
+            return Err(StartError::TooManyStreams);
+        }
         let id = match self.id {
             Some(id) => id,
             None => Id::random().map_err(StartError::Random)?,
@@ -163,7 +166,7 @@ impl Builder {
             server.run(&running);
         }
         for (stream, peer_type) in streams {
-            enter_stream(&running, stream, peer_type)?;
+            enter_stream(&running, stream, peer_type);
         }
         drop(running);
         match endpoint.is_closed() {
@@ -202,13 +205,10 @@ fn prepare(
     streams.into_iter().map(prepare).collect::<Result<_, _>>().map_err(StartError::Socket)
 }
 
-fn enter_stream(
-    running: &Arc<Running>,
-    stream: Async<TcpStream>,
-    peer_type: PeerType,
-) -> Result<(), StartError> {
+/// Enters one of no more streams than there may be peers; there is room, unless the endpoint stops.
+fn enter_stream(running: &Arc<Running>, stream: Async<TcpStream>, peer_type: PeerType) {
     let addr = stream.get_ref().peer_addr().ok();
-    let peer = running.add_linked(peer_type, Origin::Dialed).ok_or(StartError::TooManyStreams)?;
-    start_stream(running, peer, Arc::new(stream), addr);
-    Ok(())
+    if let Some(peer) = running.add_linked(peer_type, Origin::Dialed) {
+        start_stream(running, peer, Arc::new(stream), addr);
+    }
 }

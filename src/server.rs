@@ -79,11 +79,24 @@ impl Server {
     /// Starts to accept connections, until the endpoint stops.
     pub(crate) fn run(self, running: &Arc<Running>) {
         for listener in self.ipv4_listen.into_iter().chain(self.ipv6_listen) {
-            let task = running.clone();
-            running.spawn(async move {
-                future::or(accept(&task, &listener), task.until_stopping()).await;
-            });
+            let accepting = Accepting { listener, running: running.clone() };
+            running.spawn(async move { accepting.run().await });
         }
+    }
+}
+
+/// A listener at work, and what tells that the endpoint still runs.
+///
+/// They are dropped in this order: whoever waits for the end of the endpoint may want the port.
+struct Accepting {
+    listener: Async<TcpListener>,
+    running: Arc<Running>,
+}
+
+impl Accepting {
+    async fn run(&self) {
+        let accepting = accept(&self.running, &self.listener);
+        future::or(accepting, self.running.until_stopping()).await;
     }
 }
 
