@@ -292,7 +292,6 @@ impl Context {
     pub(crate) fn stop(&self, how: Closing) {
         self.stopping.store(true, Ordering::SeqCst);
         self.stop.notify(usize::MAX);
-        self.pending.abort_all();
         for peer in self.peers() {
             peer.stop(how, DownReason::ShuttingDown);
         }

@@ -419,6 +419,8 @@ pub enum DropReason {
     Displaced,
     /// This node dials the same peer itself just now, and its link goes first.
     Duplicate,
+    /// This node shuts down.
+    ShuttingDown,
     /// Both sides did not come to terms.
     Handshake(HandshakeError),
 }
@@ -432,6 +434,7 @@ impl fmt::Display for DropReason {
                 f.write_str("too many handshakes were pending, and this was the oldest")
             }
             DropReason::Duplicate => f.write_str("this node dials the same peer just now"),
+            DropReason::ShuttingDown => f.write_str("shutting down"),
             DropReason::Handshake(error) => error.fmt(f),
         }
     }

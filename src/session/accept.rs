@@ -29,6 +29,7 @@ pub(crate) async fn handle_stream(
     let service = match (accepted, known) {
         (Ok(accepted), known) => match known.or_else(|| adopt(&running, &accepted)) {
             Some(service) => Ok((service, accepted)),
+            None if running.is_stopping() => Err((DropReason::ShuttingDown, None)),
             None => Err((DropReason::TooManyPeers, None)),
         },
         (Err(reason), known) => Err((reason, known)),
@@ -61,7 +62,11 @@ async fn accept_connection(
     known: &mut Option<Service>,
 ) -> Result<Accepted, DropReason> {
     let ticket = running.pending.enter(addr.ip(), stream.clone());
-    let shaking = shake(running, stream, addr, known);
+    let stopping = async {
+        running.until_stopping().await;
+        Err(DropReason::ShuttingDown)
+    };
+    let shaking = future::or(stopping, shake(running, stream, addr, known));
     let shaken = within(running.limits.handshake_timeout, shaking).await;
     match ticket.was_displaced() {
         true => Err(DropReason::Displaced),

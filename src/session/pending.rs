@@ -72,11 +72,6 @@ impl Pending {
         Ticket { pending: self, number }
     }
 
-    /// Ends all handshakes.
-    pub(crate) fn abort_all(&self) {
-        self.lock().queue.drain(..).for_each(|stranger| stranger.stream.abort());
-    }
-
     fn lock(&self) -> MutexGuard<'_, Strangers> {
         self.strangers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -161,14 +156,5 @@ mod tests {
         assert_eq!([&first, &a2, &c].map(|t| t.was_displaced()), [true, false, false]);
         drop((a2, a3));
         assert_eq!(pending.lock().queue.len(), 2);
-    }
-
-    #[test]
-    fn stopping_ends_them_all() {
-        let pending = Pending::new(4, 2);
-        let flag = Arc::new(Flag::default());
-        let _ticket = pending.enter([10, 0, 0, 1].into(), flag.clone());
-        pending.abort_all();
-        assert!(flag.0.load(Ordering::Relaxed));
     }
 }

@@ -11,5 +11,6 @@ mod reliability;
 mod resume;
 mod scripted;
 mod sending;
+mod stopping;
 mod subject;
 mod vectors;
