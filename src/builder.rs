@@ -9,7 +9,7 @@ use crate::context::{Context, Parts, Running};
 use crate::endpoint::InetEndpoint;
 use crate::error::StartError;
 use crate::limits::Limits;
-use crate::link::configure;
+use crate::link::{Connection, Patience, Stream};
 use crate::peer::{Origin, inbound};
 use crate::proto::{Id, PeerType};
 use crate::random;
@@ -165,9 +165,7 @@ impl Builder {
         for server in servers {
             server.run(&running);
         }
-        for (stream, peer_type) in streams {
-            enter_stream(&running, stream, peer_type);
-        }
+        streams.into_iter().for_each(|prepared| enter_stream(&running, prepared));
         drop(running);
         match endpoint.is_closed() {
             true => Err(StartError::ExecutorGone),
@@ -194,21 +192,29 @@ fn keep_running(running: &Arc<Running>) {
     running.spawn(async move { task.until_stopping().await });
 }
 
+/// A stream that the caller connected, ready to be shaken hands over.
+struct Prepared {
+    stream: Arc<dyn Stream>,
+    addr: Option<SocketAddr>,
+    peer_type: PeerType,
+}
+
 fn prepare(
     streams: Vec<(TcpStream, PeerType)>,
     limits: &Limits,
-) -> Result<Vec<(Async<TcpStream>, PeerType)>, StartError> {
+) -> Result<Vec<Prepared>, StartError> {
     let prepare = |(stream, peer_type): (TcpStream, PeerType)| {
-        configure(&stream, limits.keepalive, limits.user_timeout)?;
-        Ok((Async::new(stream)?, peer_type))
+        let addr = stream.peer_addr().ok();
+        let stream = Connection::new(Async::new(stream)?, Patience::new(limits))?;
+        Ok(Prepared { stream: Arc::new(stream), addr, peer_type })
     };
     streams.into_iter().map(prepare).collect::<Result<_, _>>().map_err(StartError::Socket)
 }
 
 /// Enters one of no more streams than there may be peers; there is room, unless the endpoint stops.
-fn enter_stream(running: &Arc<Running>, stream: Async<TcpStream>, peer_type: PeerType) {
-    let addr = stream.get_ref().peer_addr().ok();
+fn enter_stream(running: &Arc<Running>, prepared: Prepared) {
+    let Prepared { stream, addr, peer_type } = prepared;
     if let Some(peer) = running.add_linked(peer_type, Origin::Dialed) {
-        start_stream(running, peer, Arc::new(stream), addr);
+        start_stream(running, peer, stream, addr);
     }
 }

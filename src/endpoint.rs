@@ -17,7 +17,7 @@ use crate::peer::{Closing, FloodCharge, Peer, PeerInfo, cost};
 use crate::proto::{Frame, Id, PeerAddr, is_peering, shorten};
 use crate::routes::Routes;
 use crate::server::Server;
-use crate::session::start_connection;
+use crate::session::{probe, start_connection};
 
 /// A node's end of its TCP links: it listens, dials, and carries frames between neighbours and the
 /// router.
@@ -172,9 +172,13 @@ impl InetEndpoint {
     ///
     /// [`UnknownTarget`] if there is no such peer.
     pub fn kick(&self, target: Option<Target>) -> Result<(), UnknownTarget> {
-        match target {
-            Some(target) => self.peer(target)?.kick(),
-            None => self.context().for_each_peer(|peer| peer.kick()),
+        let peers = match target {
+            Some(target) => vec![self.peer(target)?],
+            None => self.context().peers(),
+        };
+        peers.iter().for_each(|peer| peer.kick());
+        if let Some(running) = self.handle.running.upgrade() {
+            probe(&running, &peers);
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use smol::Async;
 use crate::context::Running;
 use crate::error::{DropReason, StartError};
 use crate::events::Event;
-use crate::link::{configure, listen};
+use crate::link::{Connection, Patience, listen};
 use crate::session::handle_stream;
 use crate::timer;
 
@@ -201,9 +201,8 @@ fn welcome(running: &Arc<Running>, stream: TcpStream, addr: SocketAddr) {
     if !running.admits_addr(addr) {
         return running.events.dropped(Some(addr), DropReason::NotAllowed);
     }
-    let limits = &running.limits;
-    let prepared = configure(&stream, limits.keepalive, limits.user_timeout)
-        .and_then(|()| Async::new(stream))
+    let prepared = Async::new(stream)
+        .and_then(|stream| Connection::new(stream, Patience::new(&running.limits)))
         .map_err(|error| DropReason::Handshake(error.into()));
     match prepared {
         Ok(stream) => running.spawn(handle_stream(running.clone(), Arc::new(stream), addr)),

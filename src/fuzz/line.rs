@@ -132,7 +132,11 @@ impl Stream for Line {
         self.outgoing().ended = true;
     }
 
-    fn probe(&self) {}
+    fn probe(&self) -> bool {
+        true
+    }
+
+    fn trust(&self) {}
 
     fn abort(&self) {
         self.outgoing().ended = true;

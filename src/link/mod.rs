@@ -1,5 +1,6 @@
 //! One stream between two nodes: bytes in, bytes out.
 
+mod connection;
 mod socket;
 mod stream;
 
@@ -15,7 +16,8 @@ use async_lock::Mutex;
 
 use crate::proto::Id;
 
-pub(crate) use socket::{configure, listen};
+pub(crate) use connection::Connection;
+pub(crate) use socket::{PROBING, Patience, listen};
 pub(crate) use stream::Stream;
 
 /// A link: a stream that has shaken hands, and what was read from it but not yet handed on.

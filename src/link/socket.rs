@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use rustix::net::{self as sys, AddressFamily, SocketType, sockopt};
 
+use crate::limits::Limits;
+
 /// Connections that the kernel completes before we accept them. The kernel caps it at
 /// `net.core.somaxconn`, 4096 by default.
 const BACKLOG: i32 = 4096;
@@ -41,42 +43,52 @@ fn open(family: AddressFamily) -> io::Result<rustix::fd::OwnedFd> {
     Ok(socket)
 }
 
-/// Sets what every link wants: no delay for small frames, and a kernel that notices on its own
-/// when the other end is gone, so that a quiet link needs no timer of ours.
-pub(crate) fn configure(
-    stream: &TcpStream,
-    keepalive: Duration,
+/// How long the kernel waits on a link before it gives it up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// For sent bytes that are not taken. With none the kernel counts probes instead.
     user_timeout: Duration,
-) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    sockopt::set_socket_keepalive(stream, true)?;
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    {
-        // The kernel takes whole seconds from 1 to 32 767 here, and milliseconds below.
-        let seconds =
-            |time: Duration| time.clamp(Duration::from_secs(1), Duration::from_secs(32_767));
-        sockopt::set_tcp_keepidle(stream, seconds(keepalive))?;
-        sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
-        sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)?;
-        let millis = u32::try_from(user_timeout.as_millis()).unwrap_or(u32::MAX);
-        sockopt::set_tcp_user_timeout(stream, millis)?;
-    }
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let _ = (keepalive, user_timeout, KEEPALIVE_PROBES, KEEPALIVE_INTERVAL);
-    Ok(())
+    /// In quiet, before the first probe.
+    idle: Duration,
+    /// From one probe to the next.
+    interval: Duration,
+    /// Probes that are not answered.
+    probes: u32,
 }
 
-/// Re-arms the kernel's keepalive to find out in about 2 s whether the other end is still there.
-pub(super) fn probe(stream: &TcpStream) -> io::Result<()> {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    {
-        const SECOND: Duration = Duration::from_secs(1);
-        // With a user timeout the kernel would wait for that instead of counting probes.
-        sockopt::set_tcp_user_timeout(stream, 0)?;
-        sockopt::set_tcp_keepcnt(stream, 2)?;
-        sockopt::set_tcp_keepintvl(stream, SECOND)?;
-        sockopt::set_tcp_keepidle(stream, SECOND)?;
+/// Finds out in about 2 s whether the other end is still there.
+pub(super) const PROBE: Patience = Patience {
+    user_timeout: Duration::ZERO,
+    idle: Duration::from_secs(1),
+    interval: Duration::from_secs(1),
+    probes: 2,
+};
+
+/// Time after which [`PROBE`] has ended the link, or the other end has answered.
+pub(crate) const PROBING: Duration = Duration::from_secs(4);
+
+impl Patience {
+    pub(crate) fn new(limits: &Limits) -> Patience {
+        Patience {
+            user_timeout: limits.user_timeout,
+            idle: limits.keepalive,
+            interval: KEEPALIVE_INTERVAL,
+            probes: KEEPALIVE_PROBES,
+        }
     }
-    sockopt::set_socket_keepalive(stream, true)?;
-    Ok(())
+
+    pub(super) fn set(&self, stream: &TcpStream) -> io::Result<()> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        {
+            // The kernel takes whole seconds from 1 to 32 767 here, and milliseconds below.
+            let idle = self.idle.clamp(Duration::from_secs(1), Duration::from_secs(32_767));
+            let millis = u32::try_from(self.user_timeout.as_millis()).unwrap_or(u32::MAX);
+            sockopt::set_tcp_user_timeout(stream, millis)?;
+            sockopt::set_tcp_keepcnt(stream, self.probes)?;
+            sockopt::set_tcp_keepintvl(stream, self.interval)?;
+            sockopt::set_tcp_keepidle(stream, idle)?;
+        }
+        sockopt::set_socket_keepalive(stream, true)?;
+        Ok(())
+    }
 }

@@ -26,7 +26,7 @@ use futures_lite::future;
 
 use crate::Target;
 use crate::error::{AttemptError, DownReason, Farewell, FarewellReason, Refusal, SendError};
-use crate::link::Link;
+use crate::link::{Link, Stream};
 use crate::proto::{Bits, Frame, Id, PairSecret, PeerAddr, PeerType, Records};
 use crate::timer::{self, within};
 
@@ -409,9 +409,8 @@ impl Peer {
         }
     }
 
-    /// Dials again now instead of later; a link that is up has to show that it lives.
+    /// Dials again now instead of later.
     pub(crate) fn kick(&self) {
-        self.probe();
         self.kicks.fetch_add(1, Ordering::Relaxed);
         self.signal.notify(usize::MAX);
     }
@@ -478,13 +477,12 @@ impl Peer {
         history.waiting(reason.to_string(), retry);
     }
 
-    /// Finds out at once whether the link that the peer has is still alive.
-    pub(crate) fn probe(&self) {
-        let stream = self.history().stream.clone();
-        if let Some(stream) = stream {
-            stream.probe();
-            self.queue.suspect();
-        }
+    /// Finds out at once whether the link that the peer has is still alive. Returns its stream if
+    /// that was not being done already.
+    pub(crate) fn probe(&self) -> Option<Arc<dyn Stream>> {
+        let stream = self.history().stream.clone().filter(|stream| stream.probe())?;
+        self.queue.suspect();
+        Some(stream)
     }
 
     /// Whether the last link was good enough to start the retries anew.

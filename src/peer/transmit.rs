@@ -263,7 +263,11 @@ mod tests {
 
         fn close_write(&self) {}
 
-        fn probe(&self) {}
+        fn probe(&self) -> bool {
+            true
+        }
+
+        fn trust(&self) {}
 
         fn abort(&self) {}
     }

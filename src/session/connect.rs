@@ -13,7 +13,7 @@ use smol::Async;
 
 use crate::context::Context;
 use crate::error::{AttemptError, HandshakeError};
-use crate::link::{Stream, configure};
+use crate::link::{Connection, Patience, Stream};
 use crate::peer::Peer;
 use crate::proto::PeerAddr;
 use crate::timer::{self, within};
@@ -58,8 +58,8 @@ pub(super) async fn open(
         let reason = AttemptError::Connect(Arc::new(error));
         vec![Failure { addr: addr.to_string(), reason, took: timer::since(started) }]
     };
-    configure(stream.get_ref(), limits.keepalive, limits.user_timeout).map_err(failed)?;
-    Ok((Arc::new(stream), addr))
+    let connection = Connection::new(stream, Patience::new(limits)).map_err(failed)?;
+    Ok((Arc::new(connection), addr))
 }
 
 /// The addresses to try, in order. A name that cannot be looked up now has those of last time.

@@ -8,6 +8,7 @@ pub(crate) mod fuzz;
 mod handshake;
 mod merge;
 mod pending;
+mod probe;
 mod service;
 
 use std::sync::Arc;
@@ -23,17 +24,12 @@ use crate::proto::Id;
 pub(crate) use accept::handle_stream;
 pub(crate) use dial::{start_connection, start_stream};
 pub(crate) use pending::Pending;
+pub(crate) use probe::probe;
 
 /// Notes and tells that a peer's link is up.
-async fn link_up(running: &Running, peer: &Arc<Peer>, link: &Link, id: Id) {
+async fn link_up(running: &Arc<Running>, peer: &Arc<Peer>, link: &Link, id: Id) {
     peer.link_up(id, link);
-    // Somebody else who has this id may be the same node, whose old link is half-open. A claim is
-    // no proof: it only has the old link looked at.
-    running.for_each_peer(|other| {
-        if other.target() != peer.target() && other.id() == Some(id) {
-            other.probe();
-        }
-    });
+    probe::probe_claimed(running, peer, id);
     running.routes.add_peer(peer.target(), peer.clone()).await;
     running.events.emit(Event::Up {
         target: peer.target(),

@@ -108,7 +108,7 @@ impl World {
             5 | 6 => self.arrive(at, input.size()),
             7 => self.take(at, usize::from(detail) + 1),
             8 => self.sides[at].peer.queue.say_received(),
-            9 => self.sides[at].peer.probe(),
+            9 => drop(self.sides[at].peer.probe()),
             10 => self.cut(at, detail),
             11 => self.resume(detail),
             12 => self.sides[at].impossible_count(),

@@ -12,3 +12,4 @@ mod half_open;
 mod process;
 mod silent;
 mod stalled;
+mod suspicion;

@@ -1,0 +1,95 @@
+//! A TCP connection as a [`Stream`].
+
+use std::io::{self, IoSlice};
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use rustix::buffer::spare_capacity;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
+use smol::Async;
+
+use super::Stream;
+use super::socket::{PROBE, Patience};
+
+/// A write to a stream that the other side has closed is an error here. It must not be a signal,
+/// which ends a program that has not said otherwise.
+#[cfg(not(target_vendor = "apple"))]
+const SEND: SendFlags = SendFlags::NOSIGNAL;
+#[cfg(target_vendor = "apple")]
+const SEND: SendFlags = SendFlags::empty();
+
+/// A TCP connection, and what the kernel is to have patience for.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    socket: Async<TcpStream>,
+    patience: Patience,
+    is_probed: AtomicBool,
+}
+
+impl Connection {
+    /// Sets what every link wants: no delay for small frames, and a kernel that notices on its own
+    /// when the other end is gone, so that a quiet link needs no timer of ours.
+    pub(crate) fn new(socket: Async<TcpStream>, patience: Patience) -> io::Result<Connection> {
+        socket.get_ref().set_nodelay(true)?;
+        patience.set(socket.get_ref())?;
+        Ok(Connection { socket, patience, is_probed: AtomicBool::new(false) })
+    }
+}
+
+impl Stream for Connection {
+    fn try_read(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        debug_assert!(buffer.capacity() > buffer.len(), "a read without room looks like an end");
+        loop {
+            // Into spare capacity: a buffer that had to be zeroed first would cost as much again
+            // as the copy out of the kernel does for small reads.
+            match recv(self.socket.get_ref(), spare_capacity(buffer), RecvFlags::empty()) {
+                Ok((_, read)) => return Ok(read),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        loop {
+            let mut nothing = SendAncillaryBuffer::default();
+            match sendmsg(self.socket.get_ref(), slices, &mut nothing, SEND) {
+                Err(rustix::io::Errno::INTR) => {}
+                done => return Ok(done?),
+            }
+        }
+    }
+
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.poll_readable(cx)
+    }
+
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.poll_writable(cx)
+    }
+
+    fn close_write(&self) {
+        // It fails on a connection that is gone, which needs no closing.
+        let _ = self.socket.get_ref().shutdown(Shutdown::Write);
+    }
+
+    fn probe(&self) -> bool {
+        if self.is_probed.swap(true, Ordering::Relaxed) {
+            return false;
+        }
+        // A failure leaves the patience that the link had before.
+        let _ = PROBE.set(self.socket.get_ref());
+        true
+    }
+
+    fn trust(&self) {
+        // It fails on a connection that is gone.
+        let _ = self.patience.set(self.socket.get_ref());
+        self.is_probed.store(false, Ordering::Relaxed);
+    }
+
+    fn abort(&self) {
+        let _ = self.socket.get_ref().shutdown(Shutdown::Both);
+    }
+}

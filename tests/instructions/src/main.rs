@@ -1,0 +1,81 @@
+//! Moves frames from one endpoint to another, all on one thread, for callgrind to count.
+//!
+//! ```sh
+//! instructions MEASURE PAYLOAD FRAMES
+//! ```
+//!
+//! The difference of two runs with different numbers of frames is what those frames cost: start and
+//! end cancel out. `.ci/instructions` does that.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use futures_lite::future;
+use netmod_inet::{Event, Frame, Id, InetEndpoint, Target};
+use smol::Executor;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |at: usize| arguments.get(at)?.parse::<usize>().ok();
+    let (Some(measure), Some(payload), Some(frames)) =
+        (arguments.first(), number(1), number(2))
+    else {
+        return usage();
+    };
+    match measure.as_str() {
+        "codec" => codec(payload, frames),
+        "resumable" => link(payload, frames),
+        _ => return usage(),
+    }
+    ExitCode::SUCCESS
+}
+
+fn usage() -> ExitCode {
+    eprintln!("usage: instructions codec|resumable PAYLOAD FRAMES");
+    ExitCode::from(2)
+}
+
+fn frame(payload: usize) -> Frame {
+    let builder = Frame::builder(8, Id::from_bytes([7; 32]));
+    builder.payload(vec![7; payload]).build().expect("a short payload")
+}
+
+/// Makes frames and reads them.
+fn codec(payload: usize, frames: usize) {
+    for _ in 0..frames {
+        let made = frame(payload);
+        let read = Frame::parse(made.into_bytes()).expect("a frame");
+        assert_eq!(read.payload().len(), payload);
+    }
+}
+
+/// Sends frames from one endpoint to another, with as much on the way as there is room for.
+fn link(payload: usize, frames: usize) {
+    let executor = Arc::new(Executor::new());
+    let builder = || InetEndpoint::builder().spawner(Arc::downgrade(&executor));
+    smol::block_on(executor.run(async {
+        let listener = builder().bind("127.0.0.1:0").start().await.expect("a free port");
+        let dialer = builder().start().await.expect("an endpoint");
+        let addr = listener.local_addrs()[0].to_string();
+        let target = dialer.add_peers([addr]).await.expect("a peer")[0];
+        let events = dialer.events();
+        while !matches!(events.next().await, Ok(Event::Up { .. })) {}
+
+        let sending = send_all(&dialer, target, frame(payload), frames);
+        let receiving = async {
+            for _ in 0..frames {
+                let (_, frame) = listener.next().await.expect("a running endpoint");
+                assert_eq!(frame.payload().len(), payload);
+            }
+        };
+        future::zip(sending, receiving).await;
+    }));
+}
+
+async fn send_all(from: &InetEndpoint, target: Target, frame: Frame, frames: usize) {
+    for _ in 0..frames {
+        if let Err(error) = from.try_send(target, frame.clone()) {
+            from.send(target, error.into_frame()).await.expect("room before long");
+        }
+    }
+}
