@@ -415,23 +415,25 @@ impl Peer {
         self.signal.notify(usize::MAX);
     }
 
-    /// How often the peer was kicked; for [`pause`](Peer::pause).
+    /// How often the peer was kicked; for [`kicked`](Peer::kicked) and [`pause`](Peer::pause).
     pub(crate) fn kicks(&self) -> usize {
         self.kicks.load(Ordering::Relaxed)
     }
 
+    /// Waits until the peer was kicked more often than `seen`.
+    pub(crate) async fn kicked(&self, seen: usize) {
+        loop {
+            let signal = self.signal.listen();
+            if self.kicks() != seen {
+                return;
+            }
+            signal.await;
+        }
+    }
+
     /// Waits for so long, or until the peer was kicked more often than `seen`, or told to stop.
     pub(crate) async fn pause(&self, delay: Duration, seen: usize) {
-        let called = async {
-            loop {
-                let signal = self.signal.listen();
-                if self.kicks() != seen || self.is_stopping() {
-                    return;
-                }
-                signal.await;
-            }
-        };
-        within(delay, called).await;
+        within(delay, future::or(self.kicked(seen), self.stopped())).await;
     }
 
     /// Notes that a dial begins.

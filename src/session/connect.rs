@@ -38,20 +38,24 @@ impl Failure {
     }
 }
 
-/// Looks a peer up and opens a connection to the first of its addresses that answers.
+/// Looks a peer up and opens a connection to the first of its addresses that answers. They are
+/// tried from the one after `last` on, if that is one of them.
 pub(super) async fn open(
     context: &Context,
     peer: &Peer,
     dial: &PeerAddr,
+    last: Option<SocketAddr>,
 ) -> Result<(Arc<dyn Stream>, SocketAddr), Vec<Failure>> {
     let started = timer::now();
-    let addrs = match look_up(context, peer, dial).await {
+    let mut addrs = match look_up(context, peer, dial).await {
         Ok(addrs) => addrs,
         Err(reason) => {
             let addr = format!("{}:{}", dial.host(), dial.port());
             return Err(vec![Failure { addr, reason, took: timer::since(started) }]);
         }
     };
+    let tried = addrs.iter().position(|addr| Some(*addr) == last);
+    addrs.rotate_left(tried.map_or(0, |at| at + 1));
     let limits = &context.limits;
     let (stream, addr) = race(addrs, limits.connect_stagger, limits.connect_timeout).await?;
     let failed = |error: io::Error| {

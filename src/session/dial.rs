@@ -105,18 +105,24 @@ async fn unless_called_off<T>(service: &Service, future: impl Future<Output = T>
 
 /// Dials until the other side has answered as it should. `None` once the peer has no address.
 async fn connect(running: &Running, peer: &Arc<Peer>, backoff: &mut Backoff) -> Option<Connected> {
+    let mut opened = None;
     for number in 0.. {
+        let seen = peer.kicks();
         peer.connecting();
         let addrs = peer.dial_addrs();
         let addr = addrs.get(number % addrs.len().max(1))?;
-        let failures = match attempt(running, peer, addr).await {
-            Ok(connected) => return Some(connected),
-            Err(failures) => failures,
+        let dialing = async { Some(attempt(running, peer, addr, &mut opened).await) };
+        let kicked = async {
+            peer.kicked(seen).await;
+            None
         };
-        // A kick that answers the event must not be missed, so look before telling.
-        let seen = peer.kicks();
-        let asked = failures.iter().find_map(|failure| failure.retry_after());
-        let retry = asked.unwrap_or(backoff.next(fastrand::u32(..)));
+        let failures = match future::or(dialing, kicked).await {
+            Some(Ok(connected)) => return Some(connected),
+            Some(Err(failures)) => failures,
+            None => continue,
+        };
+        let asked = failures.iter().filter_map(Failure::retry_after).max();
+        let retry = next_delay(backoff, asked);
         for failure in failures {
             report(running, peer, failure, Some(retry));
         }
@@ -125,13 +131,22 @@ async fn connect(running: &Running, peer: &Arc<Peer>, backoff: &mut Backoff) -> 
     None
 }
 
-/// Dials once.
+/// How long to wait before the next dial: as long as the other side asked for, but no less than the
+/// back-off, so that nobody has this node hammer.
+fn next_delay(backoff: &mut Backoff, asked: Option<Duration>) -> Duration {
+    backoff.next(fastrand::u32(..)).max(asked.unwrap_or_default())
+}
+
+/// Dials once. Notes which address of a name could be `opened`, and begins with the one after that
+/// which was: if it still is of interest, it did not shake hands.
 async fn attempt(
     running: &Running,
     peer: &Arc<Peer>,
     addr: &PeerAddr,
+    opened: &mut Option<SocketAddr>,
 ) -> Result<Connected, Vec<Failure>> {
-    let (stream, addr) = open(running, peer, addr).await?;
+    let (stream, addr) = open(running, peer, addr, *opened).await?;
+    *opened = Some(addr);
     let started = timer::now();
     let shaken = handshake(running, peer, stream, Some(addr)).await;
     shaken.map_err(|error| {
@@ -267,8 +282,25 @@ fn after_link(running: &Arc<Running>, service: Service, reason: DownReason, mut 
     if peer.had_good_link(running.limits.redial_reset) {
         backoff.reset();
     }
-    let delay = asked.unwrap_or(backoff.next(fastrand::u32(..)));
+    let delay = next_delay(&mut backoff, asked);
     let seen = peer.kicks();
     link_down(running, &peer, reason, Some(delay));
     redial(running.clone(), service, backoff, Some((delay, seen)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longer_of_back_off_and_retry_after_is_waited() {
+        let [short, long] = [1, 600].map(Duration::from_secs);
+        let mut none = Backoff::new(Duration::ZERO, Duration::ZERO);
+        assert_eq!(next_delay(&mut none, None), Duration::ZERO);
+        assert_eq!(next_delay(&mut none, Some(long)), long);
+        // Whatever is drawn of it, it is the same as without being asked, or longer.
+        let mut backoff = Backoff::new(long, long);
+        assert!((0..20).any(|_| next_delay(&mut backoff, Some(short)) > short));
+        assert!((0..20).all(|_| next_delay(&mut backoff, Some(short)) >= short));
+    }
 }

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod binds;
+mod dialing;
 mod ends;
 mod executors;
 mod plain_peer;
