@@ -6,9 +6,10 @@ use crate::context::{EndOnDrop, Running};
 use crate::peer::{Peer, Turn};
 
 /// A task's service to a peer. Dropping it ends the peer, whatever happened to the task.
+///
+/// The fields are dropped in their order: the peer has ended before another task gets its turn.
 pub(super) struct Service {
     pub(super) peer: Arc<Peer>,
-    /// Before the turn, so that nobody begins to serve a peer that is about to end.
     end: Arc<EndOnDrop>,
     pub(super) turn: Turn,
 }
@@ -45,5 +46,62 @@ impl Service {
                 None
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::accept::AcceptPolicy;
+    use crate::context::{Context, Parts};
+    use crate::limits::Limits;
+    use crate::peer::{Origin, inbound};
+    use crate::proto::{Id, PeerType};
+    use crate::resolver::System;
+    use crate::spawn::Task;
+    use futures_lite::Future;
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Context as TaskContext, Wake};
+
+    fn running() -> Arc<Running> {
+        let limits = Limits::default();
+        let (sender, inbound) = inbound(limits.inbound_bytes, limits.inbound_frames);
+        let context = Context::new(Parts {
+            id: Id::from_bytes([1; 32]),
+            boot: [1; 16],
+            limits,
+            inbound,
+            resolver: Box::new(System::default()),
+            policy: AcceptPolicy::all(),
+            spawner: Box::new(|_: Task| {}),
+        });
+        Running::new(Arc::new(context), sender)
+    }
+
+    /// Notes whether the peer has ended when its turn is offered.
+    struct Waiting {
+        peer: Arc<Peer>,
+        was_served: AtomicBool,
+    }
+
+    impl Wake for Waiting {
+        fn wake(self: Arc<Self>) {
+            self.was_served.fetch_or(!self.peer.has_ended(), Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn the_peer_ends_before_the_turn_is_given_away() {
+        let running = running();
+        let peer = running.add_linked(PeerType::Standard, Origin::Accepted).unwrap();
+        let service = Service::begin(&running, &peer).unwrap();
+        let waiting = Arc::new(Waiting { peer: peer.clone(), was_served: false.into() });
+        let waker = waiting.clone().into();
+        let mut taking = pin!(Service::take(&running, &peer));
+        assert!(taking.as_mut().poll(&mut TaskContext::from_waker(&waker)).is_pending());
+        drop(service);
+        assert!(!waiting.was_served.load(Ordering::Relaxed), "it was still served");
+        assert!(taking.as_mut().poll(&mut TaskContext::from_waker(&waker)).is_ready());
     }
 }
