@@ -223,11 +223,14 @@ impl Context {
         self.keep_unconfirmed(peer, peer.pair_anew(pair));
     }
 
-    /// Another peer that is the same run of a node as this one says it is.
+    /// Another peer that is the same run of a node as this one says it is, and whose links carry
+    /// frames the same ways.
     pub(crate) fn sibling(&self, peer: &Arc<Peer>) -> Option<Arc<Peer>> {
         let boot = peer.pair()?.boot;
         let is_same = |other: &&Arc<Peer>| {
-            !Arc::ptr_eq(other, peer) && other.pair().is_some_and(|pair| pair.boot == boot)
+            !Arc::ptr_eq(other, peer)
+                && other.peer_type().flows_like(peer.peer_type())
+                && other.pair().is_some_and(|pair| pair.boot == boot)
         };
         self.lock(&self.paired).values().find(is_same).cloned()
     }

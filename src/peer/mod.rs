@@ -7,6 +7,7 @@ mod control;
 pub(crate) mod fuzz;
 mod inbound;
 mod info;
+mod merging;
 mod outbox;
 mod queue;
 mod receive;
@@ -33,6 +34,7 @@ use crate::timer::{self, within};
 pub(crate) use budget::{Budget, FloodCharge, cost};
 pub(crate) use inbound::{Inbound, InboundSender, inbound};
 pub use info::{AttemptInfo, Origin, PeerInfo, PeerState};
+pub(crate) use merging::Merging;
 pub(crate) use queue::{Closing, Queue};
 pub(crate) use turn::Turn;
 
@@ -183,26 +185,6 @@ impl Peer {
     /// Whether the pair called `name` was shown to be of the same node.
     pub(crate) fn is_same(&self, name: &[u8; 8]) -> bool {
         self.history().same_as == Some(*name)
-    }
-
-    /// Begins to merge two peers. Not if one of them is being merged.
-    pub(crate) fn begin_merge(&self, other: &Peer) -> bool {
-        if self.is_merging() || other.is_merging() {
-            return false;
-        }
-        self.history().is_merging = true;
-        other.history().is_merging = true;
-        true
-    }
-
-    /// Whether the peer is being merged with another.
-    pub(crate) fn is_merging(&self) -> bool {
-        self.history().is_merging
-    }
-
-    /// The merge is over.
-    pub(crate) fn end_merge(&self) {
-        self.history().is_merging = false;
     }
 
     /// Notes what the other side answered about the pair that goes.

@@ -51,6 +51,11 @@ impl PeerType {
     pub fn may_receive(self) -> bool {
         self != PeerType::Limited(Direction::Sending)
     }
+
+    /// Whether frames of the router go the same ways over a link of the `other` type.
+    pub(crate) fn flows_like(self, other: PeerType) -> bool {
+        (self.may_send(), self.may_receive()) == (other.may_send(), other.may_receive())
+    }
 }
 
 impl fmt::Display for PeerType {

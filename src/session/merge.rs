@@ -15,7 +15,7 @@ use super::dial::restore;
 use super::service::Service;
 use crate::context::Running;
 use crate::events::Event;
-use crate::peer::{Notice, Pair, Peer};
+use crate::peer::{Merging, Notice, Pair, Peer};
 use crate::timer::{self, within};
 
 /// Time in which the older link has to show that it lives.
@@ -57,7 +57,7 @@ fn hear_same(
     let Some(sibling) = running.paired(name, &own.boot) else { return };
     let Some(other) = sibling.pair() else { return };
     let due = other.secret.same_node(&own.boot, &own.secret.name());
-    if due != *proof || Arc::ptr_eq(&sibling, peer) {
+    if due != *proof || Arc::ptr_eq(&sibling, peer) || !carry_the_same(&sibling, peer) {
         return;
     }
     peer.note_same(name);
@@ -66,21 +66,25 @@ fn hear_same(
         // The other side decides, once it knows as much.
         return tell_same(running, peer, own, &sibling);
     }
-    if peer.begin_merge(&sibling) {
-        running.spawn(decide(running.clone(), sibling, peer.clone()));
+    if let Some(merging) = Merging::begin(peer, &sibling) {
+        running.spawn(decide(running.clone(), merging, sibling, peer.clone()));
     }
 }
 
+/// Whether the links of two peers carry frames the same ways; if they do not, each is needed.
+fn carry_the_same(one: &Peer, other: &Peer) -> bool {
+    one.peer_type().flows_like(other.peer_type())
+}
+
 /// Decides which of two peers stays, and has the other side do as much.
-async fn decide(running: Arc<Running>, older: Arc<Peer>, newer: Arc<Peer>) {
+async fn decide(running: Arc<Running>, merging: Merging, older: Arc<Peer>, newer: Arc<Peer>) {
     let (stays, goes) = match lives(&older).await {
         true => (older, newer),
         false => (newer, older),
     };
     let service = Service::take(&running, &goes).await;
     let answer = agree(&running, &stays, &goes).await;
-    stays.end_merge();
-    goes.end_merge();
+    drop(merging);
     match answer {
         Some(received) => {
             finish(&running, &stays, service, received).await;
@@ -146,14 +150,18 @@ fn hear_merge(running: &Arc<Running>, peer: &Arc<Peer>, own: &Pair, name: [u8; 8
     }
     let Some(goes) = running.paired(&name, &own.boot) else { return };
     let may_decide = own.boot < running.boot && peer.is_same(&name);
-    if may_decide && !Arc::ptr_eq(&goes, peer) && peer.begin_merge(&goes) {
-        running.spawn(follow(running.clone(), peer.clone(), goes, name, received));
+    if !may_decide || Arc::ptr_eq(&goes, peer) || !carry_the_same(&goes, peer) {
+        return;
+    }
+    if let Some(merging) = Merging::begin(peer, &goes) {
+        running.spawn(follow(running.clone(), merging, peer.clone(), goes, name, received));
     }
 }
 
 /// Does what the other side decided.
 async fn follow(
     running: Arc<Running>,
+    merging: Merging,
     stays: Arc<Peer>,
     goes: Arc<Peer>,
     name: [u8; 8],
@@ -161,9 +169,8 @@ async fn follow(
 ) {
     let service = Service::take(&running, &goes).await;
     let own = goes.queue.received_total();
-    stays.end_merge();
-    goes.end_merge();
     stays.note_told(name, own);
+    drop(merging);
     finish(&running, &stays, service, received).await;
     stays.queue.say_merged(&name, own);
 }
@@ -171,8 +178,8 @@ async fn follow(
 /// Lets what was left of a peer go over another, and makes its target an alias of that.
 async fn finish(running: &Arc<Running>, stays: &Arc<Peer>, service: Service, received: u64) {
     let goes = service.peer.clone();
-    if goes.queue.resume(received).is_err() {
-        // The other side counts what cannot be: nothing of it is taken.
+    if goes.has_ended() || stays.has_ended() || goes.queue.resume(received).is_err() {
+        // One of them is gone, or the other side counts what cannot be: nothing of it is taken.
         return drop(service);
     }
     stays.park(goes.dial_addrs());

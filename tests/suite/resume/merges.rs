@@ -47,6 +47,11 @@ fn listening() -> Node {
     Node::built(InetEndpoint::builder().bind("127.0.0.1:0").limits(quick()))
 }
 
+fn listening_twice() -> Node {
+    let builder = InetEndpoint::builder().bind("127.0.0.1:0").bind("127.0.0.2:0");
+    Node::built(builder.limits(quick()))
+}
+
 /// The work has to end in time; otherwise both sides say how they are.
 fn in_time(case: &str, a: &InetEndpoint, b: &InetEndpoint, work: impl Future<Output = ()>) {
     let late = async {
@@ -105,8 +110,7 @@ fn exchange_over_every_target(a: &Node, b: &Node) {
 
 #[test]
 fn two_addresses_of_one_node_are_one_peer() {
-    let binds = InetEndpoint::builder().bind("127.0.0.1:0").bind("127.0.0.2:0").limits(quick());
-    let (far, near) = (Node::built(binds), Node::dial_only());
+    let (far, near) = (listening_twice(), Node::dial_only());
     let addrs = far.endpoint.local_addrs();
     let targets = within("add", near.endpoint.add_peers(&addrs)).expect("add_peers");
     in_time("two addresses", &near.endpoint, &far.endpoint, async {
@@ -156,4 +160,31 @@ fn both_sides_restore_the_one_link_that_they_have() {
         in_time(&case, &a.endpoint, &b.endpoint, work);
     }
     println!("{cuts} cuts, both sides redialing: one peer each, 0 lost, 0 doubled, 0 out of order");
+}
+
+/// Each carries what the other does not.
+#[test]
+fn two_links_that_are_limited_in_opposite_ways_stay_two() {
+    let (far, near) = (listening_twice(), Node::dial_only());
+    let ways = ["?limited=send", "?limited=recv"];
+    let addrs = far.endpoint.local_addrs().into_iter().zip(ways);
+    let addrs = addrs.map(|(addr, way)| format!("{addr}{way}"));
+    let targets = within("add", near.endpoint.add_peers(addrs)).expect("add_peers");
+    let up = |endpoint: &InetEndpoint| {
+        let peers = endpoint.peers();
+        peers.iter().filter(|peer| peer.state == PeerState::Up).count() == 2
+    };
+    near.until("two links", up);
+    far.until("two links", up);
+    for number in 0..50 {
+        near.try_send(targets[0], &numbered(number, 10));
+        let (from, frame) = far.next();
+        assert_eq!(number_of(frame.as_bytes()), number);
+        let peers = far.endpoint.peers();
+        let back = peers.iter().find(|peer| peer.target != from).expect("the other link");
+        far.try_send(back.target, &numbered(number, 10));
+        let (from, frame) = near.next();
+        assert_eq!((from, number_of(frame.as_bytes())), (targets[1], number));
+    }
+    assert_eq!((near.endpoint.peers().len(), far.endpoint.peers().len()), (2, 2));
 }

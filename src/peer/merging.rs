@@ -1,0 +1,92 @@
+//! Two peers that become one: each with one other at a time.
+
+use std::sync::Arc;
+
+use super::Peer;
+
+/// Two peers that are being merged. Dropping it is the end of that, however it went.
+#[derive(Debug)]
+pub(crate) struct Merging {
+    _marks: [Mark; 2],
+}
+
+impl Merging {
+    /// Begins to merge two peers. `None` if one of them is being merged already.
+    pub(crate) fn begin(one: &Arc<Peer>, other: &Arc<Peer>) -> Option<Merging> {
+        // In one order everywhere: otherwise two tasks could both get half, and both give up.
+        let (first, second) = match one.target < other.target {
+            true => (one, other),
+            false => (other, one),
+        };
+        Some(Merging { _marks: [Mark::set(first)?, Mark::set(second)?] })
+    }
+}
+
+impl Peer {
+    /// Whether the peer is being merged with another.
+    pub(crate) fn is_merging(&self) -> bool {
+        self.history().is_merging
+    }
+}
+
+/// One of the two.
+#[derive(Debug)]
+struct Mark(Arc<Peer>);
+
+impl Mark {
+    fn set(peer: &Arc<Peer>) -> Option<Mark> {
+        let was_merging = std::mem::replace(&mut peer.history().is_merging, true);
+        (!was_merging).then(|| Mark(peer.clone()))
+    }
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        self.0.history().is_merging = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peer::{Budget, Origin, Queue};
+    use crate::proto::PeerType;
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn peer(target: u16) -> Arc<Peer> {
+        let queue = Queue::new(Budget::new(1), 1, 1);
+        Arc::new(Peer::linked(target, PeerType::Standard, Origin::Accepted, queue))
+    }
+
+    #[test]
+    fn a_peer_is_merged_with_one_other_at_a_time() {
+        let [a, b, c] = [0, 1, 2].map(peer);
+        let merging = Merging::begin(&b, &a).unwrap();
+        assert!(a.is_merging() && b.is_merging());
+        assert!(Merging::begin(&a, &c).is_none() && Merging::begin(&c, &b).is_none());
+        assert!(!c.is_merging(), "half of it was left");
+        drop(merging);
+        assert!(Merging::begin(&c, &b).is_some());
+        assert!(![a, b, c].iter().any(|peer| peer.is_merging()));
+    }
+
+    #[test]
+    fn of_many_who_begin_at_once_one_does() {
+        let (a, b) = (peer(0), peer(1));
+        for _ in 0..200 {
+            let (began, start, end) = (&AtomicUsize::new(0), &Barrier::new(4), &Barrier::new(4));
+            std::thread::scope(|scope| {
+                for pair in [[&a, &b], [&b, &a], [&a, &b], [&b, &a]] {
+                    scope.spawn(move || {
+                        start.wait();
+                        let merging = Merging::begin(pair[0], pair[1]);
+                        began.fetch_add(merging.is_some().into(), Ordering::Relaxed);
+                        end.wait();
+                    });
+                }
+            });
+            assert_eq!(began.load(Ordering::Relaxed), 1);
+        }
+    }
+}
