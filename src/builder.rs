@@ -132,8 +132,7 @@ impl Builder {
     /// # Cancel safety
     ///
     /// It does not wait for anything, so it is done when first polled.
-    pub async fn start(mut self) -> Result<InetEndpoint, StartError> {
-        self.limits.bound_times();
+    pub async fn start(self) -> Result<InetEndpoint, StartError> {
         self.limits.check().map_err(StartError::Limits)?;
         if self.streams.len() > self.limits.peers {
             return Err(StartError::TooManyStreams);

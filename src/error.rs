@@ -25,7 +25,7 @@ pub enum StartError {
     },
     /// A listener or stream of the caller's could not be used.
     Socket(io::Error),
-    /// A limit is too small to work with.
+    /// A limit is too small or too large to work with.
     Limits(LimitError),
     /// The system has no randomness to give for a router id.
     Random(io::Error),

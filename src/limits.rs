@@ -3,12 +3,17 @@ use std::time::Duration;
 
 use crate::proto::Frame;
 
-/// Writes [`Limits`] with its defaults and the names by which text sets them, from one table.
+/// Writes [`Limits`] with its defaults, bounds, and the names by which text sets them, from one
+/// table.
 macro_rules! limits {
-    ($($(#[doc = $doc:literal])+ $name:ident: $kind:ty = $default:expr, $text:literal;)+) => {
+    ($(
+        $(#[doc = $doc:literal])+
+        $name:ident: $kind:ty = $default:expr, $text:literal, $least:literal..=$most:literal;
+    )+) => {
         /// Every bound that an endpoint keeps.
         ///
-        /// The defaults suit a router with some hundred neighbours. Sizes are in bytes.
+        /// The defaults suit a router with some hundred neighbours. Sizes are in bytes. An endpoint
+        /// with a limit outside its own bounds does not start.
         ///
         /// ```
         /// use std::time::Duration;
@@ -23,7 +28,12 @@ macro_rules! limits {
         #[derive(Debug, Clone, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Limits {
-            $($(#[doc = $doc])+ #[doc = ""] #[doc = concat!("Default: ", $text, ".")] pub $name: $kind,)+
+            $(
+                $(#[doc = $doc])+
+                #[doc = ""]
+                #[doc = concat!("Default: ", $text, ", from ", $least, " to ", $most, ".")]
+                pub $name: $kind,
+            )+
         }
 
         impl Default for Limits {
@@ -34,7 +44,7 @@ macro_rules! limits {
 
         impl Limits {
             /// Sets the limit with this name from text: a number, of bytes with an optional `k`
-            /// or `m` (1024, 1024²), or a duration such as `250ms`, `5s` or `2m`.
+            /// or `m` (1024, 1024²), or a duration such as `250ms`, `5s`, `2m` or `1h`.
             ///
             /// # Errors
             ///
@@ -48,9 +58,19 @@ macro_rules! limits {
                 Ok(())
             }
 
-            /// Name, default and meaning of each limit, for a help text.
+            /// Name, default and meaning of each limit with its bounds, for a help text.
             pub fn describe() -> &'static [(&'static str, &'static str, &'static str)] {
-                &[$((stringify!($name), $text, concat!($($doc,)+)),)+]
+                &[$((
+                    stringify!($name),
+                    $text,
+                    concat!($($doc,)+ " From ", $least, " to ", $most, "."),
+                ),)+]
+            }
+
+            /// Whether each limit is within its bounds.
+            pub(crate) fn check(&self) -> Result<(), LimitError> {
+                $(check(stringify!($name), self.$name, $least, $most)?;)+
+                Ok(())
             }
         }
     };
@@ -59,125 +79,95 @@ macro_rules! limits {
 limits! {
     /// Time that a whole handshake may take. Yggdrasil allows 6 s and zenoh 10 s; bytes that
     /// trickle in do not stretch it.
-    handshake_timeout: Duration = Duration::from_secs(5), "5s";
+    handshake_timeout: Duration = Duration::from_secs(5), "5s", "1ms"..="1h";
     /// Largest handshake message, its length included, and the most that is read before the other
-    /// side has said a whole one. A Ratman node's has 99 bytes at most.
-    handshake_bytes: usize = 512, "512";
+    /// side has said a whole one. A Ratman node's has 99 bytes at most, one of this crate's 159.
+    handshake_bytes: usize = 512, "512", "256"..="128k";
     /// Handshakes of strangers that may be pending at once. A newcomer displaces the oldest, so
     /// silent connections cannot shut others out.
-    pending: usize = 2048, "2048";
+    pending: usize = 2048, "2048", "1"..="64k";
     /// The same for one IPv4 address, or one IPv6 network of 64 bits.
-    pending_per_addr: usize = 1024, "1024";
-    /// Peers in all, dialed and accepted. There are no more than 65 535 targets.
-    peers: usize = 4096, "4096";
+    pending_per_addr: usize = 1024, "1024", "1"..="64k";
+    /// Peers that dialed this node; a stranger beyond that is refused. Peers that this node is told
+    /// to dial have as much room again, which no stranger can take, and may dial this node too.
+    peers: usize = 4096, "4096", "1"..="20000";
     /// Largest frame that this node sends.
-    frame_bytes: usize = Frame::MAX_LEN, "65768";
+    frame_bytes: usize = Frame::MAX_LEN, "65768", "41"..="65768";
     /// What may wait in one peer's outbound queue. Each frame counts 128 bytes more than it has,
     /// for what the queue itself takes.
-    queue_bytes: usize = 1 << 20, "1m";
+    queue_bytes: usize = 1 << 20, "1m", "1k"..="2047m";
     /// Frames that may wait in one peer's outbound queue.
-    queue_frames: usize = 8192, "8192";
+    queue_frames: usize = 8192, "8192", "1"..="1m";
     /// What may wait in all outbound queues together. A flooded frame counts once.
-    total_queue_bytes: usize = 64 << 20, "64m";
+    total_queue_bytes: usize = 64 << 20, "64m", "1k"..="2047m";
     /// What may have arrived and wait for the router. Reading pauses at this bound, and TCP then
     /// holds the senders back. The part of a frame that has arrived, at most 64 KiB for each peer,
     /// counts from the moment that the frame is whole. Up to a quarter of the bound is kept as
-    /// buffers to read into, once there was much to read. At least 72k.
-    inbound_bytes: usize = 4 << 20, "4m";
+    /// buffers to read into, once there was much to read. The least lets the largest frame through.
+    inbound_bytes: usize = 4 << 20, "4m", "72k"..="2047m";
     /// Frames that may have arrived and wait for the router.
-    inbound_frames: usize = 65_536, "65536";
+    inbound_frames: usize = 65_536, "65536", "1"..="1m";
     /// What `take_unconfirmed` keeps of all peers together, counted like a queue; the oldest frames
-    /// are given up first, those of peers that dialed this node before others. As much as the queues may hold, so that nothing is lost at a shutdown.
-    unconfirmed_bytes: usize = 64 << 20, "64m";
+    /// are given up first, those of peers that dialed this node before others. As much as the queues
+    /// may hold, so that nothing is lost at a shutdown.
+    unconfirmed_bytes: usize = 64 << 20, "64m", "0"..="2047m";
     /// Time that a peer which dialed this node, and shares records with it, keeps its target and its
     /// queue after its link ended. Long enough for a router to change its network.
-    resume_window: Duration = Duration::from_secs(120), "120s";
+    resume_window: Duration = Duration::from_secs(120), "120s", "0s"..="8760h";
     /// Such peers that may be without a link at once; the oldest is ended first.
-    resume_peers: usize = 256, "256";
+    resume_peers: usize = 256, "256", "0"..="20000";
     /// What may wait for such peers together, counted like a queue.
-    resume_bytes: usize = 16 << 20, "16m";
+    resume_bytes: usize = 16 << 20, "16m", "0"..="2047m";
     /// Time that `send` waits for room. Long enough to ride out a burst, short enough that a
     /// router notices.
-    send_timeout: Duration = Duration::from_secs(1), "1s";
+    send_timeout: Duration = Duration::from_secs(1), "1s", "0s"..="8760h";
     /// Time that a closing link has to send what is queued, and to read to its end.
-    drain_timeout: Duration = Duration::from_secs(2), "2s";
+    drain_timeout: Duration = Duration::from_secs(2), "2s", "0s"..="8760h";
     /// Time that a connection may take to open, all addresses of the peer together.
-    connect_timeout: Duration = Duration::from_secs(10), "10s";
+    connect_timeout: Duration = Duration::from_secs(10), "10s", "1ms"..="8760h";
     /// Time that looking up a name may take.
-    resolve_timeout: Duration = Duration::from_secs(5), "5s";
+    resolve_timeout: Duration = Duration::from_secs(5), "5s", "1ms"..="8760h";
     /// Delay before the next address of a peer is tried beside those before it (RFC 8305).
-    connect_stagger: Duration = Duration::from_millis(250), "250ms";
+    connect_stagger: Duration = Duration::from_millis(250), "250ms", "0s"..="8760h";
     /// Most that the first retry waits. The bound doubles with every failure, and the delay is
     /// drawn evenly from nothing to the bound, so that many dialers do not come at once.
-    redial_first: Duration = Duration::from_millis(100), "100ms";
+    redial_first: Duration = Duration::from_millis(100), "100ms", "1ms"..="8760h";
     /// Most that any retry waits.
-    redial_cap: Duration = Duration::from_secs(60), "60s";
+    redial_cap: Duration = Duration::from_secs(60), "60s", "10ms"..="8760h";
     /// A link that stood this long, or over which a frame arrived, starts the retries anew.
-    redial_reset: Duration = Duration::from_secs(10), "10s";
-    /// Quiet time after which the kernel probes a link. It costs this node no wake-up.
-    keepalive: Duration = Duration::from_secs(30), "30s";
-    /// Time after which the kernel gives a link up on which sent bytes are not taken. Linux counts
-    /// a receiver that lives but does not read, so this is how long a router may pause.
-    user_timeout: Duration = Duration::from_secs(180), "180s";
+    redial_reset: Duration = Duration::from_secs(10), "10s", "0s"..="8760h";
+    /// Quiet time after which the kernel probes a link, then every 10 s. It costs this node no
+    /// wake-up. What ends a link that does not answer is `user_timeout`: where one is set, Linux
+    /// waits for that and does not count its probes.
+    keepalive: Duration = Duration::from_secs(30), "30s", "1s"..="9h";
+    /// Time after which the kernel gives a link up on which sent bytes are not taken, or probes are
+    /// not answered. Linux counts a receiver that lives but does not read, so this is how long a
+    /// router may pause.
+    user_timeout: Duration = Duration::from_secs(180), "180s", "1s"..="500h";
     /// Events that wait for each listener; a slower one is told how many it missed.
-    events: usize = 1024, "1024";
+    events: usize = 1024, "1024", "1"..="1m";
     /// Events per second about strangers that were dropped; the others are counted.
-    stranger_events: usize = 50, "50";
+    stranger_events: usize = 50, "50", "1"..="1m";
 }
 
-/// Smallest inbound bound that lets the largest frame through.
-const MIN_INBOUND: usize = 72 << 10;
-/// Smallest handshake message bound that lets every Ratman node in.
-const MIN_HANDSHAKE: usize = 128;
-
-impl Limits {
-    /// Bounds every time to a year, so that adding it to the present never overflows.
-    pub(crate) fn bound_times(&mut self) {
-        const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
-        for time in [
-            &mut self.handshake_timeout,
-            &mut self.resume_window,
-            &mut self.send_timeout,
-            &mut self.drain_timeout,
-            &mut self.connect_timeout,
-            &mut self.resolve_timeout,
-            &mut self.connect_stagger,
-            &mut self.redial_first,
-            &mut self.redial_cap,
-            &mut self.redial_reset,
-            &mut self.keepalive,
-            &mut self.user_timeout,
-        ] {
-            *time = YEAR.min(*time);
-        }
-    }
-
-    /// Checks what cannot be checked one by one.
-    pub(crate) fn check(&self) -> Result<(), LimitError> {
-        let too_small = |name, least| Err(LimitError::TooSmall { name, least });
-        if self.inbound_bytes < MIN_INBOUND {
-            return too_small("inbound_bytes", MIN_INBOUND);
-        }
-        if self.handshake_bytes < MIN_HANDSHAKE {
-            return too_small("handshake_bytes", MIN_HANDSHAKE);
-        }
-        let at_least_one = [
-            ("pending", self.pending),
-            ("pending_per_addr", self.pending_per_addr),
-            ("inbound_frames", self.inbound_frames),
-            ("events", self.events),
-            ("stranger_events", self.stranger_events),
-        ];
-        match at_least_one.iter().find(|(_, value)| *value == 0) {
-            Some((name, _)) => too_small(name, 1),
-            None => Ok(()),
-        }
+fn check<V: Value>(
+    name: &'static str,
+    value: V,
+    least: &'static str,
+    most: &'static str,
+) -> Result<(), LimitError> {
+    let is_too_small = V::read(least).is_some_and(|least| value < least);
+    let is_too_large = V::read(most).is_some_and(|most| value > most);
+    match is_too_small || is_too_large {
+        true => Err(LimitError::OutOfBounds { name, value: value.show(), least, most }),
+        false => Ok(()),
     }
 }
 
 /// A limit that can be written as text.
-trait Value: Sized {
+trait Value: PartialOrd + Sized {
     fn read(text: &str) -> Option<Self>;
+    fn show(&self) -> String;
 }
 
 impl Value for usize {
@@ -191,6 +181,10 @@ impl Value for usize {
         };
         digits.parse::<usize>().ok()?.checked_mul(factor)
     }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
 }
 
 impl Value for Duration {
@@ -201,8 +195,13 @@ impl Value for Duration {
             "ms" => Some(Duration::from_millis(number.into())),
             "s" => Some(Duration::from_secs(number.into())),
             "m" => Some(Duration::from_secs(u64::from(number) * 60)),
+            "h" => Some(Duration::from_secs(u64::from(number) * 3600)),
             _ => None,
         }
+    }
+
+    fn show(&self) -> String {
+        format!("{self:?}")
     }
 }
 
@@ -223,12 +222,16 @@ pub enum LimitError {
         /// The text that is no value of it.
         value: String,
     },
-    /// A limit is too small to work with.
-    TooSmall {
+    /// A limit is too small or too large to work with.
+    OutOfBounds {
         /// The limit.
         name: &'static str,
+        /// Its value.
+        value: String,
         /// The least that it can be.
-        least: usize,
+        least: &'static str,
+        /// The most that it can be.
+        most: &'static str,
     },
 }
 
@@ -239,8 +242,8 @@ impl fmt::Display for LimitError {
             LimitError::Value { name, value } => {
                 write!(f, "`{value}` is no value of the limit {name}")
             }
-            LimitError::TooSmall { name, least } => {
-                write!(f, "the limit {name} must be {least} at least")
+            LimitError::OutOfBounds { name, value, least, most } => {
+                write!(f, "the limit {name} is {value}: it can be {least} to {most}")
             }
         }
     }
@@ -272,7 +275,39 @@ mod tests {
         {
             assert_eq!(error(name, value), format!("`{value}` is no value of the limit {name}"));
         }
-        limits.set("inbound_bytes", "71k").unwrap();
-        assert!(limits.check().unwrap_err().to_string().contains("inbound_bytes must be 73728"));
+    }
+
+    #[test]
+    fn names_what_is_out_of_bounds() {
+        for (name, value, told) in [
+            ("inbound_bytes", "71k", "the limit inbound_bytes is 72704: it can be 72k to 2047m"),
+            ("handshake_bytes", "255", "the limit handshake_bytes is 255: it can be 256 to 128k"),
+            ("peers", "0", "the limit peers is 0: it can be 1 to 20000"),
+            ("user_timeout", "501h", "the limit user_timeout is 1803600s: it can be 1s to 500h"),
+            ("redial_first", "0s", "the limit redial_first is 0ns: it can be 1ms to 8760h"),
+        ] {
+            let mut limits = Limits::default();
+            limits.set(name, value).unwrap();
+            assert_eq!(limits.check().unwrap_err().to_string(), told);
+        }
+    }
+
+    #[test]
+    fn every_bound_can_be_set_and_is_the_last_that_works() {
+        for (name, _, meaning) in Limits::describe() {
+            let (_, bounds) = meaning.rsplit_once(" From ").unwrap();
+            let (least, most) = bounds.strip_suffix('.').unwrap().split_once(" to ").unwrap();
+            for bound in [least, most] {
+                let mut limits = Limits::default();
+                limits.set(name, bound).unwrap();
+                assert_eq!(limits.check(), Ok(()), "{name}={bound}");
+            }
+        }
+        let mut limits = Limits::default();
+        limits.handshake_bytes = usize::MAX;
+        assert!(limits.check().is_err());
+        let mut limits = Limits::default();
+        limits.redial_cap = Duration::MAX;
+        assert!(limits.check().is_err());
     }
 }

@@ -30,7 +30,7 @@ type Running<'a> = Pin<Box<dyn Future<Output = Outcome> + 'a>>;
 pub(crate) fn handshake(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let flags = input.byte();
-    let limit = 128 + 4 * usize::from(input.byte());
+    let limit = 256 + 4 * usize::from(input.byte());
     match flags & 3 {
         0 => Script::new(Role::Dialer, input).run(limit, flags & 4 != 0),
         1 => Script::new(Role::Listener, input).run(limit, flags & 4 != 0),

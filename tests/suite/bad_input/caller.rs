@@ -161,6 +161,40 @@ fn a_failed_start_leaves_nothing_open() {
 }
 
 #[test]
+fn a_limit_out_of_bounds_is_named() {
+    for (name, value) in [
+        ("handshake_bytes", "255"),
+        ("handshake_bytes", &usize::MAX.to_string()),
+        ("user_timeout", "600h"),
+        ("redial_first", "0s"),
+    ] {
+        let mut limits = quick();
+        limits.set(name, value).expect("a value");
+        let builder = InetEndpoint::builder().bind("127.0.0.1:0").limits(limits);
+        let error = within("start", builder.start()).expect_err(name);
+        assert!(matches!(error, StartError::Limits(_)), "{error:?}");
+        assert!(error.to_string().contains(name), "{error}");
+    }
+}
+
+#[test]
+fn limits_at_their_bounds_work() {
+    let mut limits = quick();
+    for (name, value) in
+        [("handshake_bytes", "128k"), ("user_timeout", "500h"), ("keepalive", "9h")]
+    {
+        limits.set(name, value).expect("a value");
+    }
+    let mut node = Node::built(InetEndpoint::builder().bind("127.0.0.1:0").limits(limits));
+    node.serves("the largest limits");
+    let mut limits = quick();
+    limits.handshake_bytes = 256;
+    let mut dialer = Node::built(InetEndpoint::builder().limits(limits));
+    dialer.add(&format!("127.0.0.1:{}", node.port()));
+    dialer.up();
+}
+
+#[test]
 fn a_bind_address_that_is_none_is_named() {
     for text in ["", "9000", "localhost", "[::]", "1.2.3.4:x", "[::]:65536"] {
         let error = within("start", InetEndpoint::start(text)).expect_err(text);
