@@ -213,7 +213,7 @@ fn prepare(
 /// Enters one of no more streams than there may be peers; there is room, unless the endpoint stops.
 fn enter_stream(running: &Arc<Running>, prepared: Prepared) {
     let Prepared { stream, addr, peer_type } = prepared;
-    if let Some(peer) = running.add_linked(peer_type, Origin::Dialed) {
+    if let Some(peer) = running.add_linked(peer_type, Origin::Dialed, addr) {
         start_stream(running, peer, stream, addr);
     }
 }

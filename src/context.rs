@@ -21,6 +21,18 @@ use crate::routes::Routes;
 use crate::session::Pending;
 use crate::spawn::Spawn;
 
+/// Neighbours by their targets, and by those of which they are an alias.
+pub(crate) type Peers = BTreeMap<Target, Arc<Peer>>;
+
+/// Targets that count against the room for strangers: theirs, and every alias, since who has two
+/// links merged into one could go on doing so.
+fn strangers(peers: &Peers) -> usize {
+    let is_stranger = |(target, peer): &(&Target, &Arc<Peer>)| {
+        peer.origin() == Origin::Accepted || peer.target() != **target
+    };
+    peers.iter().filter(is_stranger).count()
+}
+
 /// The state of an endpoint.
 pub(crate) struct Context {
     pub(crate) id: Id,
@@ -38,7 +50,7 @@ pub(crate) struct Context {
     pub(crate) port: AtomicU16,
     /// Every neighbour from the moment that its target was reserved; under the targets of those
     /// that turned out to be the same as another, that one.
-    peers: RwLock<BTreeMap<Target, Arc<Peer>>>,
+    peers: RwLock<Peers>,
     /// Neighbours that share records, by the public name of what they share.
     paired: Mutex<BTreeMap<[u8; 8], Arc<Peer>>>,
     /// Those of them that have no link and may come back, oldest first.
@@ -112,7 +124,7 @@ impl Context {
     /// overtaken by another who adds.
     pub(crate) fn add_peers<E>(
         &self,
-        make: impl FnOnce(&BTreeMap<Target, Arc<Peer>>) -> Result<Vec<Arc<Peer>>, E>,
+        make: impl FnOnce(&Peers) -> Result<Vec<Arc<Peer>>, E>,
     ) -> Result<Vec<Arc<Peer>>, E> {
         let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
         let new = make(&peers)?;
@@ -120,10 +132,19 @@ impl Context {
         Ok(new)
     }
 
-    /// Adds a neighbour that lasts as long as its link. `None` if there are too many.
-    pub(crate) fn add_linked(&self, peer_type: PeerType, origin: Origin) -> Option<Arc<Peer>> {
-        let add = |peers: &BTreeMap<_, _>| {
-            let has_room = peers.len() < self.limits.peers && !self.is_stopping();
+    /// Adds a neighbour that lasts as long as its link. `None` if there are too many of its origin.
+    pub(crate) fn add_linked(
+        &self,
+        peer_type: PeerType,
+        origin: Origin,
+        addr: Option<SocketAddr>,
+    ) -> Option<Arc<Peer>> {
+        let add = |peers: &Peers| {
+            let has_room = match origin {
+                Origin::Dialed => self.room_to_dial(peers) > 0,
+                Origin::Accepted => self.takes_stranger(peers, addr),
+            };
+            let has_room = has_room && !self.is_stopping();
             let target = has_room.then(|| self.routes.next_target()).flatten().ok_or(())?;
             Ok(vec![Arc::new(Peer::linked(target, peer_type, origin, self.new_queue()))])
         };
@@ -135,10 +156,29 @@ impl Context {
         self.peers.write().unwrap_or_else(PoisonError::into_inner).remove(&target)
     }
 
-    /// Whether one more peer may come in.
-    pub(crate) fn has_room_for_peer(&self) -> bool {
+    /// Whether one more peer may come in from there.
+    pub(crate) fn has_room_for_peer(&self, addr: SocketAddr) -> bool {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
-        peers.len() < self.limits.peers && !self.is_stopping()
+        self.takes_stranger(&peers, Some(addr))
+    }
+
+    /// How many peers more this node may dial. Strangers take nothing of it.
+    pub(crate) fn room_to_dial(&self, peers: &Peers) -> usize {
+        self.limits.peers.saturating_sub(peers.len() - strangers(peers))
+    }
+
+    /// Whether one more peer may come in. From where this node was told to dial there is more room,
+    /// for the other side may be the one that gets through.
+    fn takes_stranger(&self, peers: &Peers, addr: Option<SocketAddr>) -> bool {
+        let most = self.limits.peers;
+        if peers.len() < most {
+            // Nobody needs to be counted.
+            return true;
+        }
+        let ip = addr.map(|addr| addr.ip().to_canonical());
+        let is_configured =
+            ip.is_some_and(|ip| peers.values().any(|peer| peer.is_configured_at(ip)));
+        strangers(peers) < if is_configured { 2 * most } else { most }
     }
 
     /// Whether this node was told to dial this address.

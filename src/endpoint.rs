@@ -134,8 +134,7 @@ impl InetEndpoint {
         let running = running.ok_or(AddPeersError::Closed)?;
         let new = context.add_peers(|known| {
             check_new(&addrs, known)?;
-            let room = context.limits.peers.saturating_sub(known.len());
-            reserve(context, addrs, room)
+            reserve(context, addrs, context.room_to_dial(known))
         })?;
         // A handle that stops the endpoint right now may have missed them.
         if context.is_stopping() {

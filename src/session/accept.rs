@@ -124,7 +124,7 @@ fn refusal(
         Some(peer) if is_taken(running, &peer, offer) => {
             Some((DropReason::Duplicate, FarewellReason::Duplicate))
         }
-        None if !running.has_room_for_peer() => {
+        None if !running.has_room_for_peer(addr) => {
             Some((DropReason::TooManyPeers, FarewellReason::Busy))
         }
         _ => None,
@@ -180,7 +180,7 @@ async fn answer(
 /// Enters a stranger that has shaken hands as a peer. `None` if there are too many.
 fn adopt(running: &Arc<Running>, accepted: &Accepted) -> Option<Service> {
     let peer_type = accepted.hello.peer_type.seen_from_other_end();
-    let peer = running.add_linked(peer_type, Origin::Accepted)?;
+    let peer = running.add_linked(peer_type, Origin::Accepted, accepted.link.addr)?;
     running.pair_anew(&peer, accepted.pair.clone());
     Service::begin(running, &peer)
 }

@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn the_peer_ends_before_the_turn_is_given_away() {
         let running = running();
-        let peer = running.add_linked(PeerType::Standard, Origin::Accepted).unwrap();
+        let peer = running.add_linked(PeerType::Standard, Origin::Accepted, None).unwrap();
         let service = Service::begin(&running, &peer).unwrap();
         let waiting = Arc::new(Waiting { peer: peer.clone(), was_served: false.into() });
         let waker = waiting.clone().into();

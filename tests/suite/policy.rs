@@ -1,9 +1,10 @@
 //! Who may come in, changed while the endpoint runs.
 
+use netmod_inet::AddPeersError::{self, TooMany};
 use netmod_inet::{AcceptPolicy, DropReason, Id, InetEndpoint};
 
 use crate::scripted::{PlainListener, PlainPeer, STANDARD, hello, prefixed};
-use crate::subject::{Node, quick};
+use crate::subject::{Node, quick, within};
 
 /// A stranger that says Hello is dropped for the policy's sake.
 fn is_kept_out(node: &mut Node, id: u8) {
@@ -62,9 +63,7 @@ fn the_callback_sees_who_it_claims_to_be() {
 
 #[test]
 fn more_peers_than_the_limit_are_refused() {
-    let mut limits = quick();
-    limits.peers = 2;
-    let mut node = Node::built(InetEndpoint::builder().bind("127.0.0.1:0").limits(limits));
+    let mut node = for_two();
     let (first, target) = node.welcome(STANDARD, 1);
     let (_second, _) = node.welcome(STANDARD, 2);
     let mut third = PlainPeer::connect(node.port());
@@ -73,4 +72,47 @@ fn more_peers_than_the_limit_are_refused() {
     drop(first);
     node.removed(target);
     let (_third, _) = node.welcome(STANDARD, 3);
+}
+
+/// An endpoint for two strangers, with as much room again for those that it dials.
+fn for_two() -> Node {
+    let mut limits = quick();
+    limits.peers = 2;
+    Node::built(InetEndpoint::builder().bind("127.0.0.1:0").limits(limits))
+}
+
+fn adds(node: &Node, addrs: &[&str]) -> Result<usize, AddPeersError> {
+    let added = within("add_peers", node.endpoint.add_peers(addrs));
+    added.map(|targets| targets.len())
+}
+
+#[test]
+fn strangers_leave_room_for_those_that_are_dialed() {
+    let mut node = for_two();
+    let _strangers = [1, 2].map(|id| node.welcome(STANDARD, id));
+    assert_eq!(adds(&node, &["192.0.2.1:9", "192.0.2.2:9", "192.0.2.3:9"]), Err(TooMany));
+    assert_eq!(adds(&node, &["192.0.2.1:9", "192.0.2.2:9"]), Ok(2));
+    assert_eq!(adds(&node, &["192.0.2.3:9"]), Err(TooMany));
+}
+
+#[test]
+fn those_that_are_dialed_leave_room_for_strangers() {
+    let mut node = for_two();
+    assert_eq!(adds(&node, &["192.0.2.1:9", "192.0.2.2:9"]), Ok(2));
+    let _strangers = [1, 2].map(|id| node.welcome(STANDARD, id));
+    let mut third = PlainPeer::connect(node.port());
+    third.send(&hello(STANDARD, 0, 3));
+    assert!(matches!(node.dropped(&third), DropReason::TooManyPeers));
+}
+
+#[test]
+fn who_is_dialed_may_dial_though_strangers_are_as_many_as_may_be() {
+    let mut node = for_two();
+    let _strangers = [1, 2].map(|id| node.welcome(STANDARD, id));
+    let listener = PlainListener::bind();
+    node.add(&listener.addr(""));
+    let _from_there = [3, 4].map(|id| node.welcome(STANDARD, id));
+    let mut fifth = PlainPeer::connect(node.port());
+    fifth.send(&hello(STANDARD, 0, 5));
+    assert!(matches!(node.dropped(&fifth), DropReason::TooManyPeers), "there is a bound");
 }
