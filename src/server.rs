@@ -1,5 +1,5 @@
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +21,9 @@ const ACCEPTS_PER_TURN: usize = 32;
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
+/// Ports that are tried until one is free for IPv4 and IPv6 alike.
+const MOST_PORTS: usize = 16;
+
 /// The listening sockets of one port.
 ///
 /// IPv4 and IPv6 have one each. One for `[::]` alone takes IPv4 as well, as that of a Ratman node
@@ -37,19 +40,7 @@ impl Server {
     /// A port 0 is chosen by the system, the same for IPv4 and IPv6 where both ask for it. An
     /// unspecified IPv6 address is passed over where the machine has no IPv6 and another is left.
     pub(crate) fn bind(addrs: &[SocketAddr]) -> Result<Vec<Server>, StartError> {
-        let mut servers: Vec<Server> = Vec::new();
-        for (at, addr) in addrs.iter().enumerate() {
-            let others = || addrs.iter().enumerate().filter(|(other, _)| *other != at);
-            let only_v6 = others().any(|(_, other)| other.is_ipv4() && other.port() == addr.port());
-            match bind_one(*addr, only_v6, &mut servers) {
-                Err(error) if error.is_ipv6_unavailable() && others().next().is_some() => {}
-                done => done?,
-            }
-        }
-        match servers.is_empty() && !addrs.is_empty() {
-            true => Err(StartError::Address("IPv6 on a machine without it".to_owned())),
-            false => Ok(servers),
-        }
+        bind_with(&listen, addrs)
     }
 
     /// A server of a listener that the caller opened.
@@ -100,24 +91,58 @@ impl Accepting {
     }
 }
 
+/// How a socket for IPv4, or for IPv6 with or without IPv4, is opened.
+type Listen<'a> = &'a dyn Fn(SocketAddr, bool) -> io::Result<TcpListener>;
+
+fn bind_with(listen: Listen<'_>, addrs: &[SocketAddr]) -> Result<Vec<Server>, StartError> {
+    // Open meanwhile, so that the system chooses another port each time.
+    let mut halves: Vec<Vec<Server>> = Vec::new();
+    loop {
+        let mut servers = Vec::new();
+        match bind_all(listen, addrs, &mut servers) {
+            // The port that was chosen for one family is taken for the other.
+            Err(StartError::Bind { addr, source })
+                if source.kind() == io::ErrorKind::AddrInUse
+                    && !addrs.contains(&addr)
+                    && halves.len() < MOST_PORTS =>
+            {
+                servers.retain(|server| server.is_chosen(addrs));
+                halves.push(servers);
+            }
+            done => return done.map(|()| servers),
+        }
+    }
+}
+
+fn bind_all(
+    listen: Listen<'_>,
+    addrs: &[SocketAddr],
+    servers: &mut Vec<Server>,
+) -> Result<(), StartError> {
+    let mut passed_over = Ok(());
+    for addr in addrs {
+        let only_v6 = addrs.iter().any(|other| other.is_ipv4() && other.port() == addr.port());
+        let mut addr = *addr;
+        if addr.port() == 0 {
+            addr.set_port(free_port(addr, addrs, servers).unwrap_or(0));
+        }
+        match bind_one(listen, addr, only_v6, servers) {
+            Err(error) if error.is_ipv6_unavailable() => passed_over = Err(error),
+            done => done?,
+        }
+    }
+    if servers.is_empty() { passed_over } else { Ok(()) }
+}
+
 /// Opens one socket, and joins it to the server that has its port, if one has.
 fn bind_one(
-    mut addr: SocketAddr,
+    listen: Listen<'_>,
+    addr: SocketAddr,
     only_v6: bool,
     servers: &mut Vec<Server>,
 ) -> Result<(), StartError> {
-    let wanted = addr.port();
-    if let (0, Some(port)) = (wanted, free_port(addr, servers)) {
-        addr.set_port(port);
-    }
-    let mut opened = listen(addr, only_v6);
-    if wanted == 0 && addr.port() != 0 && opened.is_err() {
-        // The port is the system's for the other family only; so this one gets its own.
-        addr.set_port(0);
-        opened = listen(addr, only_v6);
-    }
     let failed = |source| StartError::Bind { addr, source };
-    let new = Server::adopt(opened.map_err(failed)?)?;
+    let new = Server::adopt(listen(addr, only_v6).map_err(failed)?)?;
     let partner = servers.iter_mut().find(|server| server.takes(&new));
     match partner {
         Some(server) => {
@@ -129,16 +154,21 @@ fn bind_one(
     Ok(())
 }
 
-/// The port of a server that still lacks the family of `addr`.
-fn free_port(addr: SocketAddr, servers: &[Server]) -> Option<u16> {
+/// The port that the system chose for a server which still lacks the family of `addr`.
+fn free_port(addr: SocketAddr, asked: &[SocketAddr], servers: &[Server]) -> Option<u16> {
     let lacks = |server: &&Server| match addr.is_ipv6() {
         true => server.ipv6_listen.is_none(),
         false => server.ipv4_listen.is_none(),
     };
-    servers.iter().find(lacks).and_then(Server::port)
+    servers.iter().filter(|server| server.is_chosen(asked)).find(lacks).and_then(Server::port)
 }
 
 impl Server {
+    /// Whether the system chose the port: none of the addresses that were asked for names it.
+    fn is_chosen(&self, asked: &[SocketAddr]) -> bool {
+        !asked.iter().any(|addr| Some(addr.port()) == self.port())
+    }
+
     /// Whether `other` has the same port, and the family that this one lacks.
     fn takes(&self, other: &Server) -> bool {
         self.port() == other.port()
@@ -194,10 +224,18 @@ async fn pause(
     *wait = (*wait * 2).min(LONGEST_WAIT);
 }
 
+/// An IPv4 address that came over an IPv6 socket is shown, and judged, as what it is. Any other
+/// keeps its zone, without which a link-local one cannot be dialed.
+fn canonical(addr: SocketAddr) -> SocketAddr {
+    match addr.ip().to_canonical() {
+        IpAddr::V4(ip) => (ip, addr.port()).into(),
+        IpAddr::V6(_) => addr,
+    }
+}
+
 /// Starts a task for a stream that may say who it is.
 fn welcome(running: &Arc<Running>, stream: TcpStream, addr: SocketAddr) {
-    // An IPv4 address that came over an IPv6 socket is shown, and judged, as what it is.
-    let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
+    let addr = canonical(addr);
     if !running.admits_addr(addr) {
         return running.events.dropped(Some(addr), DropReason::NotAllowed);
     }
@@ -207,5 +245,82 @@ fn welcome(running: &Arc<Running>, stream: TcpStream, addr: SocketAddr) {
     match prepared {
         Ok(stream) => running.spawn(handle_stream(running.clone(), Arc::new(stream), addr)),
         Err(reason) => running.events.dropped(Some(addr), reason),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    fn addrs(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn ports(servers: &[Server]) -> Vec<u16> {
+        servers.iter().filter_map(Server::port).collect()
+    }
+
+    #[test]
+    fn a_port_that_is_taken_for_the_other_family_is_given_up_for_another() {
+        let given_up = RefCell::new(Vec::new());
+        let crowded = |addr: SocketAddr, only_v6| {
+            if addr.is_ipv6() && given_up.borrow().len() < 5 {
+                given_up.borrow_mut().push(addr.port());
+                return Err(io::ErrorKind::AddrInUse.into());
+            }
+            listen(addr, only_v6)
+        };
+        let [fixed] = ports(&bind_with(&listen, &addrs(&["127.0.0.1:0"])).unwrap())[..] else {
+            panic!("one port");
+        };
+        let fixed = format!("127.0.0.1:{fixed}");
+        let servers = bind_with(&crowded, &addrs(&[&fixed, "127.0.0.2:0", "[::1]:0"])).unwrap();
+        assert_eq!(servers.iter().flat_map(Server::local_addrs).count(), 3);
+        assert_eq!(servers.len(), 2, "both families share a port");
+        let mut tried = given_up.into_inner();
+        tried.extend(ports(&servers));
+        tried.sort_unstable();
+        tried.dedup();
+        assert_eq!(tried.len(), 5 + 2, "another port each time");
+    }
+
+    #[test]
+    fn a_family_that_never_has_a_port_is_an_error_in_the_end() {
+        let full = |addr: SocketAddr, only_v6| match addr.is_ipv6() {
+            true => Err(io::ErrorKind::AddrInUse.into()),
+            false => listen(addr, only_v6),
+        };
+        let error = bind_with(&full, &addrs(&["127.0.0.1:0", "[::1]:0"])).unwrap_err();
+        assert!(error.to_string().starts_with("cannot listen on [::1]:"), "{error}");
+    }
+
+    #[test]
+    fn without_ipv6_it_is_passed_over_as_long_as_something_is_left() {
+        let old = |addr: SocketAddr, only_v6| match addr.is_ipv6() {
+            true => Err(rustix::io::Errno::AFNOSUPPORT.into()),
+            false => listen(addr, only_v6),
+        };
+        let servers = bind_with(&old, &addrs(&["[::]:0", "127.0.0.1:0"])).unwrap();
+        assert_eq!(servers.len(), 1);
+        for binds in [&["[::]:0", "[::]:1"][..], &["[::]:0"]] {
+            let error = bind_with(&old, &addrs(binds)).unwrap_err();
+            assert!(error.is_ipv6_unavailable(), "{error}");
+            assert!(error.to_string().contains("[::]:"), "{error}");
+        }
+        let error = bind_with(&old, &addrs(&["[::1]:0", "127.0.0.1:0"])).unwrap_err();
+        assert!(!error.is_ipv6_unavailable(), "it was asked for by name: {error}");
+    }
+
+    #[test]
+    fn a_stranger_is_shown_as_what_it_is() {
+        for (from, shown) in [
+            ("[::ffff:10.0.0.1]:9", "10.0.0.1:9"),
+            ("10.0.0.1:9", "10.0.0.1:9"),
+            ("[2001:db8::1]:9", "[2001:db8::1]:9"),
+            ("[fe80::1%3]:9", "[fe80::1%3]:9"),
+        ] {
+            assert_eq!(canonical(from.parse().unwrap()), shown.parse().unwrap());
+        }
     }
 }
