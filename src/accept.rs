@@ -3,7 +3,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::proto::{Id, PeerType};
+use crate::proto::{Id, PeerType, shorten};
 
 /// Who may come in.
 ///
@@ -90,7 +90,8 @@ impl AcceptPolicy {
     }
 
     /// Has the last word over those who passed the rest. It is called from the endpoint's tasks,
-    /// so it must not block.
+    /// so it must not block. The endpoint keeps it, so a handle of that endpoint in it would keep
+    /// the endpoint open; [`shutdown`](crate::InetEndpoint::shutdown) ends it all the same.
     #[must_use]
     pub fn callback(mut self, f: impl Fn(&Incoming) -> bool + Send + Sync + 'static) -> Self {
         self.callback = Some(Arc::new(f));
@@ -139,11 +140,16 @@ impl fmt::Debug for AcceptPolicy {
 }
 
 /// A range of IP addresses, written `10.0.0.0/8`, `fe80::/10` or as a single address.
+///
+/// A range of IPv4 addresses in IPv6 clothes, `::ffff:10.0.0.0/104`, is the IPv4 range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct IpRange {
     addr: IpAddr,
     bits: u32,
 }
+
+/// Bits before an IPv4 address in IPv6 clothes.
+const MAPPED_BITS: u32 = Ipv6Addr::BITS - Ipv4Addr::BITS;
 
 impl IpRange {
     /// Whether the range holds this address. An IPv4 address in IPv6 clothes counts as IPv4.
@@ -164,19 +170,26 @@ impl FromStr for IpRange {
     type Err = ParseIpRangeError;
 
     fn from_str(text: &str) -> Result<IpRange, ParseIpRangeError> {
-        let error = || ParseIpRangeError(text.chars().take(60).collect());
+        let error = || ParseIpRangeError::new(text, "is no range of addresses");
         let (addr, bits) = match text.split_once('/') {
             Some((addr, bits)) => (addr, Some(bits)),
             None => (text, None),
         };
         let addr: IpAddr = addr.parse().map_err(|_| error())?;
         let most = if addr.is_ipv4() { Ipv4Addr::BITS } else { Ipv6Addr::BITS };
-        let bits = match bits {
+        let bits: u32 = match bits {
             None => most,
             Some(bits) if bits.starts_with('+') => return Err(error()),
             Some(bits) => bits.parse().ok().filter(|bits| *bits <= most).ok_or_else(error)?,
         };
-        Ok(IpRange { addr, bits })
+        match addr.to_canonical() {
+            canonical if canonical.is_ipv4() == addr.is_ipv4() => Ok(IpRange { addr, bits }),
+            addr => {
+                let mixed = || ParseIpRangeError::new(text, "is not of one family only");
+                let bits = bits.checked_sub(MAPPED_BITS).ok_or_else(mixed)?;
+                Ok(IpRange { addr, bits })
+            }
+        }
     }
 }
 
@@ -188,11 +201,20 @@ impl fmt::Display for IpRange {
 
 /// A text that is no [`IpRange`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ParseIpRangeError(String);
+pub struct ParseIpRangeError {
+    text: String,
+    fault: &'static str,
+}
+
+impl ParseIpRangeError {
+    fn new(text: &str, fault: &'static str) -> ParseIpRangeError {
+        ParseIpRangeError { text: shorten(text), fault }
+    }
+}
 
 impl fmt::Display for ParseIpRangeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` is no range of addresses (write 10.0.0.0/8 or fe80::/10)", self.0)
+        write!(f, "`{}` {} (write 10.0.0.0/8 or fe80::/10)", self.text, self.fault)
     }
 }
 
@@ -216,13 +238,21 @@ mod tests {
             ("fe80::/10", "febf::1", "fec0::1"),
             ("::/0", "2001:db8::1", "1.1.1.1"),
             ("::1/128", "::1", "::2"),
+            ("::ffff:10.0.0.0/104", "10.1.1.1", "11.0.0.1"),
+            ("::ffff:10.0.0.0/104", "::ffff:10.1.1.1", "::10.1.1.1"),
+            ("::ffff:10.0.0.1", "10.0.0.1", "10.0.0.2"),
+            ("::ffff:0:0/96", "255.1.1.1", "::1"),
         ] {
             assert!(range(text).contains(inside.parse().unwrap()), "{text} {inside}");
             assert!(!range(text).contains(outside.parse().unwrap()), "{text} {outside}");
         }
         for text in ["", "10.0.0.0/33", "10.0.0.0/+8", "::/129", "10.0.0/8", "10.0.0.0/", "a/8"] {
-            assert_eq!(text.parse::<IpRange>(), Err(ParseIpRangeError(text.into())));
+            let error = text.parse::<IpRange>().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("`{text}` is no range of addresses")), "{error}");
         }
+        let error = "::ffff:10.0.0.0/95".parse::<IpRange>().unwrap_err().to_string();
+        assert!(error.contains("not of one family"), "{error}");
+        assert_eq!(range("::ffff:10.0.0.0/104").to_string(), "10.0.0.0/8");
     }
 
     #[test]
@@ -230,6 +260,8 @@ mod tests {
         let admits = |policy: &AcceptPolicy, ip: &str| {
             policy.admits_addr(ip.parse().unwrap(), |ip| ip.is_loopback())
         };
+        let mapped = AcceptPolicy::all().deny(range("::ffff:10.0.0.0/104"));
+        assert!(!admits(&mapped, "10.1.2.3") && admits(&mapped, "11.1.2.3"));
         let inner = AcceptPolicy::all().deny(range("10.0.0.0/8")).allow(range("10.1.0.0/16"));
         assert!(admits(&inner, "10.1.2.3"));
         assert!(admits(&inner, "::ffff:10.1.2.3"));

@@ -116,7 +116,8 @@ fn refusal(
         peer_type: hello.peer_type.seen_from_other_end(),
         listening_port: hello.port,
     };
-    if !running.admits(&incoming) {
+    // The address once more: the policy may have changed since it was let in to say so much.
+    if !running.admits_addr(addr) || !running.admits(&incoming) {
         return Some((DropReason::NotAllowed, FarewellReason::NotAllowed));
     }
     let known = offer.and_then(|offer| known_peer(running, hello, offer));

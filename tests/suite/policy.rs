@@ -39,6 +39,20 @@ fn ranges_decide_and_may_change() {
 }
 
 #[test]
+fn a_change_holds_for_handshakes_that_are_under_way() {
+    let mut node = Node::listening();
+    let hello = prefixed(&hello(STANDARD, 0, 2));
+    let mut stranger = PlainPeer::connect(node.port());
+    stranger.write(&hello[..50]);
+    // It was accepted by then, since it came first.
+    drop(node.welcome(STANDARD, 1));
+    node.endpoint.set_accept_policy(AcceptPolicy::none());
+    stranger.write(&hello[50..]);
+    assert!(matches!(node.dropped(&stranger), DropReason::NotAllowed));
+    stranger.expect_end();
+}
+
+#[test]
 fn only_configured_addresses_are_known() {
     let builder = InetEndpoint::builder().bind("127.0.0.1:0").limits(quick());
     let mut node = Node::built(builder.accept(AcceptPolicy::known()));
