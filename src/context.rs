@@ -286,12 +286,20 @@ impl Context {
         peer.pair().is_some_and(|pair| pair.boot == *boot).then_some(peer)
     }
 
-    /// Enters a neighbour that may come back; ends the oldest if that makes too many of them, or
-    /// too much that waits for them.
+    /// Enters a neighbour that may come back.
     pub(crate) fn enter_absent(&self, peer: &Arc<Peer>) {
         let mut absent = self.lock(&self.absent);
-        absent.retain(|other| other.is_absent() && !Arc::ptr_eq(other, peer));
+        absent.retain(|other| !Arc::ptr_eq(other, peer));
         absent.push_back(peer.clone());
+        drop(absent);
+        self.bound_absent();
+    }
+
+    /// Ends the neighbours that have been away the longest, if too many are or too much waits for
+    /// them.
+    pub(crate) fn bound_absent(&self) {
+        let mut absent = self.lock(&self.absent);
+        absent.retain(|peer| peer.is_absent());
         let mut bytes: usize = absent.iter().map(|peer| peer.queue.size().1).sum();
         while absent.len() > self.limits.resume_peers || bytes > self.limits.resume_bytes {
             let Some(oldest) = absent.pop_front() else { return };

@@ -13,7 +13,7 @@ use crate::error::{
 };
 use crate::events::Events;
 use crate::limits::Limits;
-use crate::peer::{Closing, FloodCharge, Peer, PeerInfo, cost};
+use crate::peer::{Closing, FloodCharge, Origin, Peer, PeerInfo, cost};
 use crate::proto::{Frame, Id, PeerAddr, is_peering, shorten};
 use crate::routes::Routes;
 use crate::server::Server;
@@ -255,14 +255,17 @@ impl InetEndpoint {
     }
 
     fn push(&self, peer: &Peer, frame: Frame) -> Result<(), SendError> {
-        let refused = |(refusal, frame)| SendError::new(refusal, frame);
-        match peer.push(frame, None, false) {
+        let pushed = match peer.push(frame, None, false) {
             Err((Refusal::EndpointFull, frame)) => {
                 self.context().shed(cost(&frame));
-                peer.push(frame, None, false).map_err(refused)
+                peer.push(frame, None, false)
             }
-            done => done.map_err(refused),
+            done => done,
+        };
+        if pushed.is_ok() && peer.origin() == Origin::Accepted && peer.is_absent() {
+            self.context().bound_absent();
         }
+        pushed.map_err(|(refusal, frame)| SendError::new(refusal, frame))
     }
 
     /// Puts a frame into the queue of every peer whose link is up. Never waits.

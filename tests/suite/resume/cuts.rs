@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_lite::future;
-use netmod_inet::{Event, InetEndpoint, Refusal, Target};
+use netmod_inet::{Event, InetEndpoint, Limits, Refusal, Target};
 
 use super::line::{Break, Line};
 use crate::scripted::{number_of, numbered};
@@ -226,18 +226,16 @@ fn who_leaves_with_a_goodbye_is_ended_and_its_queue_comes_back() {
     assert_eq!(listener.endpoint.take_unconfirmed(target).len(), usize::from(kept));
 }
 
-#[test]
-fn only_so_many_may_be_away() {
-    let mut limits = quick();
-    limits.resume_peers = 2;
+/// A listener with these limits, and the targets of peers that left it without a goodbye, the
+/// first one first. They do not dial again as long as they are kept.
+fn left_alone(limits: Limits, count: usize) -> (Node, Vec<Target>, Vec<Node>) {
     let mut listener = Node::built(InetEndpoint::builder().bind("127.0.0.1:0").limits(limits));
-    // They leave without a goodbye, and do not dial again while the test lasts.
     let mut limits = quick();
-    (limits.redial_first, limits.redial_cap) =
-        (Duration::from_secs(86_400), Duration::from_secs(86_400));
+    limits.redial_first = Duration::from_secs(86_400);
+    limits.redial_cap = limits.redial_first;
     let line = Line::to(listener.port());
     let (mut away, mut dialers) = (Vec::new(), Vec::new());
-    for _ in 0..3 {
+    for _ in 0..count {
         let mut dialer = Node::built(InetEndpoint::builder().limits(limits.clone()));
         dialer.add(&line.address());
         dialer.up();
@@ -246,9 +244,40 @@ fn only_so_many_may_be_away() {
         listener.down(away[away.len() - 1]);
         dialers.push(dialer);
     }
-    listener.removed(away[0]);
+    (listener, away, dialers)
+}
+
+/// Fails unless these peers are there, and no others.
+fn are_left(listener: &Node, targets: &[Target]) {
     let left: Vec<_> = listener.endpoint.peers().iter().map(|peer| peer.target).collect();
-    assert_eq!(left, away[1..]);
+    assert_eq!(left, targets);
+}
+
+#[test]
+fn only_so_many_may_be_away() {
+    let mut limits = quick();
+    limits.resume_peers = 2;
+    let (mut listener, away, _dialers) = left_alone(limits, 3);
+    listener.removed(away[0]);
+    are_left(&listener, &away[1..]);
+}
+
+#[test]
+fn only_so_much_may_wait_for_those_that_are_away() {
+    let mut limits = quick();
+    limits.resume_bytes = 20 << 10;
+    let (mut listener, away, _dialers) = left_alone(limits, 3);
+    for number in 0..3 {
+        listener.try_send(away[0], &numbered(number, 4 << 10));
+    }
+    are_left(&listener, &away);
+    // What is sent to another one counts as well, and the oldest has to go.
+    for number in 0..3 {
+        listener.try_send(away[1], &numbered(number, 4 << 10));
+    }
+    listener.removed(away[0]);
+    assert_eq!(listener.endpoint.take_unconfirmed(away[0]).len(), 3);
+    are_left(&listener, &away[1..]);
 }
 
 #[test]
