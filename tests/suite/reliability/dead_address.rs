@@ -7,6 +7,7 @@ use netmod_inet::{InetEndpoint, Resolution, Resolve};
 use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
 
 use super::figures::{median, number};
+use super::process::skipped;
 use crate::subject::{Node, quick};
 
 /// What a dead address may cost.
@@ -63,7 +64,7 @@ fn time_to_up(addrs: Vec<SocketAddr>) -> Duration {
 #[test]
 fn a_dead_ipv6_address_costs_little() {
     let Some(dead) = Dead::listener() else {
-        return println!("SKIPPED: this machine has no IPv6, so no dead address of it");
+        return skipped("dead_address", "this machine has no IPv6, so no dead address of it");
     };
     let listener = Node::listening();
     let good = SocketAddr::from(([127, 0, 0, 1], listener.port()));
@@ -81,7 +82,7 @@ fn a_dead_ipv6_address_costs_little() {
 #[test]
 fn the_dead_address_is_given_up_with_a_reason() {
     let Some(dead) = Dead::listener() else {
-        return println!("SKIPPED: this machine has no IPv6, so no dead address of it");
+        return skipped("dead_address", "this machine has no IPv6, so no dead address of it");
     };
     let gone = TcpListener::bind("127.0.0.1:0").and_then(|gone| gone.local_addr());
     let mut limits = quick();

@@ -2,11 +2,11 @@
 
 use std::io::BufRead;
 use std::net::SocketAddr;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use netmod_inet::{DownReason, Event, Id, InetEndpoint, Target};
 
+use super::network::{in_own_network, ip};
 use super::process::{Process, part, say, until_released};
 use crate::scripted::{PlainPeer, STANDARD, hello, number_of, numbered, prefixed};
 use crate::subject::{Node, quick};
@@ -25,14 +25,7 @@ const FAR: u8 = 0xFA;
 const LOST: &str = "10.1.0.2";
 const KEPT: &str = "10.1.0.1";
 
-fn ip(words: &str) {
-    let done = Command::new("ip").args(words.split(' ')).output().expect("the ip command");
-    let error = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "ip {words}: {error}");
-}
-
 fn set_up_network() {
-    ip("link set lo up");
     for addr in [LOST, KEPT] {
         ip(&format!("addr add {addr}/32 dev lo"));
     }
@@ -101,7 +94,7 @@ const POWER: &str = "reliability::half_open::a_node_that_lost_power_is_replaced_
 /// Takes root, or a system that lets anybody have a network namespace.
 #[test]
 fn a_node_that_lost_power_is_replaced_when_it_is_back() {
-    in_own_network(POWER, |node, port| {
+    beside_the_far_end(POWER, |node, port| {
         let mut first = Process::start(POWER, &format!("far {LOST}:{port}"));
         let (old, _, _) = node.up();
         exchange(node, &mut first, old, 1);
@@ -124,7 +117,7 @@ const PLAIN: &str = "reliability::half_open::a_plain_node_that_lost_power_is_rep
 /// Takes root, or a system that lets anybody have a network namespace.
 #[test]
 fn a_plain_node_that_lost_power_is_replaced() {
-    in_own_network(PLAIN, |node, port| {
+    beside_the_far_end(PLAIN, |node, port| {
         let dial = |ip: &str| {
             let addr: SocketAddr = format!("{ip}:{port}").parse().expect("an address");
             let mut peer = PlainPeer::connect_to(addr);
@@ -147,22 +140,17 @@ fn a_plain_node_that_lost_power_is_replaced() {
     });
 }
 
-/// Runs `body` with a listening node in a network of its own, or says that it cannot.
-fn in_own_network(test: &str, body: impl FnOnce(&mut Node, u16)) {
-    match part(test) {
-        None => match Process::start_in_own_network(test, "near") {
-            Some(process) => process.end(),
-            None => println!("SKIPPED {test}: this takes a network namespace and the ip command"),
-        },
-        Some(part) => match part.strip_prefix("far ") {
-            Some(listener) => far(listener),
-            None => {
-                set_up_network();
-                let builder = InetEndpoint::builder().bind("0.0.0.0:0").limits(quick());
-                let mut node = Node::built(builder);
-                let port = node.port();
-                body(&mut node, port);
-            }
-        },
+/// Runs `body` with a listening node in a network of its own, or plays the far end.
+fn beside_the_far_end(test: &str, body: impl FnOnce(&mut Node, u16)) {
+    let part = part(test);
+    if let Some(listener) = part.as_deref().and_then(|part| part.strip_prefix("far ")) {
+        return far(listener);
     }
+    in_own_network(test, || {
+        set_up_network();
+        let builder = InetEndpoint::builder().bind("0.0.0.0:0").limits(quick());
+        let mut node = Node::built(builder);
+        let port = node.port();
+        body(&mut node, port);
+    });
 }

@@ -35,6 +35,12 @@ pub(super) fn say(line: &str) {
     eprintln!("{SAYS}{line}");
 }
 
+/// Tells whoever runs the tests what was not tested, and why. Past the harness, which keeps to
+/// itself what a test prints as long as it does not fail.
+pub(super) fn skipped(test: &str, why: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
+}
+
 /// Waits until the process that started this one wants it to end, or has ended itself.
 pub(super) fn until_released() {
     let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
@@ -52,16 +58,10 @@ impl Process {
         Process::run(Command::new(this_program()), test, part)
     }
 
-    /// The same, as root of a network of its own; `None` where the system does not allow that.
-    pub(super) fn start_in_own_network(test: &str, part: &str) -> Option<Process> {
-        let unshare = |program: &str| {
-            let mut command = Command::new("unshare");
-            command.args(["--map-root-user", "--net"]).arg(program);
-            command
-        };
-        let tried = unshare("ip").args(["link", "set", "lo", "up"]).output();
-        let is_allowed = tried.is_ok_and(|tried| tried.status.success());
-        is_allowed.then(|| Process::run(unshare(&this_program()), test, part))
+    /// The same, by way of another program that is to run this one.
+    pub(super) fn start_by(mut other: Command, test: &str, part: &str) -> Process {
+        other.arg(this_program());
+        Process::run(other, test, part)
     }
 
     fn run(mut command: Command, test: &str, part: &str) -> Process {

@@ -1,0 +1,222 @@
+//! Lines that lose packets: some of them, or all.
+
+use std::time::{Duration, Instant};
+
+use futures_lite::future;
+use netmod_inet::{DownReason, Event, Events, Frame, InetEndpoint, Limits, Target};
+use smol::Timer;
+
+use super::figures::number;
+use super::process::say;
+use super::tunnel::{FAR, Faults, through_tunnel};
+use crate::scripted::{PlainPeer, STANDARD, hello, number_of, numbered, prefixed};
+use crate::subject::{Node, quick};
+
+/// Far longer than anything takes here. TCP itself may be silent for many seconds.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Two nodes of ours, and what each calls the other.
+struct Two {
+    listener: Node,
+    dialer: Node,
+    to_dialer: Target,
+    to_listener: Target,
+}
+
+impl Two {
+    fn through_tunnel() -> Two {
+        let builder = InetEndpoint::builder().bind("0.0.0.0:0").limits(quick());
+        let mut listener = Node::built(builder);
+        let mut dialer = Node::dial_only();
+        let to_listener = dialer.add(&format!("{FAR}:{}", listener.port()));
+        dialer.up();
+        let (to_dialer, _, _) = listener.up();
+        Two { listener, dialer, to_dialer, to_listener }
+    }
+
+    /// Both send the frames with these numbers.
+    fn send(&self, numbers: std::ops::Range<u32>) {
+        for number in numbers {
+            self.dialer.try_send(self.to_listener, &numbered(number, 1_000));
+            self.listener.try_send(self.to_dialer, &numbered(number, 1_000));
+        }
+    }
+
+    /// Both must get these frames next, each once and in order.
+    fn expect(&self, numbers: std::ops::Range<u32>) {
+        for number in numbers {
+            for (node, from) in [(&self.listener, self.to_dialer), (&self.dialer, self.to_listener)]
+            {
+                let next = in_time("a frame", node.endpoint.next()).expect("a running endpoint");
+                assert_eq!((next.0, number_of(next.1.as_bytes())), (from, number));
+            }
+        }
+    }
+
+    fn links(&self) -> [u64; 2] {
+        [self.dialer.info(self.to_listener).links, self.listener.info(self.to_dialer).links]
+    }
+}
+
+fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let late = async {
+        Timer::after(PATIENCE).await;
+        panic!("no {what} within {PATIENCE:?}")
+    };
+    smol::block_on(future::or(work, late))
+}
+
+/// Waits for the end of a link: why, and how long after `since`.
+fn end_of_link(events: &Events, of: Target, since: Instant) -> (DownReason, Duration) {
+    let end = async {
+        loop {
+            match events.next().await {
+                Ok(Event::Down { target, reason, .. }) if target == of => return reason,
+                Ok(_) => {}
+                Err(error) => panic!("no events: {error}"),
+            }
+        }
+    };
+    (in_time("end of the link", end), since.elapsed())
+}
+
+fn dead() -> Faults {
+    Faults { is_dead: true, ..Faults::default() }
+}
+
+const SLOW: &str = "reliability::lossy::a_slow_and_lossy_link_is_kept_while_it_makes_progress";
+
+/// For `LOSSY_SECONDS`: a round trip of 2 s and 5 packets of 100 lost, in an order that `SEED`
+/// makes.
+#[test]
+fn a_slow_and_lossy_link_is_kept_while_it_makes_progress() {
+    let seed = number("SEED", fastrand::usize(..));
+    through_tunnel(SLOW, seed as u64, |tunnel| {
+        say(&format!("seed {seed}"));
+        let time = Duration::from_secs(number("LOSSY_SECONDS", 10) as u64);
+        let two = Two::through_tunnel();
+        tunnel.set(Faults { delay: Duration::from_secs(1), loss: 5, is_dead: false });
+        let (echoed, longest) = echo(&two, time);
+        tunnel.set(Faults::default());
+        assert_eq!(two.links(), [1, 1], "the link that they had before");
+        let round_trip = two.dialer.info(two.to_listener).round_trip;
+        let (forwarded, lost) = tunnel.counts();
+        assert!(lost > 0, "nothing was lost of {forwarded} packets");
+        say(&format!(
+            "round trip 2 s, 5 % loss, {time:?}: {echoed} frames there and back in order over one \
+             link, {lost} of {} packets lost, round trip measured as {round_trip:.1?}, nothing \
+             came for {longest:.1?} at most",
+            forwarded + lost,
+        ));
+    });
+}
+
+/// The dialer sends for so long and the listener sends back what it gets. Returns how many frames
+/// came back, each once and in order, and the longest time in which neither got any.
+fn echo(two: &Two, time: Duration) -> (u32, Duration) {
+    const AHEAD: u32 = 64;
+    let started = Instant::now();
+    let (mut sent, mut heard, mut echoed, mut longest) = (0, 0, 0, Duration::ZERO);
+    while echoed < sent || started.elapsed() < time {
+        while sent - echoed < AHEAD && started.elapsed() < time {
+            two.dialer.try_send(two.to_listener, &numbered(sent, 1_000));
+            sent += 1;
+        }
+        let waiting = Instant::now();
+        let (is_there, frame) = in_time("a frame", next_of_both(two));
+        longest = longest.max(waiting.elapsed());
+        let due = if is_there { &mut heard } else { &mut echoed };
+        assert_eq!(number_of(frame.as_bytes()), *due, "lost, doubled or out of order");
+        *due += 1;
+        if is_there {
+            two.listener.try_send(two.to_dialer, frame.as_bytes());
+        }
+    }
+    (echoed, longest)
+}
+
+/// The next frame at the listener, or at the dialer.
+async fn next_of_both(two: &Two) -> (bool, Frame) {
+    let next = |node: &Node| {
+        let endpoint = node.endpoint.clone();
+        async move { endpoint.next().await.expect("a running endpoint").1 }
+    };
+    let there = async { (true, next(&two.listener).await) };
+    future::or(there, async { (false, next(&two.dialer).await) }).await
+}
+
+const HOLE: &str = "reliability::lossy::a_link_that_swallows_everything_is_given_up_and_resumed";
+
+/// What the README states, and what a tick of the clock, a new connection and a busy machine may
+/// add.
+const SILENCE: Duration = Duration::from_secs(15);
+const ALLOWANCE: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_link_that_swallows_everything_is_given_up_and_resumed() {
+    through_tunnel(HOLE, 0, |tunnel| {
+        let two = Two::through_tunnel();
+        two.send(0..10);
+        two.expect(0..10);
+        let events = [two.dialer.endpoint.events(), two.listener.endpoint.events()];
+        tunnel.set(dead());
+        let since = Instant::now();
+        two.send(10..60);
+        for (events, of) in events.iter().zip([two.to_listener, two.to_dialer]) {
+            let (reason, after) = end_of_link(events, of, since);
+            say(&format!("a black hole, bytes owed: given up after {after:.1?}: {reason}"));
+            assert!(matches!(reason, DownReason::Silent(_)), "{reason}");
+            assert!(after < SILENCE + ALLOWANCE, "{after:?}");
+        }
+        two.send(60..70);
+        tunnel.set(Faults::default());
+        let since = Instant::now();
+        two.expect(10..70);
+        say(&format!(
+            "the hole is gone: 60 frames each way arrived once and in order within {:.1?}",
+            since.elapsed()
+        ));
+        two.send(70..71);
+        two.expect(70..71);
+        assert_eq!(two.links(), [2, 2]);
+    });
+}
+
+const PLAIN: &str = "reliability::lossy::the_kernel_gives_up_a_plain_peer_in_a_black_hole";
+
+/// With shorter times than by default, so that a test can wait for them.
+#[test]
+fn the_kernel_gives_up_a_plain_peer_in_a_black_hole() {
+    through_tunnel(PLAIN, 0, |tunnel| {
+        let limits = impatient();
+        let mut node = Node::built(InetEndpoint::builder().bind("0.0.0.0:0").limits(limits));
+        let (_owed, with_frames) = welcome(&mut node, 7);
+        let (_idle, quiet) = welcome(&mut node, 8);
+        let links = [("bytes owed", with_frames), ("quiet", quiet)];
+        let links = links.map(|(what, target)| (what, target, node.endpoint.events()));
+        tunnel.set(dead());
+        let since = Instant::now();
+        node.try_send(with_frames, &numbered(0, 1_000));
+        for (what, target, events) in &links {
+            let (reason, after) = end_of_link(events, *target, since);
+            say(&format!("a plain peer in a black hole, {what}: {reason} after {after:.1?}"));
+            assert!(matches!(reason, DownReason::Io(_)), "{reason}");
+        }
+    });
+}
+
+fn impatient() -> Limits {
+    let mut limits = quick();
+    limits.user_timeout = Duration::from_secs(3);
+    limits.keepalive = Duration::from_secs(1);
+    limits
+}
+
+/// A plain peer comes in through the tunnel.
+fn welcome(node: &mut Node, id: u8) -> (PlainPeer, Target) {
+    let far = format!("{FAR}:{}", node.port());
+    let mut peer = PlainPeer::connect_to(far.parse().expect("an address"));
+    peer.write(&prefixed(&hello(STANDARD, 0, id)));
+    peer.read_frame();
+    (peer, node.up().0)
+}
