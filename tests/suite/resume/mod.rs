@@ -1,6 +1,8 @@
 //! Between two nodes of ours a cut loses nothing, doubles nothing and keeps the order.
 
+mod by_hand;
 mod cuts;
 mod line;
 mod merges;
 mod strangers;
+mod thief;
