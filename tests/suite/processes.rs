@@ -1,8 +1,9 @@
 //! The node of the command line, in processes of its own: what a person or a script would run.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -11,18 +12,25 @@ use serde_json::Value;
 use crate::scripted::{STANDARD, carrier, hex, numbered};
 use crate::subject::PATIENCE;
 
-/// The `node` example, which `cargo test` builds beside the tests; on its own if need be.
-fn program() -> PathBuf {
-    let mut path = std::env::current_exe().expect("a path");
-    path.pop();
-    path.pop();
-    let program = path.join("examples").join("node");
-    if !program.exists() {
+/// The `node` example. `cargo test` builds it beside the tests, but `cargo test --test suite` leaves
+/// whatever is there from another time: so it is built here, which costs nothing where it is new.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let this = std::env::current_exe().expect("a path");
+        let folder = this.ancestors().nth(2).expect("the folder of the profile");
+        let (target, profile) = (folder.parent().expect("target"), folder.file_name());
+        let profile = match profile.expect("the name of the profile").to_str() {
+            Some("debug") | None => "dev",
+            Some(name) => name,
+        };
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-        let built = Command::new(cargo).args(["build", "--example", "node"]).status();
-        assert!(built.expect("cargo").success());
-    }
-    program
+        let mut build = Command::new(cargo);
+        build.args(["build", "--quiet", "--example", "node", "--profile", profile, "--target-dir"]);
+        build.arg(target).current_dir(env!("CARGO_MANIFEST_DIR"));
+        assert!(build.status().expect("cargo").success(), "the node was not built");
+        folder.join("examples").join("node")
+    })
 }
 
 struct Process {
