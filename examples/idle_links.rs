@@ -14,6 +14,8 @@ use std::time::Duration;
 mod activity;
 #[path = "measure/child.rs"]
 mod child;
+#[path = "measure/command_line.rs"]
+mod command_line;
 #[path = "idle_links/member.rs"]
 mod member;
 #[path = "measure/memory.rs"]
@@ -46,19 +48,9 @@ fn main() -> ExitCode {
             Ok(true)
         }
         Ok(Request::Run(options)) => run(&options),
-        Err(error) => {
-            eprintln!("{error}\nTry --help.");
-            return ExitCode::from(2);
-        }
+        Err(error) => return command_line::misused(&error),
     };
-    match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("failed: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    command_line::exit(done)
 }
 
 /// Runs it all; returns whether the links were idle in truth.

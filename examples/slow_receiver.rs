@@ -10,6 +10,8 @@ use std::time::Duration;
 
 #[path = "measure/child.rs"]
 mod child;
+#[path = "measure/command_line.rs"]
+mod command_line;
 #[path = "measure/memory.rs"]
 mod memory;
 #[path = "slow_receiver/options.rs"]
@@ -40,18 +42,9 @@ fn main() -> ExitCode {
         Ok(Request::Member(Role::Sender(port), options)) => {
             smol::block_on(sender::run(port, &options))
         }
-        Err(error) => {
-            eprintln!("{error}\nTry --help.");
-            return ExitCode::from(2);
-        }
+        Err(error) => return command_line::misused(&error),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("failed: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    command_line::exit(done.map(|()| true))
 }
 
 /// Runs it all.

@@ -1,7 +1,10 @@
 //! The command line.
 
-use lexopt::{Arg, Parser};
 use std::time::Duration;
+
+use lexopt::Parser;
+
+use crate::command_line::each_option;
 
 pub(crate) const HELP: &str = "\
 Opens many links between two processes over loopback, leaves them alone, and
@@ -33,10 +36,10 @@ Examples:
 ";
 
 /// Targets are 16 bits.
-const MOST_LINKS: usize = 65_000;
+const MOST_LINKS: u64 = 65_000;
 
 /// Frames have no more payload.
-const MOST_PAYLOAD: usize = 65_535;
+const MOST_PAYLOAD: u64 = 65_535;
 
 /// What the command line asks for.
 pub(crate) enum Request {
@@ -75,22 +78,20 @@ impl Request {
         let mut options =
             Options { links: 1000, watch: Duration::from_secs(20), own: false, carry: None };
         let mut role = None;
-        while let Some(arg) = parser.next().map_err(|error| error.to_string())? {
-            let name = match arg {
-                Arg::Long("help") | Arg::Short('h') => return Ok(Request::Help),
-                Arg::Long(name) => name.to_owned(),
-                other => return Err(other.unexpected().to_string()),
-            };
-            let mut number = |most| number(&mut parser, &name, most);
-            match name.as_str() {
-                "links" => options.links = number(MOST_LINKS)?,
-                "seconds" => options.watch = Duration::from_secs(number(86_400)? as u64),
-                "carry" => options.carry = Some(number(MOST_PAYLOAD)?),
+        let is_help = each_option(&mut parser, |option| {
+            match option.name {
+                "links" => options.links = option.number(1..=MOST_LINKS)? as usize,
+                "seconds" => options.watch = Duration::from_secs(option.number(1..=86_400)?),
+                "carry" => options.carry = Some(option.number(1..=MOST_PAYLOAD)? as usize),
                 "own" => options.own = true,
                 // For the two processes that this program starts, and not in the help.
-                "member" => role = Some(parse_role(&value(&mut parser, &name)?)?),
-                _ => return Err(format!("there is no option --{name}")),
+                "member" => role = Some(parse_role(&option.text()?)?),
+                _ => return Ok(false),
             }
+            Ok(true)
+        })?;
+        if is_help {
+            return Ok(Request::Help);
         }
         Ok(match role {
             Some(role) => Request::Member(role, options),
@@ -105,18 +106,6 @@ impl Options {
         let mut args = vec![format!("--member={}", role.name()), format!("--links={}", self.links)];
         args.extend(self.own.then(|| "--own".to_owned()));
         args
-    }
-}
-
-fn value(parser: &mut Parser, name: &str) -> Result<String, String> {
-    let value = parser.value().map_err(|_| format!("--{name} needs a value"))?;
-    value.into_string().map_err(|_| format!("--{name}: the value is not UTF-8"))
-}
-
-fn number(parser: &mut Parser, name: &str, most: usize) -> Result<usize, String> {
-    match value(parser, name)?.parse() {
-        Ok(number) if (1..=most).contains(&number) => Ok(number),
-        _ => Err(format!("--{name}: it must be a number from 1 to {most}")),
     }
 }
 

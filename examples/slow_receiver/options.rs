@@ -1,7 +1,10 @@
 //! The command line.
 
-use lexopt::{Arg, Parser};
 use std::time::Duration;
+
+use lexopt::Parser;
+
+use crate::command_line::each_option;
 
 pub(crate) const HELP: &str = "\
 Sends many frames from one process to another that is slower: it verifies every
@@ -27,6 +30,12 @@ Examples:
   slow_receiver
   slow_receiver --frames 1000000 --payload 64 --pause 100
 ";
+
+/// Beyond this the pattern in the frames repeats.
+const MOST_FRAMES: u64 = 1 << 50;
+
+/// Longest pause, in either unit.
+const LONGEST: u64 = u32::MAX as u64;
 
 /// What the command line asks for.
 pub(crate) enum Request {
@@ -61,23 +70,21 @@ impl Request {
             stall: Duration::from_millis(2500),
         };
         let mut role = None;
-        while let Some(arg) = parser.next().map_err(|error| error.to_string())? {
-            let name = match arg {
-                Arg::Long("help") | Arg::Short('h') => return Ok(Request::Help),
-                Arg::Long(name) => name.to_owned(),
-                other => return Err(other.unexpected().to_string()),
-            };
-            let mut value = || value(&mut parser, &name);
-            let done = match name.as_str() {
-                "frames" => positive(&value()?).map(|frames| options.frames = frames),
-                "payload" => payload(&value()?).map(|bytes| options.payload = bytes),
-                "pause" => time(&value()?, Duration::from_micros).map(|time| options.pause = time),
-                "stall" => time(&value()?, Duration::from_millis).map(|time| options.stall = time),
+        let is_help = each_option(&mut parser, |option| {
+            match option.name {
+                "frames" => options.frames = option.number(1..=MOST_FRAMES)?,
+                // The number of a frame has to fit in.
+                "payload" => options.payload = option.number(8..=65_535)? as usize,
+                "pause" => options.pause = Duration::from_micros(option.number(0..=LONGEST)?),
+                "stall" => options.stall = Duration::from_millis(option.number(0..=LONGEST)?),
                 // For the two processes that this program starts, and not in the help.
-                "member" => parse_role(&value()?).map(|found| role = Some(found)),
-                _ => Err("there is no such option"),
-            };
-            done.map_err(|error| format!("--{name}: {error}"))?;
+                "member" => role = Some(parse_role(&option.text()?)?),
+                _ => return Ok(false),
+            }
+            Ok(true)
+        })?;
+        if is_help {
+            return Ok(Request::Help);
         }
         Ok(match role {
             Some(role) => Request::Member(role, options),
@@ -97,25 +104,6 @@ impl Options {
             format!("--stall={}", self.stall.as_millis()),
         ]
     }
-}
-
-fn value(parser: &mut Parser, name: &str) -> Result<String, String> {
-    let value = parser.value().map_err(|_| format!("--{name} needs a value"))?;
-    value.into_string().map_err(|_| format!("--{name}: the value is not UTF-8"))
-}
-
-fn positive(text: &str) -> Result<u64, &'static str> {
-    text.parse().ok().filter(|number| *number > 0).ok_or("it must be a number from 1 on")
-}
-
-fn time(text: &str, unit: fn(u64) -> Duration) -> Result<Duration, &'static str> {
-    text.parse::<u32>().map(|number| unit(number.into())).map_err(|_| "it must be a number")
-}
-
-/// The number of a frame has to fit in.
-fn payload(text: &str) -> Result<usize, &'static str> {
-    let bytes = text.parse().ok().filter(|bytes| (8..=65_535).contains(bytes));
-    bytes.ok_or("it must be a number from 8 to 65535")
 }
 
 fn parse_role(text: &str) -> Result<Role, &'static str> {
