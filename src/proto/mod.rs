@@ -10,6 +10,8 @@ mod pair;
 mod prefix;
 mod records;
 mod resume;
+#[cfg(test)]
+mod samples;
 mod schedule;
 
 pub(crate) use address::shorten;

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
+use serde_json::Value;
 use siphasher::sip128::SipHasher24;
 
-use crate::scripted::{STANDARD, ack_payload, carrier, hello_payload, prefixed};
+use crate::scripted::{STANDARD, ack_payload, carrier, from_hex, hello_payload, hex, prefixed};
 use crate::subject::PATIENCE;
 
 pub(super) const VERSION: u8 = 1;
@@ -143,4 +144,24 @@ impl Wire {
             }
         }
     }
+}
+
+/// What attackers write by hand is checked too, or they would fail for another reason than they
+/// should.
+#[test]
+fn the_bytes_written_by_hand_are_those_of_the_samples() {
+    let samples: Value = serde_json::from_str(include_str!("../../vectors/records.json"))
+        .expect("the samples are JSON");
+    let frame = |exchange: usize, at: usize| {
+        let message = &samples["exchanges"][exchange]["messages"][at];
+        from_hex(message["frame_hex"].as_str().expect("a frame"))
+    };
+    let own = secret(&offered(&frame(0, 0)), &offered(&frame(0, 1)));
+    assert_eq!(Some(&*hex(&own)), samples["pair"]["secret"].as_str());
+    let (dialer, listener) = (offered(&frame(1, 0)), offered(&frame(1, 1)));
+    assert_eq!(hello(0xd1, &dialer), frame(1, 0));
+    assert_eq!(ack(0x71, &listener), frame(1, 1));
+    let shown = proof_of_dialer(&own, &dialer, &listener).to_vec();
+    let proof = Records::from([(PROOF, shown), (RECEIVED, 1000u64.to_be_bytes().to_vec())]);
+    assert_eq!(control(0xd1, &proof), frame(1, 2));
 }
