@@ -9,7 +9,7 @@ use crate::context::{Context, Parts, Running};
 use crate::endpoint::InetEndpoint;
 use crate::error::StartError;
 use crate::limits::Limits;
-use crate::link::{Connection, Patience, Stream};
+use crate::link::{Connection, Patience, Stream, Tcp};
 use crate::peer::{Origin, inbound};
 use crate::proto::{Id, PeerType};
 use crate::random;
@@ -148,19 +148,17 @@ impl Builder {
             servers.push(Server::adopt(listener)?);
         }
         let streams = prepare(self.streams, &self.limits)?;
-        let (sender, inbound) = inbound(self.limits.inbound_bytes, self.limits.inbound_frames);
-        let context = Arc::new(Context::new(Parts {
+        let patience = Patience::new(&self.limits);
+        let parts = Parts {
             id,
             boot,
             limits: self.limits,
-            inbound,
             resolver: self.resolver,
+            connector: Box::new(Tcp { patience }),
             policy: self.policy,
             spawner: self.spawner,
-        }));
-        let running = Running::new(context.clone(), sender);
-        let endpoint = InetEndpoint::new(context, &running, &servers);
-        keep_running(&running);
+        };
+        let (endpoint, running) = open(parts, &servers);
         for server in servers {
             server.run(&running);
         }
@@ -182,6 +180,16 @@ impl fmt::Debug for Builder {
 fn parse_binds(binds: &[String]) -> Result<Vec<SocketAddr>, StartError> {
     let parse = |text: &String| text.parse().map_err(|_| StartError::Address(text.clone()));
     binds.iter().map(parse).collect()
+}
+
+/// An endpoint, and what its tasks hold.
+pub(crate) fn open(parts: Parts, servers: &[Server]) -> (InetEndpoint, Arc<Running>) {
+    let (sender, inbound) = inbound(parts.limits.inbound_bytes, parts.limits.inbound_frames);
+    let context = Arc::new(Context::new(parts, inbound));
+    let running = Running::new(context.clone(), sender);
+    let endpoint = InetEndpoint::new(context, &running, servers);
+    keep_running(&running);
+    (endpoint, running)
 }
 
 /// Starts a task that does nothing but live until the endpoint stops: it keeps an endpoint without

@@ -14,6 +14,7 @@ use crate::accept::{AcceptPolicy, Incoming};
 use crate::error::DownReason;
 use crate::events::{Event, EventHub};
 use crate::limits::Limits;
+use crate::link::Connect;
 use crate::peer::{Budget, Closing, Inbound, InboundSender, Origin, Pair, Peer, Queue, cost};
 use crate::proto::{Bits, Frame, Id, PeerType};
 use crate::resolver::Resolve;
@@ -44,6 +45,7 @@ pub(crate) struct Context {
     pub(crate) inbound: Inbound,
     pub(crate) events: EventHub,
     pub(crate) resolver: Box<dyn Resolve>,
+    pub(crate) connector: Box<dyn Connect>,
     pub(crate) pending: Pending,
     pub(crate) policy: RwLock<AcceptPolicy>,
     /// The port that a Hello names, 0 if this node listens on none.
@@ -68,15 +70,15 @@ pub(crate) struct Parts {
     pub(crate) id: Id,
     pub(crate) boot: Bits,
     pub(crate) limits: Limits,
-    pub(crate) inbound: Inbound,
     pub(crate) resolver: Box<dyn Resolve>,
+    pub(crate) connector: Box<dyn Connect>,
     pub(crate) policy: AcceptPolicy,
     pub(crate) spawner: Box<dyn Spawn>,
 }
 
 impl Context {
-    pub(crate) fn new(parts: Parts) -> Context {
-        let Parts { id, boot, limits, inbound, resolver, policy, spawner } = parts;
+    pub(crate) fn new(parts: Parts, inbound: Inbound) -> Context {
+        let Parts { id, boot, limits, resolver, connector, policy, spawner } = parts;
         Context {
             id,
             boot,
@@ -85,6 +87,7 @@ impl Context {
             inbound,
             events: EventHub::new(limits.events, limits.stranger_events),
             resolver,
+            connector,
             pending: Pending::new(limits.pending, limits.pending_per_addr),
             policy: RwLock::new(policy),
             port: AtomicU16::new(0),

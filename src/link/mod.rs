@@ -1,5 +1,6 @@
 //! One stream between two nodes: bytes in, bytes out.
 
+mod connect;
 mod connection;
 mod socket;
 mod stream;
@@ -16,6 +17,7 @@ use async_lock::Mutex;
 
 use crate::proto::Id;
 
+pub(crate) use connect::{Connect, Connecting, Tcp};
 pub(crate) use connection::Connection;
 pub(crate) use socket::{PROBING, Patience, listen};
 pub(crate) use stream::Stream;

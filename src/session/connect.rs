@@ -1,19 +1,17 @@
 //! From a peer's address to a connected stream: look the name up, try the addresses.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
-use std::pin::Pin;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures_lite::future;
-use smol::Async;
 
 use crate::context::Context;
 use crate::error::{AttemptError, HandshakeError};
-use crate::link::{Connection, Patience, Stream};
+use crate::link::{Connect, Connecting, Stream};
 use crate::peer::Peer;
 use crate::proto::PeerAddr;
 use crate::timer::{self, within};
@@ -57,13 +55,7 @@ pub(super) async fn open(
     let tried = addrs.iter().position(|addr| Some(*addr) == last);
     addrs.rotate_left(tried.map_or(0, |at| at + 1));
     let limits = &context.limits;
-    let (stream, addr) = race(addrs, limits.connect_stagger, limits.connect_timeout).await?;
-    let failed = |error: io::Error| {
-        let reason = AttemptError::Connect(Arc::new(error));
-        vec![Failure { addr: addr.to_string(), reason, took: timer::since(started) }]
-    };
-    let connection = Connection::new(stream, Patience::new(limits)).map_err(failed)?;
-    Ok((Arc::new(connection), addr))
+    race(&*context.connector, addrs, limits.connect_stagger, limits.connect_timeout).await
 }
 
 /// The addresses to try, in order. A name that cannot be looked up now has those of last time.
@@ -114,8 +106,6 @@ fn alternate(addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
     ordered
 }
 
-type Connecting = Pin<Box<dyn Future<Output = io::Result<Async<TcpStream>>> + Send>>;
-
 /// A connection that is being opened.
 struct Try {
     addr: SocketAddr,
@@ -126,17 +116,18 @@ struct Try {
 /// Connects to whichever address answers first. Each is tried `stagger` after the one before it,
 /// or at once when one before it failed.
 async fn race(
+    connector: &dyn Connect,
     addrs: Vec<SocketAddr>,
     stagger: Duration,
     timeout: Duration,
-) -> Result<(Async<TcpStream>, SocketAddr), Vec<Failure>> {
+) -> Result<(Arc<dyn Stream>, SocketAddr), Vec<Failure>> {
     let mut waiting = addrs.into_iter();
     let mut tries: Vec<Try> = Vec::new();
     let mut failures = Vec::new();
     let deadline = timer::now() + timeout;
     loop {
         if let Some(addr) = waiting.next() {
-            let connecting = Box::pin(Async::<TcpStream>::connect(addr));
+            let connecting = connector.connect(addr);
             tries.push(Try { addr, started: timer::now(), connecting });
         }
         let until = match waiting.len() {
@@ -170,7 +161,7 @@ fn failure(addr: SocketAddr, started: Instant, error: io::Error) -> Failure {
 }
 
 /// Waits for the first of `tries` that succeeds or fails, and takes it out.
-async fn first_done(tries: &mut Vec<Try>) -> (SocketAddr, Instant, io::Result<Async<TcpStream>>) {
+async fn first_done(tries: &mut Vec<Try>) -> (SocketAddr, Instant, io::Result<Arc<dyn Stream>>) {
     poll_fn(|cx| {
         for at in 0..tries.len() {
             if let Poll::Ready(result) = tries[at].connecting.as_mut().poll(cx) {
@@ -186,6 +177,8 @@ async fn first_done(tries: &mut Vec<Try>) -> (SocketAddr, Instant, io::Result<As
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::Limits;
+    use crate::link::{Patience, Tcp};
 
     fn addrs(texts: &[&str]) -> Vec<SocketAddr> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -208,9 +201,10 @@ mod tests {
             let good = listener.local_addr().unwrap();
             let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
             let long = Duration::from_secs(30);
-            let Ok((_, addr)) = race(vec![gone, good], long, long).await else { panic!() };
+            let tcp = Tcp { patience: Patience::new(&Limits::default()) };
+            let Ok((_, addr)) = race(&tcp, vec![gone, good], long, long).await else { panic!() };
             assert_eq!(addr, good);
-            let Err(failures) = race(vec![gone], long, long).await else { panic!() };
+            let Err(failures) = race(&tcp, vec![gone], long, long).await else { panic!() };
             assert_eq!(failures[0].addr, gone.to_string());
         });
     }

@@ -55,6 +55,7 @@ mod tests {
     use crate::accept::AcceptPolicy;
     use crate::context::{Context, Parts};
     use crate::limits::Limits;
+    use crate::link::{Patience, Tcp};
     use crate::peer::{Origin, inbound};
     use crate::proto::{Id, PeerType};
     use crate::resolver::System;
@@ -67,16 +68,17 @@ mod tests {
     fn running() -> Arc<Running> {
         let limits = Limits::default();
         let (sender, inbound) = inbound(limits.inbound_bytes, limits.inbound_frames);
-        let context = Context::new(Parts {
+        let patience = Patience::new(&limits);
+        let parts = Parts {
             id: Id::from_bytes([1; 32]),
             boot: [1; 16],
             limits,
-            inbound,
             resolver: Box::new(System::default()),
+            connector: Box::new(Tcp { patience }),
             policy: AcceptPolicy::all(),
             spawner: Box::new(|_: Task| {}),
-        });
-        Running::new(Arc::new(context), sender)
+        };
+        Running::new(Arc::new(Context::new(parts, inbound)), sender)
     }
 
     /// Notes whether the peer has ended when its turn is offered.
