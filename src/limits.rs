@@ -303,11 +303,9 @@ mod tests {
                 assert_eq!(limits.check(), Ok(()), "{name}={bound}");
             }
         }
-        let mut limits = Limits::default();
-        limits.handshake_bytes = usize::MAX;
+        let limits = Limits { handshake_bytes: usize::MAX, ..Limits::default() };
         assert!(limits.check().is_err());
-        let mut limits = Limits::default();
-        limits.redial_cap = Duration::MAX;
+        let limits = Limits { redial_cap: Duration::MAX, ..Limits::default() };
         assert!(limits.check().is_err());
     }
 }
