@@ -213,6 +213,7 @@ impl Context {
         // It has ended before, or as another peer's alias.
         let Some(frames) = peer.end() else { return };
         let target = peer.target();
+        self.routes.forget_ended(target);
         self.forget_peer(target);
         self.forget_aliases(peer);
         self.forget_pair(peer);

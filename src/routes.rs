@@ -46,9 +46,18 @@ impl Routes {
     /// Enters a neighbour that has shaken hands.
     pub(crate) async fn add_peer(&self, target: Target, peer: Arc<Peer>) {
         let mut inner = self.inner.write().await;
-        // One whose task was dropped in the middle could not wait for the lock to leave.
         inner.retain(|_, peer| !peer.has_ended());
         inner.insert(target, peer);
+    }
+
+    /// Takes out a neighbour that has ended, from where nobody can wait. If somebody reads just now
+    /// it stays until another one comes in; it is not handed out any more.
+    pub(crate) fn forget_ended(&self, target: Target) {
+        if let Some(mut inner) = self.inner.try_write() {
+            if inner.get(&target).is_some_and(|peer| peer.has_ended()) {
+                inner.remove(&target);
+            }
+        }
     }
 
     /// Takes a neighbour out.

@@ -1,6 +1,7 @@
 //! Where an endpoint listens: IPv4, IPv6, both on one port, sockets of the caller's.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 
 use netmod_inet::{InetEndpoint, PeerType, StartError};
 
@@ -119,7 +120,11 @@ fn a_stream_of_the_callers_is_a_peer_as_long_as_it_lasts() {
     let frame = crate::scripted::carrier(8, 5, b"over a given stream");
     far.send(&frame);
     node.expect_frames(0, [&frame]);
+    let peer = within("peer", node.endpoint.routes().get_peer_by_id(0));
+    let peer = Arc::downgrade(&peer.expect("it is up"));
     drop(far);
     node.removed(0);
+    assert!(!within("peer", node.endpoint.routes().exists(0)));
+    node.until("end of what was kept of the peer", |_| peer.upgrade().is_none());
     assert!(listener.stays_alone(std::time::Duration::from_millis(100)), "nobody dials it again");
 }
