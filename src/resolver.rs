@@ -3,8 +3,11 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_lock::Semaphore;
+
+use crate::timer::within;
 
 /// What [`Resolve::resolve`] returns.
 pub type Resolution = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
@@ -46,24 +49,29 @@ pub trait Resolve: Send + Sync + 'static {
 /// dead name server can hold it for half a minute.
 const LOOKUPS: usize = 4;
 
+/// Time that a lookup waits for its turn. Shorter than the default of `Limits::resolve_timeout`, so
+/// that the error names what it waited for.
+const TURN: Duration = Duration::from_secs(4);
+
 /// The system's own resolver, on the blocking pool.
 #[derive(Debug)]
 pub(crate) struct System {
     lookups: Arc<Semaphore>,
+    turn: Duration,
 }
 
 impl Default for System {
     fn default() -> System {
-        System { lookups: Arc::new(Semaphore::new(LOOKUPS)) }
+        System { lookups: Arc::new(Semaphore::new(LOOKUPS)), turn: TURN }
     }
 }
 
 impl Resolve for System {
     fn resolve(&self, host: &str, port: u16) -> Resolution {
         let host = host.to_owned();
-        let lookups = self.lookups.clone();
+        let (lookups, turn) = (self.lookups.clone(), self.turn);
         Box::pin(async move {
-            let permit = lookups.acquire_arc().await;
+            let permit = within(turn, lookups.acquire_arc()).await.ok_or_else(no_turn)?;
             blocking::unblock(move || {
                 // The permit goes with the thread: one that is stuck counts, even if nobody waits
                 // for it any more.
@@ -72,5 +80,29 @@ impl Resolve for System {
             })
             .await
         })
+    }
+}
+
+fn no_turn() -> io::Error {
+    let reason = format!("{LOOKUPS} other lookups hang, which is as many as may run at once");
+    io::Error::new(io::ErrorKind::TimedOut, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_behind_lookups_that_hang_is_told_and_may_try_again() {
+        smol::block_on(async {
+            let system = System { turn: Duration::from_millis(10), ..System::default() };
+            let hanging: Vec<_> =
+                (0..LOOKUPS).map(|_| system.lookups.try_acquire_arc().unwrap()).collect();
+            let error = system.resolve("localhost", 9).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            assert!(error.to_string().contains("4 other lookups hang"), "{error}");
+            drop(hanging);
+            assert!(!system.resolve("localhost", 9).await.unwrap().is_empty());
+        });
     }
 }

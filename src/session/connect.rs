@@ -70,7 +70,7 @@ async fn look_up(
     let lookup = context.resolver.resolve(dial.host(), dial.port());
     let found = match within(context.limits.resolve_timeout, lookup).await {
         Some(found) => found,
-        None => Err(io::ErrorKind::TimedOut.into()),
+        None => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")),
     };
     let reason = match found {
         Ok(addrs) if !addrs.is_empty() => {
