@@ -31,7 +31,7 @@ pub enum StartError {
     Random(io::Error),
     /// More streams were given than `Limits::peers` allows.
     TooManyStreams,
-    /// The spawner dropped the first task that it was given: its executor is gone.
+    /// The spawner dropped every task that it was given: its executor is gone.
     ExecutorGone,
 }
 

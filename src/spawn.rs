@@ -9,8 +9,11 @@ pub type Task = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 
 /// The executor that an endpoint runs on: the only thing that it needs of a runtime.
 ///
-/// Sockets and timers come from `async-io`, which works under every executor. A task that is
-/// dropped instead of run counts as an executor that is gone: the endpoint then closes.
+/// Sockets and timers come from `async-io`, which works under every executor.
+///
+/// An executor that is gone has dropped all tasks, and the endpoint then closes. One that drops a
+/// single task instead of running it to its end takes away what that task served, and no more: a
+/// peer comes to its end, a listener closes, a stranger is not let in.
 ///
 /// It is implemented for closures, which is how to bring a runtime that smol does not know:
 ///

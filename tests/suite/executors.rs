@@ -1,6 +1,7 @@
 //! The same exchange on every kind of executor.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll};
 
@@ -8,8 +9,8 @@ use futures_lite::future;
 use netmod_inet::{Builder, Closed, Event, Frame, InetEndpoint, Spawn, StartError, Task};
 use smol::Executor;
 
-use crate::scripted::{PlainListener, STANDARD, number_of, numbered};
-use crate::subject::{parsed, quick, within};
+use crate::scripted::{PlainListener, PlainPeer, STANDARD, number_of, numbered};
+use crate::subject::{Node, parsed, quick, within};
 
 /// Peers two endpoints that are built alike, and has them exchange frames and shut down.
 async fn exchange(builder: impl Fn() -> Builder) {
@@ -98,6 +99,29 @@ fn an_executor_that_is_gone_is_an_error_at_start() {
     let gone: Weak<Executor<'static>> = Weak::new();
     let started = within("start", InetEndpoint::builder().spawner(gone).start());
     assert!(matches!(started, Err(StartError::ExecutorGone)));
+}
+
+/// The endpoint goes on without what the task would have served.
+#[test]
+fn a_single_task_that_is_dropped_takes_only_its_own_away() {
+    let drops = Arc::new(AtomicBool::new(false));
+    let spawner = {
+        let drops = drops.clone();
+        move |task: Task| match drops.load(Ordering::SeqCst) {
+            true => drop(task),
+            false => smol::spawn(task).detach(),
+        }
+    };
+    let mut node = Node::built(InetEndpoint::builder().bind("127.0.0.1:0").spawner(spawner));
+    let (_stays, target) = node.welcome(STANDARD, 1);
+    drops.store(true, Ordering::SeqCst);
+    PlainPeer::connect(node.port()).expect_end();
+    let lost = within("add_peers", node.endpoint.add_peers(["127.0.0.1:1"])).expect("a target");
+    node.removed(lost[0]);
+    assert!(!node.endpoint.is_closed());
+    drops.store(false, Ordering::SeqCst);
+    node.serves("a dropped task");
+    assert_eq!(node.info(target).links, 1);
 }
 
 /// Drops the executor of an endpoint that waits, and expects the wait to end.
