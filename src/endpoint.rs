@@ -146,8 +146,11 @@ impl InetEndpoint {
     }
 
     /// Removes a peer: its link closes, nobody dials it again, its target names nobody any more.
-    /// Frames that wait for it come back through
-    /// [`take_unconfirmed`](InetEndpoint::take_unconfirmed).
+    ///
+    /// Frames that arrived from it before are still handed out by [`next`](InetEndpoint::next),
+    /// under its target. Frames that wait for it come back through
+    /// [`take_unconfirmed`](InetEndpoint::take_unconfirmed) once its link has closed, which is when
+    /// [`Event::Removed`](crate::Event::Removed) comes.
     ///
     /// # Errors
     ///
@@ -327,7 +330,8 @@ impl InetEndpoint {
         self.context().inbound.next().await
     }
 
-    /// The next frame from any peer, if there is one now.
+    /// The next frame from any peer, if there is one now. While somebody waits in
+    /// [`next`](InetEndpoint::next) there is none: it would be theirs.
     ///
     /// # Errors
     ///

@@ -33,6 +33,11 @@
 //! [`InetEndpoint::start`] uses smol's global executor, which has a thread of its own, and works
 //! from within any runtime. [`Builder::spawner`] takes another; see [`Spawn`].
 //!
+//! # Platforms
+//!
+//! Unix only. On Linux and Android the kernel is told how long to wait for a neighbour that is gone
+//! (`Limits::keepalive`, `Limits::user_timeout`); elsewhere its own settings hold for that.
+//!
 //! # Features
 //!
 //! * `log`: writes every event to the [`log`](https://docs.rs/log) facade. Off by default.
