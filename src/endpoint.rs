@@ -14,7 +14,7 @@ use crate::error::{
 use crate::events::Events;
 use crate::limits::Limits;
 use crate::peer::{Closing, FloodCharge, Origin, Peer, PeerInfo, cost};
-use crate::proto::{Frame, Id, PeerAddr, is_peering, shorten};
+use crate::proto::{Frame, Id, PeerAddr, first_duplicate, is_peering, shorten};
 use crate::routes::Routes;
 use crate::server::Server;
 use crate::session::{probe, start_connection};
@@ -431,32 +431,37 @@ fn parse_all(
     peers: impl IntoIterator<Item = impl fmt::Display>,
 ) -> Result<Vec<PeerAddr>, AddPeersError> {
     let mut addrs: Vec<PeerAddr> = Vec::new();
+    let mut malformed = Ok(());
     for (index, peer) in peers.into_iter().enumerate() {
-        let (entry, text) = (index + 1, peer.to_string());
-        let addr: PeerAddr = match text.parse() {
-            Ok(addr) => addr,
+        let text = peer.to_string();
+        match text.parse() {
+            Ok(addr) => addrs.push(addr),
             Err(source) => {
-                return Err(AddPeersError::Malformed { entry, addr: shorten(&text), source });
+                let (entry, addr) = (index + 1, shorten(&text));
+                malformed = Err(AddPeersError::Malformed { entry, addr, source });
+                break;
             }
-        };
-        if addrs.iter().any(|other| other.is_same_place(&addr)) {
-            return Err(AddPeersError::Twice { entry, addr: addr.to_string() });
         }
-        addrs.push(addr);
     }
-    Ok(addrs)
+    // Of entries before the malformed one, so it goes first.
+    match first_duplicate(&addrs) {
+        Some((at, _)) => Err(AddPeersError::Twice { entry: at + 1, addr: addrs[at].to_string() }),
+        None => malformed.map(|()| addrs),
+    }
 }
 
 /// Whether none of `addrs` is a peer already.
 fn check_new(addrs: &[PeerAddr], known: &BTreeMap<Target, Arc<Peer>>) -> Result<(), AddPeersError> {
-    for (index, addr) in addrs.iter().enumerate() {
-        let same = |peer: &&Arc<Peer>| peer.is_dialed_at(addr);
-        if let Some(peer) = known.values().find(same) {
-            let (entry, addr) = (index + 1, addr.to_string());
-            return Err(AddPeersError::Known { entry, addr, target: peer.target() });
+    let places: BTreeMap<_, _> = addrs.iter().map(PeerAddr::place).zip(0..).collect();
+    let entry = |own: &PeerAddr| places.get(&own.place()).copied();
+    let same = |peer: &Arc<Peer>| peer.dialed_at(entry).map(|at| (at, peer.target()));
+    match known.values().filter_map(same).min() {
+        Some((at, target)) => {
+            let addr = addrs[at].to_string();
+            Err(AddPeersError::Known { entry: at + 1, addr, target })
         }
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Makes the peers, all or none.

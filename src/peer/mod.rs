@@ -171,10 +171,9 @@ impl Peer {
         self.history().parked.extend(addrs);
     }
 
-    /// Whether this node is told to dial `addr` for this peer.
-    pub(crate) fn is_dialed_at(&self, addr: &PeerAddr) -> bool {
-        self.dial.as_ref().is_some_and(|own| own.is_same_place(addr))
-            || self.history().parked.iter().any(|own| own.is_same_place(addr))
+    /// The least that `find` makes of the addresses where this node is told to dial the peer.
+    pub(crate) fn dialed_at<T: Ord>(&self, find: impl Fn(&PeerAddr) -> Option<T>) -> Option<T> {
+        self.dial.iter().chain(&self.history().parked).filter_map(find).min()
     }
 
     /// Notes that another link to the same node has this name.

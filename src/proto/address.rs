@@ -9,6 +9,12 @@ use super::{Direction, PeerType};
 /// Longest name that the domain name system knows, in bytes.
 const MAX_NAME: usize = 253;
 
+/// What some editors put before the first character of a file. It is not seen, nor part of a name.
+pub(super) const BYTE_ORDER_MARK: char = '\u{FEFF}';
+
+/// Longest name of an interface on the systems that there are, in bytes.
+const MAX_ZONE: usize = 15;
+
 /// The address of a peer to dial, as text: well-formed, but not looked up yet.
 ///
 /// * `host:port`, `a.b.c.d:port` or `[v6]:port`, optionally after `inet:` or `inet#`;
@@ -64,54 +70,20 @@ impl PeerAddr {
         }
     }
 
-    /// Whether `other` names the same socket, whatever kind of peer it asks for.
-    pub(crate) fn is_same_place(&self, other: &PeerAddr) -> bool {
-        let canonical = |host: &Host| match host {
-            Host::Ip(ip) => Host::Ip(ip.to_canonical()),
-            Host::Name(name) => Host::Name(name.clone()),
-        };
-        self.port == other.port && canonical(&self.host) == canonical(&other.host)
-    }
-
-    /// Reads a peer file: one address per line. Blank lines and lines that begin with `#` are
-    /// skipped, and so is white space around an address.
-    ///
-    /// ```
-    /// use netmod_inet::PeerAddr;
-    ///
-    /// let peers = PeerAddr::parse_list(b"# home\nmynas.example:9000X\n\n[2001:db8::1]:9000\n")?;
-    /// assert_eq!(peers.len(), 2);
-    /// let error = PeerAddr::parse_list(b"ok.example:1\nno-port").unwrap_err();
-    /// assert_eq!(error.to_string(), "line 2: `no-port`: the port is missing");
-    /// # Ok::<(), netmod_inet::PeerListError>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// Names the first line that is not UTF-8, malformed, or the same place as an earlier one.
-    pub fn parse_list(text: &[u8]) -> Result<Vec<PeerAddr>, PeerListError> {
-        let mut found: Vec<(usize, PeerAddr)> = Vec::new();
-        for (index, line) in text.split(|&byte| byte == b'\n').enumerate() {
-            let line_error = |entry: &str, fault| PeerListError {
-                line: index + 1,
-                entry: shorten(entry),
-                fault,
-            };
-            let entry = std::str::from_utf8(line)
-                .map_err(|_| line_error(&String::from_utf8_lossy(line), ListFault::NotUtf8))?
-                .trim();
-            if entry.is_empty() || entry.starts_with('#') {
-                continue;
-            }
-            let addr: PeerAddr =
-                entry.parse().map_err(|error| line_error(entry, ListFault::Malformed(error)))?;
-            if let Some((line, _)) = found.iter().find(|(_, other)| other.is_same_place(&addr)) {
-                return Err(line_error(entry, ListFault::Duplicate(*line)));
-            }
-            found.push((index + 1, addr));
+    /// The socket that it names, whatever kind of peer it asks for.
+    pub(crate) fn place(&self) -> Place<'_> {
+        match &self.host {
+            Host::Ip(ip) => Place::Ip(ip.to_canonical(), self.port),
+            Host::Name(name) => Place::Name(name.strip_suffix('.').unwrap_or(name), self.port),
         }
-        Ok(found.into_iter().map(|(_, addr)| addr).collect())
     }
+}
+
+/// The socket that an address names. Two that are equal are the same one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Place<'a> {
+    Ip(IpAddr, u16),
+    Name(&'a str, u16),
 }
 
 impl FromStr for PeerAddr {
@@ -216,10 +188,13 @@ fn parse_port(text: &str) -> Result<u16, AddressError> {
 
 fn parse_host(text: &str) -> Result<Host, AddressError> {
     if let Some(inner) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
-        let bare = inner.split_once('%').map_or(inner, |(address, _zone)| address);
-        return match bare.parse::<Ipv6Addr>() {
-            Ok(ip) if bare.len() == inner.len() => Ok(Host::Ip(IpAddr::V6(ip))),
-            Ok(_) if inner.len() > bare.len() + 1 => Ok(Host::Name(inner.to_owned())),
+        let (bare, zone) = match inner.split_once('%') {
+            Some((bare, zone)) => (bare, Some(zone)),
+            None => (inner, None),
+        };
+        return match (bare.parse::<Ipv6Addr>(), zone) {
+            (Ok(ip), None) => Ok(Host::Ip(IpAddr::V6(ip))),
+            (Ok(ip), Some(zone)) if is_zone(zone) => Ok(Host::Name(format!("{ip}%{zone}"))),
             _ => Err(AddressError::Ipv6(shorten(inner))),
         };
     }
@@ -227,12 +202,21 @@ fn parse_host(text: &str) -> Result<Host, AddressError> {
         return Ok(Host::Ip(IpAddr::V4(ip)));
     }
     let numeric = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    let forbidden = |c: char| c.is_whitespace() || c.is_control() || "[]/\\?#@%,;\"'<>".contains(c);
-    if text.is_empty() || text.len() > MAX_NAME || numeric || text.contains(forbidden) {
+    if text.is_empty() || text.len() > MAX_NAME || numeric || text.contains(is_forbidden) {
         return Err(AddressError::Host(shorten(text)));
     }
     // Names are the same in either case, and duplicates are told by comparing.
     Ok(Host::Name(text.to_lowercase()))
+}
+
+/// Whether this can be an interface, which is what a zone names.
+fn is_zone(text: &str) -> bool {
+    (1..=MAX_ZONE).contains(&text.len()) && !text.contains(is_forbidden)
+}
+
+/// Characters that are in no name.
+fn is_forbidden(c: char) -> bool {
+    c.is_whitespace() || c.is_control() || c == BYTE_ORDER_MARK || "[]/\\?#@%,;\"'<>".contains(c)
 }
 
 /// The options behind `?`, joined by `&`.
@@ -309,46 +293,6 @@ impl fmt::Display for AddressError {
 
 impl std::error::Error for AddressError {}
 
-/// Why a peer file was refused: which line, what stands there, what is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PeerListError {
-    line: usize,
-    entry: String,
-    fault: ListFault,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum ListFault {
-    NotUtf8,
-    Malformed(AddressError),
-    Duplicate(usize),
-}
-
-impl PeerListError {
-    /// The line, counted from 1.
-    pub fn line(&self) -> usize {
-        self.line
-    }
-
-    /// What stands there.
-    pub fn entry(&self) -> &str {
-        &self.entry
-    }
-}
-
-impl fmt::Display for PeerListError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: `{}`: ", self.line, self.entry)?;
-        match &self.fault {
-            ListFault::NotUtf8 => f.write_str("not UTF-8 text"),
-            ListFault::Malformed(error) => error.fmt(f),
-            ListFault::Duplicate(line) => write!(f, "the same place as in line {line}"),
-        }
-    }
-}
-
-impl std::error::Error for PeerListError {}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -368,6 +312,8 @@ mod tests {
             ("inet:[2001:DB8::1]:65535?limited=send", "[2001:db8::1]:65535?limited=send"),
             ("host:9000?limited=recv", "host:9000?limited=recv"),
             ("[fe80::1%eth0]:9000", "[fe80::1%eth0]:9000"),
+            ("[FE80:0::1%br-lan.7]:9000", "[fe80::1%br-lan.7]:9000"),
+            ("host.example.:9000", "host.example.:9000"),
         ] {
             let addr = parse(text).unwrap();
             assert_eq!(addr.to_string(), canonical);
@@ -398,6 +344,10 @@ mod tests {
             ("[::1:9000", OpenBracket),
             ("[::1]", NoPort),
             ("[::1%]:1", Ipv6("::1%".into())),
+            ("[fe80::1%eth\0]:1", Ipv6("fe80::1%eth\0".into())),
+            ("[fe80::1%e h]:1", Ipv6("fe80::1%e h".into())),
+            ("[fe80::1%a%b]:1", Ipv6("fe80::1%a%b".into())),
+            ("[fe80::1%sixteen-bytes-it]:1", Ipv6("fe80::1%sixteen-bytes-it".into())),
             ("[host]:1", Ipv6("host".into())),
             ("host:1?speed=9", Option("speed=9".into())),
             ("host:1?limited=send&limited=recv", OptionTwice("limited")),
@@ -405,17 +355,5 @@ mod tests {
         ] {
             assert_eq!(parse(text), Err(error), "{text}");
         }
-    }
-
-    #[test]
-    fn a_list_names_the_line() {
-        let list = |text: &[u8]| PeerAddr::parse_list(text).map_err(|error| error.to_string());
-        assert_eq!(list(b"# none\r\n\r\n \n").unwrap(), []);
-        assert_eq!(list(b"a:1\n  b:2X\r\n").unwrap().len(), 2);
-        let error = list(b"a:1\n\n# c\nA:1X").unwrap_err();
-        assert_eq!(error, "line 4: `A:1X`: the same place as in line 1");
-        let error = list(b"a:1\n\xFFb:1").unwrap_err();
-        assert_eq!(error, "line 2: `\u{FFFD}b:1`: not UTF-8 text");
-        assert!(list("x".repeat(100_000).as_bytes()).unwrap_err().len() < 200);
     }
 }

@@ -7,6 +7,7 @@ mod carrier;
 mod handshake;
 mod id;
 mod pair;
+mod peer_list;
 mod prefix;
 mod records;
 mod resume;
@@ -14,16 +15,18 @@ mod resume;
 mod samples;
 mod schedule;
 
-pub(crate) use address::shorten;
-pub use address::{AddressError, PeerAddr, PeerListError};
+pub use address::{AddressError, PeerAddr};
 pub use carrier::{Frame, FrameBuilder, FrameError, Recipient, SequenceId};
 pub use handshake::{Direction, HelloError, PeerType};
 pub use id::{Id, ParseIdError};
+pub use peer_list::PeerListError;
 pub use prefix::OutOfStep;
 
+pub(crate) use address::shorten;
 pub(crate) use carrier::{Header, VERSION, is_peering};
 pub(crate) use handshake::{Ack, Hello};
 pub(crate) use pair::{Bits, PairSecret, Role};
+pub(crate) use peer_list::first_duplicate;
 pub(crate) use prefix::{PREFIX, encode_length, whole_message};
 pub(crate) use records::{CONTROL, End, RECORDS_VERSION, Records};
 pub(crate) use resume::{Impossible, Received, Sent, Tell};

@@ -10,7 +10,7 @@ use netmod_inet::{
 use crate::scripted::{PlainListener, STANDARD};
 use crate::subject::{Node, quick, within};
 
-const MALFORMED: [&str; 22] = [
+const MALFORMED: [&str; 24] = [
     "",
     " ",
     "inet:",
@@ -27,6 +27,8 @@ const MALFORMED: [&str; 22] = [
     "[::1:9000",
     "[::1]9000",
     "[nonsense]:9000",
+    "[fe80::1%e th]:9000",
+    "[fe80::1%eth\0]:9000",
     "300.1.1.1:9000",
     "ho st:9000",
     "host:9000?",
@@ -91,6 +93,8 @@ fn a_duplicate_is_named_and_nothing_is_added() {
         ("127.0.0.1:9", "inet:127.0.0.1:9"),
         ("host.example:9", "HOST.example:9X"),
         ("[::1]:9", "[0:0::1]:9?limited=recv"),
+        ("host.example:9", "host.example.:9"),
+        ("10.0.0.1:9", "[::ffff:10.0.0.1]:9"),
     ] {
         let error = add(&node, &["127.0.0.1:10", first, again]).expect_err(again);
         assert!(matches!(&error, AddPeersError::Twice { entry: 3, .. }), "{again}: {error}");
@@ -112,6 +116,12 @@ fn a_peer_that_is_there_already_is_named() {
     assert!(error.to_string().contains(&addr), "{error}");
     assert_eq!(error, AddPeersError::Known { entry: 2, addr, target });
     assert_eq!(node.endpoint.peers().len(), 1);
+    let name = within("add_peers", node.endpoint.add_peers(["mynas.example:9"])).expect("new");
+    for again in ["MYNAS.example:9X", "mynas.example.:9"] {
+        let error = add(&node, &["127.0.0.1:10", again]).expect_err("it is there");
+        let target = name[0];
+        assert!(matches!(error, AddPeersError::Known { entry: 2, target: of, .. } if of == target));
+    }
 }
 
 /// The node finds out by the router id, says so, and keeps trying: the address may later be
