@@ -1,0 +1,97 @@
+//! The node that floods.
+
+use std::io;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use netmod_inet::{Event, Events, Frame, InetEndpoint, Limits, Refusal, Target};
+
+use crate::STALLED;
+use crate::child::Failure;
+
+/// Time between two floods.
+const PACE: Duration = Duration::from_millis(5);
+
+/// Time between two looks for the peer that never reads.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// Obeys until the end of standard input.
+pub(crate) fn run() -> Result<(), Failure> {
+    let mut limits = Limits::default();
+    // Filling a queue ends when this is over.
+    limits.send_timeout = Duration::from_millis(100);
+    let builder = InetEndpoint::builder().bind("127.0.0.1:0").limits(limits);
+    let endpoint = smol::block_on(builder.start())?;
+    let events = endpoint.events();
+    println!("ready {}", endpoint.port().unwrap_or(0));
+    for line in io::stdin().lines() {
+        let line = line?;
+        match line.split_once(' ').unwrap_or((&line, "")) {
+            ("flood", count) => flood(&endpoint, count.parse()?)?,
+            ("fill", _) => fill(&endpoint)?,
+            ("forget", _) => forget(&endpoint, &events)?,
+            _ => return Err(format!("there is no command \"{line}\"").into()),
+        }
+        println!("done");
+    }
+    smol::block_on(endpoint.shutdown());
+    Ok(())
+}
+
+/// Sends so many frames to all peers. Only the one that never reads may refuse them.
+fn flood(endpoint: &InetEndpoint, count: u64) -> Result<(), Failure> {
+    let stalled = stalled(endpoint);
+    for _ in 0..count {
+        thread::sleep(PACE);
+        let report = endpoint.send_all(frame(endpoint, 1024)?)?;
+        let refused = report.refused.iter().find(|(target, _)| Some(*target) != stalled);
+        if let Some((target, refusal)) = refused {
+            return Err(format!("target {target}: {refusal}").into());
+        }
+    }
+    Ok(())
+}
+
+/// Fills the queue of the peer that never reads, to the last frame of any size.
+fn fill(endpoint: &InetEndpoint) -> Result<(), Failure> {
+    // It may know of the link before this side does.
+    let target = loop {
+        match stalled(endpoint) {
+            Some(target) => break target,
+            None => thread::sleep(LOOK),
+        }
+    };
+    for size in [32_000, 1024, 16] {
+        loop {
+            match smol::block_on(endpoint.send(target, frame(endpoint, size)?)) {
+                Ok(()) => {}
+                Err(refused) if refused.reason() == Refusal::TimedOut => break,
+                Err(refused) => return Err(refused.into()),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Waits until the peer that never reads is gone, and takes back what it did not get.
+fn forget(endpoint: &InetEndpoint, events: &Events) -> Result<(), Failure> {
+    loop {
+        if let Event::Unconfirmed { target, .. } = smol::block_on(events.next())? {
+            drop(endpoint.take_unconfirmed(target));
+            return Ok(());
+        }
+    }
+}
+
+fn stalled(endpoint: &InetEndpoint) -> Option<Target> {
+    let peers = endpoint.peers();
+    peers.iter().find(|peer| peer.id == Some(STALLED)).map(|peer| peer.target)
+}
+
+/// A frame that tells when it was made.
+fn frame(endpoint: &InetEndpoint, size: usize) -> Result<Frame, Failure> {
+    let now = SystemTime::UNIX_EPOCH.elapsed()?.as_nanos() as u64;
+    let mut payload = now.to_be_bytes().to_vec();
+    payload.resize(size, 0);
+    Ok(Frame::builder(8, endpoint.router_id()).payload(payload).build()?)
+}

@@ -1,0 +1,86 @@
+//! The command line.
+
+use lexopt::Parser;
+
+use crate::command_line::each_option;
+
+pub(crate) const HELP: &str = "\
+Floods frames from a node to many peers, in turn without and with one more peer
+that never reads and whose queue is full. Prints how late the frames reach the
+others, and how much memory the node takes.
+
+Usage: stalled_peer [OPTION]...
+
+Options:
+  --peers N        peers that read. Default: 100
+  --rounds N       rounds of both, from 2, after one to warm up. Default: 9
+  --floods N       frames to all peers in each half of a round, one every 5 ms.
+                   Default: 300
+  --help           show this text
+
+Frames have 1024 bytes of payload. Latency runs from before the flood to the
+peer's router. Memory is what is resident, the program itself included.
+
+Exit status: 0 if every frame arrived and memory stayed flat, 1 if not, 2 for
+an option that cannot be used.
+
+Examples:
+  stalled_peer
+  stalled_peer --peers 500 --rounds 15
+";
+
+/// What the command line asks for.
+pub(crate) enum Request {
+    Run(Options),
+    Help,
+    /// To be one of the two processes.
+    Member(Role),
+}
+
+pub(crate) struct Options {
+    pub(crate) peers: u64,
+    pub(crate) rounds: u64,
+    pub(crate) floods: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Node,
+    Crowd,
+}
+
+impl Role {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Role::Node => "node",
+            Role::Crowd => "crowd",
+        }
+    }
+}
+
+impl Request {
+    /// The error names the option.
+    pub(crate) fn parse(mut parser: Parser) -> Result<Request, String> {
+        let mut options = Options { peers: 100, rounds: 9, floods: 300 };
+        let mut role = None;
+        let is_help = each_option(&mut parser, |option| {
+            match option.name {
+                "peers" => options.peers = option.number(1..=1_000)?,
+                "rounds" => options.rounds = option.number(2..=1_000)?,
+                "floods" => options.floods = option.number(1..=10_000)?,
+                // For the two processes that this program starts, and not in the help.
+                "member" => {
+                    let name = option.text()?;
+                    role = [Role::Node, Role::Crowd].into_iter().find(|role| role.name() == name);
+                }
+                _ => return Ok(false),
+            }
+            Ok(true)
+        })?;
+        Ok(match role {
+            _ if is_help => Request::Help,
+            Some(role) => Request::Member(role),
+            None => Request::Run(options),
+        })
+    }
+}
