@@ -11,6 +11,7 @@ mod figures;
 mod half_open;
 mod lossy;
 mod network;
+mod overhead;
 mod process;
 mod silent;
 mod stalled;

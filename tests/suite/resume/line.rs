@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ pub(crate) enum Break {
 pub(crate) struct Line {
     port: u16,
     open: Arc<Mutex<Vec<Joined>>>,
+    /// Bytes that were read from either end.
+    carried: Arc<AtomicU64>,
 }
 
 /// One connection that is forwarded.
@@ -34,12 +36,13 @@ struct Joined {
 impl Line {
     pub(crate) fn to(port: u16) -> Line {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let line = Line { port: local_port(&listener), open: Arc::default() };
-        let open = line.open.clone();
+        let port_of_line = local_port(&listener);
+        let line = Line { port: port_of_line, open: Arc::default(), carried: Arc::default() };
+        let (open, carried) = (line.open.clone(), line.carried.clone());
         std::thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
                 if let Ok(far) = TcpStream::connect(("127.0.0.1", port)) {
-                    open.lock().expect("no panic").push(join(near, far));
+                    open.lock().expect("no panic").push(join(near, far, &carried));
                 }
             }
         });
@@ -48,6 +51,11 @@ impl Line {
 
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Bytes that have come into the line, from both sides.
+    pub(crate) fn carried(&self) -> u64 {
+        self.carried.load(Ordering::Relaxed)
     }
 
     /// Breaks every connection that is open. Those that come later are forwarded again.
@@ -82,16 +90,18 @@ fn reset(stream: TcpStream) {
 }
 
 /// Copies both ways until one side ends.
-fn join(near: TcpStream, far: TcpStream) -> Joined {
+fn join(near: TcpStream, far: TcpStream, carried: &Arc<AtomicU64>) -> Joined {
     let severed = Arc::new(AtomicBool::new(false));
     for (from, to) in [(&near, &far), (&far, &near)] {
-        let severed = severed.clone();
+        let (severed, carried) = (severed.clone(), carried.clone());
         from.set_nodelay(true).expect("a socket");
         let (mut from, mut to) = (from.try_clone().expect("fd"), to.try_clone().expect("fd"));
         std::thread::spawn(move || {
             let mut buffer = [0; 16 << 10];
             loop {
-                match from.read(&mut buffer) {
+                let read = from.read(&mut buffer);
+                carried.fetch_add(*read.as_ref().unwrap_or(&0) as u64, Ordering::Relaxed);
+                match read {
                     Ok(0) => break,
                     Ok(read) if to.write_all(&buffer[..read]).is_ok() => {}
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -2,7 +2,7 @@
 
 mod by_hand;
 mod cuts;
-mod line;
+pub(crate) mod line;
 mod merges;
 mod strangers;
 mod thief;
