@@ -303,9 +303,8 @@ mod tests {
                 assert_eq!(limits.check(), Ok(()), "{name}={bound}");
             }
         }
-        let limits = Limits { handshake_bytes: usize::MAX, ..Limits::default() };
-        assert!(limits.check().is_err());
-        let limits = Limits { redial_cap: Duration::MAX, ..Limits::default() };
-        assert!(limits.check().is_err());
+        let huge = Limits { handshake_bytes: usize::MAX, ..Limits::default() };
+        let endless = Limits { redial_cap: Duration::MAX, ..Limits::default() };
+        assert!(huge.check().is_err() && endless.check().is_err());
     }
 }

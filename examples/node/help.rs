@@ -53,7 +53,8 @@ Examples:
   node --peer-file peers.txt --accept known dial a list, let nobody else in
   node --allow 192.168.0.0/16 --allow ::1   only the local network may dial in
   node --limit queue_bytes=64k --limit redial_cap=5m
-  echo 'flood hello' | node --json --peer mynas.example:9000X
+  echo 'send 0 hello' | node --json --peer mynas.example:9000X
+                                            send once the first peer is up
 
 Exit status: 0 after a clean end, 1 if the node cannot start, 2 for an option
 that cannot be used.
@@ -61,7 +62,7 @@ that cannot be used.
 
 /// All that `--help` prints.
 pub(crate) fn text() -> String {
-    let mut text = [OPTIONS, COMMANDS, "\n\nLimits, with their defaults:\n"].concat();
+    let mut text = [OPTIONS, COMMANDS, "\n\nLimits, with their defaults and bounds:\n"].concat();
     for (name, default, meaning) in Limits::describe() {
         text.push_str(&["  ", name, "=", default].concat());
         wrap(&mut text, meaning);

@@ -127,6 +127,7 @@ fn peer(out: &mut Vec<u8>, info: &PeerInfo) {
         .number("queued_frames", info.queued_frames as u64)
         .number("queued_bytes", info.queued_bytes as u64)
         .number("links", info.links)
+        .number_or_null("round_trip_ms", info.round_trip.map(millis))
         .text_or_null("last_error", info.last_error.as_ref())
         .number_or_null("next_retry_ms", info.next_retry.map(millis))
         .array("attempts", &info.attempts, |member, attempt: &AttemptInfo| {

@@ -96,6 +96,9 @@ fn counters(out: &mut Vec<u8>, info: &PeerInfo) {
         let queued = Amount(info.queued_frames as u64, info.queued_bytes as u64);
         let _ = write!(text, ", waiting {queued}");
     }
+    if let Some(round_trip) = info.round_trip {
+        let _ = write!(text, ", round trip {}", Span(round_trip));
+    }
     text.end();
 }
 

@@ -143,10 +143,36 @@ fn two_processes_peer_and_exchange_frames() {
     bob.say("peers");
     assert_eq!(bob.wait("peer")["state"], "up");
     assert_eq!(bob.wait("peers-end")["count"], 1);
+    let end = Instant::now() + PATIENCE;
+    loop {
+        bob.say("peers");
+        match &bob.wait("peer")["round_trip_ms"] {
+            Value::Number(_) => break,
+            other => assert!(other.is_null() && Instant::now() < end, "{other}"),
+        }
+    }
     bob.say("quit");
     assert_eq!(bob.end(), Some(0));
     let down = alice.wait("down");
     assert!(down["reason"].as_str().expect("a reason").contains("shuts down"), "{down}");
+}
+
+/// The line of the help that pipes a command into a node does send its frame.
+#[test]
+fn the_piped_example_of_the_help_arrives() {
+    let help = Command::new(program()).arg("--help").output().expect("a process").stdout;
+    let help = String::from_utf8(help).expect("text");
+    let line = help.lines().find_map(|line| line.trim().strip_prefix("echo '"));
+    let (command, node) = line.expect("an example").split_once("' | node ").expect("a pipe");
+    let mut alice = Process::start(&["--bind", "127.0.0.1:0"]);
+    let address = alice.address() + "X";
+    let args: Vec<_> =
+        node.split(' ').map(|arg| if arg.contains(':') { &address } else { arg }).collect();
+    let args: Vec<_> = args.into_iter().filter(|arg| *arg != "--json").collect();
+    let mut bob = Process::start(&[&["--bind", "127.0.0.1:0"], &args[..]].concat());
+    bob.say(command);
+    bob.stdin = None;
+    assert_eq!(alice.wait("frame")["payload"], hex(b"hello"));
 }
 
 #[test]
@@ -174,6 +200,8 @@ fn a_scripted_plain_peer_and_the_policy() {
     assert_eq!(node.wait("up")["id"], "05".repeat(32));
     peer.send(&numbered(1, 10));
     assert_eq!(node.wait("frame")["frame"], hex(&numbered(1, 10)));
+    node.say("peers");
+    assert_eq!(node.wait("peer").get("round_trip_ms"), Some(&Value::Null));
     drop(peer);
     assert!(node.wait("down")["retry_ms"].is_null());
     let mut stranger = crate::scripted::PlainPeer::connect(address.port());
