@@ -11,11 +11,11 @@ use event_listener::Event as Signal;
 
 use crate::Target;
 use crate::accept::{AcceptPolicy, Incoming};
-use crate::error::DownReason;
+use crate::error::{DownReason, Refusal};
 use crate::events::{Event, EventHub};
 use crate::limits::Limits;
 use crate::link::Connect;
-use crate::peer::{Budget, Closing, Inbound, InboundSender, Origin, Pair, Peer, Queue, cost};
+use crate::peer::{Budget, Closing, Inbound, InboundSender, IsUp, Origin, Pair, Peer, Queue, cost};
 use crate::proto::{Bits, Frame, Id, PeerType};
 use crate::resolver::Resolve;
 use crate::routes::Routes;
@@ -106,6 +106,21 @@ impl Context {
     /// The neighbour with this target.
     pub(crate) fn peer(&self, target: Target) -> Option<Arc<Peer>> {
         self.peers.read().unwrap_or_else(PoisonError::into_inner).get(&target).cloned()
+    }
+
+    /// Puts a frame into the queue of the neighbour with this target.
+    ///
+    /// Two neighbours become one under the lock that is held here, so that the frame goes to the
+    /// queue of the one or of the other.
+    pub(crate) fn push(&self, target: Target, frame: Frame) -> Result<(), (Refusal, Frame)> {
+        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(peer) = peers.get(&target) else { return Err((Refusal::UnknownTarget, frame)) };
+        let IsUp(is_up) = peer.push(frame, None, false)?;
+        if !is_up && peer.origin() == Origin::Accepted {
+            drop(peers);
+            self.bound_absent();
+        }
+        Ok(())
     }
 
     /// All neighbours, ordered by target.
@@ -301,7 +316,7 @@ impl Context {
 
     /// Ends the neighbours that have been away the longest, if too many are or too much waits for
     /// them.
-    pub(crate) fn bound_absent(&self) {
+    fn bound_absent(&self) {
         let mut absent = self.lock(&self.absent);
         absent.retain(|peer| peer.is_absent());
         let mut bytes: usize = absent.iter().map(|peer| peer.queue.size().1).sum();

@@ -13,7 +13,7 @@ use crate::error::{
 };
 use crate::events::Events;
 use crate::limits::Limits;
-use crate::peer::{Closing, FloodCharge, Origin, Peer, PeerInfo, cost};
+use crate::peer::{Closing, FloodCharge, Peer, PeerInfo, cost};
 use crate::proto::{Frame, Id, PeerAddr, first_duplicate, is_peering, shorten};
 use crate::routes::Routes;
 use crate::server::Server;
@@ -204,7 +204,7 @@ impl InetEndpoint {
             done => return done,
         };
         let Ok(peer) = self.peer(target) else {
-            return Err(self.unknown_target(error.into_frame()));
+            return self.push(target, error.into_frame());
         };
         match peer.send(error.into_frame(), self.limits().send_timeout).await {
             // The peer went while this waited: it became another's alias, or ended.
@@ -213,12 +213,6 @@ impl InetEndpoint {
             }
             done => done,
         }
-    }
-
-    /// Whether a frame was refused only because the target became an alias of another peer.
-    fn is_merged(&self, target: Target, refused_by: &Arc<Peer>, error: &SendError) -> bool {
-        error.reason() == Refusal::UnknownTarget
-            && self.peer(target).is_ok_and(|peer| !Arc::ptr_eq(&peer, refused_by))
     }
 
     /// Puts a frame into a peer's queue if there is room now.
@@ -231,44 +225,28 @@ impl InetEndpoint {
     ///
     /// [`SendError`] says why the frame was not taken, and gives it back.
     pub fn try_send(&self, target: Target, frame: Frame) -> Result<(), SendError> {
-        let frame = self.check(frame)?;
-        let Ok(peer) = self.peer(target) else {
-            return Err(self.unknown_target(frame));
-        };
-        match self.push(&peer, frame) {
-            Err(error) if self.is_merged(target, &peer, &error) => {
-                // It stays the same peer now: two that became one do so once.
-                let Ok(peer) = self.peer(target) else { return Err(error) };
-                self.push(&peer, error.into_frame())
-            }
-            Err(error) if error.reason() == Refusal::UnknownTarget => {
-                Err(self.unknown_target(error.into_frame()))
-            }
-            done => done,
+        match self.refusal(&frame) {
+            None => self.push(target, frame),
+            Some(refusal) => Err(SendError::new(refusal, frame)),
         }
     }
 
-    /// Refuses a frame whose peer is gone, and tells whether all of them are.
-    fn unknown_target(&self, frame: Frame) -> SendError {
-        let refusal = match self.context().is_stopping() {
-            true => Refusal::Closed,
-            false => Refusal::UnknownTarget,
-        };
-        SendError::new(refusal, frame)
-    }
-
-    fn push(&self, peer: &Peer, frame: Frame) -> Result<(), SendError> {
-        let pushed = match peer.push(frame, None, false) {
+    fn push(&self, target: Target, frame: Frame) -> Result<(), SendError> {
+        let context = self.context();
+        let pushed = match context.push(target, frame) {
             Err((Refusal::EndpointFull, frame)) => {
-                self.context().shed(cost(&frame));
-                peer.push(frame, None, false)
+                context.shed(cost(&frame));
+                context.push(target, frame)
             }
             done => done,
         };
-        if pushed.is_ok() && peer.origin() == Origin::Accepted && peer.is_absent() {
-            self.context().bound_absent();
+        match pushed {
+            Ok(()) => Ok(()),
+            Err((Refusal::UnknownTarget, frame)) if context.is_stopping() => {
+                Err(SendError::new(Refusal::Closed, frame))
+            }
+            Err((refusal, frame)) => Err(SendError::new(refusal, frame)),
         }
-        pushed.map_err(|(refusal, frame)| SendError::new(refusal, frame))
     }
 
     /// Puts a frame into the queue of every peer whose link is up. Never waits.
@@ -294,7 +272,10 @@ impl InetEndpoint {
     fn flood(&self, frame: Frame, except: Option<Target>) -> Result<FloodReport, SendError> {
         let context = self.context();
         // Once, and not for every peer.
-        let frame = self.check(frame)?.compact();
+        if let Some(refusal) = self.refusal(&frame) {
+            return Err(SendError::new(refusal, frame));
+        }
+        let frame = frame.compact();
         let charge = FloodCharge::new(&context.budget, &frame).or_else(|| {
             context.shed(cost(&frame));
             FloodCharge::new(&context.budget, &frame)
@@ -309,7 +290,7 @@ impl InetEndpoint {
                 return;
             }
             match peer.push(frame.clone(), Some(charge.clone()), true) {
-                Ok(()) => report.sent.push(target),
+                Ok(_) => report.sent.push(target),
                 Err((refusal, _)) => report.refused.push((target, refusal)),
             }
         });
@@ -396,15 +377,14 @@ impl InetEndpoint {
         self.context().peer(target).ok_or(UnknownTarget(target))
     }
 
-    /// Whether the router may send this frame at all.
-    fn check(&self, frame: Frame) -> Result<Frame, SendError> {
-        let refusal = match () {
-            () if self.context().is_stopping() => Refusal::Closed,
-            () if is_peering(frame.modes()) => Refusal::Reserved,
-            () if frame.len() > self.limits().frame_bytes => Refusal::TooLarge,
-            () => return Ok(frame),
-        };
-        Err(SendError::new(refusal, frame))
+    /// Why the router may not send this frame to anybody.
+    fn refusal(&self, frame: &Frame) -> Option<Refusal> {
+        match () {
+            () if self.context().is_stopping() => Some(Refusal::Closed),
+            () if is_peering(frame.modes()) => Some(Refusal::Reserved),
+            () if frame.len() > self.limits().frame_bytes => Some(Refusal::TooLarge),
+            () => None,
+        }
     }
 }
 

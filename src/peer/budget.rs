@@ -7,7 +7,7 @@ use crate::proto::Frame;
 
 /// What a waiting frame costs beside its own bytes: its place in the queue, which has room for
 /// twice as many, and its allocation.
-const OVERHEAD: usize = 128;
+pub(super) const OVERHEAD: usize = 128;
 
 /// What a frame counts against the budgets.
 pub(crate) fn cost(frame: &Frame) -> usize {

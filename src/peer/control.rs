@@ -27,7 +27,7 @@ impl Queue {
     pub(super) fn watched(&self) -> Watched {
         let state = self.lock();
         let State { is_held_up, is_suspected, .. } = *state;
-        Watched { owes: state.frames > 0, is_held_up, is_suspected }
+        Watched { owes: state.backlog.size().0 > 0, is_held_up, is_suspected }
     }
 
     /// Asks the other side for a sign of life.

@@ -1,5 +1,6 @@
 //! One neighbour: who it is, how it is, what waits for it. It outlives its links.
 
+mod backlog;
 mod budget;
 mod buffers;
 mod control;
@@ -9,6 +10,7 @@ mod inbound;
 mod info;
 mod merging;
 mod outbox;
+mod plan;
 mod queue;
 mod receive;
 mod transmit;
@@ -35,7 +37,7 @@ pub(crate) use budget::{Budget, FloodCharge, cost};
 pub(crate) use inbound::{Inbound, InboundSender, inbound};
 pub use info::{AttemptInfo, Origin, PeerInfo, PeerState};
 pub(crate) use merging::Merging;
-pub(crate) use queue::{Closing, Queue};
+pub(crate) use queue::{Closing, IsUp, Queue};
 pub(crate) use turn::Turn;
 
 use info::History;
@@ -243,7 +245,7 @@ impl Peer {
         frame: Frame,
         flood: Option<Arc<FloodCharge>>,
         only_up: bool,
-    ) -> Result<(), (Refusal, Frame)> {
+    ) -> Result<IsUp, (Refusal, Frame)> {
         match self.peer_type.may_send() {
             true => self.queue.push(frame, flood, only_up),
             false => Err((Refusal::WrongDirection, frame)),
@@ -253,7 +255,7 @@ impl Peer {
     /// Puts a frame into the queue; while the link is up, waits for room for so long.
     pub(crate) async fn send(&self, frame: Frame, patience: Duration) -> Result<(), SendError> {
         let (refusal, mut frame) = match self.push(frame, None, false) {
-            Ok(()) => return Ok(()),
+            Ok(_) => return Ok(()),
             Err(refused) => refused,
         };
         if refusal != Refusal::Full {
@@ -263,7 +265,7 @@ impl Peer {
         loop {
             let room = self.queue.listen();
             frame = match self.push(frame, None, false) {
-                Ok(()) => return Ok(()),
+                Ok(_) => return Ok(()),
                 Err((Refusal::Full, frame)) if self.queue.is_up() => frame,
                 Err((refusal, frame)) => return Err(SendError::new(refusal, frame)),
             };

@@ -1,12 +1,13 @@
 //! What the writer of a link has in hand.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use super::queue::{Closing, Entry, Queue, register};
+use super::plan::Plan;
+use super::queue::{Closing, Queue, register};
+use crate::link::Link;
 use crate::proto::{Frame, Records};
 use crate::timer::{self, Timer};
 
@@ -19,58 +20,69 @@ pub(crate) enum Filled {
     Closing,
 }
 
-/// The frames that the writer of a link has in hand, and the records that go before them.
+/// What the writer of a link writes next: records of ours, and then frames.
 ///
-/// They stay charged to the queue until they were written whole. Dropping the outbox, as when the
-/// link ends in the middle of a frame, puts those that were not back to the front of the queue.
+/// The frames stay in the queue. Dropping the outbox, as when the link ends in the middle of a
+/// frame, has the queue write that one anew.
 #[derive(Debug)]
 pub(crate) struct Outbox<'a> {
     queue: &'a Queue,
-    frames: VecDeque<Entry>,
-    control: Option<Records>,
+    link: &'a Link,
+    pub(super) plan: Plan,
     /// Runs only while the other side is owed a count.
     tell: Option<(Instant, Timer)>,
 }
 
 impl<'a> Outbox<'a> {
-    pub(crate) fn new(queue: &'a Queue) -> Outbox<'a> {
-        Outbox { queue, frames: VecDeque::new(), control: None, tell: None }
+    pub(crate) fn new(queue: &'a Queue, link: &'a Link) -> Outbox<'a> {
+        Outbox { queue, link, plan: Plan::default(), tell: None }
     }
 
-    /// Waits for something to write, and takes all of it. To be called with empty hands.
+    /// Waits for something to write, and plans as much of it as one write takes.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Filled> {
-        debug_assert!(self.is_empty());
+        // Before the lock: bytes that the caller lent may run code of his when they are let go.
+        self.plan.begin(None);
         let mut state = self.queue.lock();
         let now = timer::now();
-        self.control = Queue::take_control(&mut state, now);
+        let records = Queue::take_control(&mut state, now);
+        if let Some(frame) = control_frame(self.link, records) {
+            self.plan.begin(Some(&frame));
+        }
         let may_send = match state.closing {
             Some(how) => how == Closing::Drain,
             None => !state.is_parting,
         };
-        if may_send && !state.waiting.is_empty() {
-            std::mem::swap(&mut state.waiting, &mut self.frames);
+        if may_send && state.backlog.has_unwritten() {
+            state.backlog.plan(&mut self.plan);
         }
-        if !self.is_empty() {
+        if self.plan.unwritten() > 0 {
             return Poll::Ready(Filled::Something);
         }
         if state.closing.is_some() || state.is_parting {
             return Poll::Ready(Filled::Closing);
         }
-        // Nothing to do: an idle queue keeps no memory.
-        self.frames = VecDeque::new();
-        state.waiting = VecDeque::new();
         register(&mut state.writer, cx);
         let tell_at = Queue::tell_at(&state, now);
         drop(state);
+        // An idle link keeps no memory.
+        self.plan.rest();
         self.poll_timer(cx, tell_at)
+    }
+
+    /// Plans records alone.
+    pub(crate) fn say(&mut self, records: Records) {
+        self.plan.begin(control_frame(self.link, Some(records)).as_ref());
     }
 
     /// After the goodbye: waits for records to write, until the other side said goodbye too.
     pub(crate) fn poll_last_records(&mut self, cx: &mut Context<'_>) -> Poll<Filled> {
         let mut state = self.queue.lock();
-        self.control = Queue::take_control(&mut state, timer::now());
-        match self.control {
-            Some(_) => Poll::Ready(Filled::Something),
+        match Queue::take_control(&mut state, timer::now()) {
+            Some(records) => {
+                drop(state);
+                self.say(records);
+                Poll::Ready(Filled::Something)
+            }
             None if state.is_parting => Poll::Ready(Filled::Closing),
             None => {
                 register(&mut state.writer, cx);
@@ -95,51 +107,15 @@ impl<'a> Outbox<'a> {
             }
         }
     }
-
-    /// Whether the frames behind the one being written should stay unwritten.
-    pub(crate) fn is_cut_short(&self) -> bool {
-        let state = self.queue.lock();
-        match state.closing {
-            Some(how) => how == Closing::Now,
-            None => state.is_parting,
-        }
-    }
-
-    /// Whether there is nothing to write.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.frames.is_empty() && self.control.is_none()
-    }
-
-    /// Takes the records that go before the frames.
-    pub(crate) fn take_control(&mut self) -> Option<Records> {
-        self.control.take()
-    }
-
-    /// The frames, oldest first.
-    pub(crate) fn frames(&self) -> impl Iterator<Item = &Frame> {
-        self.frames.iter().map(|entry| &entry.frame)
-    }
-
-    /// The oldest `count` frames were written whole.
-    pub(crate) fn written(&mut self, count: usize) {
-        self.queue.written(&mut self.frames, count);
-    }
-}
-
-impl Outbox<'_> {
-    /// Puts what was not written whole back to the front of the queue.
-    pub(crate) fn put_back(&mut self) {
-        if self.frames.is_empty() {
-            return;
-        }
-        let mut state = self.queue.lock();
-        self.frames.append(&mut state.waiting);
-        state.waiting = std::mem::take(&mut self.frames);
-    }
 }
 
 impl Drop for Outbox<'_> {
     fn drop(&mut self) {
-        self.put_back();
+        self.queue.lock().backlog.interrupt();
     }
+}
+
+/// The frame for records, on a link that carries them.
+pub(super) fn control_frame(link: &Link, records: Option<Records>) -> Option<Frame> {
+    records?.into_frame(link.records_as?).ok()
 }

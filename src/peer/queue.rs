@@ -1,24 +1,20 @@
 //! What waits to be sent to one peer.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use event_listener::{Event, EventListener};
 
+use super::backlog::{Backlog, Part};
 use super::budget::{Budget, FloodCharge, cost};
 use crate::error::Refusal;
 use crate::proto::{Frame, Impossible, Received, Records, Sent};
 use crate::timer;
 
-/// A frame that waits.
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) frame: Frame,
-    /// What pays for it, unless it is charged on its own.
-    flood: Option<Arc<FloodCharge>>,
-}
+/// Whether the link of a queue was up when it took a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct IsUp(pub(crate) bool);
 
 /// How a queue ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,14 +39,9 @@ pub(crate) struct Queue {
 
 #[derive(Debug, Default)]
 pub(super) struct State {
-    pub(super) waiting: VecDeque<Entry>,
-    /// Frames that were written, oldest first, and that the other side has not said it has. Only
-    /// with a peer that shares records.
-    unacknowledged: VecDeque<Entry>,
-    /// Frames and bytes charged: those that wait, those in the hands of the writer, and those that
-    /// are not acknowledged.
-    pub(super) frames: usize,
-    bytes: usize,
+    /// The frames that wait, and with a peer that shares records those that were written and that
+    /// it has not said it has.
+    pub(super) backlog: Backlog,
     up: bool,
     /// Whether the link that is up carries records of ours.
     pub(super) shares_records: bool,
@@ -75,7 +66,7 @@ impl Queue {
         Queue { state: Mutex::default(), room: Event::new(), budget, max_bytes, max_frames }
     }
 
-    /// Takes a frame, or says why not and gives it back.
+    /// Takes a frame, and says whether the link is up; or says why not and gives it back.
     ///
     /// `flood` pays for a frame that many queues share. `only_up` refuses while the link is down.
     pub(crate) fn push(
@@ -83,9 +74,10 @@ impl Queue {
         frame: Frame,
         flood: Option<Arc<FloodCharge>>,
         only_up: bool,
-    ) -> Result<(), (Refusal, Frame)> {
+    ) -> Result<IsUp, (Refusal, Frame)> {
+        let is_copied = flood.is_none() && Backlog::copies(frame.len());
         // A slice of a receive buffer must not keep all of it in memory while it waits.
-        let frame = frame.compact();
+        let frame = if is_copied { frame } else { frame.compact() };
         let cost = cost(&frame);
         let mut state = self.lock();
         if let Some(refusal) = self.refusal(&state, cost, only_up) {
@@ -94,15 +86,17 @@ impl Queue {
         if flood.is_none() && !self.budget.take(cost) {
             return Err((Refusal::EndpointFull, frame));
         }
-        state.frames += 1;
-        state.bytes += cost;
-        state.waiting.push_back(Entry { frame, flood });
+        match is_copied {
+            true => state.backlog.copy(&frame),
+            false => state.backlog.push(frame, flood),
+        }
+        let is_up = IsUp(state.up);
         let writer = state.writer.take();
         drop(state);
         if let Some(writer) = writer {
             writer.wake();
         }
-        Ok(())
+        Ok(is_up)
     }
 
     fn refusal(&self, state: &State, cost: usize, only_up: bool) -> Option<Refusal> {
@@ -115,7 +109,8 @@ impl Queue {
         if cost > self.max_bytes || self.max_frames == 0 {
             return Some(Refusal::TooLarge);
         }
-        let full = state.frames >= self.max_frames || state.bytes + cost > self.max_bytes;
+        let (frames, bytes) = state.backlog.size();
+        let full = frames >= self.max_frames || bytes + cost > self.max_bytes;
         full.then_some(Refusal::Full)
     }
 
@@ -153,12 +148,10 @@ impl Queue {
     pub(crate) fn resume(&self, count: u64) -> Result<(), Impossible> {
         let mut state = self.lock();
         let more = state.sent.resume(count)?;
-        let mut again = std::mem::take(&mut state.unacknowledged);
-        again.append(&mut state.waiting);
-        // Those that it has stand in front, though not all of them may be unacknowledged ones: a
-        // resume that came to nothing made them wait again.
-        let arrived = self.take_first(&mut state, &mut again, more);
-        state.waiting = again;
+        // Those that it has stand in front, though not all of them may have been written over the
+        // last link: a resume that came to nothing made them wait again.
+        let arrived = self.take(&mut state, more);
+        state.backlog.rewind();
         drop(state);
         drop(arrived);
         Ok(())
@@ -168,43 +161,39 @@ impl Queue {
     /// have arrived.
     pub(crate) fn start_anew(&self) -> Vec<Frame> {
         let mut state = self.lock();
+        let sent = state.backlog.written() + state.sent.to_send_again();
         (state.sent, state.received) = (Sent::default(), Received::default());
-        let entries = std::mem::take(&mut state.unacknowledged);
-        let frames = entries.into_iter().map(|entry| {
-            self.release(&mut state, &entry);
-            entry.frame
-        });
-        frames.collect()
+        let parts = self.take(&mut state, sent);
+        state.backlog.rewind();
+        drop(state);
+        into_frames(parts)
     }
 
     /// The other side has `count` frames, and held the count back for `held`.
     pub(crate) fn acknowledge(&self, count: u64, held: Duration) -> Result<(), Impossible> {
         let mut state = self.lock();
         let more = state.sent.acknowledge(count, held, timer::now())?;
-        let mut unacknowledged = std::mem::take(&mut state.unacknowledged);
-        let arrived = self.take_first(&mut state, &mut unacknowledged, more);
-        if !unacknowledged.is_empty() || unacknowledged.capacity() <= IDLE_CAPACITY {
-            state.unacknowledged = unacknowledged;
-        }
+        let arrived = self.take(&mut state, more);
         drop(state);
         drop(arrived);
         self.room.notify(usize::MAX);
         Ok(())
     }
 
-    /// Uncharges the first entries and takes them out. They are to be dropped after the lock:
-    /// bytes that the caller lent may run code of his then.
-    fn take_first(
-        &self,
-        state: &mut State,
-        entries: &mut VecDeque<Entry>,
-        count: usize,
-    ) -> Vec<Entry> {
-        let first: Vec<Entry> = entries.drain(..count.min(entries.len())).collect();
-        for entry in &first {
-            self.release(state, entry);
+    /// Takes the oldest frames out and uncharges them. They are to be dropped after the lock: bytes
+    /// that the caller lent may run code of his then.
+    fn take(&self, state: &mut State, mut count: usize) -> Vec<Part> {
+        let mut parts = Vec::new();
+        while let Some(part) = state.backlog.pop(count) {
+            count -= part.frames();
+            parts.push(part);
         }
-        first
+        self.uncharge(&parts);
+        parts
+    }
+
+    fn uncharge(&self, parts: &[Part]) {
+        self.budget.give(parts.iter().map(Part::own_cost).sum());
     }
 
     /// Frames were handed to the router, and the other side will be told.
@@ -237,9 +226,7 @@ impl Queue {
         }
         let mut own = self.lock();
         own.ended = true;
-        state.waiting.append(&mut own.waiting);
-        state.frames += std::mem::take(&mut own.frames);
-        state.bytes += std::mem::take(&mut own.bytes);
+        state.backlog.append(&mut own.backlog);
         drop(own);
         let writer = state.writer.take();
         drop(state);
@@ -250,26 +237,25 @@ impl Queue {
         true
     }
 
-    /// The first `count` entries were written whole: kept until they are acknowledged, if they
-    /// ever will be.
-    pub(super) fn written(&self, entries: &mut VecDeque<Entry>, count: usize) {
+    /// So many bytes of frames were written: how many became whole by that, and their bytes. They
+    /// are kept until they are acknowledged, if they ever will be.
+    pub(super) fn written(&self, bytes: usize) -> (usize, usize) {
         let mut state = self.lock();
+        let (frames, bytes) = state.backlog.advance(bytes);
         if state.shares_records {
-            state.unacknowledged.extend(entries.drain(..count));
-            return state.sent.add(count, timer::now());
+            state.sent.add(frames, timer::now());
+        } else {
+            let written = self.take(&mut state, frames);
+            drop(state);
+            drop(written);
+            self.room.notify(usize::MAX);
         }
-        for entry in entries.range(..count) {
-            self.release(&mut state, entry);
-        }
-        drop(state);
-        entries.drain(..count);
-        self.room.notify(usize::MAX);
+        (frames, bytes)
     }
 
     /// Frames that wait and the bytes that they count.
     pub(crate) fn size(&self) -> (usize, usize) {
-        let state = self.lock();
-        (state.frames, state.bytes)
+        self.lock().backlog.size()
     }
 
     /// Stops taking frames and wakes whoever waits. `Now` outranks `Drain`.
@@ -302,55 +288,22 @@ impl Queue {
     pub(crate) fn end(&self) -> Vec<Frame> {
         let mut state = self.lock();
         state.ended = true;
-        self.take_out(&mut state, usize::MAX)
+        let parts = self.take(&mut state, usize::MAX);
+        drop(state);
+        into_frames(parts)
     }
 
     /// Takes out the oldest frames that wait, until `bytes` of the budget were given back or none
     /// is left: frames that wait for others too give nothing back. Those that are not acknowledged
-    /// stay: the other side counts them.
+    /// stay, for the other side counts them, and so do those that are being written.
     pub(crate) fn shed(&self, bytes: usize) -> Vec<Frame> {
         let mut state = self.lock();
-        let kept = std::mem::take(&mut state.unacknowledged);
         // Nor those that wait to be sent again.
-        let counted = state.sent.to_send_again().min(state.waiting.len());
-        let never_sent = state.waiting.split_off(counted);
-        let counted = std::mem::replace(&mut state.waiting, never_sent);
-        let shed = self.take_out(&mut state, bytes);
-        let never_sent = std::mem::replace(&mut state.waiting, counted);
-        state.waiting.extend(never_sent);
-        state.unacknowledged = kept;
-        shed
-    }
-
-    fn take_out(&self, state: &mut State, bytes: usize) -> Vec<Frame> {
-        let mut frames = Vec::new();
-        let mut freed = 0;
-        while freed < bytes {
-            let oldest = state.unacknowledged.pop_front().or_else(|| state.waiting.pop_front());
-            let Some(entry) = oldest else { break };
-            freed += self.release(state, &entry);
-            frames.push(entry.frame);
-        }
-        if state.waiting.is_empty() {
-            state.waiting = VecDeque::new();
-        }
-        frames
-    }
-
-    /// Uncharges an entry that leaves the queue, and tells what the budget gets back once the entry
-    /// is dropped.
-    fn release(&self, state: &mut State, entry: &Entry) -> usize {
-        let cost = cost(&entry.frame);
-        state.frames -= 1;
-        state.bytes -= cost;
-        match &entry.flood {
-            None => {
-                self.budget.give(cost);
-                cost
-            }
-            Some(charge) if Arc::strong_count(charge) == 1 => cost,
-            Some(_) => 0,
-        }
+        let counted = state.backlog.written() + state.sent.to_send_again();
+        let parts = state.backlog.shed(counted, bytes);
+        self.uncharge(&parts);
+        drop(state);
+        into_frames(parts)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -360,12 +313,20 @@ impl Queue {
 
 impl Drop for Queue {
     fn drop(&mut self) {
-        self.end();
+        let mut state = self.lock();
+        let parts = self.take(&mut state, usize::MAX);
+        drop(state);
+        drop(parts);
     }
 }
 
-/// Room for so many entries is kept while there is none; more is given back.
-const IDLE_CAPACITY: usize = 64;
+fn into_frames(parts: Vec<Part>) -> Vec<Frame> {
+    let mut frames = Vec::new();
+    for part in parts {
+        part.into_frames(&mut frames);
+    }
+    frames
+}
 
 /// Notes whom to wake.
 pub(super) fn register(slot: &mut Option<Waker>, cx: &Context<'_>) {
@@ -378,11 +339,17 @@ pub(super) fn register(slot: &mut Option<Waker>, cx: &Context<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::Line;
+    use crate::link::Link;
     use crate::peer::outbox::{Filled, Outbox};
-    use crate::proto::Id;
+    use crate::proto::{Id, PREFIX};
 
     fn frame(number: u8) -> Frame {
         Frame::builder(8, Id::from_bytes([number; 32])).payload(vec![number; 59]).build().unwrap()
+    }
+
+    fn link() -> Link {
+        Link::new(Line::pair().0, None, Vec::new(), None)
     }
 
     fn poll_fill(outbox: &mut Outbox<'_>) -> Poll<Filled> {
@@ -400,7 +367,7 @@ mod tests {
     }
 
     fn push(queue: &Queue, number: u8) -> Result<(), Refusal> {
-        queue.push(frame(number), None, false).map_err(|(refusal, _)| refusal)
+        queue.push(frame(number), None, false).map(drop).map_err(|(refusal, _)| refusal)
     }
 
     #[test]
@@ -426,9 +393,10 @@ mod tests {
     fn frames_not_written_go_back_to_the_front() {
         let (budget, queue) = queue(usize::MAX, usize::MAX, 9);
         (1..=3).for_each(|number| push(&queue, number).unwrap());
-        let mut outbox = Outbox::new(&queue);
+        let link = link();
+        let mut outbox = Outbox::new(&queue, &link);
         assert_eq!(poll_fill(&mut outbox), Poll::Ready(Filled::Something));
-        outbox.written(1);
+        assert_eq!(queue.written(PREFIX + 100 + 50), (1, PREFIX + 100));
         push(&queue, 4).unwrap();
         drop(outbox);
         assert_eq!(queue.size(), (3, 3 * 228));
@@ -457,13 +425,12 @@ mod tests {
         push(&queue, 1).unwrap();
         queue.close(Closing::Drain);
         assert_eq!(push(&queue, 2), Err(Refusal::UnknownTarget));
-        let mut outbox = Outbox::new(&queue);
+        let link = link();
+        let mut outbox = Outbox::new(&queue, &link);
         assert_eq!(poll_fill(&mut outbox), Poll::Ready(Filled::Something));
-        outbox.written(1);
-        assert_eq!(poll_fill(&mut outbox), Poll::Ready(Filled::Closing));
         queue.close(Closing::Now);
         queue.close(Closing::Drain);
-        assert!(outbox.is_cut_short());
+        assert_eq!(poll_fill(&mut outbox), Poll::Ready(Filled::Closing), "one still waits");
     }
 
     #[test]
@@ -520,15 +487,22 @@ mod tests {
         let queue = Arc::new(queue);
         for shares_records in [false, true] {
             queue.link_up(shares_records);
-            let bytes = Nosy(queue.clone(), frame(1).as_bytes().to_vec());
-            let nosy = Frame::parse(bytes::Bytes::from_owner(bytes)).unwrap();
-            queue.push(nosy, None, false).unwrap();
-            let mut outbox = Outbox::new(&queue);
+            let link = link();
+            let mut outbox = Outbox::new(&queue, &link);
+            for payload in [9, 9000] {
+                let frame = Frame::builder(8, Id::from_bytes([1; 32])).payload(vec![1; payload]);
+                let bytes = Nosy(queue.clone(), frame.build().unwrap().as_bytes().to_vec());
+                let nosy = Frame::parse(bytes::Bytes::from_owner(bytes)).unwrap();
+                queue.push(nosy, None, false).unwrap();
+                assert_eq!(poll_fill(&mut outbox), Poll::Ready(Filled::Something));
+                assert_eq!(queue.written(PREFIX + 41 + payload).0, 1);
+            }
+            queue.push(frame(1), None, false).unwrap();
             assert_eq!(poll_fill(&mut outbox), Poll::Ready(Filled::Something));
-            outbox.written(1);
+            queue.written(PREFIX + 100);
         }
-        assert_eq!(queue.size().0, 1);
-        queue.acknowledge(1, Duration::ZERO).unwrap();
+        assert_eq!(queue.size().0, 3);
+        queue.acknowledge(3, Duration::ZERO).unwrap();
         assert_eq!(queue.size(), (0, 0));
     }
 }

@@ -384,7 +384,7 @@ impl Side {
         }
         let before = self.peer.queue.size();
         match self.peer.push(frame.clone(), charge.flatten(), only_up) {
-            Ok(()) => {
+            Ok(_) => {
                 assert!(!self.stopped && (self.link.is_some() || !only_up));
                 let (frames, bytes) = before;
                 assert_eq!(self.peer.queue.size(), (frames + 1, bytes + cost(&frame)));

@@ -1,0 +1,425 @@
+//! The frames that a queue holds, oldest first: those that were written and are not acknowledged,
+//! and then those that wait to be written.
+//!
+//! Small ones stand behind one another as they go over the wire, so that what a frame costs is
+//! little more than copying it once: nothing is allocated, counted or moved for each of them. Large
+//! ones, and those that wait for several peers, stay where they are.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::budget::{FloodCharge, OVERHEAD};
+use super::plan::Plan;
+use crate::proto::{Frame, PREFIX, encode_length, whole_message};
+
+/// Frames up to this size are copied behind one another; larger ones are written from where they
+/// are. An extra slice costs the kernel about as much as copying a few hundred bytes.
+const COPY: usize = 2048;
+
+/// Most bytes of a run.
+const RUN: usize = 64 << 10;
+
+/// Frames in order, and how far the writer of the link has come.
+#[derive(Debug, Default)]
+pub(super) struct Backlog {
+    segments: VecDeque<Part>,
+    /// The run that small frames are added to, behind all segments.
+    open: BytesMut,
+    open_frames: usize,
+    /// Room that the next run begins with.
+    first_room: usize,
+    frames: usize,
+    bytes: usize,
+    cursor: Cursor,
+}
+
+/// How far the writer has come. Everything before is written.
+#[derive(Debug, Clone, Copy, Default)]
+struct Cursor {
+    /// Frames before it, and those of them in the segment where it stands.
+    written: usize,
+    written_here: usize,
+    segment: usize,
+    /// Where the next message begins in that segment.
+    offset: usize,
+    /// Bytes of that message that are written.
+    partial: usize,
+    /// Frames before the end of the write that is under way.
+    planned: usize,
+}
+
+/// Some of the frames, in order.
+#[derive(Debug)]
+pub(super) enum Part {
+    /// Small frames, each with its length in front.
+    Run { messages: Bytes, frames: usize },
+    /// A frame, and what pays for it unless it is charged on its own.
+    Single { frame: Frame, flood: Option<Arc<FloodCharge>> },
+}
+
+impl Part {
+    pub(super) fn frames(&self) -> usize {
+        match self {
+            Part::Run { frames, .. } => *frames,
+            Part::Single { .. } => 1,
+        }
+    }
+
+    /// Length as it goes over the wire.
+    fn len(&self) -> usize {
+        match self {
+            Part::Run { messages, .. } => messages.len(),
+            Part::Single { frame, .. } => PREFIX + frame.len(),
+        }
+    }
+
+    /// What it counts against the budgets.
+    pub(super) fn cost(&self) -> usize {
+        self.len() + self.frames() * (OVERHEAD - PREFIX)
+    }
+
+    /// What the queue itself was charged for it.
+    pub(super) fn own_cost(&self) -> usize {
+        match self {
+            Part::Single { flood: Some(_), .. } => 0,
+            own => own.cost(),
+        }
+    }
+
+    /// What the budget gets back once it is dropped.
+    fn frees(&self) -> usize {
+        match self {
+            Part::Single { flood: Some(charge), .. } if Arc::strong_count(charge) > 1 => 0,
+            last => last.cost(),
+        }
+    }
+
+    /// The frames, each in an allocation of its own.
+    pub(super) fn into_frames(self, frames: &mut Vec<Frame>) {
+        match self {
+            Part::Single { frame, .. } => frames.push(frame),
+            Part::Run { mut messages, .. } => {
+                while let Some(len) = first_len(&messages) {
+                    let frame = messages.split_to(len).slice(PREFIX..);
+                    frames.push(Frame::slice_of(frame, RUN).compact());
+                }
+            }
+        }
+    }
+}
+
+/// Length of the message that a run begins with.
+fn first_len(run: &[u8]) -> Option<usize> {
+    whole_message(run).ok()?.filter(|len| *len <= run.len())
+}
+
+impl Backlog {
+    /// Frames, and what they count.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.frames, self.bytes)
+    }
+
+    /// Whether there is something that was not written.
+    pub(super) fn has_unwritten(&self) -> bool {
+        self.frames > self.cursor.written
+    }
+
+    /// Frames that were written.
+    pub(super) fn written(&self) -> usize {
+        self.cursor.written
+    }
+
+    /// Whether a frame of this length is copied when it is added.
+    pub(super) fn copies(len: usize) -> bool {
+        len <= COPY
+    }
+
+    /// Adds a small frame.
+    pub(super) fn copy(&mut self, frame: &Frame) {
+        let len = PREFIX + frame.len();
+        if self.open.len() + len > RUN {
+            self.seal();
+        }
+        if self.open.capacity() == 0 {
+            self.open.reserve(self.first_room.max(len));
+        }
+        self.open.extend_from_slice(&encode_length(frame.len()));
+        self.open.extend_from_slice(frame.as_bytes());
+        self.open_frames += 1;
+        self.frames += 1;
+        self.bytes += frame.len() + OVERHEAD;
+    }
+
+    /// Adds a frame that stays where it is.
+    pub(super) fn push(&mut self, frame: Frame, flood: Option<Arc<FloodCharge>>) {
+        self.seal();
+        self.frames += 1;
+        self.bytes += frame.len() + OVERHEAD;
+        self.segments.push_back(Part::Single { frame, flood });
+    }
+
+    /// Closes the run that small frames are added to.
+    fn seal(&mut self) {
+        if self.open.is_empty() {
+            return;
+        }
+        // The next one is likely to be of the same size.
+        self.first_room = (2 * self.open.len()).min(RUN);
+        let open = std::mem::take(&mut self.open);
+        // A run that stayed much shorter than the one before must not keep the room of that.
+        let messages = match open.len() < open.capacity() / 2 {
+            true => Bytes::copy_from_slice(&open),
+            false => open.freeze(),
+        };
+        let frames = std::mem::take(&mut self.open_frames);
+        self.segments.push_back(Part::Run { messages, frames });
+    }
+
+    /// Adds what is not written to a plan, as far as that has room.
+    pub(super) fn plan(&mut self, plan: &mut Plan) {
+        let mut at = self.cursor.segment;
+        let mut offset = self.cursor.offset;
+        let mut planned = self.cursor.written - self.cursor.written_here;
+        while plan.has_room() {
+            if at == self.segments.len() {
+                self.seal();
+            }
+            let Some(part) = self.segments.get(at) else { break };
+            match part {
+                Part::Run { messages, .. } => plan.add(messages.slice(offset..)),
+                Part::Single { frame, .. } if offset == 0 => plan.add_frame(frame),
+                // The cursor stands behind it.
+                Part::Single { .. } => {}
+            }
+            planned += part.frames();
+            (at, offset) = (at + 1, 0);
+        }
+        self.cursor.planned = planned;
+    }
+
+    /// So many more bytes were written: how many frames became whole by that, and their bytes.
+    pub(super) fn advance(&mut self, bytes: usize) -> (usize, usize) {
+        let cursor = &mut self.cursor;
+        let (before, partial) = (cursor.written, cursor.partial);
+        cursor.partial += bytes;
+        while let Some(part) = self.segments.get(cursor.segment) {
+            let next = match part {
+                Part::Run { messages, .. } => first_len(&messages[cursor.offset..]),
+                Part::Single { frame, .. } if cursor.offset == 0 => Some(PREFIX + frame.len()),
+                Part::Single { .. } => None,
+            };
+            match next {
+                Some(len) if len <= cursor.partial => {
+                    cursor.partial -= len;
+                    cursor.offset += len;
+                    cursor.written += 1;
+                    cursor.written_here += 1;
+                }
+                Some(_) => break,
+                None => {
+                    cursor.segment += 1;
+                    (cursor.offset, cursor.written_here) = (0, 0);
+                }
+            }
+        }
+        (cursor.written - before, partial + bytes - cursor.partial)
+    }
+
+    /// The write that was under way came to nothing more: the frame that it tore is written anew.
+    pub(super) fn interrupt(&mut self) {
+        (self.cursor.partial, self.cursor.planned) = (0, 0);
+    }
+
+    /// Everything is to be written again.
+    pub(super) fn rewind(&mut self) {
+        self.cursor = Cursor::default();
+    }
+
+    /// Takes the oldest frames out, at most so many and only those of one part.
+    pub(super) fn pop(&mut self, count: usize) -> Option<Part> {
+        if count == 0 {
+            return None;
+        }
+        if self.segments.is_empty() {
+            self.seal();
+        }
+        let part = match self.segments.front_mut()? {
+            Part::Run { messages, frames } if *frames > count => {
+                let mut len = 0;
+                for _ in 0..count {
+                    len += first_len(&messages[len..]).unwrap_or_default();
+                }
+                *frames -= count;
+                if self.cursor.segment == 0 {
+                    self.cursor.offset = self.cursor.offset.saturating_sub(len);
+                    self.cursor.written_here = self.cursor.written_here.saturating_sub(count);
+                }
+                Part::Run { messages: messages.split_to(len), frames: count }
+            }
+            _ => {
+                match self.cursor.segment.checked_sub(1) {
+                    Some(segment) => self.cursor.segment = segment,
+                    None => (self.cursor.offset, self.cursor.written_here) = (0, 0),
+                }
+                self.segments.pop_front()?
+            }
+        };
+        self.frames -= part.frames();
+        self.bytes -= part.cost();
+        self.cursor.written = self.cursor.written.saturating_sub(part.frames());
+        self.cursor.planned = self.cursor.planned.saturating_sub(part.frames());
+        if self.segments.is_empty() {
+            self.segments = VecDeque::new();
+        }
+        Some(part)
+    }
+
+    /// Takes out the oldest frames behind the first `kept` and those that are being written, until
+    /// so many bytes of the budget come back by that or none is left.
+    pub(super) fn shed(&mut self, kept: usize, bytes: usize) -> Vec<Part> {
+        let cursor = self.cursor;
+        let mut left = kept.max(cursor.planned);
+        let mut front = Vec::new();
+        while let Some(part) = self.pop(left) {
+            left -= part.frames();
+            front.push(part);
+        }
+        let (mut shed, mut freed) = (Vec::new(), 0);
+        while freed < bytes {
+            let Some(part) = self.pop(1) else { break };
+            freed += part.frees();
+            shed.push(part);
+        }
+        for part in front.into_iter().rev() {
+            self.frames += part.frames();
+            self.bytes += part.cost();
+            self.segments.push_front(part);
+        }
+        self.cursor = cursor;
+        shed
+    }
+
+    /// Takes over all frames of another backlog, to be written behind its own.
+    pub(super) fn append(&mut self, other: &mut Backlog) {
+        self.seal();
+        other.seal();
+        let mut other = std::mem::take(other);
+        self.segments.append(&mut other.segments);
+        self.frames += other.frames;
+        self.bytes += other.bytes;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::Id;
+
+    fn frame(number: u8, payload: usize) -> Frame {
+        let builder = Frame::builder(8, Id::from_bytes([number; 32]));
+        builder.payload(vec![number; payload]).build().unwrap()
+    }
+
+    fn add(backlog: &mut Backlog, frame: Frame) {
+        match Backlog::copies(frame.len()) {
+            true => backlog.copy(&frame),
+            false => backlog.push(frame, None),
+        }
+    }
+
+    fn take(backlog: &mut Backlog, mut count: usize) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        while let Some(part) = backlog.pop(count) {
+            count -= part.frames();
+            part.into_frames(&mut frames);
+        }
+        frames
+    }
+
+    #[test]
+    fn a_lone_frame_keeps_no_room_for_many() {
+        let mut backlog = Backlog::default();
+        (0..100).for_each(|number| backlog.copy(&frame(number, 500)));
+        backlog.plan(&mut Plan::default());
+        assert_eq!(take(&mut backlog, 100).len(), 100);
+        backlog.copy(&frame(1, 0));
+        assert!(backlog.open.capacity() > 1000, "many were expected");
+        backlog.plan(&mut Plan::default());
+        assert!(backlog.first_room < 100 && backlog.open.capacity() == 0);
+    }
+
+    /// Writes, cuts, resumes, sheds and takes out at random, beside a plain list of frames that
+    /// does the same.
+    #[test]
+    fn does_what_a_list_of_frames_would() {
+        for seed in 0..60 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut backlog = Backlog::default();
+            let (mut list, mut written, mut number) = (VecDeque::new(), 0, 0u8);
+            for _ in 0..200 {
+                match random.u8(..8) {
+                    0..=2 => {
+                        number = number.wrapping_add(1);
+                        let payload = [random.usize(..9), random.usize(..3000)][random.usize(..2)];
+                        list.push_back(frame(number, payload));
+                        add(&mut backlog, frame(number, payload));
+                    }
+                    3 => {
+                        let mut plan = Plan::default();
+                        backlog.plan(&mut plan);
+                        let bytes = random.usize(..=plan.unwritten());
+                        let (frames, whole) = backlog.advance(bytes);
+                        let expected = list.range(written..).map(|frame| PREFIX + frame.len());
+                        let mut sum = 0;
+                        let expected: Vec<usize> = expected
+                            .take_while(|len| {
+                                sum += len;
+                                sum <= bytes
+                            })
+                            .collect();
+                        let sum = expected.iter().sum::<usize>();
+                        assert_eq!((frames, whole), (expected.len(), sum), "seed {seed}");
+                        written += frames;
+                        backlog.interrupt();
+                    }
+                    4 => {
+                        let count = random.usize(..=written);
+                        let taken = take(&mut backlog, count);
+                        assert_eq!(taken, list.drain(..count).collect::<Vec<_>>(), "seed {seed}");
+                        written -= count;
+                    }
+                    5 => {
+                        backlog.rewind();
+                        written = 0;
+                    }
+                    6 => {
+                        let kept = random.usize(written..=list.len());
+                        let count = random.usize(..4);
+                        let mut taken = Vec::new();
+                        for part in backlog.shed(kept, count * 3300) {
+                            part.into_frames(&mut taken);
+                        }
+                        assert!(count == 0 || !taken.is_empty() || kept == list.len());
+                        let expected: Vec<_> = list.drain(kept..kept + taken.len()).collect();
+                        assert_eq!(taken, expected, "seed {seed}");
+                    }
+                    _ => {
+                        let mut other = Backlog::default();
+                        other.append(&mut backlog);
+                        (backlog, written) = (other, 0);
+                    }
+                }
+                let bytes = list.iter().map(|frame| frame.len() + OVERHEAD).sum();
+                assert_eq!(backlog.size(), (list.len(), bytes), "seed {seed}");
+                assert_eq!(
+                    (backlog.written(), backlog.has_unwritten()),
+                    (written, written < list.len())
+                );
+            }
+            let all: Vec<_> = list.into_iter().collect();
+            assert_eq!(take(&mut backlog, usize::MAX), all, "seed {seed}");
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! One write to a link.
+
+use std::io::{self, IoSlice};
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use crate::link::Link;
+use crate::proto::{Frame, PREFIX, encode_length};
+
+/// Bytes that one write takes at most: what loopback and a fast network accept at once.
+const MOST_BYTES: usize = 256 << 10;
+
+/// Slices that one write takes at most.
+const MOST_SLICES: usize = 64;
+
+/// What is to be written: a frame of records first, if there is one, and then frames of the router.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pieces: Vec<Piece>,
+    len: usize,
+    /// Length of what goes before the first frame of the router.
+    uncounted: usize,
+    written: usize,
+}
+
+#[derive(Debug)]
+enum Piece {
+    Length([u8; PREFIX]),
+    Bytes(Bytes),
+}
+
+impl Piece {
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Piece::Length(bytes) => bytes,
+            Piece::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+impl Plan {
+    /// Starts anew, with records that go before everything else.
+    pub(super) fn begin(&mut self, records: Option<&Frame>) {
+        self.pieces.clear();
+        (self.len, self.written) = (0, 0);
+        if let Some(frame) = records {
+            self.add_frame(frame);
+        }
+        self.uncounted = self.len;
+    }
+
+    /// Gives memory back, because nothing is to be written for now.
+    pub(super) fn rest(&mut self) {
+        *self = Plan::default();
+    }
+
+    /// Whether one more frame may be added.
+    pub(super) fn has_room(&self) -> bool {
+        self.len < MOST_BYTES && self.pieces.len() + 2 <= MOST_SLICES
+    }
+
+    /// Adds frames that have their lengths in front.
+    pub(super) fn add(&mut self, messages: Bytes) {
+        if !messages.is_empty() {
+            self.len += messages.len();
+            self.pieces.push(Piece::Bytes(messages));
+        }
+    }
+
+    /// Adds a frame and its length.
+    pub(super) fn add_frame(&mut self, frame: &Frame) {
+        self.len += PREFIX;
+        self.pieces.push(Piece::Length(encode_length(frame.len())));
+        self.add(frame.clone().into_bytes());
+    }
+
+    /// Bytes that are still to be written.
+    pub(super) fn unwritten(&self) -> usize {
+        self.len - self.written
+    }
+
+    /// Writes once, from where the last write stopped. Returns how many bytes of the router's
+    /// frames that were.
+    pub(super) fn write(&mut self, link: &Link) -> io::Result<usize> {
+        let mut slices = [IoSlice::new(&[]); MOST_SLICES];
+        let mut count = 0;
+        let mut skip = self.written;
+        for piece in &self.pieces {
+            let bytes = piece.as_bytes();
+            match bytes.get(skip..) {
+                Some(rest) if !rest.is_empty() => {
+                    slices[count] = IoSlice::new(rest);
+                    count += 1;
+                    skip = 0;
+                }
+                _ => skip -= bytes.len(),
+            }
+        }
+        let counted = self.counted();
+        match link.stream.try_write(&slices[..count])? {
+            0 => Err(io::ErrorKind::WriteZero.into()),
+            written => {
+                self.written += written;
+                link.is_torn.store(self.unwritten() > 0, Ordering::Relaxed);
+                Ok(self.counted() - counted)
+            }
+        }
+    }
+
+    /// Bytes of the router's frames that were written.
+    fn counted(&self) -> usize {
+        self.written.saturating_sub(self.uncounted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::Stream;
+    use crate::peer::backlog::Backlog;
+    use crate::proto::{Id, Records, whole_message};
+    use std::sync::{Arc, Mutex};
+    use std::task::{Context, Poll};
+
+    /// Takes a few bytes at each write.
+    #[derive(Default)]
+    struct Trickle {
+        taken: Mutex<Vec<u8>>,
+        random: Mutex<fastrand::Rng>,
+    }
+
+    impl Stream for Trickle {
+        fn try_read(&self, _: &mut Vec<u8>) -> io::Result<usize> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+
+        fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+            let all: usize = slices.iter().map(|slice| slice.len()).sum();
+            let count = self.random.lock().unwrap().usize(1..=all.min(5000));
+            let mut left = count;
+            for slice in slices {
+                let part = left.min(slice.len());
+                self.taken.lock().unwrap().extend_from_slice(&slice[..part]);
+                left -= part;
+            }
+            Ok(count)
+        }
+
+        fn poll_readable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_writable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn close_write(&self) {}
+
+        fn probe(&self) -> bool {
+            true
+        }
+
+        fn trust(&self) {}
+
+        fn abort(&self) {}
+    }
+
+    #[test]
+    fn short_writes_tear_no_frame_whatever_the_sizes() {
+        let seed = 0x7ea2;
+        let mut random = fastrand::Rng::with_seed(seed);
+        for case in 0..50 {
+            let stream = Arc::new(Trickle::default());
+            stream.random.lock().unwrap().seed(case);
+            let link = Link::new(stream.clone(), None, Vec::new(), None);
+            let count = random.usize(1..60);
+            let frames: Vec<Frame> = std::iter::repeat_with(|| {
+                let len = [random.usize(..100), random.usize(..6000), random.usize(..60_000)];
+                let id = Id::from_bytes([random.u8(..); 32]);
+                Frame::builder(8, id).payload(vec![9; len[random.usize(..3)]]).build().unwrap()
+            })
+            .take(count)
+            .collect();
+            let mut plan = Plan::default();
+            let mut backlog = Backlog::default();
+            for frame in &frames {
+                match Backlog::copies(frame.len()) {
+                    true => backlog.copy(frame),
+                    false => backlog.push(frame.clone(), None),
+                }
+            }
+            let (mut sent, mut bytes) = (0, 0);
+            let control = Records { held: Some(7), ..Records::default() };
+            let control = control.into_frame(Id::from_bytes([5; 32])).unwrap();
+            let mut controls = 0;
+            while sent < frames.len() {
+                plan.begin(Some(&control));
+                backlog.plan(&mut plan);
+                controls += 1;
+                while plan.unwritten() > 0 {
+                    let (more_frames, more_bytes) = backlog.advance(plan.write(&link).unwrap());
+                    sent += more_frames;
+                    bytes += more_bytes;
+                    assert!(stream.taken.lock().unwrap().len() >= bytes);
+                }
+            }
+            let taken = stream.taken.lock().unwrap();
+            let counted = taken.len() - controls * (PREFIX + control.len());
+            assert_eq!(counted, bytes, "seed {seed} case {case}");
+            let mut arrived = split(&taken);
+            arrived.retain(|frame| *frame != control);
+            assert_eq!(arrived, frames, "seed {seed} case {case}");
+        }
+    }
+
+    fn split(mut bytes: &[u8]) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        while let Some(len) = whole_message(bytes).unwrap() {
+            frames.push(Frame::parse(bytes[PREFIX..len].to_vec()).unwrap());
+            bytes = &bytes[len..];
+        }
+        frames
+    }
+}
