@@ -1,5 +1,7 @@
 //! What the handles of an endpoint and its tasks share.
 
+mod room;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -16,7 +18,7 @@ use crate::events::{Event, EventHub};
 use crate::limits::Limits;
 use crate::link::Connect;
 use crate::peer::{Budget, Closing, Inbound, InboundSender, IsUp, Origin, Pair, Peer, Queue, cost};
-use crate::proto::{Bits, Frame, Id, PeerType};
+use crate::proto::{Bits, Frame, Id};
 use crate::resolver::Resolve;
 use crate::routes::Routes;
 use crate::session::Pending;
@@ -24,15 +26,6 @@ use crate::spawn::Spawn;
 
 /// Neighbours by their targets, and by those of which they are an alias.
 pub(crate) type Peers = BTreeMap<Target, Arc<Peer>>;
-
-/// Targets that count against the room for strangers: theirs, and every alias, since who has two
-/// links merged into one could go on doing so.
-fn strangers(peers: &Peers) -> usize {
-    let is_stranger = |(target, peer): &(&Target, &Arc<Peer>)| {
-        peer.origin() == Origin::Accepted || peer.target() != **target
-    };
-    peers.iter().filter(is_stranger).count()
-}
 
 /// The state of an endpoint.
 pub(crate) struct Context {
@@ -150,53 +143,9 @@ impl Context {
         Ok(new)
     }
 
-    /// Adds a neighbour that lasts as long as its link. `None` if there are too many of its origin.
-    pub(crate) fn add_linked(
-        &self,
-        peer_type: PeerType,
-        origin: Origin,
-        addr: Option<SocketAddr>,
-    ) -> Option<Arc<Peer>> {
-        let add = |peers: &Peers| {
-            let has_room = match origin {
-                Origin::Dialed => self.room_to_dial(peers) > 0,
-                Origin::Accepted => self.takes_stranger(peers, addr),
-            };
-            let has_room = has_room && !self.is_stopping();
-            let target = has_room.then(|| self.routes.next_target()).flatten().ok_or(())?;
-            Ok(vec![Arc::new(Peer::linked(target, peer_type, origin, self.new_queue()))])
-        };
-        self.add_peers(add).unwrap_or_else(|()| Vec::new()).pop()
-    }
-
     /// Takes a neighbour out, so that its target names nobody.
     pub(crate) fn forget_peer(&self, target: Target) -> Option<Arc<Peer>> {
         self.peers.write().unwrap_or_else(PoisonError::into_inner).remove(&target)
-    }
-
-    /// Whether one more peer may come in from there.
-    pub(crate) fn has_room_for_peer(&self, addr: SocketAddr) -> bool {
-        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
-        self.takes_stranger(&peers, Some(addr))
-    }
-
-    /// How many peers more this node may dial. Strangers take nothing of it.
-    pub(crate) fn room_to_dial(&self, peers: &Peers) -> usize {
-        self.limits.peers.saturating_sub(peers.len() - strangers(peers))
-    }
-
-    /// Whether one more peer may come in. From where this node was told to dial there is more room,
-    /// for the other side may be the one that gets through.
-    fn takes_stranger(&self, peers: &Peers, addr: Option<SocketAddr>) -> bool {
-        let most = self.limits.peers;
-        if peers.len() < most {
-            // Nobody needs to be counted.
-            return true;
-        }
-        let ip = addr.map(|addr| addr.ip().to_canonical());
-        let is_configured =
-            ip.is_some_and(|ip| peers.values().any(|peer| peer.is_configured_at(ip)));
-        strangers(peers) < if is_configured { 2 * most } else { most }
     }
 
     /// Whether this node was told to dial this address.

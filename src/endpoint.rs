@@ -1,4 +1,5 @@
-use std::collections::BTreeMap;
+mod add;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
@@ -14,7 +15,7 @@ use crate::error::{
 use crate::events::Events;
 use crate::limits::Limits;
 use crate::peer::{Closing, FloodCharge, Peer, PeerInfo, cost};
-use crate::proto::{Frame, Id, PeerAddr, first_duplicate, is_peering, shorten};
+use crate::proto::{Frame, Id, is_peering};
 use crate::routes::Routes;
 use crate::server::Server;
 use crate::session::{probe, start_connection};
@@ -113,7 +114,7 @@ impl InetEndpoint {
     /// Adds peers and starts to dial them. Returns their targets, in the order of the list, at
     /// once: frames may be sent from now on, and wait until the peer is reached.
     ///
-    /// The entries are texts or [`PeerAddr`]s. All are checked before any is added. A name need
+    /// The entries are texts or [`PeerAddr`](crate::PeerAddr)s. All are checked before any is added. A name need
     /// not resolve now; it is tried again.
     ///
     /// # Errors
@@ -128,13 +129,13 @@ impl InetEndpoint {
         I: IntoIterator,
         I::Item: fmt::Display,
     {
-        let addrs = parse_all(peers)?;
+        let addrs = add::parse_all(peers)?;
         let context = self.context();
         let running = self.handle.running.upgrade().filter(|_| !context.is_stopping());
         let running = running.ok_or(AddPeersError::Closed)?;
         let new = context.add_peers(|known| {
-            check_new(&addrs, known)?;
-            reserve(context, addrs, context.room_to_dial(known))
+            add::check_new(&addrs, known)?;
+            add::reserve(context, addrs, context.room_to_dial(known))
         })?;
         // A handle that stops the endpoint right now may have missed them.
         if context.is_stopping() {
@@ -405,57 +406,4 @@ pub struct FloodReport {
     pub sent: Vec<Target>,
     /// The peers whose queues did not, and why.
     pub refused: Vec<(Target, Refusal)>,
-}
-
-fn parse_all(
-    peers: impl IntoIterator<Item = impl fmt::Display>,
-) -> Result<Vec<PeerAddr>, AddPeersError> {
-    let mut addrs: Vec<PeerAddr> = Vec::new();
-    let mut malformed = Ok(());
-    for (index, peer) in peers.into_iter().enumerate() {
-        let text = peer.to_string();
-        match text.parse() {
-            Ok(addr) => addrs.push(addr),
-            Err(source) => {
-                let (entry, addr) = (index + 1, shorten(&text));
-                malformed = Err(AddPeersError::Malformed { entry, addr, source });
-                break;
-            }
-        }
-    }
-    // Of entries before the malformed one, so it goes first.
-    match first_duplicate(&addrs) {
-        Some((at, _)) => Err(AddPeersError::Twice { entry: at + 1, addr: addrs[at].to_string() }),
-        None => malformed.map(|()| addrs),
-    }
-}
-
-/// Whether none of `addrs` is a peer already.
-fn check_new(addrs: &[PeerAddr], known: &BTreeMap<Target, Arc<Peer>>) -> Result<(), AddPeersError> {
-    let places: BTreeMap<_, _> = addrs.iter().map(PeerAddr::place).zip(0..).collect();
-    let entry = |own: &PeerAddr| places.get(&own.place()).copied();
-    let same = |peer: &Arc<Peer>| peer.dialed_at(entry).map(|at| (at, peer.target()));
-    match known.values().filter_map(same).min() {
-        Some((at, target)) => {
-            let addr = addrs[at].to_string();
-            Err(AddPeersError::Known { entry: at + 1, addr, target })
-        }
-        None => Ok(()),
-    }
-}
-
-/// Makes the peers, all or none.
-fn reserve(
-    context: &Context,
-    addrs: Vec<PeerAddr>,
-    room: usize,
-) -> Result<Vec<Arc<Peer>>, AddPeersError> {
-    let targets: Vec<Target> =
-        addrs.iter().take(room).map_while(|_| context.routes.next_target()).collect();
-    if targets.len() < addrs.len() {
-        targets.into_iter().for_each(|target| context.routes.retire(target));
-        return Err(AddPeersError::TooMany);
-    }
-    let new = |(addr, target)| Arc::new(Peer::dialed(target, addr, context.new_queue()));
-    Ok(addrs.into_iter().zip(targets).map(new).collect())
 }

@@ -88,6 +88,8 @@ impl Patience {
             sockopt::set_tcp_keepintvl(stream, self.interval)?;
             sockopt::set_tcp_keepidle(stream, idle)?;
         }
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let _ = (self.user_timeout, self.idle, self.interval, self.probes);
         sockopt::set_socket_keepalive(stream, true)?;
         Ok(())
     }

@@ -1,0 +1,65 @@
+//! What makes a list of addresses peers.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::Target;
+use crate::context::{Context, Peers};
+use crate::error::AddPeersError;
+use crate::peer::Peer;
+use crate::proto::{PeerAddr, first_duplicate, shorten};
+
+/// Reads the addresses. No two are the same place.
+pub(super) fn parse_all(
+    peers: impl IntoIterator<Item = impl fmt::Display>,
+) -> Result<Vec<PeerAddr>, AddPeersError> {
+    let mut addrs: Vec<PeerAddr> = Vec::new();
+    let mut malformed = Ok(());
+    for (index, peer) in peers.into_iter().enumerate() {
+        let text = peer.to_string();
+        match text.parse() {
+            Ok(addr) => addrs.push(addr),
+            Err(source) => {
+                let (entry, addr) = (index + 1, shorten(&text));
+                malformed = Err(AddPeersError::Malformed { entry, addr, source });
+                break;
+            }
+        }
+    }
+    // Of entries before the malformed one, so it goes first.
+    match first_duplicate(&addrs) {
+        Some((at, _)) => Err(AddPeersError::Twice { entry: at + 1, addr: addrs[at].to_string() }),
+        None => malformed.map(|()| addrs),
+    }
+}
+
+/// Whether none of `addrs` is a peer already.
+pub(super) fn check_new(addrs: &[PeerAddr], known: &Peers) -> Result<(), AddPeersError> {
+    let places: BTreeMap<_, _> = addrs.iter().map(PeerAddr::place).zip(0..).collect();
+    let entry = |own: &PeerAddr| places.get(&own.place()).copied();
+    let same = |peer: &Arc<Peer>| peer.dialed_at(entry).map(|at| (at, peer.target()));
+    match known.values().filter_map(same).min() {
+        Some((at, target)) => {
+            let addr = addrs[at].to_string();
+            Err(AddPeersError::Known { entry: at + 1, addr, target })
+        }
+        None => Ok(()),
+    }
+}
+
+/// Makes the peers, all or none.
+pub(super) fn reserve(
+    context: &Context,
+    addrs: Vec<PeerAddr>,
+    room: usize,
+) -> Result<Vec<Arc<Peer>>, AddPeersError> {
+    let targets: Vec<Target> =
+        addrs.iter().take(room).map_while(|_| context.routes.next_target()).collect();
+    if targets.len() < addrs.len() {
+        targets.into_iter().for_each(|target| context.routes.retire(target));
+        return Err(AddPeersError::TooMany);
+    }
+    let new = |(addr, target)| Arc::new(Peer::dialed(target, addr, context.new_queue()));
+    Ok(addrs.into_iter().zip(targets).map(new).collect())
+}
