@@ -143,9 +143,23 @@ impl Context {
         Ok(new)
     }
 
-    /// Takes a neighbour out, so that its target names nobody.
+    /// Takes a neighbour out, so that none of its targets names anybody.
     pub(crate) fn forget_peer(&self, target: Target) -> Option<Arc<Peer>> {
-        self.peers.write().unwrap_or_else(PoisonError::into_inner).remove(&target)
+        let peer = self.peer(target)?;
+        self.forget(&peer);
+        Some(peer)
+    }
+
+    fn forget(&self, peer: &Peer) {
+        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        peers.retain(|target, other| {
+            let is_it = std::ptr::eq(&**other, peer);
+            // Its own target is free when it has ended.
+            if is_it && *target != peer.target() {
+                self.routes.retire(*target);
+            }
+            !is_it
+        });
     }
 
     /// Whether this node was told to dial this address.
@@ -178,8 +192,7 @@ impl Context {
         let Some(frames) = peer.end() else { return };
         let target = peer.target();
         self.routes.forget_ended(target);
-        self.forget_peer(target);
-        self.forget_aliases(peer);
+        self.forget(peer);
         self.forget_pair(peer);
         self.keep_unconfirmed(peer, frames);
         self.events.emit(Event::Removed { target });
@@ -202,17 +215,6 @@ impl Context {
         self.forget_pair(goes);
         goes.retire();
         true
-    }
-
-    fn forget_aliases(&self, peer: &Peer) {
-        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
-        peers.retain(|target, other| {
-            let is_alias = other.target() == peer.target();
-            if is_alias {
-                self.routes.retire(*target);
-            }
-            !is_alias
-        });
     }
 
     fn forget_pair(&self, peer: &Peer) {

@@ -163,7 +163,7 @@ impl InetEndpoint {
     pub async fn remove_peer(&self, target: Target) -> Result<(), UnknownTarget> {
         let peer = self.context().forget_peer(target).ok_or(UnknownTarget(target))?;
         peer.stop(Closing::Now, DownReason::Removed);
-        self.routes.remove_peer(target).await;
+        self.routes.remove_peer(peer.target()).await;
         Ok(())
     }
 
