@@ -233,16 +233,17 @@ impl Context {
         self.keep_unconfirmed(peer, peer.pair_anew(pair));
     }
 
-    /// Another peer that is the same run of a node as this one says it is, and whose links carry
+    /// Other peers that are the same run of a node as this one says it is, and whose links carry
     /// frames the same ways.
-    pub(crate) fn sibling(&self, peer: &Arc<Peer>) -> Option<Arc<Peer>> {
-        let boot = peer.pair()?.boot;
+    pub(crate) fn siblings(&self, peer: &Arc<Peer>) -> Vec<Arc<Peer>> {
+        let Some(Pair { boot, .. }) = peer.pair() else { return Vec::new() };
         let is_same = |other: &&Arc<Peer>| {
-            !Arc::ptr_eq(other, peer)
+            let is_other = !Arc::ptr_eq(other, peer) && !other.is_off();
+            is_other
                 && other.peer_type().flows_like(peer.peer_type())
                 && other.pair().is_some_and(|pair| pair.boot == boot)
         };
-        self.lock(&self.paired).values().find(is_same).cloned()
+        self.lock(&self.paired).values().filter(is_same).cloned().collect()
     }
 
     /// Enters a neighbour under the name of what we share.

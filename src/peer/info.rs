@@ -146,6 +146,10 @@ pub(super) struct History {
     /// The other pair of the same two nodes, once it was proved.
     pub(super) same_as: Option<[u8; 8]>,
     pub(super) is_merging: bool,
+    /// Whether it is the one of the two that goes.
+    pub(super) is_going: bool,
+    /// When the other side was last asked to tell a count, and how often it had told one by then.
+    pub(super) challenge: Option<(Instant, usize)>,
     /// What the other side said of the pair that goes, and what it was told.
     pub(super) answer: Option<([u8; 8], u64)>,
     pub(super) told: Option<([u8; 8], u64)>,
@@ -178,6 +182,8 @@ impl History {
             parked: Vec::new(),
             same_as: None,
             is_merging: false,
+            is_going: false,
+            challenge: None,
             answer: None,
             told: None,
             is_shaking: false,

@@ -11,8 +11,11 @@ pub(crate) struct Merging {
 }
 
 impl Merging {
-    /// Begins to merge two peers. `None` if one of them is being merged already.
+    /// Begins to merge two peers. `None` if one of them is being merged already, or about to end.
     pub(crate) fn begin(one: &Arc<Peer>, other: &Arc<Peer>) -> Option<Merging> {
+        if one.is_off() || other.is_off() {
+            return None;
+        }
         // In one order everywhere: otherwise two tasks could both get half, and both give up.
         let (first, second) = match one.target < other.target {
             true => (one, other),
@@ -26,6 +29,16 @@ impl Peer {
     /// Whether the peer is being merged with another.
     pub(crate) fn is_merging(&self) -> bool {
         self.history().is_merging
+    }
+
+    /// Notes that this is the one of two merging peers that goes.
+    pub(crate) fn set_going(&self) {
+        self.history().is_going = true;
+    }
+
+    /// Whether the peer is about to be merged into another.
+    pub(crate) fn is_going(&self) -> bool {
+        self.history().is_going
     }
 }
 
@@ -42,7 +55,8 @@ impl Mark {
 
 impl Drop for Mark {
     fn drop(&mut self) {
-        self.0.history().is_merging = false;
+        let mut history = self.0.history();
+        (history.is_merging, history.is_going) = (false, false);
     }
 }
 

@@ -220,6 +220,19 @@ impl Peer {
         self.answers.load(Ordering::Relaxed)
     }
 
+    /// Asks the other side to tell a count, unless it was asked within the last `recent`. Returns
+    /// how often it had told one when it was asked.
+    pub(crate) fn challenge(&self, recent: Duration) -> usize {
+        let asked = self.history().challenge.filter(|(at, _)| timer::since(*at) < recent);
+        let (_, answers) = asked.unwrap_or_else(|| {
+            self.queue.say_probe();
+            let asked = (timer::now(), self.answers());
+            self.history().challenge = Some(asked);
+            asked
+        });
+        answers
+    }
+
     /// Hears of the next change.
     pub(crate) fn changed(&self) -> EventListener {
         self.signal.listen()
@@ -519,6 +532,11 @@ impl Peer {
     /// Whether the peer has no link now.
     pub(crate) fn is_absent(&self) -> bool {
         !self.has_ended() && !self.queue.is_up()
+    }
+
+    /// Whether the peer came to its end, or is about to.
+    pub(crate) fn is_off(&self) -> bool {
+        self.has_ended() || self.is_stopping()
     }
 
     /// Whether the peer came to its end.

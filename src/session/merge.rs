@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_lite::future;
 
-use super::dial::restore;
+use super::accept;
 use super::service::Service;
 use crate::context::Running;
 use crate::events::Event;
@@ -24,11 +24,50 @@ const CHALLENGE: Duration = Duration::from_secs(2);
 /// Time after which the other side is told again what it did not answer: its link may have broken.
 const REPEAT: Duration = Duration::from_secs(1);
 
-/// Tells the other side of a link that has come up if another one leads to the same node.
-pub(super) fn tell_if_same(running: &Running, peer: &Arc<Peer>) {
-    if let (Some(own), Some(sibling)) = (peer.pair(), running.sibling(peer)) {
-        tell_same(running, peer, &own, &sibling);
+/// How often the other side is told of another link: over half a minute, in which whoever is merging
+/// or removing one of them has done so.
+const TELLS: u32 = 5;
+
+/// How often the other side may show that it lives and say nothing of a merge, until it is taken to
+/// have forgotten the peer that goes: its router may have removed it.
+const HEEDS: u32 = 10;
+
+/// Tells the other side of a link that has come up if others lead to the same node. A few times:
+/// that side may not know of the other one yet, or may be about to lose it.
+pub(super) fn introduce(running: &Arc<Running>, peer: &Arc<Peer>) {
+    if tell_if_same(running, peer, 0) {
+        running.spawn(keep_telling(running.clone(), peer.clone()));
     }
+}
+
+async fn keep_telling(running: Arc<Running>, peer: Arc<Peer>) {
+    let telling = async {
+        for number in 1..TELLS {
+            timer::after(REPEAT * 2u32.pow(number)).await;
+            if !peer.queue.is_up() || !tell_if_same(&running, &peer, number) {
+                return;
+            }
+        }
+    };
+    future::or(telling, peer.stopped()).await;
+}
+
+/// Tells the other side of a link if others lead to the same node, of each of them in turn. Whether
+/// there are some.
+fn tell_if_same(running: &Running, peer: &Arc<Peer>, number: u32) -> bool {
+    let siblings = running.siblings(peer);
+    let (Some(own), false) = (peer.pair(), siblings.is_empty()) else { return false };
+    let sibling = &siblings[number as usize % siblings.len()];
+    if !peer.is_merging() {
+        tell_same(running, peer, &own, sibling);
+    }
+    if running.boot < own.boot {
+        // So that answers are here soon after the other side's proof. Both, since that side may
+        // have seen them come up in the other order.
+        sibling.challenge(CHALLENGE);
+        peer.challenge(CHALLENGE);
+    }
+    true
 }
 
 fn tell_same(running: &Running, peer: &Peer, own: &Pair, sibling: &Peer) {
@@ -83,15 +122,19 @@ async fn decide(running: Arc<Running>, merging: Merging, older: Arc<Peer>, newer
         false => (newer, older),
     };
     let service = Service::take(&running, &goes).await;
+    goes.set_going();
     let answer = agree(&running, &stays, &goes).await;
     drop(merging);
     match answer {
         Some(received) => {
             finish(&running, &stays, service, received).await;
-            // There may be a third.
-            tell_if_same(&running, &stays);
+            // There may be a third, of which nothing could be said meanwhile.
+            introduce(&running, &stays);
         }
-        None => restore(&running, service),
+        None => {
+            introduce(&running, &stays);
+            accept::go_on(&running, service).await;
+        }
     }
 }
 
@@ -100,8 +143,7 @@ async fn lives(peer: &Peer) -> bool {
     if !peer.queue.is_up() {
         return false;
     }
-    let before = peer.answers();
-    peer.queue.say_probe();
+    let before = peer.challenge(CHALLENGE);
     let answered = async {
         loop {
             let changed = peer.changed();
@@ -115,14 +157,21 @@ async fn lives(peer: &Peer) -> bool {
 }
 
 /// Tells the other side which peer goes, until it has answered: how many frames of it the other
-/// side received. `None` if the peer that was to stay ended.
+/// side received. `None` if one of the two ends meanwhile or becomes another pair, or if
+/// the other side does not know the one that goes any more.
 async fn agree(running: &Running, stays: &Peer, goes: &Peer) -> Option<u64> {
     let (own, name) = (stays.pair()?, goes.pair()?.secret.name());
     let received = goes.queue.received_total();
-    while !stays.has_ended() && !stays.is_stopping() && !running.is_stopping() {
+    let mut unheeded = 0;
+    // Another run of the other node knows of nothing.
+    let is_same = |peer: &Peer, name| peer.pair().is_some_and(|pair| pair.secret.name() == name);
+    let is_on = || is_same(stays, own.secret.name()) && is_same(goes, name);
+    while unheeded < HEEDS && !stays.is_off() && !goes.is_off() && is_on() {
         // With the proof once more: it may have come before the other side knew both pairs.
         tell_same(running, stays, &own, goes);
         stays.queue.say_merge(&name, received);
+        let before = stays.answers();
+        stays.queue.say_probe();
         let answered = async {
             loop {
                 let changed = stays.changed();
@@ -139,6 +188,7 @@ async fn agree(running: &Running, stays: &Peer, goes: &Peer) -> Option<u64> {
         if let Some(received) = future::or(answered, again).await {
             return Some(received);
         }
+        unheeded += u32::from(stays.answers() != before);
     }
     None
 }
@@ -168,6 +218,7 @@ async fn follow(
     received: u64,
 ) {
     let service = Service::take(&running, &goes).await;
+    goes.set_going();
     let own = goes.queue.received_total();
     stays.note_told(name, own);
     drop(merging);

@@ -38,7 +38,7 @@ async fn link_up(running: &Arc<Running>, peer: &Arc<Peer>, link: &Link, id: Id) 
         origin: peer.origin(),
         peer_type: peer.peer_type(),
     });
-    merge::tell_if_same(running, peer);
+    merge::introduce(running, peer);
 }
 
 /// Notes and tells that a peer's link ended, and when it is dialed next.
