@@ -66,6 +66,8 @@ mod resolver;
 mod routes;
 mod server;
 mod session;
+#[cfg(test)]
+mod simulator;
 mod spawn;
 mod timer;
 

@@ -5,8 +5,18 @@ use std::io;
 use crate::proto::Id;
 
 /// Fills `bytes` from the system's generator.
-#[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn fill(bytes: &mut [u8]) -> io::Result<()> {
+    #[cfg(test)]
+    if crate::timer::simulated::is_installed() {
+        // A simulation is to be the same each time.
+        fastrand::fill(bytes);
+        return Ok(());
+    }
+    fill_from_system(bytes)
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn fill_from_system(bytes: &mut [u8]) -> io::Result<()> {
     use rustix::rand::{GetRandomFlags, getrandom};
     let mut rest = bytes;
     while !rest.is_empty() {
@@ -16,9 +26,8 @@ pub(crate) fn fill(bytes: &mut [u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Fills `bytes` from the system's generator.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(crate) fn fill(bytes: &mut [u8]) -> io::Result<()> {
+fn fill_from_system(bytes: &mut [u8]) -> io::Result<()> {
     use std::io::Read;
     std::fs::File::open("/dev/urandom")?.read_exact(bytes)
 }

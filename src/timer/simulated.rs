@@ -24,6 +24,12 @@ pub(super) fn now() -> Option<Instant> {
     CLOCK.with_borrow(|clock| clock.as_ref().map(|clock| clock.now))
 }
 
+/// Whether this thread has a clock of its own.
+#[cfg(test)]
+pub(crate) fn is_installed() -> bool {
+    now().is_some()
+}
+
 /// A clock for the present thread, for as long as this lives. Timers are to be made, polled and
 /// dropped on that thread.
 #[derive(Debug)]

@@ -1,0 +1,229 @@
+//! Whatever happens to two nodes: no accepted frame is lost, doubled or out of order.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use network::Cut;
+
+const HOSTS: [Host; 2] = [1, 2];
+
+/// What happens in one case, at most so far apart: often before the last has had its effect.
+const STEPS: usize = 60;
+const APART: [Duration; 3] =
+    [Duration::from_millis(30), Duration::from_millis(300), Duration::from_secs(4)];
+
+/// One run of a node, as its router sees it.
+struct Run {
+    number: u64,
+    /// `None`: it crashed.
+    node: Option<Node>,
+    /// Peers that it was told to dial.
+    dials: Vec<String>,
+    boot: Bits,
+    arrived: Arc<Mutex<Vec<(Target, Frame)>>>,
+    /// Frames that were accepted, by the target that they were sent to, and those that came back.
+    accepted: BTreeMap<Target, Vec<u64>>,
+    returned: Vec<u64>,
+    sent: u64,
+}
+
+impl Run {
+    fn send(&mut self, random: &mut fastrand::Rng) {
+        let Some(node) = &self.node else { return };
+        // Retired targets are aliases of others.
+        let target = random.u16(..4);
+        for _ in 0..random.u32(1..20) {
+            self.sent += 1;
+            let number = (self.number << 32) | self.sent;
+            if node.endpoint.try_send(target, frame(number)).is_ok() {
+                self.accepted.entry(target).or_default().push(number);
+            }
+        }
+    }
+
+    fn take_unconfirmed(&mut self) {
+        let Some(node) = &self.node else { return };
+        let frames = (0..100).flat_map(|target| node.endpoint.take_unconfirmed(target));
+        self.returned.extend(frames.map(|frame| number(&frame)));
+    }
+}
+
+/// Both hosts, and all runs of nodes on them.
+struct Case {
+    world: World,
+    /// By the host, the present run last.
+    runs: [Vec<Run>; 2],
+    last_run: u64,
+}
+
+impl Case {
+    fn new(seed: u64) -> Case {
+        let mut world = World::new(seed, MS..=60 * MS);
+        let is_mutual = world.random.bool();
+        let has_two_addresses = world.random.u8(..3) == 0;
+        let mut case = Case { world, runs: Default::default(), last_run: 0 };
+        let mut dials = [vec![addr_of(HOSTS[1])], Vec::new()];
+        if has_two_addresses {
+            dials[0].push(format!("{}:{PORT}", ip(HOSTS[1], true)));
+        }
+        if is_mutual {
+            dials[1].push(addr_of(HOSTS[0]));
+        }
+        for (at, dials) in dials.into_iter().enumerate() {
+            let boot = case.world.new_boot();
+            case.start(at, dials, boot);
+        }
+        case
+    }
+
+    fn start(&mut self, at: usize, dials: Vec<String>, boot: Bits) {
+        let node = self.world.start_as(HOSTS[at], boot, Limits::default());
+        for addr in &dials {
+            node.dial(addr);
+        }
+        self.last_run += 1;
+        self.runs[at].push(Run {
+            number: self.last_run,
+            arrived: node.arrived.clone(),
+            node: Some(node),
+            dials,
+            boot,
+            accepted: BTreeMap::new(),
+            returned: Vec::new(),
+            sent: 0,
+        });
+    }
+
+    fn present(&mut self, at: usize) -> &mut Run {
+        self.runs[at].last_mut().expect("every host has a run")
+    }
+
+    fn step(&mut self) {
+        let [one, other] = HOSTS;
+        let at = self.world.random.usize(..2);
+        let network = self.world.network.clone();
+        match self.world.random.u8(..20) {
+            0..8 => {
+                let mut random = self.world.random.fork();
+                self.present(at).send(&mut random);
+            }
+            8 | 9 => network.cut(one, other, Cut::Both),
+            10 | 11 => network.cut(one, other, Cut::SeenBy(HOSTS[at])),
+            12 => network.part(one, other),
+            13 | 14 => network.rejoin(one, other),
+            15 => self.present(at).take_unconfirmed(),
+            16 => self.kick(at),
+            17 => self.remove(at),
+            18 if self.world.random.bool() => self.crash(at),
+            _ => self.restart(at),
+        }
+    }
+
+    fn kick(&mut self, at: usize) {
+        if let Some(node) = &self.present(at).node {
+            node.endpoint.kick(None).expect("there need be none");
+        }
+    }
+
+    /// Removes a peer and, if it is one to dial, adds it again.
+    fn remove(&mut self, at: usize) {
+        let target = self.world.random.u16(..3);
+        let run = self.present(at);
+        let Some(node) = &run.node else { return };
+        if future::block_on(node.endpoint.remove_peer(target)).is_ok() {
+            for addr in &run.dials {
+                // Refused for one that is a peer still.
+                let _ = future::block_on(node.endpoint.add_peers([addr]));
+            }
+        }
+    }
+
+    fn crash(&mut self, at: usize) {
+        if let Some(node) = self.present(at).node.take() {
+            if self.world.random.bool() {
+                self.world.network.vanish(HOSTS[at]);
+            }
+            self.world.crash(node);
+        }
+    }
+
+    /// Starts the node of a host again, if it is down.
+    fn restart(&mut self, at: usize) {
+        if self.present(at).node.is_some() {
+            return;
+        }
+        self.world.network.appear(HOSTS[at]);
+        let dials = self.present(at).dials.clone();
+        // Now and then as a copy with the same boot id.
+        let boot = match self.world.random.u8(..4) {
+            0 => self.present(at).boot,
+            _ => self.world.new_boot(),
+        };
+        self.start(at, dials, boot);
+    }
+
+    /// Everything works again, for long enough that whoever waits for a peer gives up.
+    fn finish(&mut self) {
+        self.world.network.rejoin(HOSTS[0], HOSTS[1]);
+        (0..2).for_each(|at| self.restart(at));
+        self.world.run_for(300 * SECOND);
+        (0..2).for_each(|at| self.present(at).take_unconfirmed());
+    }
+
+    /// Each accepted frame arrived once and in order, or came back. Of a run that crashed, those
+    /// that had not arrived are lost with it.
+    fn check(&mut self) {
+        for at in 0..2 {
+            let arrived = |run: &Run| -> Vec<u64> {
+                run.arrived.lock().unwrap().iter().map(|(_, frame)| number(frame)).collect()
+            };
+            // Accepted by the far node counts as arrived, even if that crashed before its router
+            // took it: `World::crash` looks there too.
+            let arrived: Vec<u64> = self.runs[1 - at].iter().flat_map(arrived).collect();
+            for run in &self.runs[at] {
+                for (target, accepted) in &run.accepted {
+                    let of_these: Vec<u64> = arrived
+                        .iter()
+                        .filter(|number| accepted.contains(number))
+                        .copied()
+                        .collect();
+                    assert!(
+                        of_these.is_sorted_by(|a, b| a < b),
+                        "doubled or not in order: {target} {of_these:x?}"
+                    );
+                    let is_lost = |number: &&u64| {
+                        !of_these.contains(number) && !run.returned.contains(number)
+                    };
+                    let lost: Vec<_> = accepted.iter().filter(is_lost).collect();
+                    assert!(run.node.is_none() || lost.is_empty(), "lost: {target} {lost:x?}");
+                }
+                let mut returned = run.returned.clone();
+                returned.sort_unstable();
+                assert!(returned.is_sorted_by(|a, b| a < b), "one came back twice");
+            }
+            let run = self.present(at);
+            let Some(node) = &run.node else { continue };
+            let peers = node.endpoint.peers();
+            assert!(peers.iter().all(|peer| peer.queued_frames == 0), "{peers:#?}");
+            assert_eq!(peers.len(), 1, "{peers:#?}");
+        }
+        assert_eq!(self.world.network.connections(), 1);
+    }
+}
+
+/// The promise of the whole crate, between two of its nodes: any interleaving of sends, cuts,
+/// partitions, crashes, resumes and merges delivers each accepted frame once and in order, or hands
+/// it back.
+#[test]
+fn every_accepted_frame_arrives_once_and_in_order_or_comes_back() {
+    for seed in seeds(200) {
+        let mut case = Case::new(seed);
+        for _ in 0..STEPS {
+            let apart = APART[case.world.random.usize(..APART.len())];
+            case.world.run_for_up_to(apart);
+            case.step();
+        }
+        case.finish();
+        case.check();
+    }
+}
