@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use event_listener::Event as Signal;
 
@@ -18,7 +19,7 @@ use crate::events::{Event, EventHub};
 use crate::limits::Limits;
 use crate::link::Connect;
 use crate::peer::{Budget, Closing, Inbound, InboundSender, IsUp, Origin, Pair, Peer, Queue, cost};
-use crate::proto::{Bits, Frame, Id};
+use crate::proto::{Bits, Frame, Id, returns};
 use crate::resolver::Resolve;
 use crate::routes::Routes;
 use crate::session::Pending;
@@ -316,6 +317,14 @@ impl Context {
         self.stop.notify(usize::MAX);
         for peer in self.peers() {
             peer.stop(how, DownReason::ShuttingDown);
+        }
+    }
+
+    /// Has neighbours be told, when their links close, to stay away for so long, one after the other.
+    pub(crate) fn ask_away(&self, time: Duration) {
+        let peers = self.peers();
+        for (peer, time) in peers.iter().zip(returns(peers.len(), time)) {
+            peer.set_retry_after(time);
         }
     }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, Weak};
+use std::time::Duration;
 
 use crate::Target;
 use crate::accept::AcceptPolicy;
@@ -355,7 +356,8 @@ impl InetEndpoint {
     /// queued and close, at most for `Limits::drain_timeout`. Returns when all tasks have ended.
     ///
     /// What arrived before is still handed out by [`next`](InetEndpoint::next), and what was not
-    /// sent by [`take_unconfirmed`](InetEndpoint::take_unconfirmed).
+    /// sent by [`take_unconfirmed`](InetEndpoint::take_unconfirmed). Before a restart use
+    /// [`shutdown_for`](InetEndpoint::shutdown_for).
     ///
     /// # Cancel safety
     ///
@@ -363,6 +365,21 @@ impl InetEndpoint {
     pub async fn shutdown(&self) {
         self.context().stop(Closing::Drain);
         self.context().until_stopped().await;
+    }
+
+    /// Does the same as [`shutdown`](InetEndpoint::shutdown) for a restart: neighbours are told to
+    /// dial again after `time`, instead of at once and then ever more rarely.
+    ///
+    /// Each is told to wait up to 30 ms longer than the one before, so that a handful comes back at
+    /// the same time and ten thousand over half a minute. They obey up to 10 minutes, to which `time`
+    /// is bounded. Plain Ratman nodes are not told; they dial when they see fit.
+    ///
+    /// # Cancel safety
+    ///
+    /// The endpoint stops all the same; only the waiting is given up.
+    pub async fn shutdown_for(&self, time: Duration) {
+        self.context().ask_away(time);
+        self.shutdown().await;
     }
 
     /// Whether the endpoint has come to its end: it was shut down, or its executor is gone.

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use crate::Target;
 use crate::limits::LimitError;
-use crate::proto::{AddressError, End, Frame, FrameError, HelloError, OutOfStep, PeerType};
+use crate::proto::{
+    AddressError, End, Frame, FrameError, HelloError, LONGEST_RETRY_AFTER, OutOfStep, PeerType,
+};
 
 /// Why an endpoint did not start.
 #[derive(Debug)]
@@ -492,9 +494,6 @@ impl Farewell {
         Farewell { reason, retry_after: None }
     }
 }
-
-/// Longest that another node can make this one stay away.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(600);
 
 impl From<End> for Farewell {
     fn from(end: End) -> Farewell {

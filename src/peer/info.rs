@@ -135,6 +135,8 @@ pub(super) struct History {
     pub(super) ignored: u64,
     /// Why the peer was told to stop.
     pub(super) stopping: Option<DownReason>,
+    /// How long the neighbour is to stay away after that.
+    pub(super) retry_after: Option<Duration>,
     /// What the other side of the link said when it said goodbye.
     pub(super) farewell: Option<Farewell>,
     /// Whether a task serves the peer, how many have begun to, and how many want to.
@@ -175,6 +177,7 @@ impl History {
             received_before: 0,
             ignored: 0,
             stopping: None,
+            retry_after: None,
             farewell: None,
             is_served: false,
             turns: 0,

@@ -350,14 +350,21 @@ impl Peer {
         self.signal.notify(usize::MAX);
     }
 
+    /// Has the neighbour be told, when this node closes its link, to stay away for so long.
+    pub(crate) fn set_retry_after(&self, time: Duration) {
+        self.history().retry_after = Some(time);
+    }
+
     /// What to tell the neighbour when its link closes, because this node wants it to.
     fn goodbye(&self) -> Records {
-        let reason = match self.history().stopping {
+        let history = self.history();
+        let reason = match history.stopping {
             Some(DownReason::ShuttingDown) => FarewellReason::ShuttingDown,
             Some(_) => FarewellReason::Removed,
             None => FarewellReason::Answered,
         };
-        Records { end: Some(Farewell::new(reason).into()), ..Records::default() }
+        let farewell = Farewell { reason, retry_after: history.retry_after };
+        Records { end: Some(farewell.into()), ..Records::default() }
     }
 
     /// Whether the neighbour can go on with this peer over another link. Not if it said that it

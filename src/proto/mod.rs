@@ -30,4 +30,4 @@ pub(crate) use peer_list::first_duplicate;
 pub(crate) use prefix::{PREFIX, encode_length, whole_message};
 pub(crate) use records::{CONTROL, End, RECORDS_VERSION, Records};
 pub(crate) use resume::{Impossible, Received, Sent, Tell};
-pub(crate) use schedule::Backoff;
+pub(crate) use schedule::{Backoff, LONGEST_RETRY_AFTER, returns};

@@ -1,4 +1,4 @@
-//! When to dial again.
+//! When to dial again, and when to have others do so.
 
 use std::time::Duration;
 
@@ -32,9 +32,77 @@ impl Backoff {
     }
 }
 
+/// Longest that another node can make this one stay away.
+pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(600);
+
+/// Most time between two neighbours that were asked to stay away: a small box shakes hands with so
+/// many in passing.
+const RETURN_APART: Duration = Duration::from_millis(30);
+
+/// Time within which all of them return. Of a thousand or more, one in thirty comes in any second.
+const RETURN_SPAN: Duration = Duration::from_secs(30);
+
+/// When each of `count` neighbours is to dial again that are asked to stay away for `time`.
+pub(crate) fn returns(count: usize, time: Duration) -> impl Iterator<Item = Duration> {
+    // There are no more targets than this.
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    let apart = RETURN_APART.min(RETURN_SPAN / count.max(1));
+    // No later than anybody obeys, or all would come at once.
+    let first = time.min(LONGEST_RETRY_AFTER - RETURN_SPAN);
+    (0..count).map(move |number| first + apart * number)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const HERD: usize = 10_000;
+
+    /// The most of these that fall into any one second.
+    fn most_in_a_second(mut times: Vec<Duration>) -> usize {
+        times.sort_unstable();
+        let second = Duration::from_secs(1);
+        let count = |(at, start): (usize, &Duration)| {
+            times.partition_point(|time| *time < *start + second) - at
+        };
+        times.iter().enumerate().map(count).max().unwrap_or(0)
+    }
+
+    /// All lose the same listener at once, and find nobody there for so long. When each is back.
+    fn after_an_absence(away: Duration) -> Vec<Duration> {
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut dialer = || {
+            let mut backoff = backoff();
+            let mut now = backoff.next(random.u32(..));
+            while now < away {
+                now += backoff.next(random.u32(..));
+            }
+            now
+        };
+        (0..HERD).map(|_| dialer()).collect()
+    }
+
+    #[test]
+    fn a_herd_comes_back_within_the_cap_and_no_more_than_a_fifth_in_a_second() {
+        let away = Duration::from_secs(30);
+        let back = after_an_absence(away);
+        assert!(back.iter().all(|time| *time <= away + Duration::from_secs(60)));
+        let most = most_in_a_second(back);
+        assert!(most <= HERD / 5, "{most}");
+    }
+
+    #[test]
+    fn a_herd_that_was_asked_to_stay_away_comes_back_one_by_one() {
+        let away = Duration::from_secs(20);
+        let back: Vec<_> = returns(HERD, away).collect();
+        assert!(back.len() == HERD && back[0] == away);
+        let most = most_in_a_second(back);
+        assert!(most <= HERD / 20, "{most}");
+        let few: Vec<_> = returns(3, away).collect();
+        assert!(few[2] < away + Duration::from_millis(100), "{few:?}");
+        assert!(returns(HERD, Duration::MAX).all(|time| time <= LONGEST_RETRY_AFTER));
+        assert_eq!(returns(0, away).count(), 0);
+    }
 
     fn backoff() -> Backoff {
         Backoff::new(Duration::from_millis(100), Duration::from_secs(60))

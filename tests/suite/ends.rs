@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use futures_lite::future::poll_once;
 use netmod_inet::{
-    AttemptError, Closed, DownReason, Event, InetEndpoint, PeerState, Refusal, Resolution, Resolve,
+    AttemptError, Closed, DownReason, Event, FarewellReason, InetEndpoint, PeerState, Refusal,
+    Resolution, Resolve,
 };
 
 use crate::scripted::{PlainListener, STANDARD, carrier, numbered};
-use crate::subject::{Node, parsed, quick, within};
+use crate::subject::{Node, PATIENCE, parsed, quick, within};
 
 #[test]
 fn shutdown_sends_what_is_queued_and_hands_out_what_arrived() {
@@ -35,6 +36,32 @@ fn shutdown_sends_what_is_queued_and_hands_out_what_arrived() {
     assert!(matches!(node.down(target).0, DownReason::ShuttingDown));
     node.wait("last event", |event| matches!(event, Event::Stopped).then_some(()));
     within("a second shutdown", node.endpoint.shutdown());
+}
+
+#[test]
+fn neighbours_stay_away_for_as_long_as_a_restart_is_said_to_take() {
+    let away = Duration::from_secs(60);
+    let mut listener = Node::listening();
+    let mut dialers = [Node::dial_only(), Node::dial_only()];
+    let addr = format!("127.0.0.1:{}", listener.port());
+    let targets = dialers.each_mut().map(|dialer| {
+        let target = dialer.add(&addr);
+        dialer.up();
+        // It is no stranger any more.
+        listener.up();
+        target
+    });
+    within("shutdown", listener.endpoint.shutdown_for(away));
+    let mut asked = Vec::new();
+    for (dialer, target) in dialers.iter_mut().zip(targets) {
+        let DownReason::Farewell(farewell) = dialer.down(target).0 else { panic!() };
+        assert_eq!(farewell.reason, FarewellReason::ShuttingDown);
+        asked.push(farewell.retry_after.expect("a time"));
+        let retry = dialer.info(target).next_retry.expect("it is dialed again");
+        assert!(retry > away - PATIENCE, "in {retry:?}");
+    }
+    asked.sort_unstable();
+    assert!(asked[0] >= away && asked[0] < asked[1] && asked[1] < away + PATIENCE, "{asked:?}");
 }
 
 #[test]
