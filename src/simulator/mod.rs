@@ -5,6 +5,7 @@
 //! and an hour of it takes as long as what happens in that hour.
 
 mod executor;
+mod herd;
 mod network;
 mod pairs;
 mod property;

@@ -73,6 +73,8 @@ struct State {
     absent: BTreeSet<Host>,
     connections: BTreeMap<u64, Connection>,
     last_connection: u64,
+    /// When each of them was opened.
+    opened: Vec<Instant>,
 }
 
 struct Connection {
@@ -95,6 +97,7 @@ impl Network {
                 absent: BTreeSet::new(),
                 connections: BTreeMap::new(),
                 last_connection: 0,
+                opened: Vec::new(),
             }),
         })
     }
@@ -173,6 +176,11 @@ impl Network {
         self.lock().connections.values().filter(|open| open.is_gone == [false; 2]).count()
     }
 
+    /// When connections were opened since this was asked last.
+    pub(super) fn take_opened(&self) -> Vec<Instant> {
+        std::mem::take(&mut self.lock().opened)
+    }
+
     fn latency(&self) -> Duration {
         let State { random, latency, .. } = &mut *self.lock();
         one_way(random, latency)
@@ -197,6 +205,7 @@ impl Network {
             is_lost: [false; 2],
         };
         state.connections.insert(number, connection);
+        state.opened.push(timer::now());
         drop(state);
         let [dialer, accepted] = [0, 1].map(|side| End { network: self.clone(), number, side });
         let is_other = addr.ip() != ip(to, false);
