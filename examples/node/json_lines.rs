@@ -131,7 +131,8 @@ fn peer(out: &mut Vec<u8>, info: &PeerInfo) {
         .text_or_null("last_error", info.last_error.as_ref())
         .number_or_null("next_retry_ms", info.next_retry.map(millis))
         .array("attempts", &info.attempts, |member, attempt: &AttemptInfo| {
-            let object = member.text("addr", &attempt.addr).text("error", &attempt.error);
+            let object = member.text("addr", &attempt.addr);
+            let object = object.text_or_null("error", attempt.error.as_ref());
             object.number("took_ms", millis(attempt.took))
         })
         .end();

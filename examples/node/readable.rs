@@ -78,7 +78,8 @@ fn peer(out: &mut Vec<u8>, info: &PeerInfo) {
         line(out, format_args!("    last error: {error}"));
     }
     for attempt in &info.attempts {
-        line(out, format_args!("    tried {}: {}", attempt.addr, attempt.error));
+        let outcome = attempt.error.as_deref().unwrap_or("answered");
+        line(out, format_args!("    tried {}: {outcome}", attempt.addr));
     }
     if let Some(retry) = info.next_retry {
         line(out, format_args!("    next retry in {}", Span(retry)));

@@ -12,7 +12,7 @@ use crate::link::Stream;
 use crate::proto::{Id, PeerAddr, PeerType};
 use crate::timer;
 
-/// Failed dials that are kept for each peer: enough for all addresses of a name, tried twice.
+/// Dials that are kept for each peer: enough for all addresses of a name, tried twice.
 const ATTEMPTS: usize = 8;
 
 /// Who opened a link. Shown as `out` or `in`.
@@ -98,18 +98,18 @@ pub struct PeerInfo {
     pub last_error: Option<String>,
     /// When it is dialed next, if it waits for that.
     pub next_retry: Option<Duration>,
-    /// The last dials that failed, the latest last.
+    /// The last dials, those that failed and those that did not, the latest last.
     pub attempts: Vec<AttemptInfo>,
 }
 
-/// A dial that failed.
+/// One address that was dialed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AttemptInfo {
     /// The address: a socket address, or the name that could not be looked up.
     pub addr: String,
-    /// Why it failed.
-    pub error: String,
+    /// Why it failed; `None` if it led to a link.
+    pub error: Option<String>,
     /// How long it took.
     pub took: Duration,
 }

@@ -446,18 +446,15 @@ impl Peer {
         history.next_retry = None;
     }
 
+    /// Notes what became of dialing an address.
+    pub(crate) fn tried(&self, addr: String, took: Duration, error: Option<&AttemptError>) {
+        let error = error.map(AttemptError::to_string);
+        self.history().tried(AttemptInfo { addr, error, took });
+    }
+
     /// Notes that a dial failed, and when the next is due.
-    pub(crate) fn attempt_failed(
-        &self,
-        addr: String,
-        took: Duration,
-        reason: &AttemptError,
-        retry: Option<Duration>,
-    ) {
-        let mut history = self.history();
-        let error = reason.to_string();
-        history.tried(AttemptInfo { addr, error: error.clone(), took });
-        history.waiting(error, retry);
+    pub(crate) fn attempt_failed(&self, reason: &AttemptError, retry: Option<Duration>) {
+        self.history().waiting(reason.to_string(), retry);
     }
 
     /// Notes that a link is up: the other side is `id`.

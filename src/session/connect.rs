@@ -55,7 +55,17 @@ pub(super) async fn open(
     let tried = addrs.iter().position(|addr| Some(*addr) == last);
     addrs.rotate_left(tried.map_or(0, |at| at + 1));
     let limits = &context.limits;
-    race(&*context.connector, addrs, limits.connect_stagger, limits.connect_timeout).await
+    let (stagger, timeout) = (limits.connect_stagger, limits.connect_timeout);
+    let mut failures = Vec::new();
+    match race(&*context.connector, addrs, stagger, timeout, &mut failures).await {
+        Some(connected) => {
+            for Failure { addr, reason, took } in failures {
+                peer.tried(addr, took, Some(&reason));
+            }
+            Ok(connected)
+        }
+        None => Err(failures),
+    }
 }
 
 /// The addresses to try, in order. A name that cannot be looked up now has those of last time.
@@ -113,17 +123,17 @@ struct Try {
     connecting: Connecting,
 }
 
-/// Connects to whichever address answers first. Each is tried `stagger` after the one before it,
-/// or at once when one before it failed.
+/// Connects to whichever address answers first, and notes those that failed before. Each is tried
+/// `stagger` after the one before it, or at once when one before it failed.
 async fn race(
     connector: &dyn Connect,
     addrs: Vec<SocketAddr>,
     stagger: Duration,
     timeout: Duration,
-) -> Result<(Arc<dyn Stream>, SocketAddr), Vec<Failure>> {
+    failures: &mut Vec<Failure>,
+) -> Option<(Arc<dyn Stream>, SocketAddr)> {
     let mut waiting = addrs.into_iter();
     let mut tries: Vec<Try> = Vec::new();
-    let mut failures = Vec::new();
     let deadline = timer::now() + timeout;
     loop {
         if let Some(addr) = waiting.next() {
@@ -139,18 +149,18 @@ async fn race(
             None
         };
         match future::or(async { Some(first_done(&mut tries).await) }, timer).await {
-            Some((addr, _, Ok(stream))) => return Ok((stream, addr)),
+            Some((addr, _, Ok(stream))) => return Some((stream, addr)),
             Some((addr, started, Err(error))) => failures.push(failure(addr, started, error)),
             None if timer::now() >= deadline => {
                 let timed_out =
                     |open: Try| failure(open.addr, open.started, io::ErrorKind::TimedOut.into());
                 failures.extend(tries.drain(..).map(timed_out));
-                return Err(failures);
+                return None;
             }
             None => {}
         }
         if tries.is_empty() && waiting.len() == 0 {
-            return Err(failures);
+            return None;
         }
     }
 }
@@ -202,10 +212,13 @@ mod tests {
             let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
             let long = Duration::from_secs(30);
             let tcp = Tcp { patience: Patience::new(&Limits::default()) };
-            let Ok((_, addr)) = race(&tcp, vec![gone, good], long, long).await else { panic!() };
-            assert_eq!(addr, good);
-            let Err(failures) = race(&tcp, vec![gone], long, long).await else { panic!() };
-            assert_eq!(failures[0].addr, gone.to_string());
+            for addrs in [vec![gone, good], vec![gone]] {
+                let mut failures = Vec::new();
+                let connected = race(&tcp, addrs.clone(), long, long, &mut failures).await;
+                let connected = connected.map(|(_, addr)| addr);
+                assert_eq!(connected, addrs.contains(&good).then_some(good));
+                assert_eq!((failures.len(), &failures[0].addr), (1, &gone.to_string()));
+            }
         });
     }
 }

@@ -145,10 +145,14 @@ async fn attempt(
     addr: &PeerAddr,
     opened: &mut Option<SocketAddr>,
 ) -> Result<Connected, Vec<Failure>> {
+    let begun = timer::now();
     let (stream, addr) = open(running, peer, addr, *opened).await?;
     *opened = Some(addr);
     let started = timer::now();
     let shaken = handshake(running, peer, stream, Some(addr)).await;
+    if shaken.is_ok() {
+        peer.tried(addr.to_string(), timer::since(begun), None);
+    }
     shaken.map_err(|error| {
         let reason = AttemptError::Handshake(error);
         vec![Failure { addr: addr.to_string(), reason, took: timer::since(started) }]
@@ -209,7 +213,8 @@ fn agree(running: &Running, peer: &Arc<Peer>, terms: Terms) -> Result<(), Handsh
 
 fn report(running: &Running, peer: &Peer, failure: Failure, retry: Option<Duration>) {
     let Failure { addr, reason, took } = failure;
-    peer.attempt_failed(addr.clone(), took, &reason, retry);
+    peer.tried(addr.clone(), took, Some(&reason));
+    peer.attempt_failed(&reason, retry);
     running.events.emit(Event::Attempt { target: peer.target(), addr, reason, retry });
 }
 

@@ -93,3 +93,20 @@ fn the_dead_address_is_given_up_with_a_reason() {
     let reasons = [node.attempt(target), node.attempt(target)].map(|reason| reason.to_string());
     assert!(reasons[0].contains("refused") && reasons[1].contains("timed out"), "{reasons:?}");
 }
+
+#[test]
+fn an_address_that_refused_is_told_beside_the_one_that_answered() {
+    let gone = TcpListener::bind("127.0.0.1:0").and_then(|gone| gone.local_addr());
+    let gone = gone.expect("a free port");
+    let listener = Node::listening();
+    let good = SocketAddr::from(([127, 0, 0, 1], listener.port()));
+    let name = Name(vec![gone, good]);
+    let mut node = Node::built(InetEndpoint::builder().limits(quick()).resolver(name));
+    let target = node.add("mynas.example:9000");
+    node.up();
+    let attempts = node.info(target).attempts;
+    let [refused, answered] = &attempts[..] else { panic!("{attempts:?}") };
+    assert_eq!(refused.addr, gone.to_string());
+    assert!(refused.error.as_ref().is_some_and(|error| error.contains("refused")));
+    assert_eq!((&answered.addr, &answered.error), (&good.to_string(), &None));
+}
