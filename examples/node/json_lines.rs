@@ -121,8 +121,10 @@ fn peer(out: &mut Vec<u8>, info: &PeerInfo) {
         .text("type", info.peer_type);
     line.number("frames_sent", info.frames_sent)
         .number("bytes_sent", info.bytes_sent)
+        .number("send_rate", info.send_rate)
         .number("frames_received", info.frames_received)
         .number("bytes_received", info.bytes_received)
+        .number("receive_rate", info.receive_rate)
         .number("frames_ignored", info.frames_ignored)
         .number("queued_frames", info.queued_frames as u64)
         .number("queued_bytes", info.queued_bytes as u64)

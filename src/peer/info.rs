@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::rate::Rate;
 use crate::Target;
 use crate::error::{DownReason, Farewell};
 use crate::link::Stream;
@@ -79,10 +80,14 @@ pub struct PeerInfo {
     pub frames_sent: u64,
     /// Bytes of those frames with their lengths.
     pub bytes_sent: u64,
+    /// The same per second, smoothed over the last seconds.
+    pub send_rate: u64,
     /// Frames that came from it for the router.
     pub frames_received: u64,
     /// Bytes of those frames with their lengths.
     pub bytes_received: u64,
+    /// The same per second, smoothed over the last seconds.
+    pub receive_rate: u64,
     /// Frames that came from it and were dropped: of an unknown version, or of modes 32..=63.
     pub frames_ignored: u64,
     /// Frames that wait for it.
@@ -220,11 +225,13 @@ impl History {
 pub(super) struct Count {
     pub(super) frames: u64,
     pub(super) bytes: u64,
+    pub(super) rate: Rate,
 }
 
 impl Count {
     pub(super) fn add(&mut self, frames: usize, bytes: usize) {
         self.frames += frames as u64;
         self.bytes += bytes as u64;
+        self.rate.add(bytes, timer::now());
     }
 }

@@ -12,6 +12,7 @@ mod merging;
 mod outbox;
 mod plan;
 mod queue;
+mod rate;
 mod receive;
 mod transmit;
 mod turn;
@@ -139,6 +140,7 @@ impl Peer {
     pub fn info(&self) -> PeerInfo {
         let history = self.history();
         let (queued_frames, queued_bytes) = self.queue.size();
+        let now = timer::now();
         PeerInfo {
             target: self.target,
             id: history.id,
@@ -150,15 +152,17 @@ impl Peer {
             peer_type: self.peer_type,
             frames_sent: history.sent.frames,
             bytes_sent: history.sent.bytes,
+            send_rate: history.sent.rate.per_second(now),
             frames_received: history.received.frames,
             bytes_received: history.received.bytes,
+            receive_rate: history.received.rate.per_second(now),
             frames_ignored: history.ignored,
             queued_frames,
             queued_bytes,
             links: history.links,
             round_trip: self.queue.round_trip(),
             last_error: history.last_error.clone(),
-            next_retry: history.next_retry.map(|at| at.saturating_duration_since(timer::now())),
+            next_retry: history.next_retry.map(|at| at.saturating_duration_since(now)),
             attempts: history.attempts.iter().cloned().collect(),
         }
     }

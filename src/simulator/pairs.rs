@@ -240,3 +240,26 @@ fn a_half_open_link_is_taken_over_by_the_same_run() {
         stays_settled(&mut world, [&one, &other]);
     }
 }
+
+#[test]
+fn rates_are_those_of_a_known_load() {
+    let mut world = uneven(0);
+    let ([one, other], [to_other, _]) = mutual(&mut world);
+    let bytes_each = {
+        one.send(to_other, [0]);
+        world.run_for(SECOND);
+        one.up()[0].bytes_sent
+    };
+    let mut number = 1;
+    for _ in 0..200 {
+        one.send(to_other, number..number + 50);
+        number += 50;
+        world.run_for(100 * MS);
+    }
+    let wanted = 500 * bytes_each;
+    let rates = [one.up()[0].send_rate, other.up()[0].receive_rate];
+    assert!(rates.iter().all(|rate| rate.abs_diff(wanted) < wanted / 20), "{rates:?} {wanted}");
+    assert_eq!([one.up()[0].receive_rate, other.up()[0].send_rate], [0, 0]);
+    world.run_for(60 * SECOND);
+    assert_eq!([one.up()[0].send_rate, other.up()[0].receive_rate], [0, 0]);
+}

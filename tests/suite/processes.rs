@@ -141,7 +141,9 @@ fn two_processes_peer_and_exchange_frames() {
     bob.say("dance");
     bob.wait("error");
     bob.say("peers");
-    assert_eq!(bob.wait("peer")["state"], "up");
+    let peer = bob.wait("peer");
+    assert_eq!(peer["state"], "up");
+    assert!(peer["send_rate"].is_number() && peer["receive_rate"].is_number(), "{peer}");
     assert_eq!(bob.wait("peers-end")["count"], 1);
     let end = Instant::now() + PATIENCE;
     loop {

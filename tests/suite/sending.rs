@@ -1,6 +1,6 @@
 //! Queues and their bounds: what `send`, `try_send` and `send_all` promise.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_lite::future::{self, poll_once};
 use netmod_inet::{Event, InetEndpoint, Limits, Refusal};
@@ -218,4 +218,34 @@ fn two_routers_that_only_try_do_not_hold_each_other_up() {
     };
     let both = future::zip(router(a.endpoint.clone(), to_b), router(b.endpoint.clone(), to_a));
     within("the end of both", both);
+}
+
+/// The load is known by the time that it really took; a busy machine slows it, and what the peers
+/// tell with it.
+#[test]
+fn rates_are_those_of_a_known_load() {
+    let mut sender = Node::dial_only();
+    let receiver = Node::listening();
+    let target = sender.add(&format!("127.0.0.1:{}", receiver.port()));
+    sender.up();
+    let frame = numbered(0, 10_000);
+    let started = Instant::now();
+    let mut frames = 0;
+    while started.elapsed() < Duration::from_millis(1_500) {
+        sender.try_send(target, &frame);
+        receiver.next();
+        frames += 1;
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let took = started.elapsed().as_secs_f64();
+    // Either side counts a frame a moment after it is on its way.
+    sender.until("count", |endpoint| endpoint.peers()[0].frames_sent == frames);
+    receiver.until("count", |endpoint| endpoint.peers()[0].frames_received == frames);
+    let (sent, received) = (sender.info(target), &receiver.endpoint.peers()[0]);
+    let wanted = sent.bytes_sent as f64 / took;
+    for rate in [sent.send_rate, received.receive_rate] {
+        let off = rate as f64 / wanted;
+        assert!((0.4..2.5).contains(&off), "{rate} bytes per second, {wanted} were sent");
+    }
+    assert_eq!((sent.receive_rate, received.send_rate), (0, 0));
 }
