@@ -51,6 +51,8 @@ struct World {
     clock: Clock,
     start: Instant,
     boots: Cell<u64>,
+    /// How long routers take over each frame.
+    slowness: Duration,
 }
 
 /// A node in the present run.
@@ -75,6 +77,7 @@ impl World {
             clock,
             start: timer::now(),
             boots: Cell::new(0),
+            slowness: Duration::ZERO,
         }
     }
 
@@ -111,7 +114,7 @@ impl World {
         );
         self.listen(host, &running);
         let arrived = Arc::new(Mutex::new(Vec::new()));
-        running.spawn(hand_out(endpoint.clone(), arrived.clone()));
+        running.spawn(hand_out(endpoint.clone(), arrived.clone(), self.slowness));
         Node { host, events: endpoint.events(), endpoint, arrived, group }
     }
 
@@ -189,10 +192,15 @@ impl Drop for World {
     }
 }
 
-/// A router that takes everything at once.
-async fn hand_out(endpoint: InetEndpoint, arrived: Arc<Mutex<Vec<(Target, Frame)>>>) {
+/// A router that takes so long over each frame.
+async fn hand_out(
+    endpoint: InetEndpoint,
+    arrived: Arc<Mutex<Vec<(Target, Frame)>>>,
+    slowness: Duration,
+) {
     while let Ok(frame) = endpoint.next().await {
         arrived.lock().unwrap().push(frame);
+        timer::after(slowness).await;
     }
 }
 

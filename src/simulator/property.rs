@@ -51,6 +51,7 @@ impl Run {
 /// Both hosts, and all runs of nodes on them.
 struct Case {
     world: World,
+    limits: Limits,
     /// By the host, the present run last.
     runs: [Vec<Run>; 2],
     last_run: u64,
@@ -61,7 +62,14 @@ impl Case {
         let mut world = World::new(seed, MS..=60 * MS);
         let is_mutual = world.random.bool();
         let has_two_addresses = world.random.u8(..3) == 0;
-        let mut case = Case { world, runs: Default::default(), last_run: 0 };
+        world.slowness = MS * world.random.u32(..10);
+        let limits = Limits {
+            inbound_frames: world.random.usize(1..60),
+            queue_frames: world.random.usize(10..200),
+            resume_window: SECOND * world.random.u32(1..120),
+            ..Limits::default()
+        };
+        let mut case = Case { world, limits, runs: Default::default(), last_run: 0 };
         let mut dials = [vec![addr_of(HOSTS[1])], Vec::new()];
         if has_two_addresses {
             dials[0].push(format!("{}:{PORT}", ip(HOSTS[1], true)));
@@ -77,7 +85,7 @@ impl Case {
     }
 
     fn start(&mut self, at: usize, dials: Vec<String>, boot: Bits) {
-        let node = self.world.start_as(HOSTS[at], boot, Limits::default());
+        let node = self.world.start_as(HOSTS[at], boot, self.limits.clone());
         for addr in &dials {
             node.dial(addr);
         }
