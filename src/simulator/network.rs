@@ -360,7 +360,7 @@ impl Stream for End {
         self.with(|connection, arrival| connection.ways[self.side].end(arrival));
     }
 
-    fn probe(&self) {
+    fn probe(&self) -> bool {
         self.with(|connection, arrival| {
             let other = 1 - self.side;
             let is_unknown = connection.is_gone[other] || connection.is_lost[other];
@@ -370,7 +370,10 @@ impl Stream for End {
                 connection.ways[other].fail(timer::now() + Duration::from_secs(seconds));
             }
         });
+        true
     }
+
+    fn trust(&self) {}
 
     fn abort(&self) {
         self.with(|connection, arrival| {
