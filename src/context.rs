@@ -411,31 +411,28 @@ impl Drop for Running {
     }
 }
 
-/// Brings a peer to its end when the last task that has to do with it drops this before one of
-/// them has done so itself.
+/// Brings a peer to its end if the task that serves it is dropped before it has done so itself.
 #[derive(Debug)]
 pub(crate) struct EndOnDrop {
     running: Arc<Running>,
-    peer: Arc<Peer>,
-    is_handed_over: AtomicBool,
+    peer: Option<Arc<Peer>>,
 }
 
 impl EndOnDrop {
-    pub(crate) fn new(running: &Arc<Running>, peer: &Arc<Peer>) -> Arc<EndOnDrop> {
-        let (running, peer) = (running.clone(), peer.clone());
-        Arc::new(EndOnDrop { running, peer, is_handed_over: AtomicBool::new(false) })
+    pub(crate) fn new(running: &Arc<Running>, peer: &Arc<Peer>) -> EndOnDrop {
+        EndOnDrop { running: running.clone(), peer: Some(peer.clone()) }
     }
 
     /// Leaves the peer to another task.
-    pub(crate) fn hand_over(&self) {
-        self.is_handed_over.store(true, Ordering::Release);
+    pub(crate) fn hand_over(mut self) {
+        self.peer = None;
     }
 }
 
 impl Drop for EndOnDrop {
     fn drop(&mut self) {
-        if !*self.is_handed_over.get_mut() {
-            self.running.end_peer(&self.peer);
+        if let Some(peer) = self.peer.take() {
+            self.running.end_peer(&peer);
         }
     }
 }

@@ -230,18 +230,14 @@ async fn serve(
     let (ended, restart) = async_channel::bounded(1);
     let task = running.clone();
     let wanted = service.turn.wanted();
-    let end = service.share();
     running.spawn(async move {
-        let reason = {
-            let _end = end;
-            let notices = |notice| merge::hear(&task, &peer, notice);
-            let serving = peer.run(&link, &task.inbound, task.limits.drain_timeout, &notices);
-            let replaced = async {
-                wanted.await;
-                DownReason::Replaced
-            };
-            future::or(serving, replaced).await
+        let notices = |notice| merge::hear(&task, &peer, notice);
+        let serving = peer.run(&link, &task.inbound, task.limits.drain_timeout, &notices);
+        let replaced = async {
+            wanted.await;
+            DownReason::Replaced
         };
+        let reason = future::or(serving, replaced).await;
         // It fails only if the cleanup task was dropped, and with it the executor.
         let _ = ended.try_send(reason);
     });

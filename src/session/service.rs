@@ -10,7 +10,7 @@ use crate::peer::{Peer, Turn};
 /// The fields are dropped in their order: the peer has ended before another task gets its turn.
 pub(super) struct Service {
     pub(super) peer: Arc<Peer>,
-    end: Arc<EndOnDrop>,
+    end: EndOnDrop,
     pub(super) turn: Turn,
 }
 
@@ -28,12 +28,6 @@ impl Service {
 
     fn of(running: &Arc<Running>, peer: &Arc<Peer>, turn: Turn) -> Service {
         Service { peer: peer.clone(), turn, end: EndOnDrop::new(running, peer) }
-    }
-
-    /// For a second task, which runs the peer's link: while that has frames in hand, the peer must
-    /// not end.
-    pub(super) fn share(&self) -> Arc<EndOnDrop> {
-        self.end.clone()
     }
 
     /// Lets the task serve the peer that wants to. If none does any more, it stays with this one.
