@@ -7,9 +7,9 @@ use std::time::Duration;
 use event_listener::{Event, EventListener};
 
 use super::backlog::{Backlog, Part};
-use super::budget::{Budget, FloodCharge, cost};
+use super::budget::{Budget, FloodCharge, OVERHEAD, cost};
 use crate::error::Refusal;
-use crate::proto::{Frame, Impossible, Received, Records, Sent};
+use crate::proto::{Frame, Impossible, PREFIX, Received, Records, Sent, TELL_BYTES};
 use crate::timer;
 
 /// Whether the link of a queue was up when it took a frame.
@@ -47,6 +47,10 @@ pub(super) struct State {
     pub(super) shares_records: bool,
     pub(super) sent: Sent,
     pub(super) received: Received,
+    /// What those frames count that were written and are not acknowledged.
+    unacknowledged: usize,
+    /// Whether the other side was asked to acknowledge them.
+    has_asked: bool,
     /// Whether the reader waits for the router.
     pub(super) is_held_up: bool,
     /// Whether there is reason to think that the other side is gone.
@@ -152,6 +156,7 @@ impl Queue {
         // last link: a resume that came to nothing made them wait again.
         let arrived = self.take(&mut state, more);
         state.backlog.rewind();
+        (state.unacknowledged, state.has_asked) = (0, false);
         drop(state);
         drop(arrived);
         Ok(())
@@ -165,6 +170,7 @@ impl Queue {
         (state.sent, state.received) = (Sent::default(), Received::default());
         let parts = self.take(&mut state, sent);
         state.backlog.rewind();
+        (state.unacknowledged, state.has_asked) = (0, false);
         drop(state);
         into_frames(parts)
     }
@@ -174,6 +180,9 @@ impl Queue {
         let mut state = self.lock();
         let more = state.sent.acknowledge(count, held, timer::now())?;
         let arrived = self.take(&mut state, more);
+        let cost = arrived.iter().map(Part::cost).sum();
+        state.unacknowledged = state.unacknowledged.saturating_sub(cost);
+        state.has_asked = false;
         drop(state);
         drop(arrived);
         self.room.notify(usize::MAX);
@@ -200,7 +209,7 @@ impl Queue {
     pub(crate) fn received(&self, frames: usize, bytes: usize) {
         let mut state = self.lock();
         if state.shares_records {
-            state.received.add(frames, bytes, timer::now());
+            state.received.add(frames, bytes + frames * OVERHEAD, timer::now());
         }
     }
 
@@ -244,6 +253,10 @@ impl Queue {
         let (frames, bytes) = state.backlog.advance(bytes);
         if state.shares_records {
             state.sent.add(frames, timer::now());
+            state.unacknowledged += bytes + frames * (OVERHEAD - PREFIX);
+            if !state.has_asked && self.must_ask(&state) {
+                (state.has_asked, state.control.probe) = (true, Some(()));
+            }
         } else {
             let written = self.take(&mut state, frames);
             drop(state);
@@ -251,6 +264,14 @@ impl Queue {
             self.room.notify(usize::MAX);
         }
         (frames, bytes)
+    }
+
+    /// Whether half of the queue is not acknowledged, and that is less than the other side waits for
+    /// by itself: the queue would stand still until time makes it tell.
+    fn must_ask(&self, state: &State) -> bool {
+        let frames = state.backlog.written();
+        let is_half = state.unacknowledged >= self.max_bytes / 2 || frames >= self.max_frames / 2;
+        is_half && state.unacknowledged < TELL_BYTES
     }
 
     /// Frames that wait and the bytes that they count.
@@ -431,6 +452,26 @@ mod tests {
         queue.close(Closing::Now);
         queue.close(Closing::Drain);
         assert_eq!(poll_fill(&mut outbox), Poll::Ready(Filled::Closing), "one still waits");
+    }
+
+    #[test]
+    fn a_queue_that_is_half_full_of_what_was_written_asks_once_for_an_acknowledgement() {
+        let (_, queue) = queue(usize::MAX, 4 * 228, 99);
+        queue.link_up(true);
+        let link = link();
+        let mut outbox = Outbox::new(&queue, &link);
+        (1..=3).for_each(|number| push(&queue, number).unwrap());
+        let asks = |queue: &Queue| queue.lock().control.probe.take().is_some();
+        assert_eq!(poll_fill(&mut outbox), Poll::Ready(Filled::Something));
+        for expected in [false, true, false] {
+            queue.written(PREFIX + 100);
+            assert_eq!(asks(&queue), expected);
+        }
+        queue.acknowledge(2, Duration::ZERO).unwrap();
+        push(&queue, 4).unwrap();
+        assert_eq!(poll_fill(&mut outbox), Poll::Ready(Filled::Something));
+        queue.written(PREFIX + 100);
+        assert!(asks(&queue));
     }
 
     #[test]

@@ -29,5 +29,5 @@ pub(crate) use pair::{Bits, PairSecret, Role};
 pub(crate) use peer_list::first_duplicate;
 pub(crate) use prefix::{PREFIX, encode_length, whole_message};
 pub(crate) use records::{CONTROL, End, RECORDS_VERSION, Records};
-pub(crate) use resume::{Impossible, Received, Sent, Tell};
+pub(crate) use resume::{Impossible, Received, Sent, TELL_BYTES, Tell};
 pub(crate) use schedule::{Backoff, LONGEST_RETRY_AFTER, returns};

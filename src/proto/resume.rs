@@ -6,9 +6,10 @@
 
 use std::time::{Duration, Instant};
 
-/// Bytes received after which the count is told at once. With 64 KiB an acknowledgement adds about
-/// a thousandth to what flows; a sender's replay memory of 1 MiB holds sixteen of these.
-const TELL_BYTES: usize = 64 << 10;
+/// What was received, counted as the sender's queue counts it, after which that is told at once: a
+/// quarter of a queue of 1 MiB. A sender with less asks for it. At 64 KiB all that acknowledgements
+/// take was 13 % of the instructions for frames of 4 KiB, at 256 KiB it is under 5 %.
+pub(crate) const TELL_BYTES: usize = 256 << 10;
 
 /// Longest time that a count is held back.
 const TELL_AFTER: Duration = Duration::from_millis(50);

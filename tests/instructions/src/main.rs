@@ -1,11 +1,13 @@
-//! Moves frames from one endpoint to another, all on one thread, for callgrind to count.
+//! Moves frames from one endpoint to another, for callgrind to count instructions.
 //!
 //! ```sh
-//! instructions MEASURE PAYLOAD FRAMES
+//! netmod-inet-instructions codec|plain|resumable PAYLOAD FRAMES
 //! ```
 //!
 //! The difference of two runs with different numbers of frames is what those frames cost: start and
 //! end cancel out. `.ci/instructions` does that.
+
+mod relay;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,21 +19,21 @@ use smol::Executor;
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |at: usize| arguments.get(at)?.parse::<usize>().ok();
-    let (Some(measure), Some(payload), Some(frames)) =
-        (arguments.first(), number(1), number(2))
+    let (Some(measure), Some(payload), Some(frames)) = (arguments.first(), number(1), number(2))
     else {
         return usage();
     };
     match measure.as_str() {
         "codec" => codec(payload, frames),
-        "resumable" => link(payload, frames),
+        "plain" => link(payload, frames, true),
+        "resumable" => link(payload, frames, false),
         _ => return usage(),
     }
     ExitCode::SUCCESS
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: instructions codec|resumable PAYLOAD FRAMES");
+    eprintln!("usage: netmod-inet-instructions codec|plain|resumable PAYLOAD FRAMES");
     ExitCode::from(2)
 }
 
@@ -49,15 +51,17 @@ fn codec(payload: usize, frames: usize) {
     }
 }
 
-/// Sends frames from one endpoint to another, with as much on the way as there is room for.
-fn link(payload: usize, frames: usize) {
+/// Sends frames from one endpoint to another, as many at once as there is room for, and takes them
+/// there: all on one thread. A relay between the two, the same for both measures, may take the
+/// records off the handshake.
+fn link(payload: usize, frames: usize, is_plain: bool) {
     let executor = Arc::new(Executor::new());
     let builder = || InetEndpoint::builder().spawner(Arc::downgrade(&executor));
     smol::block_on(executor.run(async {
         let listener = builder().bind("127.0.0.1:0").start().await.expect("a free port");
         let dialer = builder().start().await.expect("an endpoint");
-        let addr = listener.local_addrs()[0].to_string();
-        let target = dialer.add_peers([addr]).await.expect("a peer")[0];
+        let addr = relay::to(listener.local_addrs()[0], is_plain);
+        let target = dialer.add_peers([addr.to_string()]).await.expect("a peer")[0];
         let events = dialer.events();
         while !matches!(events.next().await, Ok(Event::Up { .. })) {}
 
@@ -69,6 +73,8 @@ fn link(payload: usize, frames: usize) {
             }
         };
         future::zip(sending, receiving).await;
+        let is_measured = dialer.peers()[0].round_trip.is_some();
+        assert_eq!(is_measured, !is_plain, "the wrong kind of link");
     }));
 }
 
