@@ -33,6 +33,9 @@ const STALLED: Id = Id::from_bytes([0x57; 32]);
 /// Time that any one step may take before the run counts as failed.
 const STEP: Duration = Duration::from_secs(60);
 
+/// Floods before those that count.
+const SETTLE: u64 = 20;
+
 /// More memory than this is not flat: the queue of one peer is 1 MiB, and an allocator needs some
 /// room.
 const FLAT: Memory = Memory(Some(8 << 20));
@@ -57,6 +60,13 @@ struct Run {
     crowd: Child,
 }
 
+/// What one half of a round found: under how much the ages of 50 and of 99 of 100 frames are.
+struct Half {
+    p50: Duration,
+    p99: Duration,
+    memory: Memory,
+}
+
 impl Run {
     fn start(options: &Options) -> Result<Run, Failure> {
         eprintln!("starting a node, and {} peers in another process", options.peers);
@@ -71,49 +81,66 @@ impl Run {
     /// Runs all rounds, the first of which only warms up. Returns whether memory stayed flat.
     fn measure(mut self, options: &Options) -> Result<bool, Failure> {
         let (mut without, mut with) = (Vec::new(), Vec::new());
-        let mut memory = Vec::new();
         for round in 0..=options.rounds {
             // In turn, so that neither always comes first.
-            let order = if round % 2 == 0 { [false, true] } else { [true, false] };
-            let mut p99 = [Duration::ZERO; 2];
-            for is_there in order {
-                p99[usize::from(is_there)] = self.half(options, is_there)?;
-            }
+            let (before, after) = if round % 2 == 0 {
+                let before = self.half(options, false)?;
+                (before, self.half(options, true)?)
+            } else {
+                let after = self.half(options, true)?;
+                (self.half(options, false)?, after)
+            };
             if round == 0 {
                 continue;
             }
-            memory.push(Memory::of(self.node.pid(), "VmRSS"));
             println!(
-                "round {round}: p99 {:.2?} without it, {:.2?} with it; memory of the node {}",
-                p99[0],
-                p99[1],
-                memory[memory.len() - 1]
+                "round {round}: p50 and p99 {:.2?} and {:.2?} without it, {:.2?} and {:.2?} with \
+                 it, memory of the node then {}",
+                before.p50, before.p99, after.p50, after.p99, after.memory
             );
-            without.push(p99[0]);
-            with.push(p99[1]);
+            without.push(before);
+            with.push(after);
         }
         self.crowd.end()?;
         self.node.end()?;
-        tell(&mut without, &mut with);
-        let most = memory.iter().copied().fold(memory[0], Memory::max);
-        let grown = most.since(memory[0]);
-        println!("memory of the node: at most {grown} more than after the first round");
+        for (name, value) in
+            [("p50", (|half| half.p50) as fn(&Half) -> Duration), ("p99", |h| h.p99)]
+        {
+            let values = |halves: &[Half]| halves.iter().map(value).collect();
+            tell(name, values(&without), values(&with));
+        }
+        let most = with.iter().map(|half| half.memory).fold(with[0].memory, Memory::max);
+        let grown = most.since(with[0].memory);
+        println!("memory of the node with it: at most {grown} more than in the first round");
         Ok(grown <= FLAT)
     }
 
-    /// Floods, and finds out how late the frames arrived: what 99 of 100 took.
-    fn half(&mut self, options: &Options, is_there: bool) -> Result<Duration, Failure> {
+    /// Floods, and finds out how late the frames arrived.
+    fn half(&mut self, options: &Options, is_there: bool) -> Result<Half, Failure> {
         if is_there {
             self.crowd("stall")?;
             self.node("fill")?;
         }
-        self.node(&format!("flood {}", options.floods))?;
-        let p99 = self.crowd(&format!("p99 {}", options.floods * options.peers))?;
+        // What filling the queue stirred up is not what is measured.
+        self.flood(SETTLE, options.peers)?;
+        let said = self.flood(options.floods, options.peers)?;
+        let (p50, p99) = said.split_once(' ').ok_or("two ages are due")?;
+        let half = Half {
+            p50: Duration::from_nanos(p50.parse()?),
+            p99: Duration::from_nanos(p99.parse()?),
+            memory: Memory::of(self.node.pid(), "VmRSS"),
+        };
         if is_there {
             self.crowd("leave")?;
             self.node("forget")?;
         }
-        Ok(Duration::from_nanos(p99.parse()?))
+        Ok(half)
+    }
+
+    /// Floods so often; returns what the peers say about that.
+    fn flood(&mut self, floods: u64, peers: u64) -> Result<String, Failure> {
+        self.node(&format!("flood {floods}"))?;
+        self.crowd(&format!("ages {}", floods * peers))
     }
 
     fn node(&mut self, command: &str) -> Result<String, Failure> {
@@ -128,22 +155,22 @@ impl Run {
 }
 
 /// Prints medians, their ratio, and how far the rounds are apart.
-fn tell(without: &mut [Duration], with: &mut [Duration]) {
+fn tell(name: &str, mut without: Vec<Duration>, mut with: Vec<Duration>) {
     let ratio =
         |(without, with): (&Duration, &Duration)| with.as_secs_f64() / without.as_secs_f64();
-    let mut ratios: Vec<_> = without.iter().zip(&*with).map(ratio).collect();
+    let mut ratios: Vec<_> = without.iter().zip(&with).map(ratio).collect();
     ratios.sort_by(f64::total_cmp);
     without.sort_unstable();
     with.sort_unstable();
     let (middle, last) = (ratios.len() / 2, ratios.len() - 1);
-    for (name, values) in [("without it", &without), ("with it", &with)] {
+    for (which, values) in [("without it", &without), ("with it", &with)] {
         let [median, least, most] = [values[middle], values[0], values[last]];
-        println!("p99 {name}: median {median:.2?}, from {least:.2?} to {most:.2?}");
+        println!("{name} {which}: median {median:.2?}, from {least:.2?} to {most:.2?}");
     }
     println!(
-        "with it / without it: medians of {} rounds {:.3}; in one round from {:.3} to {:.3}",
-        ratios.len(),
+        "{name} with it / without it: {:.3} of the medians of {} rounds; in one from {:.3} to {:.3}",
         ratio((&without[middle], &with[middle])),
+        ratios.len(),
         ratios[0],
         ratios[last]
     );

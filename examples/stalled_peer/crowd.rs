@@ -38,7 +38,11 @@ pub(crate) fn run() -> Result<(), Failure> {
                 }
                 println!("done");
             }
-            ["p99", count] => println!("done {}", p99(&latencies, count.parse()?)?.as_nanos()),
+            ["ages", count] => {
+                let ages = ages(&latencies, count.parse()?)?;
+                let [p50, p99] = [50, 99].map(|part| ages[ages.len() * part / 100].as_nanos());
+                println!("done {p50} {p99}");
+            }
             _ => return Err(format!("there is no command \"{line}\"").into()),
         }
     }
@@ -78,8 +82,8 @@ fn age(frame: &Frame) -> Option<Duration> {
     Some(SystemTime::UNIX_EPOCH.elapsed().ok()?.saturating_sub(sent))
 }
 
-/// Under how much the ages of 99 of 100 frames are. So many frames have to come.
-fn p99(latencies: &Receiver<Duration>, count: usize) -> Result<Duration, Failure> {
+/// The ages of so many frames, which have to come, sorted.
+fn ages(latencies: &Receiver<Duration>, count: usize) -> Result<Vec<Duration>, Failure> {
     let mut ages = Vec::with_capacity(count);
     while ages.len() < count {
         let missing = |_| format!("only {} of {count} frames arrived", ages.len());
@@ -87,5 +91,5 @@ fn p99(latencies: &Receiver<Duration>, count: usize) -> Result<Duration, Failure
         ages.push(age);
     }
     ages.sort_unstable();
-    ages.get(count * 99 / 100).copied().ok_or_else(|| "no frames".into())
+    Ok(ages)
 }
