@@ -27,7 +27,8 @@ mod pair;
 
 use activity::Spent;
 use child::Failure;
-use options::{Options, Request};
+use command_line::Request;
+use options::Options;
 use pair::{Pair, Side};
 
 /// Time without traffic before the links count as idle.
@@ -37,7 +38,7 @@ const QUIET: Duration = Duration::from_secs(1);
 const OTHER_FILES: usize = 16;
 
 fn main() -> ExitCode {
-    let done = match Request::parse(lexopt::Parser::from_env()) {
+    let done = match Request::<Options>::read() {
         Ok(Request::Help) => {
             print!("{}", options::HELP);
             Ok(true)

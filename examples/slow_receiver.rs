@@ -24,15 +24,16 @@ mod receiver;
 mod sender;
 
 use child::{Child, Failure};
+use command_line::Request;
 use memory::Memory;
-use options::{Options, Request, Role};
+use options::{Options, Role};
 
 /// How much more memory either process may take than before the first frame. The endpoints keep
 /// 1 MiB of frames to send and 4 MiB of frames that arrived; the allocator needs some room too.
 const FLAT: Memory = Memory(Some(16 << 20));
 
 fn main() -> ExitCode {
-    let done = match Request::parse(lexopt::Parser::from_env()) {
+    let done = match Request::<Options>::read() {
         Ok(Request::Help) => {
             print!("{}", options::HELP);
             Ok(())

@@ -23,9 +23,10 @@ mod node;
 mod options;
 
 use child::{Child, Failure};
+use command_line::Request;
 use memory::Memory;
 use netmod_inet::Id;
-use options::{Options, Request, Role};
+use options::{Options, Role};
 
 /// Who never reads.
 const STALLED: Id = Id::from_bytes([0x57; 32]);
@@ -41,14 +42,14 @@ const SETTLE: u64 = 20;
 const FLAT: Memory = Memory(Some(8 << 20));
 
 fn main() -> ExitCode {
-    let done = match Request::parse(lexopt::Parser::from_env()) {
+    let done = match Request::<Options>::read() {
         Ok(Request::Help) => {
             print!("{}", options::HELP);
             Ok(true)
         }
         Ok(Request::Run(options)) => Run::start(&options).and_then(|run| run.measure(&options)),
-        Ok(Request::Member(Role::Node)) => node::run().map(|()| true),
-        Ok(Request::Member(Role::Crowd)) => crowd::run().map(|()| true),
+        Ok(Request::Member(Role::Node, _)) => node::run().map(|()| true),
+        Ok(Request::Member(Role::Crowd, _)) => crowd::run().map(|()| true),
         Err(error) => return command_line::misused(&error),
     };
     command_line::exit(done)

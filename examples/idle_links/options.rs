@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use lexopt::Parser;
-
-use crate::command_line::each_option;
+use crate::command_line::{self, Opt};
 
 pub(crate) const HELP: &str = "\
 Opens many links between two processes over loopback, leaves them alone, and
@@ -41,14 +39,6 @@ const MOST_LINKS: u64 = 65_000;
 /// Frames have no more payload.
 const MOST_PAYLOAD: u64 = 65_535;
 
-/// What the command line asks for.
-pub(crate) enum Request {
-    Run(Options),
-    Help,
-    /// To be one of the two processes.
-    Member(Role, Options),
-}
-
 #[derive(Clone)]
 pub(crate) struct Options {
     pub(crate) links: usize,
@@ -72,31 +62,28 @@ impl Role {
     }
 }
 
-impl Request {
-    /// The error names the option.
-    pub(crate) fn parse(mut parser: Parser) -> Result<Request, String> {
-        let mut options =
-            Options { links: 1000, watch: Duration::from_secs(20), own: false, carry: None };
-        let mut role = None;
-        let is_help = each_option(&mut parser, |option| {
-            match option.name {
-                "links" => options.links = option.number(1..=MOST_LINKS)? as usize,
-                "seconds" => options.watch = Duration::from_secs(option.number(1..=86_400)?),
-                "carry" => options.carry = Some(option.number(1..=MOST_PAYLOAD)? as usize),
-                "own" => options.own = true,
-                // For the two processes that this program starts, and not in the help.
-                "member" => role = Some(parse_role(&option.text()?)?),
-                _ => return Ok(false),
-            }
-            Ok(true)
-        })?;
-        if is_help {
-            return Ok(Request::Help);
+impl Default for Options {
+    fn default() -> Options {
+        Options { links: 1000, watch: Duration::from_secs(20), own: false, carry: None }
+    }
+}
+
+impl command_line::Options for Options {
+    type Role = Role;
+
+    fn take(&mut self, option: &mut Opt<'_>) -> Result<bool, String> {
+        match option.name {
+            "links" => self.links = option.number(1..=MOST_LINKS)? as usize,
+            "seconds" => self.watch = Duration::from_secs(option.number(1..=86_400)?),
+            "carry" => self.carry = Some(option.number(1..=MOST_PAYLOAD)? as usize),
+            "own" => self.own = true,
+            _ => return Ok(false),
         }
-        Ok(match role {
-            Some(role) => Request::Member(role, options),
-            None => Request::Run(options),
-        })
+        Ok(true)
+    }
+
+    fn role(name: &str) -> Option<Role> {
+        [Role::Listener, Role::Dialer].into_iter().find(|role| role.name() == name)
     }
 }
 
@@ -107,9 +94,4 @@ impl Options {
         args.extend(self.own.then(|| "--own".to_owned()));
         args
     }
-}
-
-fn parse_role(text: &str) -> Result<Role, &'static str> {
-    let named = |role: &Role| role.name() == text;
-    [Role::Listener, Role::Dialer].into_iter().find(named).ok_or("no such role")
 }

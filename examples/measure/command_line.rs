@@ -28,23 +28,49 @@ impl Opt<'_> {
     }
 }
 
-/// Hands each option to `take`, which knows the name or answers `false`. Returns whether the help
-/// text is asked for; the error names the option.
-pub(crate) fn each_option(
-    parser: &mut Parser,
-    mut take: impl FnMut(&mut Opt<'_>) -> Result<bool, String>,
-) -> Result<bool, String> {
-    while let Some(arg) = parser.next().map_err(|error| error.to_string())? {
-        let name = match arg {
-            Arg::Long("help") | Arg::Short('h') => return Ok(true),
-            Arg::Long(name) => name.to_owned(),
-            other => return Err(other.unexpected().to_string()),
-        };
-        if !take(&mut Opt { parser, name: &name })? {
-            return Err(format!("there is no option --{name}"));
+/// The options of a program, with their defaults, and the roles of the processes that it starts.
+pub(crate) trait Options: Default {
+    type Role;
+
+    /// Takes an option, or answers `false` if there is none of this name.
+    fn take(&mut self, option: &mut Opt<'_>) -> Result<bool, String>;
+
+    /// The role with this name.
+    fn role(name: &str) -> Option<Self::Role>;
+}
+
+/// What a command line asks for.
+pub(crate) enum Request<O: Options> {
+    Run(O),
+    Help,
+    /// To be one of the processes that this program starts.
+    Member(O::Role, O),
+}
+
+impl<O: Options> Request<O> {
+    /// Reads the command line; the error names the option.
+    pub(crate) fn read() -> Result<Request<O>, String> {
+        let mut parser = Parser::from_env();
+        let (mut options, mut role) = (O::default(), None);
+        while let Some(arg) = parser.next().map_err(|error| error.to_string())? {
+            let name = match arg {
+                Arg::Long("help") | Arg::Short('h') => return Ok(Request::Help),
+                Arg::Long(name) => name.to_owned(),
+                other => return Err(other.unexpected().to_string()),
+            };
+            let mut option = Opt { parser: &mut parser, name: &name };
+            if name == "member" {
+                // For the processes that this program starts, and not in the help.
+                role = Some(O::role(&option.text()?).ok_or("--member: no such role")?);
+            } else if !options.take(&mut option)? {
+                return Err(format!("there is no option --{name}"));
+            }
         }
+        Ok(match role {
+            Some(role) => Request::Member(role, options),
+            None => Request::Run(options),
+        })
     }
-    Ok(false)
 }
 
 /// Ends the program: 0 for a run that found all as it should be, 1 for any other.

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use lexopt::Parser;
-
-use crate::command_line::each_option;
+use crate::command_line::{self, Opt};
 
 pub(crate) const HELP: &str = "\
 Sends many frames from one process to another that is slower: it verifies every
@@ -37,14 +35,6 @@ const MOST_FRAMES: u64 = 1 << 50;
 /// Longest pause, in either unit.
 const LONGEST: u64 = u32::MAX as u64;
 
-/// What the command line asks for.
-pub(crate) enum Request {
-    Run(Options),
-    Help,
-    /// To be one of the two processes.
-    Member(Role, Options),
-}
-
 #[derive(Clone)]
 pub(crate) struct Options {
     pub(crate) frames: u64,
@@ -60,36 +50,38 @@ pub(crate) enum Role {
     Sender(u16),
 }
 
-impl Request {
-    /// The error names the option.
-    pub(crate) fn parse(mut parser: Parser) -> Result<Request, String> {
-        let mut options = Options {
+impl Default for Options {
+    fn default() -> Options {
+        Options {
             frames: 200_000,
             payload: 8192,
             pause: Duration::from_millis(1),
             stall: Duration::from_millis(2500),
-        };
-        let mut role = None;
-        let is_help = each_option(&mut parser, |option| {
-            match option.name {
-                "frames" => options.frames = option.number(1..=MOST_FRAMES)?,
-                // The number of a frame has to fit in.
-                "payload" => options.payload = option.number(8..=65_535)? as usize,
-                "pause" => options.pause = Duration::from_micros(option.number(0..=LONGEST)?),
-                "stall" => options.stall = Duration::from_millis(option.number(0..=LONGEST)?),
-                // For the two processes that this program starts, and not in the help.
-                "member" => role = Some(parse_role(&option.text()?)?),
-                _ => return Ok(false),
-            }
-            Ok(true)
-        })?;
-        if is_help {
-            return Ok(Request::Help);
         }
-        Ok(match role {
-            Some(role) => Request::Member(role, options),
-            None => Request::Run(options),
-        })
+    }
+}
+
+impl command_line::Options for Options {
+    type Role = Role;
+
+    fn take(&mut self, option: &mut Opt<'_>) -> Result<bool, String> {
+        match option.name {
+            "frames" => self.frames = option.number(1..=MOST_FRAMES)?,
+            // The number of a frame has to fit in.
+            "payload" => self.payload = option.number(8..=65_535)? as usize,
+            "pause" => self.pause = Duration::from_micros(option.number(0..=LONGEST)?),
+            "stall" => self.stall = Duration::from_millis(option.number(0..=LONGEST)?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn role(name: &str) -> Option<Role> {
+        match name.split_once(':') {
+            None if name == "receiver" => Some(Role::Receiver),
+            Some(("sender", port)) => Some(Role::Sender(port.parse().ok()?)),
+            _ => None,
+        }
     }
 }
 
@@ -103,13 +95,5 @@ impl Options {
             format!("--pause={}", self.pause.as_micros()),
             format!("--stall={}", self.stall.as_millis()),
         ]
-    }
-}
-
-fn parse_role(text: &str) -> Result<Role, &'static str> {
-    match text.split_once(':') {
-        None if text == "receiver" => Ok(Role::Receiver),
-        Some(("sender", port)) => Ok(Role::Sender(port.parse().map_err(|_| "no such port")?)),
-        _ => Err("no such role"),
     }
 }

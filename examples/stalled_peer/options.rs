@@ -1,8 +1,6 @@
 //! The command line.
 
-use lexopt::Parser;
-
-use crate::command_line::each_option;
+use crate::command_line::{self, Opt};
 
 pub(crate) const HELP: &str = "\
 Floods frames from a node to many peers, in turn without and with one more peer
@@ -29,14 +27,6 @@ Examples:
   stalled_peer --peers 500 --rounds 15
 ";
 
-/// What the command line asks for.
-pub(crate) enum Request {
-    Run(Options),
-    Help,
-    /// To be one of the two processes.
-    Member(Role),
-}
-
 pub(crate) struct Options {
     pub(crate) peers: u64,
     pub(crate) rounds: u64,
@@ -58,29 +48,26 @@ impl Role {
     }
 }
 
-impl Request {
-    /// The error names the option.
-    pub(crate) fn parse(mut parser: Parser) -> Result<Request, String> {
-        let mut options = Options { peers: 100, rounds: 9, floods: 300 };
-        let mut role = None;
-        let is_help = each_option(&mut parser, |option| {
-            match option.name {
-                "peers" => options.peers = option.number(1..=1_000)?,
-                "rounds" => options.rounds = option.number(2..=1_000)?,
-                "floods" => options.floods = option.number(1..=10_000)?,
-                // For the two processes that this program starts, and not in the help.
-                "member" => {
-                    let name = option.text()?;
-                    role = [Role::Node, Role::Crowd].into_iter().find(|role| role.name() == name);
-                }
-                _ => return Ok(false),
-            }
-            Ok(true)
-        })?;
-        Ok(match role {
-            _ if is_help => Request::Help,
-            Some(role) => Request::Member(role),
-            None => Request::Run(options),
-        })
+impl Default for Options {
+    fn default() -> Options {
+        Options { peers: 100, rounds: 9, floods: 300 }
+    }
+}
+
+impl command_line::Options for Options {
+    type Role = Role;
+
+    fn take(&mut self, option: &mut Opt<'_>) -> Result<bool, String> {
+        match option.name {
+            "peers" => self.peers = option.number(1..=1_000)?,
+            "rounds" => self.rounds = option.number(2..=1_000)?,
+            "floods" => self.floods = option.number(1..=10_000)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn role(name: &str) -> Option<Role> {
+        [Role::Node, Role::Crowd].into_iter().find(|role| role.name() == name)
     }
 }
