@@ -1,4 +1,4 @@
-//! Lines that lose packets: some of them, or all.
+//! Lines that lose packets: some of them, all of them, or those to an address that is gone.
 
 use std::time::{Duration, Instant};
 
@@ -7,8 +7,9 @@ use netmod_inet::{DownReason, Event, Events, Frame, InetEndpoint, Target};
 use smol::Timer;
 
 use super::figures::number;
+use super::network::ip;
 use super::process::say;
-use super::tunnel::{FAR, Faults, through_tunnel};
+use super::tunnel::{FAR, Faults, NEAR, Tunnel, through_tunnel};
 use crate::scripted::{PlainPeer, STANDARD, hello, number_of, numbered, prefixed};
 use crate::subject::{Node, quick};
 
@@ -211,4 +212,25 @@ impl Plain {
         let (owed, quiet) = (welcome(7), welcome(8));
         Plain { node, owed, quiet }
     }
+}
+
+const MOVED: &str = "reliability::lossy::after_a_change_of_address_a_kick_restores_the_link";
+
+#[test]
+fn after_a_change_of_address_a_kick_restores_the_link() {
+    through_tunnel(MOVED, 0, |_tunnel: Tunnel| {
+        let two = Two::through_tunnel();
+        two.send(0..10);
+        two.expect(0..10);
+        ip("addr add 10.9.0.3/32 dev tun0");
+        ip(&format!("addr del {NEAR}/32 dev tun0"));
+        two.send(10..30);
+        let since = Instant::now();
+        two.dialer.endpoint.kick(Some(two.to_listener)).expect("the peer");
+        two.expect(10..30);
+        let after = since.elapsed();
+        say(&format!("new address: all frames arrived {after:.1?} after the kick"));
+        assert!(after < SILENCE, "{after:?}: the kick did nothing");
+        assert_eq!(two.links(), [2, 2]);
+    });
 }

@@ -16,7 +16,7 @@ use super::network::{in_own_network, ip};
 use super::process::{part, skipped};
 
 /// This machine.
-const NEAR: &str = "10.9.0.1";
+pub(super) const NEAR: &str = "10.9.0.1";
 
 /// What is reached through the tunnel.
 pub(super) const FAR: &str = "10.9.0.2";

@@ -92,6 +92,21 @@ impl Thief {
         Thief { at_dialer, at_listener, of_dialer, of_listener }
     }
 
+    /// Hands on what each end says in the handshake, so that the secret of both links is the same.
+    fn relaying(two: &Two) -> Thief {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        two.dialer.add(&listener.local_addr().expect("an address").to_string());
+        let mut at_dialer = Wire::over(listener.accept().expect("a dialer").0);
+        let mut at_listener = Wire::to(two.listener.port());
+        let hello = at_dialer.heard();
+        at_listener.say(&hello);
+        let ack = at_listener.heard();
+        at_dialer.say(&ack);
+        at_listener.say(&at_dialer.heard());
+        let (of_dialer, of_listener) = (offered(&hello), offered(&ack));
+        Thief { at_dialer, at_listener, of_dialer, of_listener }
+    }
+
     /// What each end says about its link with the other, now that it takes the thief for that.
     fn told(&mut self) -> [Vec<u8>; 2] {
         [self.at_dialer.heard_record(SAME), self.at_listener.heard_record(SAME)]
@@ -163,6 +178,24 @@ fn who_knows_the_name_and_the_run_cannot_resume() {
         assert_eq!(wire.hear(), None, "it was told something");
     }
     two.are_untouched("proofs made of what was seen");
+}
+
+/// The thief decides in the name of the end that may: that the older link goes.
+#[test]
+fn who_hands_on_the_handshake_cannot_decide_for_an_end() {
+    let two = Two::up();
+    let mut thief = Thief::relaying(&two);
+    let [from_dialer, from_listener] = thief.told();
+    let decision = merge(MERGE, &from_dialer[..8]);
+    if thief.of_dialer[&BOOT] > thief.of_listener[&BOOT] {
+        thief.at_dialer.say(&control(LISTENER, &one(SAME, &from_listener)));
+        thief.at_dialer.say(&control(LISTENER, &decision));
+    } else {
+        thief.at_listener.say(&control(DIALER, &one(SAME, &from_dialer)));
+        thief.at_listener.say(&control(DIALER, &decision));
+    }
+    two.have_heard(&mut thief);
+    two.are_untouched("a decision of the thief");
 }
 
 /// The address at which a dialer reaches a listener, until somebody else answers there.
