@@ -59,8 +59,8 @@ impl Queue {
     }
 
     /// Tells the other side that the pair called `name` goes.
-    pub(crate) fn say_merge(&self, name: &[u8; 8], received: u64) {
-        self.say(|state| state.control.merge = Some((*name, received)));
+    pub(crate) fn say_merge(&self, name: &[u8; 8], received: u64, proof: &[u8; 16]) {
+        self.say(|state| state.control.merge = Some((*name, (received, *proof))));
     }
 
     /// Answers that.

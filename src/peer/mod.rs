@@ -48,8 +48,9 @@ use info::History;
 pub(crate) enum Notice {
     /// The pair called `name` is of the same two nodes, and here is the proof.
     Same { name: [u8; 8], proof: Bits },
-    /// The pair called `name` goes; the other side has so many frames of it.
-    Merge { name: [u8; 8], received: u64 },
+    /// The pair called `name` goes; the other side has so many frames of it. Here is the proof that
+    /// it says so.
+    Merge { name: [u8; 8], received: u64, proof: Bits },
     /// The answer to that.
     Merged { name: [u8; 8], received: u64 },
 }

@@ -200,8 +200,8 @@ fn hear(peer: &Peer, frame: &[u8], notices: Notices<'_>) -> Result<(), DownReaso
     if let Some((name, proof)) = records.same {
         notices(Notice::Same { name, proof });
     }
-    if let Some((name, received)) = records.merge {
-        notices(Notice::Merge { name, received });
+    if let Some((name, (received, proof))) = records.merge {
+        notices(Notice::Merge { name, received, proof });
     }
     if let Some((name, received)) = records.merged {
         notices(Notice::Merged { name, received });

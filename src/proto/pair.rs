@@ -54,6 +54,12 @@ impl PairSecret {
         mac(&self.0, &[b"netmod-inet same node", boot, other])
     }
 
+    /// What the node in the run `boot` shows to say that this pair goes in favour of the one called
+    /// `stays`: whoever handed on a handshake, and so has a pair with both, cannot say it.
+    pub(crate) fn decision(&self, boot: &Bits, stays: &[u8; 8], received: u64) -> Bits {
+        mac(&self.0, &[b"netmod-inet merge", boot, stays, &received.to_be_bytes()])
+    }
+
     /// Whether `shown` is what `role` has to show. Takes the same time wherever it differs.
     pub(crate) fn accepts(&self, shown: &Bits, role: Role, dialer: &Bits, listener: &Bits) -> bool {
         let due = self.proof(role, dialer, listener);

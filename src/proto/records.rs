@@ -23,7 +23,7 @@
 //! | 10 | probe | empty: asks for `received` at once, to see whether the other side lives |
 //! | 11 | busy | empty: the sender lives, and does not read because its router is slow |
 //! | 12 | same | the name (8) of another pair of the same two nodes, and a MAC (16) under its secret |
-//! | 13 | merge | the name (8) of the pair that goes, and how many frames of it the sender has (8) |
+//! | 13 | merge | the name (8) of the pair that goes, how many frames of it the sender has (8), and a MAC (16) under its secret |
 //! | 14 | merged | the answer to that: the name (8), and how many frames the sender has (8) |
 //!
 //! A type that is not known is skipped. A block that is cut off, or a known record of another
@@ -98,8 +98,8 @@ records! {
     11 busy: ();
     /// Another pair of the same two nodes, and the proof.
     12 same: ([u8; 8], [u8; 16]);
-    /// The pair that goes, and how many frames of it were received.
-    13 merge: ([u8; 8], u64);
+    /// The pair that goes, how many frames of it were received, and the proof.
+    13 merge: ([u8; 8], (u64, [u8; 16]));
     /// The answer to `merge`.
     14 merged: ([u8; 8], u64);
 }
@@ -175,6 +175,17 @@ impl<T: Value> Value for ([u8; 8], T) {
     }
 }
 
+impl Value for (u64, [u8; 16]) {
+    fn write(&self) -> Vec<u8> {
+        [&self.0.to_be_bytes()[..], &self.1].concat()
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (number, rest) = bytes.split_first_chunk()?;
+        Some((u64::from_be_bytes(*number), rest.try_into().ok()?))
+    }
+}
+
 impl Value for u64 {
     fn write(&self) -> Vec<u8> {
         self.to_be_bytes().to_vec()
@@ -234,7 +245,7 @@ mod tests {
             probe: Some(()),
             busy: Some(()),
             same: Some(([7; 8], [8; 16])),
-            merge: Some(([9; 8], 10)),
+            merge: Some(([9; 8], (10, [13; 16]))),
             merged: Some(([11; 8], 12)),
         }
     }

@@ -50,7 +50,10 @@ fn records(told: &Value) -> Records {
             "probe" => records.probe = Some(()),
             "busy" => records.busy = Some(()),
             "same" => records.same = Some((fixed(&value["name"]), fixed(&value["proof"]))),
-            "merge" => records.merge = Some(counted()),
+            "merge" => {
+                let (name, received) = counted();
+                records.merge = Some((name, (received, fixed(&value["proof"]))));
+            }
             "merged" => records.merged = Some(counted()),
             other => panic!("a record that this test does not know: {other}"),
         }
@@ -94,6 +97,8 @@ fn what_is_derived_from_the_secret_of_a_pair() {
     assert_eq!(secret.name(), fixed(&pair["name"]));
     let shown = secret.same_node(&fixed(&pair["boot"]), &fixed(&pair["other_name"]));
     assert_eq!(shown, fixed(&pair["same_node"]));
+    let shown = secret.decision(&fixed(&pair["boot"]), &fixed(&pair["other_name"]), 300);
+    assert_eq!(shown, fixed(&pair["decision"]));
 }
 
 #[test]

@@ -81,7 +81,9 @@ pub(super) fn hear(running: &Arc<Running>, peer: &Arc<Peer>, notice: Notice) {
     let Some(own) = peer.pair() else { return };
     match notice {
         Notice::Same { name, proof } => hear_same(running, peer, &own, &name, &proof),
-        Notice::Merge { name, received } => hear_merge(running, peer, &own, name, received),
+        Notice::Merge { name, received, proof } => {
+            hear_merge(running, peer, &own, name, received, &proof);
+        }
         Notice::Merged { name, received } => peer.note_answer(name, received),
     }
 }
@@ -160,8 +162,10 @@ async fn lives(peer: &Peer) -> bool {
 /// side received. `None` if one of the two ends meanwhile or becomes another pair, or if
 /// the other side does not know the one that goes any more.
 async fn agree(running: &Running, stays: &Peer, goes: &Peer) -> Option<u64> {
-    let (own, name) = (stays.pair()?, goes.pair()?.secret.name());
+    let (own, other) = (stays.pair()?, goes.pair()?);
+    let name = other.secret.name();
     let received = goes.queue.received_total();
+    let proof = other.secret.decision(&running.boot, &own.secret.name(), received);
     let mut unheeded = 0;
     // Another run of the other node knows of nothing.
     let is_same = |peer: &Peer, name| peer.pair().is_some_and(|pair| pair.secret.name() == name);
@@ -169,7 +173,7 @@ async fn agree(running: &Running, stays: &Peer, goes: &Peer) -> Option<u64> {
     while unheeded < HEEDS && !stays.is_off() && !goes.is_off() && is_on() {
         // With the proof once more: it may have come before the other side knew both pairs.
         tell_same(running, stays, &own, goes);
-        stays.queue.say_merge(&name, received);
+        stays.queue.say_merge(&name, received, &proof);
         let before = stays.answers();
         stays.queue.say_probe();
         let answered = async {
@@ -193,13 +197,22 @@ async fn agree(running: &Running, stays: &Peer, goes: &Peer) -> Option<u64> {
     None
 }
 
-fn hear_merge(running: &Arc<Running>, peer: &Arc<Peer>, own: &Pair, name: [u8; 8], received: u64) {
+fn hear_merge(
+    running: &Arc<Running>,
+    peer: &Arc<Peer>,
+    own: &Pair,
+    name: [u8; 8],
+    received: u64,
+    proof: &[u8; 16],
+) {
     if let Some(told) = peer.told(&name) {
         // Done before; the answer was lost with a link.
         return peer.queue.say_merged(&name, told);
     }
     let Some(goes) = running.paired(&name, &own.boot) else { return };
-    let may_decide = own.boot < running.boot && peer.is_same(&name);
+    let Some(other) = goes.pair() else { return };
+    let due = other.secret.decision(&own.boot, &own.secret.name(), received);
+    let may_decide = own.boot < running.boot && peer.is_same(&name) && due == *proof;
     if !may_decide || Arc::ptr_eq(&goes, peer) || !carry_the_same(&goes, peer) {
         return;
     }
