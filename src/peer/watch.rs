@@ -5,6 +5,8 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_lite::future;
+
 use super::Peer;
 use super::control::Watched;
 use crate::error::DownReason;
@@ -61,9 +63,17 @@ pub(super) async fn watch(peer: &Peer, link: &Link) -> DownReason {
 async fn watch_while_owed(peer: &Peer, link: &Link) -> Option<Duration> {
     let mut reads = link.reads.load(Ordering::Relaxed);
     let mut silence = Duration::ZERO;
+    let mut suspected = peer.queue.watched().is_suspected;
     for tick in 1u32.. {
-        timer::after(TICK).await;
+        tick_or_suspicion(peer, suspected).await;
         let watched = peer.queue.watched();
+        if watched.is_suspected && !suspected {
+            // What came before the suspicion tells nothing about it.
+            reads = link.reads.load(Ordering::Relaxed);
+            (suspected, silence) = (true, Duration::ZERO);
+            continue;
+        }
+        suspected = watched.is_suspected;
         if watched.is_held_up && tick % BUSY_TICKS == 0 {
             peer.queue.say_busy();
         }
@@ -73,15 +83,14 @@ async fn watch_while_owed(peer: &Peer, link: &Link) -> Option<Duration> {
         let now = link.reads.load(Ordering::Relaxed);
         // A side that does not read cannot tell whether the other one lives.
         if now != reads || watched.is_held_up {
-            (reads, silence) = (now, Duration::ZERO);
+            (reads, silence, suspected) = (now, Duration::ZERO, false);
             peer.queue.trust();
             continue;
         }
         silence += TICK;
         if watched.is_suspected {
-            // One tick may have begun before the suspicion.
             let round_trip = peer.queue.round_trip().unwrap_or_default();
-            if silence > SUSPICION.max(2 * round_trip) {
+            if silence >= SUSPICION.max(2 * round_trip) {
                 return Some(silence);
             }
             continue;
@@ -96,4 +105,16 @@ async fn watch_while_owed(peer: &Peer, link: &Link) -> Option<Duration> {
         }
     }
     None
+}
+
+/// Waits for a tick, or until a suspicion comes up if there is none yet.
+async fn tick_or_suspicion(peer: &Peer, suspected: bool) {
+    let suspicion = poll_fn(|_| match !suspected && peer.queue.watched().is_suspected {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    });
+    let tick = async {
+        timer::after(TICK).await;
+    };
+    future::or(tick, suspicion).await;
 }
