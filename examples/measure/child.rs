@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
 use std::time::Duration;
 
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
@@ -12,11 +12,18 @@ pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 /// Time that a process has to start, and to end.
 const SOON: Duration = Duration::from_secs(20);
 
+/// Time in which a process that ends has said why.
+const MOMENT: Duration = Duration::from_millis(200);
+
+/// Lines of its standard error that are kept.
+const COMPLAINTS: usize = 64;
+
 pub(crate) struct Child {
     name: &'static str,
     process: std::process::Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
+    complaints: Receiver<String>,
 }
 
 impl Child {
@@ -30,6 +37,7 @@ impl Child {
             .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()?;
         let stdin = process.stdin.take();
         let stdout = process.stdout.take().ok_or("no standard output")?;
@@ -41,7 +49,15 @@ impl Child {
                 }
             }
         });
-        let child = Child { name, process, stdin, lines };
+        let stderr = process.stderr.take().ok_or("no standard error")?;
+        let (complained, complaints) = sync_channel(COMPLAINTS);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                // Those that come after so many say no more than the first.
+                let _ = complained.try_send(line);
+            }
+        });
+        let child = Child { name, process, stdin, lines, complaints };
         let said = child.hear("ready", SOON)?;
         Ok((child, said))
     }
@@ -51,9 +67,8 @@ impl Child {
     }
 
     pub(crate) fn say(&mut self, line: &str) -> Result<(), Failure> {
-        let gone = |error| format!("{} is gone: {error}", self.name);
         let mut stdin = self.stdin.as_ref().ok_or("no standard input")?;
-        Ok(writeln!(stdin, "{line}").map_err(gone)?)
+        writeln!(stdin, "{line}").map_err(|error| self.failed(&format!("is gone: {error}")))
     }
 
     /// Waits for the next line, which must begin with this word; returns what follows it.
@@ -61,20 +76,26 @@ impl Child {
         let line = self.next(patience)?;
         match line.split_once(' ').unwrap_or((&line, "")) {
             (first, rest) if first == word => Ok(rest.to_owned()),
-            _ => Err(format!("{} said \"{line}\" instead of \"{word}\"", self.name).into()),
+            _ => Err(self.failed(&format!("said \"{line}\" instead of \"{word}\""))),
         }
     }
 
     /// Waits for the next line.
     pub(crate) fn next(&self, patience: Duration) -> Result<String, Failure> {
-        let name = self.name;
-        self.lines.recv_timeout(patience).map_err(|error| {
-            match error {
-                RecvTimeoutError::Timeout => format!("{name} said nothing for {patience:?}"),
-                RecvTimeoutError::Disconnected => format!("{name} ended too early"),
-            }
-            .into()
+        self.lines.recv_timeout(patience).map_err(|error| match error {
+            RecvTimeoutError::Timeout => self.failed(&format!("said nothing for {patience:?}")),
+            RecvTimeoutError::Disconnected => self.failed("ended too early"),
         })
+    }
+
+    /// What is wrong, and what the process said about it on its standard error.
+    fn failed(&self, what: &str) -> Failure {
+        let mut text = format!("{} {what}", self.name);
+        while let Ok(line) = self.complaints.recv_timeout(MOMENT) {
+            text.push_str("\n  ");
+            text.push_str(&line);
+        }
+        text.into()
     }
 
     /// Lets the process end: closes its standard input.
@@ -91,13 +112,13 @@ impl Child {
                 Ok(line) => last = Some(line),
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {
-                    return Err(format!("{} did not end within {SOON:?}", self.name).into());
+                    return Err(self.failed(&format!("did not end within {SOON:?}")));
                 }
             }
         }
         match self.process.wait()?.success() {
             true => Ok(last),
-            false => Err(format!("{} failed", self.name).into()),
+            false => Err(self.failed("failed")),
         }
     }
 }
