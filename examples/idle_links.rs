@@ -10,32 +10,34 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-#[path = "idle_links/activity.rs"]
+#[path = "measure/activity.rs"]
 mod activity;
 #[path = "measure/child.rs"]
 mod child;
 #[path = "measure/command_line.rs"]
 mod command_line;
-#[path = "idle_links/member.rs"]
+#[path = "measure/links.rs"]
+mod links;
+#[path = "measure/member.rs"]
 mod member;
 #[path = "measure/memory.rs"]
 mod memory;
+#[path = "measure/open_files.rs"]
+mod open_files;
 #[path = "idle_links/options.rs"]
 mod options;
-#[path = "idle_links/pair.rs"]
+#[path = "measure/pair.rs"]
 mod pair;
 
 use activity::Spent;
 use child::Failure;
 use command_line::Request;
+use links::Links;
 use options::Options;
 use pair::{Pair, Side};
 
 /// Time without traffic before the links count as idle.
 const QUIET: Duration = Duration::from_secs(1);
-
-/// Open files that a process has beside one for each link.
-const OTHER_FILES: usize = 16;
 
 fn main() -> ExitCode {
     let done = match Request::<Options>::read() {
@@ -43,7 +45,7 @@ fn main() -> ExitCode {
             print!("{}", options::HELP);
             Ok(true)
         }
-        Ok(Request::Member(role, options)) => member::run(role, &options).map(|()| true),
+        Ok(Request::Member((role, links), _)) => member::run(role, &links).map(|()| true),
         Ok(Request::Run(_)) if !cfg!(target_os = "linux") => {
             println!("this reads /proc, which only Linux has: nothing was measured");
             Ok(true)
@@ -56,10 +58,10 @@ fn main() -> ExitCode {
 
 /// Runs it all; returns whether the links were idle in truth.
 fn run(options: &Options) -> Result<bool, Failure> {
-    check_open_files(options.links)?;
+    open_files::allow(options.links.count)?;
     eprintln!("starting two processes");
-    let mut pair = Pair::start(options)?;
-    eprintln!("opening {} links between them", options.links);
+    let mut pair = Pair::start(&options.links)?;
+    eprintln!("opening {} links between them", options.links.count);
     let took = pair.link_up()?;
     eprintln!("all up after {took:.2?}");
     if let Some(payload) = options.carry {
@@ -76,25 +78,9 @@ fn run(options: &Options) -> Result<bool, Failure> {
     Ok(tell(options, &idle, &busy, &sides))
 }
 
-/// The shell's limit is often 1024, which is just enough for the thousand.
-fn check_open_files(links: usize) -> Result<(), Failure> {
-    let limits = std::fs::read_to_string("/proc/self/limits")?;
-    let limit = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
-    let limit = limit.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
-    let needed = links + OTHER_FILES;
-    match limit {
-        Some(limit) if limit < needed => Err(format!(
-            "{links} links need {needed} open files in each process, but the limit is {limit}: \
-             raise it with `ulimit -n {needed}`"
-        )
-        .into()),
-        _ => Ok(()),
-    }
-}
-
 /// Prints the account; returns whether nothing ran.
 fn tell(options: &Options, idle: &[Spent; 2], busy: &[Spent; 2], sides: &[Side; 2]) -> bool {
-    let Options { links, watch, own, carry } = options;
+    let Options { links: Links { count: links, own }, watch, carry } = options;
     println!("{links} idle links, watched for {watch:?} after {QUIET:?} of quiet");
     let executor = if *own { "one thread, driven by the caller" } else { "smol's global one" };
     println!("executor: {executor}");

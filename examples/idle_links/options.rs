@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::command_line::{self, Opt};
+use crate::links::{Links, MOST_LINKS, Role};
 
 pub(crate) const HELP: &str = "\
 Opens many links between two processes over loopback, leaves them alone, and
@@ -12,7 +13,7 @@ Usage: idle_links [OPTION]...
 
 Options:
   --links N        links to open, at most 65000. Default: 1000. Each process
-                   needs as many open files; see `ulimit -n`
+                   needs as many open files; see `ulimit -Hn`
   --seconds N      time to watch. Default: 20
   --carry BYTES    first send a frame with so many bytes of payload over each
                    link, both ways. Default: none
@@ -30,68 +31,40 @@ Exit status: 0 if no thread of the two processes ran while they were watched,
 Examples:
   idle_links
   idle_links --own --seconds 60
-  ulimit -n 10016; idle_links --links 10000 --carry 32000
+  idle_links --links 10000 --carry 32000
 ";
-
-/// Targets are 16 bits.
-const MOST_LINKS: u64 = 65_000;
 
 /// Frames have no more payload.
 const MOST_PAYLOAD: u64 = 65_535;
 
-#[derive(Clone)]
 pub(crate) struct Options {
-    pub(crate) links: usize,
+    pub(crate) links: Links,
     pub(crate) watch: Duration,
-    pub(crate) own: bool,
     pub(crate) carry: Option<usize>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
-    Listener,
-    Dialer,
-}
-
-impl Role {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Role::Listener => "listener",
-            Role::Dialer => "dialer",
-        }
-    }
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { links: 1000, watch: Duration::from_secs(20), own: false, carry: None }
+        let links = Links { count: 1000, own: false };
+        Options { links, watch: Duration::from_secs(20), carry: None }
     }
 }
 
 impl command_line::Options for Options {
-    type Role = Role;
+    type Role = (Role, Links);
 
     fn take(&mut self, option: &mut Opt<'_>) -> Result<bool, String> {
         match option.name {
-            "links" => self.links = option.number(1..=MOST_LINKS)? as usize,
+            "links" => self.links.count = option.number(1..=MOST_LINKS)? as usize,
             "seconds" => self.watch = Duration::from_secs(option.number(1..=86_400)?),
             "carry" => self.carry = Some(option.number(1..=MOST_PAYLOAD)? as usize),
-            "own" => self.own = true,
+            "own" => self.links.own = true,
             _ => return Ok(false),
         }
         Ok(true)
     }
 
-    fn role(name: &str) -> Option<Role> {
-        [Role::Listener, Role::Dialer].into_iter().find(|role| role.name() == name)
-    }
-}
-
-impl Options {
-    /// The arguments of one of the two processes.
-    pub(crate) fn member_args(&self, role: Role) -> Vec<String> {
-        let mut args = vec![format!("--member={}", role.name()), format!("--links={}", self.links)];
-        args.extend(self.own.then(|| "--own".to_owned()));
-        args
+    fn role(name: &str) -> Option<(Role, Links)> {
+        Links::parse_member(name).ok()
     }
 }

@@ -8,30 +8,33 @@ use std::future;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use netmod_inet::{AcceptPolicy, Frame, InetEndpoint, Limits, PeerState};
 use smol::Executor;
 
 use crate::child::Failure;
-use crate::options::{Options, Role};
+use crate::links::{Links, Role};
 
 /// Time between two looks at what is being waited for. There is none once it is over.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// Time after which what is being waited for does not come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Obeys until the end of standard input.
-pub(crate) fn run(role: Role, options: &Options) -> Result<(), Failure> {
-    let member = Member::start(role, options)?;
+pub(crate) fn run(role: Role, links: &Links) -> Result<(), Failure> {
+    let member = Member::start(role, links)?;
     println!("ready {}", member.endpoints.iter().find_map(InetEndpoint::port).unwrap_or(0));
     for line in io::stdin().lines() {
         let line = line?;
         match line.split_once(' ').unwrap_or((&line, "")) {
             ("dial", port) => member.dial(port.parse()?)?,
-            ("up", _) => member.wait_for(|| member.links_up() == member.links),
+            ("up", _) => member.wait_for(|| member.links_up() == member.links)?,
             ("flood", payload) => member.flood(payload.parse()?)?,
             ("heard", count) => {
                 let count: usize = count.parse()?;
-                member.wait_for(|| member.heard.load(Ordering::Relaxed) == count);
+                member.wait_for(|| member.heard.load(Ordering::Relaxed) == count)?;
             }
             ("send", _) => member.send()?,
             _ => return Err(format!("there is no command \"{line}\"").into()),
@@ -52,13 +55,13 @@ struct Member {
 }
 
 impl Member {
-    fn start(role: Role, options: &Options) -> Result<Member, Failure> {
-        let links = options.links;
+    fn start(role: Role, links: &Links) -> Result<Member, Failure> {
+        let Links { count: links, own } = *links;
         let mut limits = Limits::default();
         // All links come from one address, and at once.
         (limits.peers, limits.pending, limits.pending_per_addr) = (links, links, links);
         let policy = AcceptPolicy::none().allow("127.0.0.0/8".parse()?);
-        let executor = options.own.then(drive).transpose()?;
+        let executor = own.then(drive).transpose()?;
         let heard = Arc::new(AtomicUsize::new(0));
         let count = if role == Role::Dialer { links } else { 1 };
         let mut endpoints = Vec::new();
@@ -96,10 +99,17 @@ impl Member {
         peers.filter(|peer| peer.state == PeerState::Up).count()
     }
 
-    fn wait_for(&self, is_done: impl Fn() -> bool) {
+    fn wait_for(&self, is_done: impl Fn() -> bool) -> Result<(), Failure> {
+        let deadline = Instant::now() + PATIENCE;
         while !is_done() {
+            if Instant::now() > deadline {
+                let heard = self.heard.load(Ordering::Relaxed);
+                let up = self.links_up();
+                return Err(format!("after {PATIENCE:?}: {up} links up, {heard} frames").into());
+            }
             std::thread::sleep(LOOK);
         }
+        Ok(())
     }
 
     /// Sends a frame over each link.

@@ -1,12 +1,12 @@
-//! The two processes, as the one that watches them sees them.
+//! Two processes with idle links between them, as the one that watches them sees them.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::activity::{Activity, Spent};
 use crate::child::{Child, Failure};
+use crate::links::{Links, Role};
 use crate::memory::Memory;
-use crate::options::{Options, Role};
 
 /// Time that any one step may take before the run counts as failed.
 const STEP: Duration = Duration::from_secs(60);
@@ -39,13 +39,13 @@ impl Side {
 }
 
 impl Pair {
-    pub(crate) fn start(options: &Options) -> Result<Pair, Failure> {
-        let start = |role: Role| Child::start(role.name(), options.member_args(role));
+    pub(crate) fn start(links: &Links) -> Result<Pair, Failure> {
+        let start = |role: Role| Child::start(role.name(), [links.member_arg(role)]);
         let (listener, port) = start(Role::Listener)?;
         let (dialer, _) = start(Role::Dialer)?;
         thread::sleep(SETTLE);
         let before = [&listener, &dialer].map(memory);
-        Ok(Pair { listener, dialer, port, links: options.links, before })
+        Ok(Pair { listener, dialer, port, links: links.count, before })
     }
 
     /// Opens the links, and waits until both processes have all of them.
