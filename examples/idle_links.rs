@@ -92,10 +92,10 @@ fn tell(options: &Options, idle: &[Spent; 2], busy: &[Spent; 2], sides: &[Side; 
     row("threads", idle.each_ref().map(|spent| spent.threads.to_string()));
     row("wake-ups", idle.each_ref().map(|spent| spent.wakeups.to_string()));
     row("CPU time, ticks", idle.each_ref().map(|spent| spent.ticks.to_string()));
-    row("CPU time, nanoseconds", idle.each_ref().map(Spent::nanos_text));
+    row("CPU time, nanoseconds", idle.each_ref().map(|spent| number(spent.nanos)));
     row("memory before the links", sides.each_ref().map(|side| side.before.to_string()));
     row("memory with the links", sides.each_ref().map(|side| side.after.to_string()));
-    row("memory per link, bytes", sides.each_ref().map(|side| side.per_link_text(*links)));
+    row("memory per link, bytes", sides.each_ref().map(|side| number(side.per_link(*links))));
     row(
         "wake-ups for one frame, after that",
         busy.each_ref().map(|spent| spent.wakeups.to_string()),
@@ -115,4 +115,8 @@ fn tell(options: &Options, idle: &[Spent; 2], busy: &[Spent; 2], sides: &[Side; 
         }
     );
     counts && idle
+}
+
+fn number(number: Option<u64>) -> String {
+    number.map_or_else(|| "unknown".to_owned(), |number| number.to_string())
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::command_line::{self, Opt};
-use crate::links::{Links, MOST_LINKS, Role};
+use crate::links::{Links, Role};
 
 pub(crate) const HELP: &str = "\
 Opens many links between two processes over loopback, leaves them alone, and
@@ -33,6 +33,9 @@ Examples:
   idle_links --own --seconds 60
   idle_links --links 10000 --carry 32000
 ";
+
+/// Targets are 16 bits.
+const MOST_LINKS: u64 = 65_000;
 
 /// Frames have no more payload.
 const MOST_PAYLOAD: u64 = 65_535;

@@ -24,7 +24,7 @@ pub(crate) struct Spent {
     pub(crate) threads: usize,
     pub(crate) wakeups: u64,
     pub(crate) ticks: u64,
-    nanos: Option<u64>,
+    pub(crate) nanos: Option<u64>,
     /// A line for each thread that did anything.
     pub(crate) rows: Vec<String>,
 }
@@ -91,10 +91,6 @@ impl Thread {
 impl Spent {
     pub(crate) fn is_nothing(&self) -> bool {
         self.wakeups == 0 && self.ticks == 0 && self.nanos.unwrap_or(0) == 0
-    }
-
-    pub(crate) fn nanos_text(&self) -> String {
-        self.nanos.map_or_else(|| "unknown".to_owned(), |nanos| nanos.to_string())
     }
 }
 

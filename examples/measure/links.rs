@@ -1,8 +1,5 @@
 //! What there is between two processes that hold idle links.
 
-/// Targets are 16 bits.
-pub(crate) const MOST_LINKS: u64 = 65_000;
-
 /// Many links between two processes.
 #[derive(Clone, Copy)]
 pub(crate) struct Links {

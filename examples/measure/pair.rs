@@ -30,11 +30,10 @@ pub(crate) struct Side {
 }
 
 impl Side {
-    pub(crate) fn per_link_text(&self, links: usize) -> String {
-        match self.after.since(self.before) {
-            Memory(Some(bytes)) => (bytes / links as u64).to_string(),
-            Memory(None) => "unknown".to_owned(),
-        }
+    /// Bytes for each link, if the system says so.
+    pub(crate) fn per_link(&self, links: usize) -> Option<u64> {
+        let Memory(bytes) = self.after.since(self.before);
+        bytes.map(|bytes| bytes / links as u64)
     }
 }
 

@@ -1,0 +1,89 @@
+//! What links cost that carry nothing: memory, wake-ups and CPU time.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::activity::Spent;
+use crate::child::Failure;
+use crate::links::Links;
+use crate::open_files;
+use crate::options::Pace;
+use crate::pair::Pair;
+
+/// Payload of the frame that each link carries before memory is looked at again.
+const LARGE: usize = 32_000;
+
+/// Time without traffic before the links count as idle.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Bytes of user-space memory that an idle link may take.
+pub(crate) const MEMORY_BAR: u64 = 2048;
+
+/// Links that are watched for wake-ups, and more of them for memory only.
+const WATCHED: usize = 1000;
+
+#[derive(Debug)]
+pub(crate) struct IdleMeasure {
+    pub(crate) name: &'static str,
+    pub(crate) links: usize,
+    /// Whether a quick run takes the time for it.
+    pub(crate) is_quick: bool,
+}
+
+pub(crate) const MEASURES: [IdleMeasure; 2] = [
+    IdleMeasure { name: "idle-1000", links: 1000, is_quick: true },
+    IdleMeasure { name: "idle-10000", links: 10_000, is_quick: false },
+];
+
+/// What was seen, each of listener and dialer.
+pub(crate) struct Idle {
+    pub(crate) own: bool,
+    /// Bytes for each link, if the system says so.
+    pub(crate) fresh: [Option<u64>; 2],
+    pub(crate) carried: [Option<u64>; 2],
+    /// Not of the larger number of links.
+    pub(crate) watched: Option<Watched>,
+}
+
+pub(crate) struct Watched {
+    pub(crate) time: Duration,
+    pub(crate) spent: [Spent; 2],
+}
+
+/// Measures it on both executors.
+pub(crate) fn run(measure: &IdleMeasure, pace: &Pace) -> Result<Vec<Idle>, Failure> {
+    open_files::allow(measure.links)?;
+    let with = |own| once(measure, pace, own).map_err(|error| format!("{}: {error}", measure.name));
+    Ok(vec![with(false)?, with(true)?])
+}
+
+fn once(measure: &IdleMeasure, pace: &Pace, own: bool) -> Result<Idle, Failure> {
+    let count = measure.links;
+    let executor = if own { "own executor" } else { "default executor" };
+    eprintln!("{}: opening {count} links, {executor}", measure.name);
+    let mut pair = Pair::start(&Links { count, own })?;
+    pair.link_up()?;
+    thread::sleep(QUIET);
+    let per_link = |pair: &Pair| pair.sides().map(|sides| sides.map(|side| side.per_link(count)));
+    let fresh = per_link(&pair)?;
+    let watched = (count <= WATCHED).then(|| watch(&pair, pace.watch)).transpose()?;
+    pair.carry(LARGE)?;
+    thread::sleep(QUIET);
+    let carried = per_link(&pair)?;
+    // Counters that do not count would have shown nothing but zeros.
+    if pair.send_one()?.iter().any(|spent| spent.wakeups == 0) {
+        return Err("the counters of this system do not count".into());
+    }
+    pair.end()?;
+    Ok(Idle { own, fresh, carried, watched })
+}
+
+fn watch(pair: &Pair, time: Duration) -> Result<Watched, Failure> {
+    eprintln!("watching for {time:?}");
+    let spent = pair.watch(time)?;
+    for spent in &spent {
+        eprintln!("{} threads", spent.threads);
+        spent.rows.iter().for_each(|row| eprintln!("{row}"));
+    }
+    Ok(Watched { time, spent })
+}

@@ -1,0 +1,172 @@
+//! What two processes do: the frames that go between them, and by whose means.
+
+use std::fmt;
+use std::str::FromStr;
+
+use netmod_inet::{Frame, FrameError, Id};
+
+/// Payload of the frames that keep another link busy while round trips are taken.
+const LOAD: usize = 4096;
+
+/// What goes between the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The dialer sends on every link, as fast as it goes.
+    Stream,
+    /// Both do.
+    Both,
+    /// The dialer sends a frame and waits until it comes back.
+    Trip,
+    /// The same while another link between the two carries frames as fast as it can.
+    BusyTrip,
+    /// The listener sends a frame to every link, and waits until the dialer has all of them.
+    Flood,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Job {
+    pub(crate) kind: Kind,
+    /// Bytes of payload in each frame.
+    pub(crate) payload: usize,
+    pub(crate) links: usize,
+}
+
+/// Who carries the frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Contender {
+    /// Blocking `std::net` TCP.
+    Plain,
+    /// tokio with `LengthDelimitedCodec` and a channel.
+    Codec,
+    /// An endpoint on the default executor.
+    Ours,
+    /// An endpoint on an executor that the caller drives.
+    OursOwn,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Listener,
+    Dialer,
+}
+
+/// What one process does.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part {
+    pub(crate) job: Job,
+    pub(crate) with: Contender,
+    pub(crate) side: Side,
+    /// Where the dialer finds the listener.
+    pub(crate) port: u16,
+}
+
+impl Kind {
+    const ALL: [Kind; 5] = [Kind::Stream, Kind::Both, Kind::Trip, Kind::BusyTrip, Kind::Flood];
+
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Stream => "stream",
+            Kind::Both => "both",
+            Kind::Trip => "trip",
+            Kind::BusyTrip => "busy-trip",
+            Kind::Flood => "flood",
+        }
+    }
+
+    /// Whether a rate is measured, and not a time.
+    pub(crate) fn is_rate(self) -> bool {
+        matches!(self, Kind::Stream | Kind::Both)
+    }
+}
+
+impl Contender {
+    pub(crate) const ALL: [Contender; 4] =
+        [Contender::Plain, Contender::Codec, Contender::Ours, Contender::OursOwn];
+
+    /// For the machine.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Contender::Plain => "plain",
+            Contender::Codec => "codec",
+            Contender::Ours => "ours",
+            Contender::OursOwn => "ours-own",
+        }
+    }
+
+    /// For people.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Contender::Plain => "plain TCP",
+            Contender::Codec => "tokio codec",
+            Contender::Ours => "ours, default executor",
+            Contender::OursOwn => "ours, own executor",
+        }
+    }
+}
+
+impl Side {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Side::Listener => "listener",
+            Side::Dialer => "dialer",
+        }
+    }
+}
+
+impl Job {
+    /// Those who can do it.
+    pub(crate) fn contenders(&self) -> Vec<Contender> {
+        let can = |with: &Contender| self.kind != Kind::Flood || *with != Contender::Codec;
+        Contender::ALL.into_iter().filter(can).collect()
+    }
+
+    pub(crate) fn frame(&self) -> Result<Frame, FrameError> {
+        frame(self.payload)
+    }
+
+    /// The frames of the other link.
+    pub(crate) fn load(&self) -> Result<Frame, FrameError> {
+        frame(LOAD)
+    }
+
+    /// Whether frames of this length are sent back.
+    pub(crate) fn is_echoed(&self, frame: usize) -> bool {
+        matches!(self.kind, Kind::Trip | Kind::BusyTrip) && frame < LOAD
+    }
+}
+
+fn frame(payload: usize) -> Result<Frame, FrameError> {
+    Frame::builder(8, Id::from_bytes([0x7A; 32])).payload(vec![7; payload]).build()
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Part { job: Job { kind, payload, links }, with, side, port } = self;
+        let (kind, with, side) = (kind.name(), with.name(), side.name());
+        write!(f, "{kind}:{with}:{side}:{payload}:{links}:{port}")
+    }
+}
+
+impl FromStr for Part {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Part, &'static str> {
+        let [kind, with, side, payload, links, port] =
+            text.split(':').collect::<Vec<_>>().try_into().map_err(|_| "it has six words")?;
+        let kind = Kind::ALL.into_iter().find(|known| known.name() == kind);
+        let with = Contender::ALL.into_iter().find(|known| known.name() == with);
+        let side = [Side::Listener, Side::Dialer].into_iter().find(|known| known.name() == side);
+        let number = |text: &str| text.parse::<usize>().map_err(|_| "no such number");
+        let job = Job {
+            kind: kind.ok_or("no such kind")?,
+            payload: number(payload)?,
+            links: number(links)?,
+        };
+        Ok(Part {
+            job,
+            with: with.ok_or("no such contender")?,
+            side: side.ok_or("no such side")?,
+            port: port.parse().map_err(|_| "no such port")?,
+        })
+    }
+}

@@ -1,0 +1,167 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::command_line::{self, Opt};
+use crate::idle;
+use crate::job::Part;
+use crate::links::{Links, Role};
+use crate::measures;
+
+pub(crate) const HELP: &str = "\
+Measures endpoints of this crate beside two others that move the same bytes with
+the same framing between two processes over loopback:
+
+  plain TCP    blocking std::net sockets, many frames in one write and in one
+               read, no queue, no routes: the ceiling. In a flood it is a bare
+               loop that writes the frame to every socket
+  tokio codec  tokio-util's LengthDelimitedCodec, a task for each link, and an
+               mpsc channel to one task that consumes: what a person would write
+
+Ours comes twice: on the default executor, with the router on another thread,
+and on an executor that the caller drives, where one thread does everything.
+
+Usage: throughput [OPTION]...
+
+Options:
+  --quick        two short rounds and no large numbers of links: less than a
+                 minute, for a first look. The figures are not to be quoted
+  --rounds N     rounds of each measure. Default: 9, or 2 with --quick
+  --only NAME    run only the measures whose name begins with NAME; may be
+                 repeated
+  --json         print one JSON object on each line instead of the tables
+  --svg FILE     also draw the comparison
+  --help         show this text
+
+Measures:
+  one-64 one-1024 one-4096 one-32000
+                 frames per second over one link, with so many bytes of payload
+  both-1024      both directions at once, both counted
+  eight-1024     eight links to one node at once
+  trip-idle      a frame of 64 bytes and its echo: 50, 99 and 99.9 % took no
+                 longer
+  trip-loaded    the same while a second link between the two processes carries
+                 frames of 4 KiB as fast as it can. The load is given too: who
+                 carries less has it easier
+  flood-10 flood-100 flood-1000
+                 time until a frame that goes to all has arrived everywhere. The
+                 peers are plain sockets, the same ones for the bare loop
+  idle-1000 idle-10000
+                 memory for each idle link, fresh and after it carried a frame
+                 with 32 000 bytes of payload both ways; wake-ups and CPU time
+                 of 1000 in 20 s (2 s with --quick)
+
+A full run takes about seven minutes; leave the machine alone meanwhile. In each
+round every contender has its turn, in two new processes, after some time to
+warm up. The figures are medians over the rounds with the lowest and the highest;
+a ratio is taken in each round, and then its median. CPU time is user and system
+time of all threads, of the listener + of the dialer, in seconds for a million
+frames or round trips. Beside a ratio that has a bar stands whether it was
+reached.
+
+A peer that never reads: see the example slow_receiver. Idle links in detail: see
+the example idle_links.
+
+Progress goes to standard error, the account to standard output.
+
+Exit status: 0 if everything was measured, whatever the figures, 1 if the run
+failed, 2 for an option that cannot be used.
+
+Examples:
+  throughput --quick
+  throughput --only one --only trip-idle --rounds 21
+  throughput --svg comparison.svg --json > figures.json
+";
+
+/// What the processes are that this program starts.
+pub(crate) enum Member {
+    /// One of the two of a round.
+    Round(Part),
+    /// One of the two with idle links.
+    Idle(Role, Links),
+}
+
+#[derive(Default)]
+pub(crate) struct Options {
+    pub(crate) json: bool,
+    pub(crate) svg: Option<PathBuf>,
+    quick: bool,
+    rounds: Option<usize>,
+    only: Vec<String>,
+}
+
+/// How much time is taken.
+pub(crate) struct Pace {
+    pub(crate) rounds: usize,
+    pub(crate) warm_up: Duration,
+    pub(crate) window: Duration,
+    /// For idle links.
+    pub(crate) watch: Duration,
+}
+
+impl Pace {
+    fn new(quick: bool, rounds: Option<usize>) -> Pace {
+        let (few, warm_up, window, watch) =
+            if quick { (2, 50, 150, 2000) } else { (9, 200, 600, 20_000) };
+        Pace {
+            rounds: rounds.unwrap_or(few),
+            warm_up: Duration::from_millis(warm_up),
+            window: Duration::from_millis(window),
+            watch: Duration::from_millis(watch),
+        }
+    }
+}
+
+impl Options {
+    pub(crate) fn pace(&self) -> Pace {
+        Pace::new(self.quick, self.rounds)
+    }
+
+    pub(crate) fn measures(&self) -> impl Iterator<Item = &'static measures::Measure> {
+        measures::MEASURES.iter().filter(|measure| self.wants(measure.name))
+    }
+
+    pub(crate) fn idle_measures(&self) -> impl Iterator<Item = &'static idle::IdleMeasure> {
+        idle::MEASURES
+            .iter()
+            .filter(|measure| measure.is_quick || !self.quick)
+            .filter(|measure| self.wants(measure.name))
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| name.starts_with(only.as_str()))
+    }
+}
+
+impl command_line::Options for Options {
+    type Role = Member;
+
+    fn take(&mut self, option: &mut Opt<'_>) -> Result<bool, String> {
+        match option.name {
+            "quick" => self.quick = true,
+            "json" => self.json = true,
+            "rounds" => self.rounds = Some(option.number(1..=1000)? as usize),
+            "only" => self.only.push(parse_only(option.text()?)?),
+            "svg" => self.svg = Some(PathBuf::from(option.text()?)),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn role(name: &str) -> Option<Member> {
+        match Links::parse_member(name) {
+            Ok((role, links)) => Some(Member::Idle(role, links)),
+            Err(_) => name.parse().ok().map(Member::Round),
+        }
+    }
+}
+
+fn parse_only(name: String) -> Result<String, String> {
+    let measures = measures::MEASURES.iter().map(|measure| measure.name);
+    let mut all = measures.chain(idle::MEASURES.iter().map(|measure| measure.name));
+    match all.any(|known| known.starts_with(&name)) {
+        true => Ok(name),
+        false => Err(format!("--only: no measure has a name that begins with \"{name}\"")),
+    }
+}

@@ -1,0 +1,199 @@
+//! Endpoints of this crate, as a router would use them.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_lite::future;
+use netmod_inet::{
+    AcceptPolicy, Builder, Event, Events, Frame, InetEndpoint, Limits, PeerState, Refusal, Target,
+};
+use smol::{Executor, Timer};
+
+use crate::child::Failure;
+use crate::job::{Contender, Kind, Part, Side};
+use crate::meter::Meter;
+
+/// Frames that the router takes before it lets others run.
+const BATCH: u64 = 4096;
+
+/// Time between two looks at whether all links are up.
+const LOOK: Duration = Duration::from_millis(10);
+
+pub(crate) fn run(part: Part, meter: &Arc<Meter>) -> Result<Infallible, Failure> {
+    let executor = Arc::new(Executor::new());
+    let node = Node { part, meter: meter.clone(), executor: executor.clone() };
+    smol::block_on(executor.run(async {
+        match part.side {
+            Side::Listener => node.listen().await,
+            Side::Dialer => node.dial().await,
+        }
+    }))
+}
+
+struct Node {
+    part: Part,
+    meter: Arc<Meter>,
+    /// Runs the router on the main thread. Of the endpoint's tasks it runs all or none.
+    executor: Arc<Executor<'static>>,
+}
+
+impl Node {
+    async fn listen(&self) -> Result<Infallible, Failure> {
+        let endpoint = self.builder()?.bind("127.0.0.1:0").start().await?;
+        let events = endpoint.events();
+        println!("ready {}", endpoint.port().unwrap_or(0));
+        match self.part.job.kind {
+            Kind::Both => {
+                let target = up(&events).await?;
+                let frame = self.part.job.frame()?;
+                future::or(self.take(&endpoint), send(&endpoint, target, &frame)).await
+            }
+            Kind::Flood => self.flood(&endpoint).await,
+            _ => self.take(&endpoint).await,
+        }
+    }
+
+    /// Dials once from each of as many endpoints as there are links: one that dialed the same node
+    /// twice would end with one peer.
+    async fn dial(&self) -> Result<Infallible, Failure> {
+        let mut links = Vec::new();
+        for _ in 0..self.part.job.links {
+            let endpoint = self.builder()?.start().await?;
+            let events = endpoint.events();
+            let target = endpoint.add_peers([format!("127.0.0.1:{}", self.part.port)]).await?[0];
+            up(&events).await?;
+            links.push((endpoint, target));
+        }
+        println!("ready");
+        let (ended, end) = async_channel::bounded(1);
+        for (link, (endpoint, target)) in links.into_iter().enumerate() {
+            let work = self.work(link, endpoint, target)?;
+            let ended = ended.clone();
+            self.executor.spawn(async move { ended.send(work.await).await }).detach();
+        }
+        end.recv().await?
+    }
+
+    /// What the dialer does on one link.
+    fn work(
+        &self,
+        link: usize,
+        endpoint: InetEndpoint,
+        target: Target,
+    ) -> Result<impl Future<Output = Result<Infallible, Failure>> + use<>, Failure> {
+        let Part { job, .. } = self.part;
+        let (frame, load) = (job.frame()?, job.load()?);
+        let node = Node { executor: self.executor.clone(), meter: self.meter.clone(), ..*self };
+        Ok(async move {
+            match job.kind {
+                Kind::Trip | Kind::BusyTrip if link == 0 => {
+                    trip(&endpoint, target, &frame, &node.meter).await
+                }
+                Kind::BusyTrip => send(&endpoint, target, &load).await,
+                Kind::Both => {
+                    future::or(node.take(&endpoint), send(&endpoint, target, &frame)).await
+                }
+                _ => send(&endpoint, target, &frame).await,
+            }
+        })
+    }
+
+    fn builder(&self) -> Result<Builder, Failure> {
+        let mut limits = Limits::default();
+        // All links come from one address, and at once.
+        let links = self.part.job.links;
+        limits.peers = limits.peers.max(links);
+        limits.pending = limits.pending.max(links);
+        limits.pending_per_addr = limits.pending_per_addr.max(links);
+        let policy = AcceptPolicy::none().allow("127.0.0.0/8".parse()?);
+        let builder = InetEndpoint::builder().limits(limits).accept(policy);
+        Ok(match self.part.with {
+            Contender::OursOwn => builder.spawner(Arc::downgrade(&self.executor)),
+            _ => builder,
+        })
+    }
+
+    /// Counts what arrives, or sends it back.
+    async fn take(&self, endpoint: &InetEndpoint) -> Result<Infallible, Failure> {
+        loop {
+            let mut next = Some(endpoint.next().await?);
+            let (mut taken, mut count) = (0, 0);
+            while let Some((target, frame)) = next {
+                match self.part.job.is_echoed(frame.len()) {
+                    true => endpoint.try_send(target, frame)?,
+                    false => count += 1,
+                }
+                taken += 1;
+                next = if taken < BATCH { endpoint.try_next()? } else { None };
+            }
+            self.meter.add(count);
+            if taken == BATCH {
+                future::yield_now().await;
+            }
+        }
+    }
+
+    /// Floods one frame after the other, each when the one before has arrived everywhere.
+    async fn flood(&self, endpoint: &InetEndpoint) -> Result<Infallible, Failure> {
+        let is_up = || endpoint.peers().iter().filter(|peer| peer.state == PeerState::Up).count();
+        while is_up() < self.part.job.links {
+            Timer::after(LOOK).await;
+        }
+        let frame = self.part.job.frame()?;
+        loop {
+            let report = endpoint.send_all(frame.clone())?;
+            if let Some((target, refusal)) = report.refused.first() {
+                return Err(format!("target {target}: {refusal}").into());
+            }
+            endpoint.next().await?;
+            self.meter.add(1);
+        }
+    }
+}
+
+/// Waits for a link; returns its target.
+async fn up(events: &Events) -> Result<Target, Failure> {
+    loop {
+        if let Event::Up { target, .. } = events.next().await? {
+            return Ok(target);
+        }
+    }
+}
+
+/// Sends as fast as it goes.
+async fn send(
+    endpoint: &InetEndpoint,
+    target: Target,
+    frame: &Frame,
+) -> Result<Infallible, Failure> {
+    loop {
+        match endpoint.try_send(target, frame.clone()) {
+            Err(error) if error.reason() == Refusal::Full => {}
+            done => {
+                done?;
+                continue;
+            }
+        }
+        match endpoint.send(target, frame.clone()).await {
+            // A busy machine; the next one is as good.
+            Err(error) if error.reason() == Refusal::TimedOut => {}
+            done => done?,
+        }
+    }
+}
+
+/// Takes one round trip after the other.
+async fn trip(
+    endpoint: &InetEndpoint,
+    target: Target,
+    frame: &Frame,
+    meter: &Meter,
+) -> Result<Infallible, Failure> {
+    loop {
+        let began = Instant::now();
+        endpoint.send(target, frame.clone()).await?;
+        endpoint.next().await?;
+        meter.add_trip(began.elapsed());
+    }
+}
