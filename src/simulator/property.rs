@@ -1,6 +1,6 @@
 //! Whatever happens to two nodes: no accepted frame is lost, doubled or out of order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use network::Cut;
@@ -178,39 +178,13 @@ impl Case {
         (0..2).for_each(|at| self.present(at).take_unconfirmed());
     }
 
-    /// Each accepted frame arrived once and in order, or came back. Of a run that crashed, those
-    /// that had not arrived are lost with it.
-    fn check(&mut self) {
+    fn check(&mut self, totals: &mut Totals) {
         for at in 0..2 {
-            let arrived = |run: &Run| -> Vec<u64> {
-                run.arrived.lock().unwrap().iter().map(|(_, frame)| number(frame)).collect()
-            };
             // Accepted by the far node counts as arrived, even if that crashed before its router
             // took it: `World::crash` looks there too.
-            let arrived: Vec<u64> = self.runs[1 - at].iter().flat_map(arrived).collect();
-            for run in &self.runs[at] {
-                for (target, accepted) in &run.accepted {
-                    let of_these: Vec<u64> = arrived
-                        .iter()
-                        .filter(|number| accepted.contains(number))
-                        .copied()
-                        .collect();
-                    assert!(
-                        of_these.is_sorted_by(|a, b| a < b),
-                        "doubled or not in order: {target} {of_these:x?}"
-                    );
-                    let is_lost = |number: &&u64| {
-                        !of_these.contains(number) && !run.returned.contains(number)
-                    };
-                    let lost: Vec<_> = accepted.iter().filter(is_lost).collect();
-                    assert!(run.node.is_none() || lost.is_empty(), "lost: {target} {lost:x?}");
-                }
-                let mut returned = run.returned.clone();
-                returned.sort_unstable();
-                assert!(returned.is_sorted_by(|a, b| a < b), "one came back twice");
-            }
-            let run = self.present(at);
-            let Some(node) = &run.node else { continue };
+            let arrived: Vec<u64> = self.runs[1 - at].iter().flat_map(Run::arrived).collect();
+            self.runs[at].iter().for_each(|run| run.check(&arrived, totals));
+            let Some(node) = &self.present(at).node else { continue };
             let peers = node.endpoint.peers();
             assert!(peers.iter().all(|peer| peer.queued_frames == 0), "{peers:#?}");
             assert_eq!(peers.len(), 1, "{peers:#?}");
@@ -219,11 +193,55 @@ impl Case {
     }
 }
 
+/// What happened in all cases.
+#[derive(Debug, Default)]
+struct Totals {
+    runs: usize,
+    crashes: usize,
+    accepted: usize,
+    arrived: usize,
+    came_back: usize,
+    lost_with_their_node: usize,
+}
+
+impl Run {
+    /// The numbers of the frames that its router got.
+    fn arrived(&self) -> Vec<u64> {
+        self.arrived.lock().unwrap().iter().map(|(_, frame)| number(frame)).collect()
+    }
+
+    /// Each frame that was accepted from this run's router arrived once and in order, or came back.
+    /// If the run crashed, those that did not arrive are lost with it.
+    fn check(&self, arrived: &[u64], totals: &mut Totals) {
+        let has_crashed = self.node.is_none();
+        let returned: BTreeSet<u64> = self.returned.iter().copied().collect();
+        assert_eq!(returned.len(), self.returned.len(), "one came back twice");
+        for (target, accepted) in &self.accepted {
+            let accepted: BTreeSet<u64> = accepted.iter().copied().collect();
+            let arrived: Vec<u64> =
+                arrived.iter().filter(|number| accepted.contains(number)).copied().collect();
+            let is_in_order = arrived.is_sorted_by(|one, next| one < next);
+            assert!(is_in_order, "doubled or not in order: {target} {arrived:x?}");
+            let arrived: BTreeSet<u64> = arrived.into_iter().collect();
+            let missing = accepted.iter().filter(|number| !arrived.contains(number));
+            let lost = missing.filter(|number| !returned.contains(number)).count();
+            assert!(has_crashed || lost == 0, "{lost} of those to {target} are lost");
+            totals.accepted += accepted.len();
+            totals.arrived += arrived.len();
+            totals.lost_with_their_node += lost;
+        }
+        totals.runs += 1;
+        totals.crashes += usize::from(has_crashed);
+        totals.came_back += returned.len();
+    }
+}
+
 /// The promise of the whole crate, between two of its nodes: any interleaving of sends, cuts,
 /// partitions, crashes, resumes and merges delivers each accepted frame once and in order, or hands
 /// it back.
 #[test]
 fn every_accepted_frame_arrives_once_and_in_order_or_comes_back() {
+    let mut totals = Totals::default();
     for seed in seeds(200) {
         let mut case = Case::new(seed);
         for _ in 0..STEPS {
@@ -232,6 +250,7 @@ fn every_accepted_frame_arrives_once_and_in_order_or_comes_back() {
             case.step();
         }
         case.finish();
-        case.check();
+        case.check(&mut totals);
     }
+    println!("none doubled, none out of order: {totals:?}");
 }
