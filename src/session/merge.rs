@@ -49,7 +49,8 @@ async fn keep_telling(running: Arc<Running>, peer: Arc<Peer>) {
             }
         }
     };
-    future::or(telling, peer.stopped()).await;
+    // Not by the peer alone: one that was merged away meanwhile is told nothing any more.
+    future::or(telling, future::or(peer.stopped(), running.until_stopping())).await;
 }
 
 /// Tells the other side of a link if others lead to the same node, of each of them in turn. Whether

@@ -1,6 +1,7 @@
 //! Two nodes, and what can happen between them.
 
 use super::*;
+use crate::Spawn;
 use network::Cut;
 
 /// One round trip where delays do not vary.
@@ -262,4 +263,17 @@ fn rates_are_those_of_a_known_load() {
     assert_eq!([one.up()[0].receive_rate, other.up()[0].send_rate], [0, 0]);
     world.run_for(60 * SECOND);
     assert_eq!([one.up()[0].send_rate, other.up()[0].receive_rate], [0, 0]);
+}
+
+#[test]
+fn a_shutdown_right_after_a_merge_does_not_wait_for_what_is_over() {
+    for seed in seeds(20) {
+        let mut world = uneven(seed);
+        let ([one, other], _) = mutual(&mut world);
+        let endpoint = one.endpoint.clone();
+        one.group.spawn(Box::pin(async move { endpoint.shutdown().await }));
+        let took = world.run_until("end", PATIENCE, || one.endpoint.is_closed());
+        assert!(took < SECOND, "{took:?}");
+        drop(other);
+    }
 }
