@@ -47,8 +47,8 @@ pub(crate) struct Context {
     /// Every neighbour from the moment that its target was reserved; under the targets of those
     /// that turned out to be the same as another, that one.
     peers: RwLock<Peers>,
-    /// Neighbours that share records, by the public name of what they share.
-    paired: Mutex<BTreeMap<[u8; 8], Arc<Peer>>>,
+    /// Neighbours that share records.
+    paired: Mutex<BTreeMap<PairKey, Arc<Peer>>>,
     /// Those of them that have no link and may come back, oldest first.
     absent: Mutex<VecDeque<Arc<Peer>>>,
     unconfirmed: Mutex<Unconfirmed>,
@@ -58,6 +58,9 @@ pub(crate) struct Context {
     /// Notified on each of the two.
     stop: Signal,
 }
+
+/// The present run of a neighbour, and the public name of the secret that is shared with it.
+type PairKey = (Bits, [u8; 8]);
 
 /// What a builder decides.
 pub(crate) struct Parts {
@@ -220,7 +223,7 @@ impl Context {
 
     fn forget_pair(&self, peer: &Peer) {
         if let Some(pair) = peer.pair() {
-            self.lock(&self.paired).remove(&pair.secret.name());
+            self.lock(&self.paired).remove(&(pair.boot, pair.secret.name()));
         }
     }
 
@@ -228,34 +231,29 @@ impl Context {
     /// received under the terms before comes back.
     pub(crate) fn pair_anew(&self, peer: &Arc<Peer>, pair: Option<Pair>) {
         self.forget_pair(peer);
-        if let Some(pair) = &pair {
-            self.enter_pair(peer, pair);
-        }
+        let key = pair.as_ref().map(|pair| (pair.boot, pair.secret.name()));
         self.keep_unconfirmed(peer, peer.pair_anew(pair));
+        if let Some(key) = key {
+            self.lock(&self.paired).insert(key, peer.clone());
+        }
     }
 
     /// Other peers that are the same run of a node as this one says it is, and whose links carry
     /// frames the same ways.
     pub(crate) fn siblings(&self, peer: &Arc<Peer>) -> Vec<Arc<Peer>> {
         let Some(Pair { boot, .. }) = peer.pair() else { return Vec::new() };
-        let is_same = |other: &&Arc<Peer>| {
-            let is_other = !Arc::ptr_eq(other, peer) && !other.is_off();
-            is_other
-                && other.peer_type().flows_like(peer.peer_type())
-                && other.pair().is_some_and(|pair| pair.boot == boot)
+        let is_other = |other: &&Arc<Peer>| {
+            let is_sound = !Arc::ptr_eq(other, peer) && !other.is_off();
+            is_sound && other.peer_type().flows_like(peer.peer_type())
         };
-        self.lock(&self.paired).values().filter(is_same).cloned().collect()
-    }
-
-    /// Enters a neighbour under the name of what we share.
-    fn enter_pair(&self, peer: &Arc<Peer>, pair: &Pair) {
-        self.lock(&self.paired).insert(pair.secret.name(), peer.clone());
+        let paired = self.lock(&self.paired);
+        let same_run = paired.range((boot, [0; 8])..=(boot, [u8::MAX; 8])).map(|(_, other)| other);
+        same_run.filter(is_other).cloned().collect()
     }
 
     /// The neighbour that shares a secret of this name, in the same run as then.
     pub(crate) fn paired(&self, name: &[u8; 8], boot: &Bits) -> Option<Arc<Peer>> {
-        let peer = self.lock(&self.paired).get(name).cloned()?;
-        peer.pair().is_some_and(|pair| pair.boot == *boot).then_some(peer)
+        self.lock(&self.paired).get(&(*boot, *name)).cloned()
     }
 
     /// Enters a neighbour that may come back.
