@@ -211,6 +211,10 @@ async fn serve(running: &Arc<Running>, service: Service, accepted: Accepted) {
 /// Goes on with a peer that has no link: dials it if it can, or waits for it.
 pub(super) async fn go_on(running: &Arc<Running>, service: Service) {
     let mut service = service;
+    if service.peer.has_ended() {
+        // It became another peer while this task waited for its turn.
+        return;
+    }
     if service.turn.is_wanted() {
         match service.give_way().await {
             Some(unwanted) => service = unwanted,
