@@ -23,12 +23,18 @@ const LOOK: Duration = Duration::from_millis(10);
 pub(crate) fn run(part: Part, meter: &Arc<Meter>) -> Result<Infallible, Failure> {
     let executor = Arc::new(Executor::new());
     let node = Node { part, meter: meter.clone(), executor: executor.clone() };
-    smol::block_on(executor.run(async {
+    let router = executor.run(async {
         match part.side {
             Side::Listener => node.listen().await,
             Side::Dialer => node.dial().await,
         }
-    }))
+    });
+    match part.with {
+        Contender::OursOwn => smol::block_on(router),
+        // Which leaves the reactor alone: `smol::block_on` would take events that the executor's own
+        // thread waits for, and have to wake it for each.
+        _ => future::block_on(router),
+    }
 }
 
 struct Node {

@@ -12,22 +12,18 @@ use super::plan::Plan;
 use crate::error::DownReason;
 use crate::link::Link;
 
-/// Writes in a row before other tasks get their turn.
-const WRITES_PER_TURN: usize = 8;
-
 /// Writes what the peer's queue holds until it closes, or fails.
 ///
 /// Frames go out whole and in order, many in one write. One that was not written whole when the
 /// link ends is written anew over the next.
 pub(super) async fn transmit(peer: &Peer, link: &Link) -> Result<(), DownReason> {
     let mut outbox = Outbox::new(&peer.queue, link);
-    let mut writes = 0;
     while poll_fn(|cx| outbox.poll_fill(cx)).await == Filled::Something {
         write_out(peer, link, &mut outbox).await.map_err(DownReason::io)?;
-        writes += 1;
-        if writes % WRITES_PER_TURN == 0 {
-            future::yield_now().await;
-        }
+        // So that a busy peer does not starve others; and a router on another thread adds some more
+        // meanwhile, which then goes out in one write and wakes nobody: 0.38 to 0.54 of plain TCP at
+        // 1 KiB.
+        future::yield_now().await;
     }
     match link.records_as {
         Some(_) => part(peer, link, &mut outbox).await.map_err(DownReason::io),
