@@ -64,6 +64,14 @@ pub(crate) struct Pair {
     pub(crate) secret: PairSecret,
     /// Tells the neighbour's present run from any other.
     pub(crate) boot: Bits,
+    /// When they agreed on it.
+    pub(crate) since: Instant,
+}
+
+impl Pair {
+    pub(crate) fn new(secret: PairSecret, boot: Bits) -> Pair {
+        Pair { secret, boot, since: timer::now() }
+    }
 }
 
 /// One neighbour. See [`Routes`](crate::Routes) for how to get at it.
@@ -77,7 +85,8 @@ pub struct Peer {
     history: Mutex<History>,
     /// What this node and the neighbour share, if it is one that shares records.
     pair: Mutex<Option<Pair>>,
-    /// Notified on [`kick`](Peer::kick), [`stop`](Peer::stop) and when a [`Turn`] changes.
+    /// Notified on [`kick`](Peer::kick), [`stop`](Peer::stop), when the link ends and when a [`Turn`]
+    /// changes.
     signal: Event,
     kicks: AtomicUsize,
     answers: AtomicUsize,
@@ -482,6 +491,8 @@ impl Peer {
         let mut history = self.history();
         history.stream = None;
         history.waiting(reason.to_string(), retry);
+        drop(history);
+        self.signal.notify(usize::MAX);
     }
 
     /// Finds out at once whether the link that the peer has is still alive. Returns its stream if

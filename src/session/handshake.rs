@@ -129,7 +129,7 @@ impl<'a> Handshake<'a> {
         let (Some((secret, received)), Some(proof)) = (pair, &offer.proof) else {
             let secret = PairSecret::new(&fresh.share, &offer.share);
             self.prove(own, &secret, fresh, offer, 0).await?;
-            return Ok(Terms::New(Pair { secret, boot: offer.boot }));
+            return Ok(Terms::New(Pair::new(secret, offer.boot)));
         };
         if !secret.accepts(proof, Role::Listener, &fresh.nonce, &offer.nonce) {
             return Err(HandshakeError::NotProved);
@@ -193,7 +193,7 @@ impl<'a> Handshake<'a> {
         match secret.accepts(&shown, Role::Dialer, &offer.nonce, &fresh.nonce) {
             false => Err(HandshakeError::NotProved),
             true if known.is_some() => Ok(Terms::Resumed { received }),
-            true => Ok(Terms::New(Pair { secret: new, boot: offer.boot })),
+            true => Ok(Terms::New(Pair::new(new, offer.boot))),
         }
     }
 

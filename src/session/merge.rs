@@ -5,6 +5,10 @@
 //! proof under the secret of the earlier one. The node with the lower boot id then decides which
 //! peer stays. Both stop the link of the other one, tell each other over the link that stays how
 //! far it came, and let what was left go over that.
+//!
+//! A third node that lets the two shake hands over itself has the same secret with both, and looks
+//! to either like another link to the other. So it is the older pair that stays as long as its link
+//! answers, though that may be the younger link.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,7 +113,19 @@ fn hear_same(
         return tell_same(running, peer, own, &sibling);
     }
     if let Some(merging) = Merging::begin(peer, &sibling) {
-        running.spawn(decide(running.clone(), merging, sibling, peer.clone()));
+        let (older, newer) = match is_older(peer, &sibling) {
+            true => (peer.clone(), sibling),
+            false => (sibling, peer.clone()),
+        };
+        running.spawn(decide(running.clone(), merging, older, newer));
+    }
+}
+
+/// Whether what this node shares with one peer is older than what it shares with the other.
+fn is_older(one: &Peer, other: &Peer) -> bool {
+    match (one.pair(), other.pair()) {
+        (Some(one), Some(other)) => one.since < other.since,
+        _ => false,
     }
 }
 
@@ -150,13 +166,16 @@ async fn lives(peer: &Peer) -> bool {
     let answered = async {
         loop {
             let changed = peer.changed();
+            if peer.is_off() || !peer.queue.is_up() {
+                return false;
+            }
             if peer.answers() != before {
-                return;
+                return true;
             }
             changed.await;
         }
     };
-    within(CHALLENGE, answered).await.is_some()
+    within(CHALLENGE, answered).await.unwrap_or(false)
 }
 
 /// Tells the other side which peer goes, until it has answered: how many frames of it the other

@@ -1,15 +1,17 @@
 //! A third node that wants what belongs to a pair: it peers with both ends, or answers where one
 //! of them was before.
 
+use std::io::Write;
 use std::net::{Shutdown, TcpListener, TcpStream};
 
 use netmod_inet::{Event, Id, InetEndpoint, Target};
 
 use super::by_hand::{
     BOOT, Bits, MERGE, MERGED, NONCE, PAIR, PROOF, RECEIVED, Records, SAME, SHARE, Wire, ack,
-    control, hello, offer, offered, proof_of_dialer, secret,
+    control, hello, offer, offered, proof_of_dialer, records_in, secret,
 };
-use crate::scripted::{number_of, numbered};
+use super::line::{Break, Line};
+use crate::scripted::{number_of, numbered, prefixed};
 use crate::subject::{Node, quick};
 
 /// The router ids of the two, which the thief claims.
@@ -26,11 +28,16 @@ struct Two {
 
 impl Two {
     fn up() -> Two {
+        Two::over(|port| format!("127.0.0.1:{port}"))
+    }
+
+    /// With another way to the listener's port.
+    fn over(way: impl FnOnce(u16) -> String) -> Two {
         let builder =
             |id| InetEndpoint::builder().router_id(Id::from_bytes([id; 32])).limits(quick());
         let mut listener = Node::built(builder(LISTENER).bind("127.0.0.1:0"));
         let mut dialer = Node::built(builder(DIALER));
-        let to_listener = dialer.add(&format!("127.0.0.1:{}", listener.port()));
+        let to_listener = dialer.add(&way(listener.port()));
         dialer.up();
         let (to_dialer, _, _) = listener.up();
         Two { dialer, listener, to_listener, to_dialer }
@@ -111,6 +118,23 @@ impl Thief {
     fn told(&mut self) -> [Vec<u8>; 2] {
         [self.at_dialer.heard_record(SAME), self.at_listener.heard_record(SAME)]
     }
+}
+
+/// Passes on what one end says, but not that there is another link.
+fn pass_on(from: &Wire, to: &Wire) {
+    let [mut from, mut to] = [from, to].map(|wire| Wire(wire.0.try_clone().expect("fd")));
+    std::thread::spawn(move || {
+        while let Some(mut frame) = from.hear() {
+            if frame[2] == 40 {
+                let mut records = records_in(&frame[41..]);
+                records.remove(&SAME);
+                frame = control(frame[3], &records);
+            }
+            if to.0.write_all(&prefixed(&frame)).is_err() {
+                return;
+            }
+        }
+    });
 }
 
 fn proof(bits: Bits) -> Records {
@@ -196,6 +220,25 @@ fn who_hands_on_the_handshake_cannot_decide_for_an_end() {
     }
     two.have_heard(&mut thief);
     two.are_untouched("a decision of the thief");
+}
+
+/// Their own link is the younger one then, but what they share is not.
+#[test]
+fn who_hands_on_everything_is_left_when_their_own_link_is_back() {
+    let mut line = None;
+    let mut two = Two::over(|port| line.insert(Line::to(port)).address());
+    let thief = Thief::relaying(&two);
+    pass_on(&thief.at_dialer, &thief.at_listener);
+    pass_on(&thief.at_listener, &thief.at_dialer);
+    line.expect("a line").cut(Break::Close);
+    let ends = [(&mut two.dialer, two.to_listener), (&mut two.listener, two.to_dialer)];
+    for (node, own) in ends {
+        let stays = node.wait("merged event", |event| match event {
+            Event::Merged { target, .. } => Some(*target),
+            _ => None,
+        });
+        assert_eq!(stays, own, "their own link went");
+    }
 }
 
 /// The address at which a dialer reaches a listener, until somebody else answers there.
