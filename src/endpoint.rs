@@ -285,6 +285,8 @@ impl InetEndpoint {
         let Some(charge) = charge else {
             return Err(SendError::new(Refusal::EndpointFull, frame));
         };
+        // An alias stands for the peer.
+        let except = except.and_then(|target| context.peer(target)).map(|peer| peer.target());
         let mut report = FloodReport::default();
         context.for_each_peer(|peer| {
             let target = peer.target();

@@ -177,6 +177,21 @@ fn a_peer_that_two_became_can_be_removed_and_added_again_at_once() {
     }
 }
 
+/// Who sends back to where a frame came from goes round, whichever target it came under.
+#[test]
+fn a_flood_leaves_a_peer_out_under_all_of_its_targets() {
+    let mut world = even(0);
+    let (one, other) = (world.start(1), world.start(2));
+    let addrs = [other.addr(), format!("{}:{PORT}", ip(2, true))];
+    let targets = addrs.map(|addr| one.dial(addr));
+    world.run_for(SECOND);
+    world.run_until("one peer", PATIENCE, || is_settled([&one, &other]));
+    for target in targets {
+        let report = one.endpoint.send_all_except(frame(0), target).unwrap();
+        assert_eq!(report, crate::FloodReport::default(), "{target}");
+    }
+}
+
 /// Whether two targets of a node name one peer.
 fn is_one_peer(node: &Node, targets: [Target; 2]) -> bool {
     node.endpoint.peers().iter().filter(|peer| targets.contains(&peer.target)).count() == 1
