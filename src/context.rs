@@ -269,7 +269,8 @@ impl Context {
     /// them.
     fn bound_absent(&self) {
         let mut absent = self.lock(&self.absent);
-        absent.retain(|peer| peer.is_absent());
+        // One that became the same as a peer which this node dials is not for others to push out.
+        absent.retain(|peer| peer.is_absent() && !peer.is_dialed());
         let mut bytes: usize = absent.iter().map(|peer| peer.queue.size().1).sum();
         while absent.len() > self.limits.resume_peers || bytes > self.limits.resume_bytes {
             let Some(oldest) = absent.pop_front() else { return };
@@ -284,7 +285,7 @@ impl Context {
             return;
         }
         let (target, count) = (peer.target(), frames.len());
-        let is_stranger = peer.origin() == Origin::Accepted;
+        let is_stranger = peer.origin() == Origin::Accepted && !peer.is_dialed();
         self.unconfirmed().keep(target, is_stranger, frames, self.limits.unconfirmed_bytes);
         self.events.emit(Event::Unconfirmed { target, frames: count });
     }

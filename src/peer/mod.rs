@@ -182,6 +182,11 @@ impl Peer {
         self.dial.iter().chain(&self.history().parked).cloned().collect()
     }
 
+    /// Whether this node is told to dial it.
+    pub(crate) fn is_dialed(&self) -> bool {
+        self.dial.is_some() || !self.history().parked.is_empty()
+    }
+
     /// Takes over the addresses of a peer that turned out to be the same.
     pub(crate) fn park(&self, addrs: Vec<PeerAddr>) {
         self.history().parked.extend(addrs);

@@ -200,7 +200,7 @@ async fn serve(running: &Arc<Running>, service: Service, accepted: Accepted) {
     let reason = future::or(serving, replaced).await;
     // Closed before the wait for another.
     drop(link);
-    if service.turn.is_wanted() || peer.dial_addrs().is_empty() {
+    if service.turn.is_wanted() || !peer.is_dialed() {
         link_down(running, peer, reason, None);
         go_on(running, service).await;
     } else {
@@ -221,9 +221,9 @@ pub(super) async fn go_on(running: &Arc<Running>, service: Service) {
             None => return,
         }
     }
-    match service.peer.dial_addrs().is_empty() {
-        true => wait(running, service).await,
-        false => dial::restore(running, service),
+    match service.peer.is_dialed() {
+        true => dial::restore(running, service),
+        false => wait(running, service).await,
     }
 }
 

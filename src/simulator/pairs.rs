@@ -192,6 +192,35 @@ fn a_flood_leaves_a_peer_out_under_all_of_its_targets() {
     }
 }
 
+/// The strangers are many, and each may come back for a while.
+#[test]
+fn strangers_that_went_away_cost_no_peer_that_is_dialed() {
+    let mut world = even(0);
+    let limits = Limits { resume_peers: 1, ..Limits::default() };
+    let boot = world.new_boot();
+    let (one, other) = (world.start_as(1, boot, limits), world.start(2));
+    other.dial(one.addr());
+    world.run_for(SECOND);
+    // It was away once, which is remembered.
+    world.network.cut(1, 2, Cut::Both);
+    world.run_for(5 * SECOND);
+    one.dial(other.addr());
+    world.run_for(5 * SECOND);
+    assert!(is_settled([&one, &other]));
+    world.network.part(1, 2);
+    world.network.cut(1, 2, Cut::Both);
+    world.run_for(30 * SECOND);
+    let stranger = world.start(3);
+    stranger.dial(one.addr());
+    world.run_for(SECOND);
+    world.network.vanish(3);
+    world.network.cut(1, 3, Cut::Both);
+    world.run_for(300 * SECOND);
+    assert_eq!(one.endpoint.peers().len(), 1, "{:#?}", one.told());
+    world.network.rejoin(1, 2);
+    world.run_until("one link", PATIENCE, || is_settled([&one, &other]));
+}
+
 /// Whether two targets of a node name one peer.
 fn is_one_peer(node: &Node, targets: [Target; 2]) -> bool {
     node.endpoint.peers().iter().filter(|peer| targets.contains(&peer.target)).count() == 1
