@@ -10,7 +10,7 @@ use super::rate::Rate;
 use crate::Target;
 use crate::error::{DownReason, Farewell};
 use crate::link::Stream;
-use crate::proto::{Id, PeerAddr, PeerType};
+use crate::proto::{Backoff, Id, PeerAddr, PeerType};
 use crate::timer;
 
 /// Dials that are kept for each peer: enough for all addresses of a name, tried twice.
@@ -132,6 +132,8 @@ pub(super) struct History {
     pub(super) links: u64,
     pub(super) last_error: Option<String>,
     pub(super) next_retry: Option<Instant>,
+    /// `None` before the first retry since a good link.
+    pub(super) backoff: Option<Backoff>,
     pub(super) attempts: VecDeque<AttemptInfo>,
     pub(super) sent: Count,
     pub(super) received: Count,
@@ -176,6 +178,7 @@ impl History {
             links: 0,
             last_error: None,
             next_retry: None,
+            backoff: None,
             attempts: VecDeque::new(),
             sent: Count::default(),
             received: Count::default(),

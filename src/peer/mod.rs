@@ -30,8 +30,9 @@ use futures_lite::future;
 
 use crate::Target;
 use crate::error::{AttemptError, DownReason, Farewell, FarewellReason, Refusal, SendError};
+use crate::limits::Limits;
 use crate::link::{Link, Stream};
-use crate::proto::{Bits, Frame, Id, PairSecret, PeerAddr, PeerType, Records};
+use crate::proto::{Backoff, Bits, Frame, Id, PairSecret, PeerAddr, PeerType, Records};
 use crate::timer::{self, within};
 
 pub(crate) use budget::{Budget, FloodCharge, cost};
@@ -456,6 +457,18 @@ impl Peer {
     /// Waits for so long, or until the peer was kicked more often than `seen`, or told to stop.
     pub(crate) async fn pause(&self, delay: Duration, seen: usize) {
         within(delay, future::or(self.kicked(seen), self.stopped())).await;
+    }
+
+    /// Draws how long to wait before the next dial: ever longer, over all links that came to
+    /// nothing, whoever dialed them.
+    pub(crate) fn back_off(&self, limits: &Limits) -> Duration {
+        let new = || Backoff::new(limits.redial_first, limits.redial_cap);
+        self.history().backoff.get_or_insert_with(new).next(fastrand::u32(..))
+    }
+
+    /// Has the next waits be short again.
+    pub(crate) fn reset_backoff(&self) {
+        self.history().backoff = None;
     }
 
     /// Notes that a dial begins.

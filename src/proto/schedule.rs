@@ -25,11 +25,6 @@ impl Backoff {
         self.failures = self.failures.saturating_add(1);
         ceiling.mul_f64(f64::from(random) / f64::from(u32::MAX))
     }
-
-    /// Starts again from the first delay, because the last link was good.
-    pub(crate) fn reset(&mut self) {
-        self.failures = 0;
-    }
 }
 
 /// Longest that another node can make this one stay away.
@@ -109,13 +104,11 @@ mod tests {
     }
 
     #[test]
-    fn doubles_up_to_the_cap_and_starts_again() {
+    fn doubles_up_to_the_cap() {
         let mut backoff = backoff();
         let mut ceilings = (0..12).map(|_| backoff.next(u32::MAX).as_millis());
         assert!(ceilings.by_ref().take(10).eq((0..10).map(|n| 100 << n)));
         assert!(ceilings.eq([60_000, 60_000]));
-        backoff.reset();
-        assert_eq!(backoff.next(u32::MAX), Duration::from_millis(100));
     }
 
     #[test]

@@ -15,9 +15,10 @@ use super::{accept, link_down, link_up, merge};
 use crate::context::Running;
 use crate::error::{AttemptError, DownReason, HandshakeError};
 use crate::events::Event;
+use crate::limits::Limits;
 use crate::link::{Link, Stream};
 use crate::peer::Peer;
-use crate::proto::{Backoff, Hello, Id, Impossible, PeerAddr};
+use crate::proto::{Hello, Id, Impossible, PeerAddr};
 use crate::timer::{self, within};
 
 /// A stream that has shaken hands, and whom it leads to.
@@ -33,16 +34,12 @@ pub(crate) fn start_connection(running: &Arc<Running>, peer: Arc<Peer>) {
     }
 }
 
-/// Dials a peer that has no link, from now on and from the first delay on.
+/// Dials a peer that has no link, from now on.
 pub(super) fn restore(running: &Arc<Running>, service: Service) {
-    redial(running.clone(), service, new_backoff(running), None);
+    redial(running.clone(), service, None);
 }
 
-fn new_backoff(running: &Running) -> Backoff {
-    Backoff::new(running.limits.redial_first, running.limits.redial_cap)
-}
-
-fn redial(running: Arc<Running>, service: Service, mut backoff: Backoff, wait: Option<Wait>) {
+fn redial(running: Arc<Running>, service: Service, wait: Option<Wait>) {
     let task = running.clone();
     running.spawn(async move {
         let peer = service.peer.clone();
@@ -50,14 +47,14 @@ fn redial(running: Arc<Running>, service: Service, mut backoff: Backoff, wait: O
             if let Some((delay, seen)) = wait {
                 peer.pause(delay, seen).await;
             }
-            connect(&task, &peer, &mut backoff).await
+            connect(&task, &peer).await
         };
         // In a box of its own: what it needs is freed as a whole, and leaves no holes.
         let connected = Box::pin(unless_called_off(&service, dialing)).await;
         match connected.flatten() {
             Some(connected) => {
                 let restart = serve(&task, &service, connected).await;
-                setup_cleanuptask(task, service, restart, Some(backoff));
+                setup_cleanuptask(task, service, restart);
             }
             None if service.turn.is_wanted() => accept::go_on(&task, service).await,
             None => {}
@@ -81,7 +78,7 @@ pub(crate) fn start_stream(
         match unless_called_off(&service, shaking).await {
             Some(Ok(connected)) => {
                 let restart = serve(&task, &service, connected).await;
-                setup_cleanuptask(task, service, restart, None);
+                setup_cleanuptask(task, service, restart);
             }
             Some(Err(error)) => {
                 let addr = addr.map_or_else(|| "given stream".to_owned(), |addr| addr.to_string());
@@ -104,7 +101,7 @@ async fn unless_called_off<T>(service: &Service, future: impl Future<Output = T>
 }
 
 /// Dials until the other side has answered as it should. `None` once the peer has no address.
-async fn connect(running: &Running, peer: &Arc<Peer>, backoff: &mut Backoff) -> Option<Connected> {
+async fn connect(running: &Running, peer: &Arc<Peer>) -> Option<Connected> {
     let mut opened = None;
     for number in 0.. {
         let seen = peer.kicks();
@@ -122,7 +119,7 @@ async fn connect(running: &Running, peer: &Arc<Peer>, backoff: &mut Backoff) -> 
             None => continue,
         };
         let asked = failures.iter().filter_map(Failure::retry_after).max();
-        let retry = next_delay(backoff, asked);
+        let retry = next_delay(&running.limits, peer, asked);
         for failure in failures {
             report(running, peer, failure, Some(retry));
         }
@@ -133,8 +130,8 @@ async fn connect(running: &Running, peer: &Arc<Peer>, backoff: &mut Backoff) -> 
 
 /// How long to wait before the next dial: as long as the other side asked for, but no less than the
 /// back-off, so that nobody has this node hammer.
-fn next_delay(backoff: &mut Backoff, asked: Option<Duration>) -> Duration {
-    backoff.next(fastrand::u32(..)).max(asked.unwrap_or_default())
+fn next_delay(limits: &Limits, peer: &Peer, asked: Option<Duration>) -> Duration {
+    peer.back_off(limits).max(asked.unwrap_or_default())
 }
 
 /// Dials once. Notes which address of a name could be `opened`, and begins with the one after that
@@ -245,13 +242,8 @@ async fn serve(
 }
 
 /// Starts the task that waits for the end of a link, and then dials again, or ends the peer if
-/// there is no back-off to dial by.
-fn setup_cleanuptask(
-    running: Arc<Running>,
-    service: Service,
-    restart: Receiver<DownReason>,
-    backoff: Option<Backoff>,
-) {
+/// there is nothing to dial.
+fn setup_cleanuptask(running: Arc<Running>, service: Service, restart: Receiver<DownReason>) {
     let task = running.clone();
     running.spawn(async move {
         let reason = restart.recv().await.unwrap_or(DownReason::Failed);
@@ -259,19 +251,15 @@ fn setup_cleanuptask(
             link_down(&task, &service.peer, reason, None);
             return accept::go_on(&task, service).await;
         }
-        match backoff {
-            Some(backoff) => after_link(&task, service, reason, backoff),
-            None => link_down(&task, &service.peer, reason, None),
+        match service.peer.is_dialed() {
+            true => again(&task, service, reason),
+            false => link_down(&task, &service.peer, reason, None),
         }
     });
 }
 
-/// Dials a peer again whose link ended, with a back-off that begins anew.
+/// Dials a peer again whose link ended.
 pub(super) fn again(running: &Arc<Running>, service: Service, reason: DownReason) {
-    after_link(running, service, reason, new_backoff(running));
-}
-
-fn after_link(running: &Arc<Running>, service: Service, reason: DownReason, mut backoff: Backoff) {
     let peer = service.peer.clone();
     if peer.is_stopping() {
         return link_down(running, &peer, reason, None);
@@ -281,27 +269,33 @@ fn after_link(running: &Arc<Running>, service: Service, reason: DownReason, mut 
         _ => None,
     };
     if peer.had_good_link(running.limits.redial_reset) {
-        backoff.reset();
+        peer.reset_backoff();
     }
-    let delay = next_delay(&mut backoff, asked);
+    let delay = next_delay(&running.limits, &peer, asked);
     let seen = peer.kicks();
     link_down(running, &peer, reason, Some(delay));
-    redial(running.clone(), service, backoff, Some((delay, seen)));
+    redial(running.clone(), service, Some((delay, seen)));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peer::{Budget, Origin, Queue};
+    use crate::proto::PeerType;
 
     #[test]
     fn the_longer_of_back_off_and_retry_after_is_waited() {
         let [short, long] = [1, 600].map(Duration::from_secs);
-        let mut none = Backoff::new(Duration::ZERO, Duration::ZERO);
-        assert_eq!(next_delay(&mut none, None), Duration::ZERO);
-        assert_eq!(next_delay(&mut none, Some(long)), long);
+        let next = |most, asked| {
+            let limits = Limits { redial_first: most, redial_cap: most, ..Limits::default() };
+            let queue = Queue::new(Budget::new(1), 1, 1);
+            let peer = Peer::linked(0, PeerType::Standard, Origin::Accepted, queue);
+            next_delay(&limits, &peer, asked)
+        };
+        assert_eq!(next(Duration::ZERO, None), Duration::ZERO);
+        assert_eq!(next(Duration::ZERO, Some(long)), long);
         // Whatever is drawn of it, it is the same as without being asked, or longer.
-        let mut backoff = Backoff::new(long, long);
-        assert!((0..20).any(|_| next_delay(&mut backoff, Some(short)) > short));
-        assert!((0..20).all(|_| next_delay(&mut backoff, Some(short)) >= short));
+        assert!((0..20).any(|_| next(long, Some(short)) > short));
+        assert!((0..20).all(|_| next(long, Some(short)) >= short));
     }
 }

@@ -221,6 +221,24 @@ fn strangers_that_went_away_cost_no_peer_that_is_dialed() {
     world.run_until("one link", PATIENCE, || is_settled([&one, &other]));
 }
 
+/// Links that end as soon as they are up, whoever dials.
+#[test]
+fn two_that_dial_each_other_in_vain_do_so_ever_more_rarely() {
+    let mut world = even(0);
+    let (nodes, _) = mutual(&mut world);
+    world.network.take_opened();
+    let mut opened = 0;
+    let start = world.now();
+    while world.now() - start < 3600 * SECOND {
+        if nodes.iter().any(|node| !node.up().is_empty()) {
+            world.network.cut(1, 2, Cut::Both);
+        }
+        world.run_for(5 * MS);
+        opened += world.network.take_opened().len();
+    }
+    assert!(opened < 2 * 200, "{opened} dials in an hour");
+}
+
 /// Whether two targets of a node name one peer.
 fn is_one_peer(node: &Node, targets: [Target; 2]) -> bool {
     node.endpoint.peers().iter().filter(|peer| targets.contains(&peer.target)).count() == 1
