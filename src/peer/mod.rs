@@ -542,9 +542,9 @@ impl Peer {
 
     /// Whether this node was told to dial this address.
     pub(crate) fn is_configured_at(&self, ip: IpAddr) -> bool {
-        let Some(dial) = &self.dial else { return false };
         let is = |addr: &SocketAddr| addr.ip().to_canonical() == ip;
-        dial.literal().is_some_and(|addr| is(&addr)) || self.history().resolved.iter().any(is)
+        let is_literal = self.dialed_at(|dial| dial.literal().filter(is)).is_some();
+        is_literal || self.history().resolved.iter().any(is)
     }
 
     /// Notes that the peer ended, though its frames did not. Says whether it had not before.

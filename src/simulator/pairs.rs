@@ -192,6 +192,20 @@ fn a_flood_leaves_a_peer_out_under_all_of_its_targets() {
     }
 }
 
+/// Under every address that it was told to dial, also of peers that became one.
+#[test]
+fn a_merged_peer_is_known_at_all_of_its_addresses() {
+    let mut world = even(0);
+    let (one, other) = (world.start(1), world.start(2));
+    let at_both = |host| [false, true].map(|is_other| format!("{}:{PORT}", ip(host, is_other)));
+    at_both(2).iter().for_each(|addr| _ = one.dial(addr));
+    world.run_for(SECOND);
+    assert!(is_settled([&one, &other]));
+    one.endpoint.set_accept_policy(AcceptPolicy::known());
+    at_both(1).iter().for_each(|addr| _ = other.dial(addr));
+    world.run_until("one peer", PATIENCE, || is_settled([&one, &other]));
+}
+
 /// The strangers are many, and each may come back for a while.
 #[test]
 fn strangers_that_went_away_cost_no_peer_that_is_dialed() {
