@@ -239,7 +239,8 @@ impl Context {
     }
 
     /// Other peers that are the same run of a node as this one says it is, and whose links carry
-    /// frames the same ways.
+    /// frames the same ways. Those that this node dials come first: anybody can claim a run, and
+    /// of two links to one node either side dialed one at least.
     pub(crate) fn siblings(&self, peer: &Arc<Peer>) -> Vec<Arc<Peer>> {
         let Some(Pair { boot, .. }) = peer.pair() else { return Vec::new() };
         let is_other = |other: &&Arc<Peer>| {
@@ -248,7 +249,10 @@ impl Context {
         };
         let paired = self.lock(&self.paired);
         let same_run = paired.range((boot, [0; 8])..=(boot, [u8::MAX; 8])).map(|(_, other)| other);
-        same_run.filter(is_other).cloned().collect()
+        let mut siblings: Vec<_> = same_run.filter(is_other).cloned().collect();
+        drop(paired);
+        siblings.sort_by_key(|peer| !peer.is_dialed());
+        siblings
     }
 
     /// The neighbour that shares a secret of this name, in the same run as then.

@@ -253,6 +253,36 @@ fn two_that_dial_each_other_in_vain_do_so_ever_more_rarely() {
     assert!(opened < 2 * 200, "{opened} dials in an hour");
 }
 
+/// A run is only claimed, as an id is.
+#[test]
+fn a_crowd_that_claims_the_run_of_either_keeps_no_two_links_apart() {
+    for seed in seeds(5) {
+        let mut world = uneven(seed);
+        let boots = [world.new_boot(), world.new_boot()];
+        let [one, other] = [(1, boots[0]), (2, boots[1])]
+            .map(|(host, boot)| world.start_as(host, boot, Limits::default()));
+        let crowd: Vec<Node> = (0..20)
+            .flat_map(|number| {
+                [(3 + number, boots[1], one.addr()), (103 + number, boots[0], other.addr())]
+            })
+            .map(|(host, boot, addr)| {
+                let stranger = world.start_as(host, boot, Limits::default());
+                stranger.dial(addr);
+                stranger
+            })
+            .collect();
+        world.run_for(SECOND);
+        one.dial(other.addr());
+        other.dial(one.addr());
+        for node in [&one, &other] {
+            let is_merge = |event: &Event| matches!(event, Event::Merged { .. });
+            world.run_until("merge", PATIENCE, || node.told().iter().any(is_merge));
+        }
+        world.run_for(SECOND);
+        assert_eq!([&one, &other].map(|node| node.up().len()), [1 + crowd.len() / 2; 2]);
+    }
+}
+
 /// Whether two targets of a node name one peer.
 fn is_one_peer(node: &Node, targets: [Target; 2]) -> bool {
     node.endpoint.peers().iter().filter(|peer| targets.contains(&peer.target)).count() == 1
