@@ -290,7 +290,10 @@ impl Context {
         }
         let (target, count) = (peer.target(), frames.len());
         let is_stranger = peer.origin() == Origin::Accepted && !peer.is_dialed();
-        self.unconfirmed().keep(target, is_stranger, frames, self.limits.unconfirmed_bytes);
+        let limit = self.limits.unconfirmed_bytes;
+        let given_up = self.unconfirmed().keep(target, is_stranger, frames, limit);
+        // Not under the lock: bytes that the caller lent may run code of his.
+        drop(given_up);
         self.events.emit(Event::Unconfirmed { target, frames: count });
     }
 
@@ -457,26 +460,40 @@ struct CameBack {
 }
 
 impl Unconfirmed {
-    fn keep(&mut self, target: Target, is_stranger: bool, frames: Vec<Frame>, limit: usize) {
+    /// Returns what is given up for it.
+    fn keep(
+        &mut self,
+        target: Target,
+        is_stranger: bool,
+        frames: Vec<Frame>,
+        limit: usize,
+    ) -> Vec<Frame> {
         self.bytes += frames.iter().map(cost).sum::<usize>();
         match self.peers.iter_mut().find(|other| other.target == target) {
             Some(kept) => kept.frames.extend(frames),
             None => self.peers.push_back(CameBack { target, is_stranger, frames: frames.into() }),
         }
+        let mut given_up = Vec::new();
         while self.bytes > limit {
-            self.give_up_oldest();
+            given_up.extend(self.give_up_oldest());
         }
+        given_up
     }
 
     /// Gives up the oldest frame, as long as there are any one of a stranger: whoever likes can
     /// dial this node, and must not cost it what was for its own peers.
-    fn give_up_oldest(&mut self) {
+    fn give_up_oldest(&mut self) -> Option<Frame> {
         let at = self.peers.iter().position(|peer| peer.is_stranger).unwrap_or(0);
-        let Some(oldest) = self.peers.get_mut(at) else { return self.bytes = 0 };
-        match oldest.frames.pop_front() {
-            Some(frame) => self.bytes -= cost(&frame),
+        let Some(oldest) = self.peers.get_mut(at) else {
+            self.bytes = 0;
+            return None;
+        };
+        let given_up = oldest.frames.pop_front();
+        match &given_up {
+            Some(frame) => self.bytes -= cost(frame),
             None => drop(self.peers.remove(at)),
         }
+        given_up
     }
 
     fn take(&mut self, target: Target) -> Vec<Frame> {

@@ -202,3 +202,31 @@ fn a_bind_address_that_is_none_is_named() {
         assert!(error.to_string().contains(text), "{error}");
     }
 }
+
+/// Bytes that the caller lent, with something to do when they are given back.
+struct Lent(Vec<u8>, InetEndpoint);
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.1.take_unconfirmed(0);
+    }
+}
+
+#[test]
+fn who_gets_its_bytes_back_may_call_the_endpoint() {
+    let mut limits = quick();
+    limits.unconfirmed_bytes = 0;
+    let mut node = Node::built(InetEndpoint::builder().limits(limits));
+    let target = node.add("127.0.0.1:1");
+    let lent = Lent(carrier(8, 1, &[7; 5000]), node.endpoint.clone());
+    let frame = Frame::parse(bytes::Bytes::from_owner(lent)).expect("a valid frame");
+    node.endpoint.try_send(target, frame).expect("room for a frame");
+    node.remove(target);
+    node.removed(target);
+}
