@@ -56,8 +56,9 @@ fn redial(running: Arc<Running>, service: Service, wait: Option<Wait>) {
                 let restart = serve(&task, &service, connected).await;
                 setup_cleanuptask(task, service, restart);
             }
-            None if service.turn.is_wanted() => accept::go_on(&task, service).await,
-            None => {}
+            None if peer.is_stopping() => {}
+            // Who wanted the peer may have given up by now.
+            None => accept::go_on(&task, service).await,
         }
     });
 }

@@ -50,16 +50,17 @@ mod tests {
     use crate::context::{Context, Parts};
     use crate::limits::Limits;
     use crate::link::{Patience, Tcp};
-    use crate::peer::{Origin, inbound};
+    use crate::peer::{Closing, Origin, inbound};
     use crate::proto::{Id, PeerType};
-    use crate::resolver::System;
-    use crate::spawn::Task;
-    use futures_lite::Future;
+    use crate::resolver::{Resolution, Resolve};
+    use crate::session::{accept, start_connection};
+    use crate::spawn::{Global, Spawn, Task};
+    use futures_lite::{Future, future};
     use std::pin::pin;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::task::{Context as TaskContext, Wake};
 
-    fn running() -> Arc<Running> {
+    fn running(spawner: impl Spawn) -> Arc<Running> {
         let limits = Limits::default();
         let (sender, inbound) = inbound(limits.inbound_bytes, limits.inbound_frames);
         let patience = Patience::new(&limits);
@@ -67,12 +68,21 @@ mod tests {
             id: Id::from_bytes([1; 32]),
             boot: [1; 16],
             limits,
-            resolver: Box::new(System::default()),
+            resolver: Box::new(Silent),
             connector: Box::new(Tcp { patience }),
             policy: AcceptPolicy::all(),
-            spawner: Box::new(|_: Task| {}),
+            spawner: Box::new(spawner),
         };
         Running::new(Arc::new(Context::new(parts, inbound)), sender)
+    }
+
+    /// A name server that is gone.
+    struct Silent;
+
+    impl Resolve for Silent {
+        fn resolve(&self, _: &str, _: u16) -> Resolution {
+            Box::pin(future::pending())
+        }
     }
 
     /// Notes whether the peer has ended when its turn is offered.
@@ -89,7 +99,7 @@ mod tests {
 
     #[test]
     fn the_peer_ends_before_the_turn_is_given_away() {
-        let running = running();
+        let running = running(|_: Task| {});
         let peer = running.add_linked(PeerType::Standard, Origin::Accepted, None).unwrap();
         let service = Service::begin(&running, &peer).unwrap();
         let waiting = Arc::new(Waiting { peer: peer.clone(), was_served: false.into() });
@@ -99,5 +109,22 @@ mod tests {
         drop(service);
         assert!(!waiting.was_served.load(Ordering::Relaxed), "it was still served");
         assert!(taking.as_mut().poll(&mut TaskContext::from_waker(&waker)).is_ready());
+    }
+
+    #[test]
+    fn a_dial_that_was_wanted_for_a_moment_only_goes_on() {
+        let running = running(Global);
+        let new = Peer::dialed(0, "nowhere:1".parse().unwrap(), running.new_queue());
+        let peer = running.add_peers(|_| Ok::<_, ()>(vec![Arc::new(new)])).unwrap().remove(0);
+        start_connection(&running, peer.clone());
+        for _ in 0..50_000 {
+            // Who waits for its turn may give up at any time.
+            let taken = future::block_on(future::poll_once(Service::take(&running, &peer)));
+            if let Some(service) = taken {
+                future::block_on(accept::go_on(&running, service));
+            }
+        }
+        assert!(!peer.has_ended());
+        running.stop(Closing::Now);
     }
 }
