@@ -84,9 +84,11 @@ limits! {
     /// side has said a whole one. A Ratman node's has 99 bytes at most, one of this crate's 159.
     handshake_bytes: usize = 512, "512", "256"..="128k";
     /// Handshakes of strangers that may be pending at once. A newcomer displaces the oldest, so
-    /// silent connections cannot shut others out.
+    /// silent connections cannot shut others out. No more than half of the files that the process
+    /// may have open when the endpoint starts.
     pending: usize = 2048, "2048", "1"..="64k";
-    /// The same for one IPv4 address, or one IPv6 network of 64 bits.
+    /// The same for one IPv4 address, or one IPv6 network of 64 bits. No more than a quarter of the
+    /// files.
     pending_per_addr: usize = 1024, "1024", "1"..="64k";
     /// Peers that dialed this node; a stranger beyond that is refused. Peers that this node is told
     /// to dial have as much room again, which no stranger can take, and may dial this node too.

@@ -4,7 +4,13 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustix::process::{Resource, getrlimit};
+
 use crate::link::Stream;
+
+/// Of the files that the process may have open, strangers that are pending get one in so many, and
+/// those of one place one in twice as many. The others are for links, and for dialing.
+const SHARE_OF_FILES: usize = 2;
 
 /// The handshakes of strangers that are under way.
 pub(crate) struct Pending {
@@ -48,8 +54,14 @@ impl From<IpAddr> for Place {
 }
 
 impl Pending {
+    /// So many at once, in all and from one place, as far as there are files for them.
     pub(crate) fn new(most: usize, most_per_place: usize) -> Pending {
-        Pending { strangers: Mutex::default(), most, most_per_place }
+        let share = (most_files() / SHARE_OF_FILES).max(2);
+        Pending {
+            strangers: Mutex::default(),
+            most: most.min(share),
+            most_per_place: most_per_place.min(share / 2),
+        }
     }
 
     /// Enters a stranger, and ends the handshake of the oldest if that makes too many.
@@ -75,6 +87,12 @@ impl Pending {
     fn lock(&self) -> MutexGuard<'_, Strangers> {
         self.strangers.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How many files the process may have open.
+fn most_files() -> usize {
+    let most = getrlimit(Resource::Nofile).current;
+    most.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX)
 }
 
 /// A stranger's place in the table; dropping it leaves the table.
