@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use async_channel::{Receiver, Sender, TryRecvError};
+use async_channel::{Receiver, Sender, TryRecvError, TrySendError};
 use bytes::{Buf, Bytes};
 use event_listener::Event;
 
@@ -179,6 +179,15 @@ impl InboundSender {
     /// What to read into.
     pub(crate) fn buffers(&self) -> &Arc<Buffers> {
         &self.buffers
+    }
+
+    /// Hands a batch to the router, or gives it back if there is no place for it now.
+    pub(crate) fn try_send(&self, batch: Batch) -> Result<Option<Batch>, Closed> {
+        match self.batches.try_send(batch) {
+            Ok(()) => Ok(None),
+            Err(TrySendError::Full(batch)) => Ok(Some(batch)),
+            Err(TrySendError::Closed(_)) => Err(Closed),
+        }
     }
 
     /// Hands a batch to the router.

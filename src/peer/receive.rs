@@ -61,7 +61,7 @@ pub(super) async fn receive(
                 reads = 0;
             }
             Step::Frames { batch, frames, bytes } => {
-                if let Err(Closed) = inbound.send(batch).await {
+                if let Err(Closed) = hand_on(peer, batch, inbound).await {
                     return DownReason::ShuttingDown;
                 }
                 // Only now: what is told as received must not be lost with this task.
@@ -149,6 +149,15 @@ async fn wait_for_room<'a>(
         },
     };
     Ok(room.insert(taken))
+}
+
+/// Hands a batch to the router, and waits for a place for it if there is none.
+async fn hand_on(peer: &Peer, batch: Batch, inbound: &InboundSender) -> Result<(), Closed> {
+    let Some(batch) = inbound.try_send(batch)? else { return Ok(()) };
+    peer.queue.set_held_up(true);
+    let sent = inbound.send(batch).await;
+    peer.queue.set_held_up(false);
+    sent
 }
 
 /// Takes the whole frames off that the buffer begins with. `None`: there is none.
@@ -364,7 +373,11 @@ impl ReadHalf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::{Line, Wakes};
+    use crate::limits::Limits;
+    use crate::peer::{Budget, Origin, Queue, inbound};
     use crate::proto::{Direction, Frame, FrameError, Id, encode_length};
+    use std::pin::pin;
 
     fn message(modes: u16, payload: usize) -> Vec<u8> {
         let id = Id::from_bytes([3; 32]);
@@ -473,6 +486,33 @@ mod tests {
         assert!(pinned >= COPY + 12);
         let (run, pinned) = half.take(3, &buffers);
         assert_eq!((&run[..], pinned, half.unread()), (&[7; 3][..], 3, &[7; 6][..]));
+    }
+
+    /// Frames that come one by one fill the channel before any bound of its own is reached.
+    #[test]
+    fn a_reader_that_waits_for_a_place_in_the_channel_is_held_up() {
+        let limits = Limits::default();
+        let (sender, inbound) = inbound(limits.inbound_bytes, limits.inbound_frames);
+        let queue = Queue::new(Budget::new(1), 1, 1);
+        let peer = Peer::linked(7, PeerType::Standard, Origin::Accepted, queue);
+        let (line, other) = Line::pair();
+        let link = Link::new(line, None, Vec::new(), None);
+        let mut receiving = pin!(receive(&peer, &link, &sender, &|_| ()));
+        let wakes = Wakes::new();
+        let mut come = || {
+            let mut way = other.outgoing();
+            way.write(&message(8, 0));
+            way.arrive(usize::MAX);
+            drop(way);
+            assert!(wakes.poll(receiving.as_mut()).is_none());
+            peer.queue.watched().is_held_up
+        };
+        let came = 1 + (0..limits.inbound_frames).take_while(|_| !come()).count();
+        assert!(came < limits.inbound_frames, "it was not told");
+        let taken = std::iter::from_fn(|| inbound.try_next().unwrap()).count();
+        assert_eq!(taken, came - 1);
+        assert!(wakes.poll(receiving.as_mut()).is_none());
+        assert!(!peer.queue.watched().is_held_up && inbound.try_next().unwrap().is_some());
     }
 
     #[test]
