@@ -15,7 +15,7 @@ use crate::error::{
 };
 use crate::events::Events;
 use crate::limits::Limits;
-use crate::peer::{Closing, FloodCharge, Peer, PeerInfo, cost};
+use crate::peer::{Closing, FloodCharge, IsUp, PLACE, Peer, PeerInfo, cost};
 use crate::proto::{Frame, Id, is_peering};
 use crate::routes::Routes;
 use crate::server::Server;
@@ -288,16 +288,22 @@ impl InetEndpoint {
         // An alias stands for the peer.
         let except = except.and_then(|target| context.peer(target)).map(|peer| peer.target());
         let mut report = FloodReport::default();
+        let mut short_of_room = Vec::new();
         context.for_each_peer(|peer| {
-            let target = peer.target();
-            if Some(target) == except {
+            if Some(peer.target()) == except {
                 return;
             }
             match peer.push(frame.clone(), Some(charge.clone()), true) {
-                Ok(_) => report.sent.push(target),
-                Err((refusal, _)) => report.refused.push((target, refusal)),
+                Err((Refusal::EndpointFull, _)) => short_of_room.push(peer.clone()),
+                pushed => report.note(peer, pushed),
             }
         });
+        if !short_of_room.is_empty() {
+            context.shed(PLACE * short_of_room.len());
+        }
+        for peer in short_of_room {
+            report.note(&peer, peer.push(frame.clone(), Some(charge.clone()), true));
+        }
         Ok(report)
     }
 
@@ -425,4 +431,13 @@ pub struct FloodReport {
     pub sent: Vec<Target>,
     /// The peers whose queues did not, and why.
     pub refused: Vec<(Target, Refusal)>,
+}
+
+impl FloodReport {
+    fn note(&mut self, peer: &Peer, pushed: Result<IsUp, (Refusal, Frame)>) {
+        match pushed {
+            Ok(_) => self.sent.push(peer.target()),
+            Err((refusal, _)) => self.refused.push((peer.target(), refusal)),
+        }
+    }
 }

@@ -100,7 +100,8 @@ limits! {
     queue_bytes: usize = 1 << 20, "1m", "1k"..="2047m";
     /// Frames that may wait in one peer's outbound queue.
     queue_frames: usize = 8192, "8192", "1"..="1m";
-    /// What may wait in all outbound queues together. A flooded frame counts once.
+    /// What may wait in all outbound queues together. A flooded frame counts once, and 96 bytes for
+    /// its place in each queue beside the first.
     total_queue_bytes: usize = 64 << 20, "64m", "1k"..="2047m";
     /// What may have arrived and wait for the router. Reading pauses at this bound, and TCP then
     /// holds the senders back. The part of a frame that has arrived, at most 64 KiB for each peer,

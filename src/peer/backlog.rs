@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::budget::{FloodCharge, OVERHEAD};
+use super::budget::{FloodCharge, OVERHEAD, PLACE};
 use super::plan::Plan;
 use crate::proto::{Frame, PREFIX, encode_length, whole_message};
 
@@ -55,7 +55,7 @@ struct Cursor {
 pub(super) enum Part {
     /// Small frames, each with its length in front.
     Run { messages: Bytes, frames: usize },
-    /// A frame, and what pays for it unless it is charged on its own.
+    /// A frame, and what pays for its bytes unless they are charged on their own.
     Single { frame: Frame, flood: Option<Arc<FloodCharge>> },
 }
 
@@ -83,7 +83,7 @@ impl Part {
     /// What the queue itself was charged for it.
     pub(super) fn own_cost(&self) -> usize {
         match self {
-            Part::Single { flood: Some(_), .. } => 0,
+            Part::Single { flood: Some(_), .. } => PLACE,
             own => own.cost(),
         }
     }
@@ -91,7 +91,7 @@ impl Part {
     /// What the budget gets back once it is dropped.
     fn frees(&self) -> usize {
         match self {
-            Part::Single { flood: Some(charge), .. } if Arc::strong_count(charge) > 1 => 0,
+            Part::Single { flood: Some(charge), .. } if Arc::strong_count(charge) > 1 => PLACE,
             last => last.cost(),
         }
     }

@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::proto::Frame;
 
-/// What a waiting frame costs beside its own bytes: its place in the queue, which has room for
-/// twice as many, and its allocation.
-pub(super) const OVERHEAD: usize = 128;
+/// What a place in a queue costs, which has room for twice as many.
+pub(crate) const PLACE: usize = 96;
+
+/// What a waiting frame costs beside its own bytes: its place, and its allocation.
+pub(super) const OVERHEAD: usize = PLACE + 32;
 
 /// What a frame counts against the budgets.
 pub(crate) fn cost(frame: &Frame) -> usize {
@@ -48,7 +50,8 @@ impl Budget {
     }
 }
 
-/// The share of the budget that a frame takes while it waits in several queues: once.
+/// The share of the budget that a frame takes while it waits in several queues: once, and its place
+/// in each of them beside that.
 #[derive(Debug)]
 pub(crate) struct FloodCharge {
     budget: Arc<Budget>,
@@ -58,7 +61,7 @@ pub(crate) struct FloodCharge {
 impl FloodCharge {
     /// Charges the budget for a frame that goes to many peers.
     pub(crate) fn new(budget: &Arc<Budget>, frame: &Frame) -> Option<Arc<FloodCharge>> {
-        let bytes = cost(frame);
+        let bytes = cost(frame) - PLACE;
         budget.take(bytes).then(|| Arc::new(FloodCharge { budget: budget.clone(), bytes }))
     }
 }

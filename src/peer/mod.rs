@@ -35,7 +35,7 @@ use crate::link::{Link, Stream};
 use crate::proto::{Backoff, Bits, Frame, Id, PairSecret, PeerAddr, PeerType, Records};
 use crate::timer::{self, within};
 
-pub(crate) use budget::{Budget, FloodCharge, cost};
+pub(crate) use budget::{Budget, FloodCharge, PLACE, cost};
 pub(crate) use inbound::{Inbound, InboundSender, inbound};
 pub use info::{AttemptInfo, Origin, PeerInfo, PeerState};
 pub(crate) use merging::Merging;

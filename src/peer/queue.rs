@@ -7,7 +7,7 @@ use std::time::Duration;
 use event_listener::{Event, EventListener};
 
 use super::backlog::{Backlog, Part};
-use super::budget::{Budget, FloodCharge, OVERHEAD, cost};
+use super::budget::{Budget, FloodCharge, OVERHEAD, PLACE, cost};
 use crate::error::Refusal;
 use crate::proto::{Frame, Impossible, PREFIX, Received, Records, Sent, TELL_BYTES};
 use crate::timer;
@@ -72,7 +72,7 @@ impl Queue {
 
     /// Takes a frame, and says whether the link is up; or says why not and gives it back.
     ///
-    /// `flood` pays for a frame that many queues share. `only_up` refuses while the link is down.
+    /// `flood` pays for the bytes of a frame that many queues share. `only_up` refuses while the link is down.
     pub(crate) fn push(
         &self,
         frame: Frame,
@@ -87,7 +87,8 @@ impl Queue {
         if let Some(refusal) = self.refusal(&state, cost, only_up) {
             return Err((refusal, frame));
         }
-        if flood.is_none() && !self.budget.take(cost) {
+        let own_cost = if flood.is_some() { PLACE } else { cost };
+        if !self.budget.take(own_cost) {
             return Err((Refusal::EndpointFull, frame));
         }
         match is_copied {
@@ -427,17 +428,19 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_charged_once() {
-        let budget = Budget::new(228);
-        let queues = [0, 1, 2].map(|_| Queue::new(budget.clone(), usize::MAX, 9));
+    fn a_flood_is_charged_once_and_its_place_in_each_queue() {
+        let budget = Budget::new(228 + 2 * PLACE);
+        let queues = [0; 4].map(|_| Queue::new(budget.clone(), usize::MAX, 9));
         let charge = FloodCharge::new(&budget, &frame(1)).unwrap();
-        for queue in &queues {
-            queue.push(frame(1), Some(charge.clone()), false).unwrap();
-        }
+        let taken = queues.each_ref().map(|queue| {
+            let pushed = queue.push(frame(1), Some(charge.clone()), false);
+            pushed.map(drop).map_err(|(refusal, _)| refusal)
+        });
+        assert_eq!(taken, [Ok(()), Ok(()), Ok(()), Err(Refusal::EndpointFull)]);
         drop(charge);
         assert!(FloodCharge::new(&budget, &frame(2)).is_none());
         drop(queues);
-        assert!(FloodCharge::new(&budget, &frame(2)).is_some());
+        assert_eq!(budget.used(), 0);
     }
 
     #[test]
@@ -492,7 +495,7 @@ mod tests {
         }
         drop(charge);
         push(&one, 2).unwrap();
-        assert_eq!((senders(one.shed(1)), budget.used()), (vec![1, 2], 228));
+        assert_eq!((senders(one.shed(PLACE + 1)), budget.used()), (vec![1, 2], 228));
         assert_eq!((senders(other.shed(1)), budget.used()), (vec![1], 0));
     }
 

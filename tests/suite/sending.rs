@@ -170,6 +170,20 @@ fn the_budget_of_all_counts_a_flood_once_and_refuses_what_is_over() {
 }
 
 #[test]
+fn a_flood_has_its_places_in_all_queues_from_who_is_down_the_longest() {
+    let mut node = node_with(|limits| limits.total_queue_bytes = 200 << 10);
+    let mut peers: Vec<_> = (0..10).map(|id| node.welcome(STANDARD, id)).collect();
+    let down = node.add(&nowhere());
+    node.attempt(down);
+    let frame = carrier(8, 9, b"");
+    // More than all queues together may hold.
+    (0..2000).for_each(|_| node.try_send(down, &frame));
+    let report = node.endpoint.send_all(parsed(&frame)).expect("a flood");
+    assert_eq!((report.sent.len(), report.refused), (10, vec![(down, Refusal::LinkDown)]));
+    peers.iter_mut().for_each(|(peer, _)| assert_eq!(peer.read_frame(), frame));
+}
+
+#[test]
 fn the_router_that_is_slow_holds_back_the_sender_and_loses_nothing() {
     let mut node = node_with(|limits| limits.inbound_bytes = 128 << 10);
     let (mut peer, target) = node.welcome(STANDARD, 5);
