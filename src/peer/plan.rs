@@ -17,7 +17,10 @@ const MOST_SLICES: usize = 64;
 /// What is to be written: a frame of records first, if there is one, and then frames of the router.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
+    /// What is not written yet.
     pieces: Vec<Piece>,
+    /// Bytes of the first piece that are.
+    skip: usize,
     len: usize,
     /// Length of what goes before the first frame of the router.
     uncounted: usize,
@@ -43,7 +46,7 @@ impl Plan {
     /// Starts anew, with records that go before everything else.
     pub(super) fn begin(&mut self, records: Option<&Frame>) {
         self.pieces.clear();
-        (self.len, self.written) = (0, 0);
+        (self.skip, self.len, self.written) = (0, 0, 0);
         if let Some(frame) = records {
             self.add_frame(frame);
         }
@@ -84,28 +87,36 @@ impl Plan {
     /// frames that were.
     pub(super) fn write(&mut self, link: &Link) -> io::Result<usize> {
         let mut slices = [IoSlice::new(&[]); MOST_SLICES];
-        let mut count = 0;
-        let mut skip = self.written;
-        for piece in &self.pieces {
-            let bytes = piece.as_bytes();
-            match bytes.get(skip..) {
-                Some(rest) if !rest.is_empty() => {
-                    slices[count] = IoSlice::new(rest);
-                    count += 1;
-                    skip = 0;
-                }
-                _ => skip -= bytes.len(),
-            }
+        let mut skip = self.skip;
+        for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
+            *slice = IoSlice::new(&piece.as_bytes()[std::mem::take(&mut skip)..]);
         }
+        let count = self.pieces.len().min(MOST_SLICES);
         let counted = self.counted();
         match link.stream.try_write(&slices[..count])? {
             0 => Err(io::ErrorKind::WriteZero.into()),
             written => {
                 self.written += written;
+                self.let_go(written);
                 link.is_torn.store(self.unwritten() > 0, Ordering::Relaxed);
                 Ok(self.counted() - counted)
             }
         }
+    }
+
+    /// Lets go of what was written by that: nobody counts it any more.
+    fn let_go(&mut self, written: usize) {
+        self.skip += written;
+        let mut done = 0;
+        for piece in &self.pieces {
+            let len = piece.as_bytes().len();
+            if self.skip < len {
+                break;
+            }
+            self.skip -= len;
+            done += 1;
+        }
+        self.pieces.drain(..done);
     }
 
     /// Bytes of the router's frames that were written.
@@ -117,6 +128,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::Line;
     use crate::link::Stream;
     use crate::peer::backlog::Backlog;
     use crate::proto::{Id, Records, whole_message};
@@ -211,6 +223,33 @@ mod tests {
             let mut arrived = split(&taken);
             arrived.retain(|frame| *frame != control);
             assert_eq!(arrived, frames, "seed {seed} case {case}");
+        }
+    }
+
+    /// The queue does not count what was written and is not to be acknowledged.
+    #[test]
+    fn what_was_written_is_let_go_though_the_rest_waits() {
+        let (line, other) = Line::pair();
+        let link = Link::new(line.clone(), None, Vec::new(), None);
+        let mut plan = Plan::default();
+        let alive = [0; 3].map(|_| Arc::new([9; 100]));
+        plan.begin(None);
+        for bytes in &alive {
+            plan.add(Bytes::from_owner(Held(bytes.clone())));
+        }
+        for (room, held) in [(99, 3), (1, 2), (150, 1), (49, 1), (1, 0)] {
+            line.outgoing().room = room;
+            assert_eq!(plan.write(&link).unwrap(), room);
+            assert_eq!(alive.iter().filter(|one| Arc::strong_count(one) > 1).count(), held);
+        }
+        assert_eq!((plan.unwritten(), other.incoming().bytes.len()), (0, 300));
+    }
+
+    struct Held(Arc<[u8; 100]>);
+
+    impl AsRef<[u8]> for Held {
+        fn as_ref(&self) -> &[u8] {
+            &self.0[..]
         }
     }
 
