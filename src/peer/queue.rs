@@ -312,6 +312,8 @@ impl Queue {
         state.ended = true;
         let parts = self.take(&mut state, usize::MAX);
         drop(state);
+        // Nobody may have closed it: a task that is dropped ends its peer right away.
+        self.room.notify(usize::MAX);
         into_frames(parts)
     }
 

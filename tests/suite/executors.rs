@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_lite::future;
 use netmod_inet::{Builder, Closed, Event, Frame, InetEndpoint, Spawn, StartError, Task};
@@ -147,6 +148,31 @@ fn next_events_and_shutdown_end_with_the_executor() {
         while events.next().await.is_ok() {}
     });
     ends_with_its_executor(async |endpoint: InetEndpoint| endpoint.shutdown().await);
+}
+
+#[test]
+fn a_send_that_waits_for_room_ends_with_the_executor() {
+    let executor = Arc::new(Executor::new());
+    let mut limits = quick();
+    limits.send_timeout = Duration::from_secs(3600);
+    limits.queue_frames = 1;
+    let spawner = Arc::downgrade(&executor);
+    let builder = InetEndpoint::builder().bind("127.0.0.1:0").limits(limits).spawner(spawner);
+    let endpoint = within("start", builder.start()).expect("start");
+    let port = endpoint.port().expect("a port");
+    let dialing = std::thread::spawn(move || PlainPeer::dial(port, STANDARD, 1));
+    let events = endpoint.events();
+    let up = executor.run(async { while !matches!(events.next().await, Ok(Event::Up { .. })) {} });
+    within("a link", up);
+    let frame = parsed(&numbered(0, 60_000));
+    within("the end of the wait", async {
+        endpoint.try_send(0, frame.clone()).expect("room for one");
+        let mut waiting = std::pin::pin!(endpoint.send(0, frame.clone()));
+        assert!(future::poll_once(&mut waiting).await.is_none(), "room for another");
+        drop(executor);
+        assert_eq!(waiting.await.expect_err("nobody sends it").into_frame(), frame);
+    });
+    drop(dialing.join().expect("a peer"));
 }
 
 #[test]
