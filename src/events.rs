@@ -266,6 +266,8 @@ impl EventHub {
     pub(crate) fn subscribe(&self) -> Events {
         let mut listeners = self.lock();
         let mailbox = listeners.first.take().unwrap_or_else(|| {
+            // Nothing may ever happen that would have those who are gone be noticed.
+            listeners.open.retain(|mailbox| mailbox.strong_count() > 0);
             let mailbox = Arc::<Mailbox>::default();
             listeners.open.push(Arc::downgrade(&mailbox));
             mailbox
@@ -366,6 +368,18 @@ mod tests {
         assert!(matches!(events.try_next(), Ok(Some(Event::Stopped))));
         assert_eq!(events.try_next().unwrap_err(), Closed);
         assert_eq!(hub.subscribe().try_next().unwrap_err(), Closed);
+    }
+
+    #[test]
+    fn listeners_that_are_gone_leave_nothing_behind() {
+        let hub = EventHub::new(2, 1);
+        let first = hub.subscribe();
+        for _ in 0..100 {
+            drop(hub.subscribe());
+        }
+        assert!(hub.lock().open.len() <= 2, "a quiet endpoint keeps them");
+        hub.emit(Event::Removed { target: 1 });
+        assert!(matches!(first.try_next(), Ok(Some(Event::Removed { target: 1 }))));
     }
 
     #[test]
