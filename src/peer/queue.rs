@@ -176,8 +176,8 @@ impl Queue {
         into_frames(parts)
     }
 
-    /// The other side has `count` frames, and held the count back for `held`.
-    pub(crate) fn acknowledge(&self, count: u64, held: Duration) -> Result<(), Impossible> {
+    /// The other side has `count` frames, and held the count back for `held`, if it was not asked.
+    pub(crate) fn acknowledge(&self, count: u64, held: Option<Duration>) -> Result<(), Impossible> {
         let mut state = self.lock();
         let more = state.sent.acknowledge(count, held, timer::now())?;
         let arrived = self.take(&mut state, more);
@@ -548,7 +548,7 @@ mod tests {
             queue.written(PREFIX + 100);
         }
         assert_eq!(queue.size().0, 3);
-        queue.acknowledge(3, Duration::ZERO).unwrap();
+        queue.acknowledge(3, None).unwrap();
         assert_eq!(queue.size(), (0, 0));
     }
 }

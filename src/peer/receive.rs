@@ -201,7 +201,7 @@ fn hear(peer: &Peer, frame: &[u8], notices: Notices<'_>) -> Result<(), DownReaso
         return Ok(());
     };
     if let Some(count) = records.received {
-        let held = Duration::from_micros(records.held.unwrap_or(0).into());
+        let held = records.held.map(|held| Duration::from_micros(held.into()));
         let done = peer.queue.acknowledge(count, held);
         done.map_err(|Impossible| DownReason::ImpossibleCount(count))?;
         peer.note_life();

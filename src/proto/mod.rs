@@ -11,6 +11,7 @@ mod peer_list;
 mod prefix;
 mod records;
 mod resume;
+mod round_trip;
 #[cfg(test)]
 mod samples;
 mod schedule;

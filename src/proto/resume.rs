@@ -6,6 +6,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::round_trip::RoundTrip;
+
 /// What was received, counted as the sender's queue counts it, after which that is told at once: a
 /// quarter of a queue of 1 MiB. A sender with less asks for it. At 64 KiB all that acknowledgements
 /// take was 13 % of the instructions for frames of 4 KiB, at 256 KiB it is under 5 %.
@@ -27,30 +29,34 @@ pub(crate) struct Sent {
     /// already, it may have more than `total` says.
     highest: u64,
     acknowledged: u64,
-    /// When the frame with this number was sent, while its acknowledgement is out.
-    sample: Option<(u64, Instant)>,
-    round_trip: Option<Duration>,
+    pub(super) round_trip: RoundTrip,
 }
 
 impl Sent {
     /// So many frames were sent.
     pub(crate) fn add(&mut self, frames: usize, now: Instant) {
+        if frames == 0 {
+            return;
+        }
+        self.round_trip.sent(self.total + 1, now);
         self.total += frames as u64;
         self.highest = self.highest.max(self.total);
-        self.sample.get_or_insert((self.total, now));
     }
 
     /// The other side has `count` frames: how many that is more than it had. It held the count
-    /// back for `held`.
+    /// back for `held`, if it was not asked for it.
     pub(crate) fn acknowledge(
         &mut self,
         count: u64,
-        held: Duration,
+        held: Option<Duration>,
         now: Instant,
     ) -> Result<usize, Impossible> {
         let more = self.take_count(count, self.total)?;
-        if let Some((_, sent)) = self.sample.take_if(|(number, _)| count >= *number) {
-            self.measured(now.saturating_duration_since(sent).saturating_sub(held));
+        if let Some(held) = held {
+            self.round_trip.told(count, held, now);
+            if count == self.total {
+                self.round_trip.rest();
+            }
         }
         Ok(more)
     }
@@ -60,7 +66,7 @@ impl Sent {
     pub(crate) fn resume(&mut self, count: u64) -> Result<usize, Impossible> {
         let more = self.take_count(count, self.highest)?;
         self.total = count;
-        self.sample = None;
+        self.round_trip.begin(count);
         Ok(more)
     }
 
@@ -69,9 +75,9 @@ impl Sent {
         usize::try_from(self.highest - self.total).unwrap_or(usize::MAX)
     }
 
-    /// Round trip, smoothed as TCP does it: an eighth of each new sample. `None` before the first.
+    /// The smoothed round trip. `None` before it was measured.
     pub(crate) fn round_trip(&self) -> Option<Duration> {
-        self.round_trip
+        self.round_trip.smoothed()
     }
 
     fn take_count(&mut self, count: u64, most: u64) -> Result<usize, Impossible> {
@@ -81,13 +87,6 @@ impl Sent {
         let more = count - self.acknowledged;
         self.acknowledged = count;
         usize::try_from(more).map_err(|_| Impossible)
-    }
-
-    fn measured(&mut self, sample: Duration) {
-        self.round_trip = Some(match self.round_trip {
-            None => sample,
-            Some(smoothed) => (smoothed * 7 + sample) / 8,
-        });
     }
 }
 
@@ -157,13 +156,13 @@ mod tests {
         let now = Instant::now();
         let mut sent = Sent::default();
         sent.add(5, now);
-        assert_eq!(sent.acknowledge(6, MS, now), Err(Impossible));
-        assert_eq!(sent.acknowledge(3, MS, now), Ok(3));
-        assert_eq!(sent.acknowledge(2, MS, now), Err(Impossible));
+        assert_eq!(sent.acknowledge(6, None, now), Err(Impossible));
+        assert_eq!(sent.acknowledge(3, None, now), Ok(3));
+        assert_eq!(sent.acknowledge(2, None, now), Err(Impossible));
         assert_eq!(sent.resume(4), Ok(1));
-        assert_eq!(sent.acknowledge(5, MS, now), Err(Impossible), "not sent again yet");
+        assert_eq!(sent.acknowledge(5, None, now), Err(Impossible), "not sent again yet");
         sent.add(1, now);
-        assert_eq!(sent.acknowledge(5, MS, now), Ok(1));
+        assert_eq!(sent.acknowledge(5, None, now), Ok(1));
     }
 
     /// The other side dialed, gave up, and got more over another link; its first count, which is
@@ -184,10 +183,10 @@ mod tests {
         let mut sent = Sent::default();
         sent.add(1, start);
         sent.add(1, start + 20 * MS);
-        sent.acknowledge(2, 50 * MS, start + 60 * MS).unwrap();
+        sent.acknowledge(2, Some(50 * MS), start + 60 * MS).unwrap();
         assert_eq!(sent.round_trip(), Some(10 * MS));
         sent.add(1, start);
-        sent.acknowledge(3, Duration::ZERO, start + 90 * MS).unwrap();
+        sent.acknowledge(3, Some(Duration::ZERO), start + 90 * MS).unwrap();
         assert_eq!(sent.round_trip(), Some(20 * MS));
     }
 

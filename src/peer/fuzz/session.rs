@@ -246,9 +246,9 @@ impl World {
         }
         let count = self.sides[1 - at].peer.queue.received_total();
         let queue = &self.sides[at].peer.queue;
-        queue.acknowledge(count, Duration::ZERO).expect("the count is right");
+        queue.acknowledge(count, None).expect("the count is right");
         if let Some(less) = count.checked_sub(1) {
-            assert!(queue.acknowledge(less, Duration::ZERO).is_err(), "it was told {count} before");
+            assert!(queue.acknowledge(less, None).is_err(), "it was told {count} before");
         }
     }
 
@@ -418,7 +418,7 @@ impl Side {
     fn impossible_count(&self) {
         let queue = &self.peer.queue;
         let (before, count) = (queue.size(), self.sent.len() as u64 + 1);
-        assert!(queue.acknowledge(count, Duration::ZERO).is_err());
+        assert!(queue.acknowledge(count, None).is_err());
         assert!(queue.resume(count).is_err());
         assert_eq!(queue.size(), before);
     }
