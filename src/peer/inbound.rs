@@ -78,8 +78,8 @@ pub(crate) struct InboundSender {
 pub(crate) fn inbound(bytes: usize, frames: usize) -> (InboundSender, Inbound) {
     let (sender, receiver) = async_channel::bounded(BATCHES.min(frames));
     let gate = Arc::new(Gate {
-        free: Mutex::new(Free { bytes, frames }),
-        limit: bytes,
+        used: Mutex::default(),
+        limit: Size { bytes, frames },
         opened: Event::new(),
         turn: async_lock::Mutex::new(()),
     });
@@ -196,42 +196,44 @@ impl InboundSender {
     }
 }
 
-/// The room that is left for what arrives.
+/// The room for what arrives.
 #[derive(Debug)]
 struct Gate {
-    free: Mutex<Free>,
-    limit: usize,
+    used: Mutex<Size>,
+    limit: Size,
     /// Notified when room was given back.
     opened: Event,
     /// Held by the one that waits for room; the next ones wait for this.
     turn: async_lock::Mutex<()>,
 }
 
-#[derive(Debug)]
-struct Free {
+#[derive(Debug, Clone, Copy, Default)]
+struct Size {
     bytes: usize,
     frames: usize,
 }
 
 impl Gate {
     fn take(gate: &Arc<Gate>, bytes: usize) -> Option<Room> {
-        // No more of them can be in so many bytes.
+        // No more of them can be in so many bytes. With room for fewer, what was read would have to
+        // wait for the rest of it, and it has no bound while it does.
         let most_frames = 1 + bytes / (PREFIX + Frame::MIN_LEN);
         // A read larger than the whole bound could never be let through.
-        let bytes = (bytes + OVERHEAD).min(gate.limit);
-        let mut free = gate.lock();
-        if free.bytes < bytes || free.frames == 0 {
+        let bytes = (bytes + OVERHEAD).min(gate.limit.bytes);
+        let frames = most_frames.min(gate.limit.frames);
+        let mut used = gate.lock();
+        let fits = used.bytes + bytes <= gate.limit.bytes;
+        if !fits || used.frames + frames > gate.limit.frames {
             return None;
         }
-        let frames = free.frames.min(most_frames);
-        free.bytes -= bytes;
-        free.frames -= frames;
-        drop(free);
+        used.bytes += bytes;
+        used.frames += frames;
+        drop(used);
         Some(Room { gate: gate.clone(), bytes, frames })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Free> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Size> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -249,6 +251,15 @@ impl Room {
         self.frames
     }
 
+    /// Makes it hold so many bytes at least, if need be beyond the bound: the next one waits longer.
+    pub(crate) fn cover(&mut self, bytes: usize) {
+        let more = (bytes + OVERHEAD).saturating_sub(self.bytes);
+        if more > 0 {
+            self.gate.lock().bytes += more;
+            self.bytes += more;
+        }
+    }
+
     /// Takes the part of it that a batch of so many frames keeps, which pins `bytes`.
     pub(crate) fn split(&mut self, bytes: usize, frames: usize) -> Room {
         let bytes = self.bytes.min(bytes + OVERHEAD);
@@ -261,10 +272,10 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        let mut free = self.gate.lock();
-        free.bytes += self.bytes;
-        free.frames += self.frames;
-        drop(free);
+        let mut used = self.gate.lock();
+        used.bytes -= self.bytes;
+        used.frames -= self.frames;
+        drop(used);
         self.gate.opened.notify(1);
     }
 }
@@ -322,6 +333,30 @@ mod tests {
             let all = sender.room(5000).await.unwrap();
             assert_eq!((all.bytes, all.frames), (1000, 100), "never more than there is");
         });
+    }
+
+    #[test]
+    fn what_goes_beyond_the_bound_has_the_next_one_wait() {
+        let (sender, _inbound) = inbound(1000, 100);
+        let mut room = sender.try_room(100).unwrap().unwrap();
+        room.cover(50);
+        assert_eq!(room.bytes, 228);
+        room.cover(2000);
+        let batch = room.split(2000, 1);
+        assert_eq!((batch.bytes, room.bytes), (2128, 0));
+        drop(room);
+        assert!(sender.try_room(1).unwrap().is_none());
+        drop(batch);
+        assert_eq!(sender.try_room(5000).unwrap().unwrap().bytes, 1000);
+    }
+
+    #[test]
+    fn no_room_is_given_for_a_part_of_the_frames() {
+        let (sender, _inbound) = inbound(100_000, 30);
+        let room = sender.try_room(900).unwrap().unwrap();
+        assert_eq!(room.frames(), 21);
+        assert!(sender.try_room(450).unwrap().is_none(), "11 may come");
+        assert_eq!(sender.try_room(400).unwrap().unwrap().frames(), 9);
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub(super) async fn receive(
                 reads = 0;
             }
             Step::Frames { batch, frames, bytes } => {
-                if let Err(Closed) = hand_on(peer, batch, inbound).await {
+                if let Err(Closed) = hand_on(peer, &mut half, batch, inbound).await {
                     return DownReason::ShuttingDown;
                 }
                 // Only now: what is told as received must not be lost with this task.
@@ -102,9 +102,9 @@ async fn read_frames(
     inbound: &InboundSender,
     notices: Notices<'_>,
 ) -> Step {
-    let taken = match half.unread().is_empty() {
-        true => Ok(None),
-        false => match wait_for_room(peer, room, half.unread().len(), inbound).await {
+    let taken = match half.unread().len() {
+        0 => Ok(None),
+        unread => match wait_for_room(peer, half, room, unread, inbound).await {
             Ok(room) => take_run(peer, link, half, room, inbound.buffers(), notices),
             Err(Closed) => Err(DownReason::ShuttingDown),
         },
@@ -114,10 +114,13 @@ async fn read_frames(
         Ok(None) => *room = None,
         Err(reason) => return Step::Failed(reason),
     }
-    if let Err(Closed) = wait_for_room(peer, room, half.target(), inbound).await {
+    let target = half.target();
+    let Ok(room) = wait_for_room(peer, half, room, target, inbound).await else {
         return Step::Failed(DownReason::ShuttingDown);
-    }
-    match half.read(link, inbound.buffers()) {
+    };
+    half.prepare(target, inbound.buffers());
+    room.cover(half.buffer.capacity());
+    match half.read(link, target) {
         Ok(0) if half.unread().is_empty() => Step::Failed(DownReason::Closed),
         Ok(0) => Step::Failed(DownReason::ClosedInsideFrame),
         Ok(_) => {
@@ -132,6 +135,7 @@ async fn read_frames(
 /// The room that there is, or else room for so many bytes.
 async fn wait_for_room<'a>(
     peer: &Peer,
+    half: &mut ReadHalf,
     room: &'a mut Option<Room>,
     bytes: usize,
     inbound: &InboundSender,
@@ -141,6 +145,7 @@ async fn wait_for_room<'a>(
         None => match inbound.try_room(bytes)? {
             Some(room) => room,
             None => {
+                half.rest(inbound.buffers());
                 peer.queue.set_held_up(true);
                 let room = inbound.room(bytes).await;
                 peer.queue.set_held_up(false);
@@ -152,8 +157,17 @@ async fn wait_for_room<'a>(
 }
 
 /// Hands a batch to the router, and waits for a place for it if there is none.
-async fn hand_on(peer: &Peer, batch: Batch, inbound: &InboundSender) -> Result<(), Closed> {
+async fn hand_on(
+    peer: &Peer,
+    half: &mut ReadHalf,
+    batch: Batch,
+    inbound: &InboundSender,
+) -> Result<(), Closed> {
     let Some(batch) = inbound.try_send(batch)? else { return Ok(()) };
+    // Not every time: copying all that is left for each batch would cost the square of it.
+    if half.unread().len() < half.buffer.capacity() / 2 {
+        half.rest(inbound.buffers());
+    }
     peer.queue.set_held_up(true);
     let sent = inbound.send(batch).await;
     peer.queue.set_held_up(false);
@@ -326,15 +340,18 @@ impl ReadHalf {
         }
     }
 
-    /// Reads once.
-    fn read(&mut self, link: &Link, buffers: &Buffers) -> io::Result<usize> {
+    /// Makes room to read, so that there are so many bytes in all.
+    fn prepare(&mut self, target: usize, buffers: &Buffers) {
         self.compact();
-        let target = self.target();
         if self.buffer.capacity() < target {
             let mut larger = buffers.take(target);
             larger.extend_from_slice(&self.buffer);
             buffers.give(std::mem::replace(&mut self.buffer, larger));
         }
+    }
+
+    /// Reads once.
+    fn read(&mut self, link: &Link, target: usize) -> io::Result<usize> {
         let read = link.stream.try_read(&mut self.buffer)?;
         if self.buffer.len() == self.buffer.capacity() {
             self.size = (2 * target).min(MAX_READ);
@@ -362,7 +379,7 @@ impl ReadHalf {
         (buffers.lend(run).slice(start..), pinned)
     }
 
-    /// Gives memory back, because nothing is to be read for now.
+    /// Gives memory back, because nothing is read for now.
     fn rest(&mut self, buffers: &Buffers) {
         let left = self.unread().to_vec();
         buffers.give(std::mem::replace(&mut self.buffer, left));
@@ -513,6 +530,32 @@ mod tests {
         assert_eq!(taken, came - 1);
         assert!(wakes.poll(receiving.as_mut()).is_none());
         assert!(!peer.queue.watched().is_held_up && inbound.try_next().unwrap().is_some());
+    }
+
+    #[test]
+    fn a_reader_that_waits_holds_no_more_than_a_part_of_a_frame() {
+        let (small, large) = (message(8, 0), message(8, 60_000));
+        let both = [&small[..], &large].concat();
+        for (frames, flow) in [(5_000, &small), (65_536, &small), (65_536, &large), (65_536, &both)]
+        {
+            let (sender, _inbound) = inbound(1 << 20, frames);
+            let queue = Queue::new(Budget::new(1), 1, 1);
+            let peer = Peer::linked(7, PeerType::Standard, Origin::Accepted, queue);
+            let (line, other) = Line::pair();
+            let link = Link::new(line, None, Vec::new(), None);
+            let mut receiving = Box::pin(receive(&peer, &link, &sender, &|_| ()));
+            let wakes = Wakes::new();
+            while !peer.queue.watched().is_held_up {
+                let mut way = other.outgoing();
+                (0..(1 << 20) / flow.len()).for_each(|_| way.write(flow));
+                way.arrive(usize::MAX);
+                drop(way);
+                assert!(wakes.poll(receiving.as_mut()).is_none());
+            }
+            drop(receiving);
+            let held = link.read_half.try_lock().unwrap().buffer.capacity();
+            assert!(held < PREFIX + Frame::MAX_LEN, "{held} bytes: {frames}, {}", flow.len());
+        }
     }
 
     #[test]
