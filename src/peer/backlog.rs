@@ -21,13 +21,16 @@ const COPY: usize = 2048;
 /// Most bytes of a run.
 const RUN: usize = 64 << 10;
 
+/// Room that a run begins with at most.
+const FIRST_ROOM: usize = 4 << 10;
+
 /// Frames in order, and how far the writer of the link has come.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
     segments: VecDeque<Part>,
     /// The run that small frames are added to, behind all segments.
     open: BytesMut,
-    open_frames: usize,
+    open_frames: u32,
     /// Room that the next run begins with.
     first_room: usize,
     frames: usize,
@@ -53,8 +56,8 @@ struct Cursor {
 /// Some of the frames, in order.
 #[derive(Debug)]
 pub(super) enum Part {
-    /// Small frames, each with its length in front.
-    Run { messages: Bytes, frames: usize },
+    /// Small frames, each with its length in front, and the size of the allocation behind them.
+    Run { messages: Bytes, frames: u32, room: u32 },
     /// A frame, and what pays for its bytes unless they are charged on their own.
     Single { frame: Frame, flood: Option<Arc<FloodCharge>> },
 }
@@ -62,7 +65,7 @@ pub(super) enum Part {
 impl Part {
     pub(super) fn frames(&self) -> usize {
         match self {
-            Part::Run { frames, .. } => *frames,
+            Part::Run { frames, .. } => *frames as usize,
             Part::Single { .. } => 1,
         }
     }
@@ -93,6 +96,17 @@ impl Part {
         match self {
             Part::Single { flood: Some(charge), .. } if Arc::strong_count(charge) > 1 => PLACE,
             last => last.cost(),
+        }
+    }
+
+    /// Has what is left of a run not keep the memory of all of it. Copying no more than a third of
+    /// what was taken out, in all, is little beside having made the run.
+    fn trim(&mut self) {
+        if let Part::Run { messages, room, .. } = self {
+            if messages.len() < *room as usize / 4 {
+                *messages = Bytes::copy_from_slice(messages);
+                *room = messages.len() as u32;
+            }
         }
     }
 
@@ -143,7 +157,7 @@ impl Backlog {
             self.seal();
         }
         if self.open.capacity() == 0 {
-            self.open.reserve(self.first_room.max(len));
+            self.open.reserve(self.first_room.min(FIRST_ROOM).max(len));
         }
         self.open.extend_from_slice(&encode_length(frame.len()));
         self.open.extend_from_slice(frame.as_bytes());
@@ -169,12 +183,17 @@ impl Backlog {
         self.first_room = (2 * self.open.len()).min(RUN);
         let open = std::mem::take(&mut self.open);
         // A run that stayed much shorter than the one before must not keep the room of that.
-        let messages = match open.len() < open.capacity() / 2 {
-            true => Bytes::copy_from_slice(&open),
-            false => open.freeze(),
+        let (messages, room) = match open.len() < open.capacity() / 2 {
+            true => (Bytes::copy_from_slice(&open), open.len()),
+            false => {
+                let room = open.capacity();
+                (open.freeze(), room)
+            }
         };
+        // A run has 64 KiB at most.
+        let room = room as u32;
         let frames = std::mem::take(&mut self.open_frames);
-        self.segments.push_back(Part::Run { messages, frames });
+        self.segments.push_back(Part::Run { messages, frames, room });
     }
 
     /// Adds what is not written to a plan, as far as that has room.
@@ -245,18 +264,23 @@ impl Backlog {
         if self.segments.is_empty() {
             self.seal();
         }
-        let part = match self.segments.front_mut()? {
-            Part::Run { messages, frames } if *frames > count => {
+        let front = self.segments.front_mut()?;
+        let part = match front {
+            Part::Run { messages, frames, room } if *frames as usize > count => {
                 let mut len = 0;
                 for _ in 0..count {
                     len += first_len(&messages[len..]).unwrap_or_default();
                 }
-                *frames -= count;
+                // Fewer than there are.
+                let taken = count as u32;
+                *frames -= taken;
                 if self.cursor.segment == 0 {
                     self.cursor.offset = self.cursor.offset.saturating_sub(len);
                     self.cursor.written_here = self.cursor.written_here.saturating_sub(count);
                 }
-                Part::Run { messages: messages.split_to(len), frames: count }
+                let (messages, room) = (messages.split_to(len), *room);
+                front.trim();
+                Part::Run { messages, frames: taken, room }
             }
             _ => {
                 match self.cursor.segment.checked_sub(1) {
@@ -292,7 +316,8 @@ impl Backlog {
             freed += part.frees();
             shed.push(part);
         }
-        for part in front.into_iter().rev() {
+        for mut part in front.into_iter().rev() {
+            part.trim();
             self.frames += part.frames();
             self.bytes += part.cost();
             self.segments.push_front(part);
@@ -348,6 +373,39 @@ mod tests {
         assert!(backlog.open.capacity() > 1000, "many were expected");
         backlog.plan(&mut Plan::default());
         assert!(backlog.first_room < 100 && backlog.open.capacity() == 0);
+    }
+
+    #[test]
+    fn a_lone_frame_that_waits_keeps_little_room() {
+        let mut backlog = Backlog::default();
+        (0..200).for_each(|number| backlog.copy(&frame(number, 500)));
+        backlog.plan(&mut Plan::default());
+        backlog.copy(&frame(1, 0));
+        assert!(backlog.open.capacity() <= FIRST_ROOM, "{}", backlog.open.capacity());
+        (0..100).for_each(|number| backlog.copy(&frame(number, 500)));
+        assert!(backlog.open.capacity() <= 2 * backlog.open.len());
+    }
+
+    #[test]
+    fn what_is_left_of_a_run_does_not_keep_all_of_it() {
+        let end = |backlog: &Backlog| match &backlog.segments[0] {
+            Part::Run { messages, .. } => messages.as_ptr_range().end,
+            Part::Single { .. } => panic!("a small frame is copied"),
+        };
+        let mut backlog = Backlog::default();
+        (0..100).for_each(|number| backlog.copy(&frame(number, 500)));
+        backlog.plan(&mut Plan::default());
+        let whole = end(&backlog);
+        assert_eq!(take(&mut backlog, 60).len(), 60);
+        assert_eq!(end(&backlog), whole, "not worth copying");
+        assert_eq!(take(&mut backlog, 20).len(), 20);
+        let part = end(&backlog);
+        assert_ne!(part, whole);
+        assert_eq!(take(&mut backlog, 10).len(), 10);
+        assert_eq!(end(&backlog), part, "not worth copying");
+        assert_eq!(take(&mut backlog, 9).len(), 9);
+        assert_ne!(end(&backlog), part);
+        assert_eq!(take(&mut backlog, 2), [frame(99, 500)]);
     }
 
     /// Writes, cuts, resumes, sheds and takes out at random, beside a plain list of frames that
