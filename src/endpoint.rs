@@ -219,9 +219,10 @@ impl InetEndpoint {
 
     /// Puts a frame into a peer's queue if there is room now.
     ///
-    /// This is the one to use inside a router's loop: two routers that both wait in
-    /// [`send`](InetEndpoint::send) before they call [`next`](InetEndpoint::next) hold each other
-    /// up.
+    /// This is the one to use inside a router's loop: one that waits in
+    /// [`send`](InetEndpoint::send) before it calls [`next`](InetEndpoint::next) may hold itself up.
+    /// Frames keep their room until they are acknowledged, and the word of that comes behind the
+    /// frames that the router does not take meanwhile.
     ///
     /// # Errors
     ///

@@ -96,7 +96,8 @@ limits! {
     /// Largest frame that this node sends.
     frame_bytes: usize = Frame::MAX_LEN, "65768", "41"..="65768";
     /// What may wait in one peer's outbound queue. Each frame counts 128 bytes more than it has,
-    /// for what the queue itself takes.
+    /// for what the queue itself takes. A peer that shares records acknowledges frames after 64 KiB
+    /// or 50 ms, and they wait for that: a queue for less than 64 KiB is full most of the time.
     queue_bytes: usize = 1 << 20, "1m", "1k"..="2047m";
     /// Frames that may wait in one peer's outbound queue.
     queue_frames: usize = 8192, "8192", "1"..="1m";
