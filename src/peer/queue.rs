@@ -472,7 +472,7 @@ mod tests {
             queue.written(PREFIX + 100);
             assert_eq!(asks(&queue), expected);
         }
-        queue.acknowledge(2, Duration::ZERO).unwrap();
+        queue.acknowledge(2, Some(Duration::ZERO)).unwrap();
         push(&queue, 4).unwrap();
         assert_eq!(poll_fill(&mut outbox), Poll::Ready(Filled::Something));
         queue.written(PREFIX + 100);
