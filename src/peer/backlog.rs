@@ -31,8 +31,8 @@ pub(super) struct Backlog {
     /// The run that small frames are added to, behind all segments.
     open: BytesMut,
     open_frames: u32,
-    /// Room that the next run begins with.
-    first_room: usize,
+    /// Room that the next run is given.
+    next_room: usize,
     frames: usize,
     bytes: usize,
     cursor: Cursor,
@@ -153,11 +153,15 @@ impl Backlog {
     /// Adds a small frame.
     pub(super) fn copy(&mut self, frame: &Frame) {
         let len = PREFIX + frame.len();
-        if self.open.len() + len > RUN {
+        if self.open.capacity() - self.open.len() < len {
+            // Frames come faster than they are written: the next run has twice the room. To let this
+            // one grow would copy it.
+            let next_room = match self.open.is_empty() {
+                true => self.next_room,
+                false => (2 * self.open.capacity()).min(RUN),
+            };
             self.seal();
-        }
-        if self.open.capacity() == 0 {
-            self.open.reserve(self.first_room.min(FIRST_ROOM).max(len));
+            self.open.reserve(next_room.max(len));
         }
         self.open.extend_from_slice(&encode_length(frame.len()));
         self.open.extend_from_slice(frame.as_bytes());
@@ -179,10 +183,10 @@ impl Backlog {
         if self.open.is_empty() {
             return;
         }
-        // The next one is likely to be of the same size.
-        self.first_room = (2 * self.open.len()).min(RUN);
+        // The next one is likely to be of the same size, but may be all that comes for a while.
+        self.next_room = (2 * self.open.len()).min(FIRST_ROOM);
         let open = std::mem::take(&mut self.open);
-        // A run that stayed much shorter than the one before must not keep the room of that.
+        // A run that stayed much shorter than expected must not keep the room.
         let (messages, room) = match open.len() < open.capacity() / 2 {
             true => (Bytes::copy_from_slice(&open), open.len()),
             false => {
@@ -372,7 +376,7 @@ mod tests {
         backlog.copy(&frame(1, 0));
         assert!(backlog.open.capacity() > 1000, "many were expected");
         backlog.plan(&mut Plan::default());
-        assert!(backlog.first_room < 100 && backlog.open.capacity() == 0);
+        assert!(backlog.next_room < 100 && backlog.open.capacity() == 0);
     }
 
     #[test]
@@ -392,7 +396,8 @@ mod tests {
             Part::Run { messages, .. } => messages.as_ptr_range().end,
             Part::Single { .. } => panic!("a small frame is copied"),
         };
-        let mut backlog = Backlog::default();
+        let open = BytesMut::with_capacity(RUN);
+        let mut backlog = Backlog { open, ..Backlog::default() };
         (0..100).for_each(|number| backlog.copy(&frame(number, 500)));
         backlog.plan(&mut Plan::default());
         let whole = end(&backlog);
