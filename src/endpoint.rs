@@ -115,8 +115,8 @@ impl InetEndpoint {
     /// Adds peers and starts to dial them. Returns their targets, in the order of the list, at
     /// once: frames may be sent from now on, and wait until the peer is reached.
     ///
-    /// The entries are texts or [`PeerAddr`](crate::PeerAddr)s. All are checked before any is added. A name need
-    /// not resolve now; it is tried again.
+    /// The entries are texts or [`PeerAddr`](crate::PeerAddr)s. All are checked before any is added. A
+    /// name need not resolve now; it is tried again.
     ///
     /// # Errors
     ///

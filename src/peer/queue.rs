@@ -72,7 +72,8 @@ impl Queue {
 
     /// Takes a frame, and says whether the link is up; or says why not and gives it back.
     ///
-    /// `flood` pays for the bytes of a frame that many queues share. `only_up` refuses while the link is down.
+    /// `flood` pays for the bytes of a frame that many queues share. `only_up` refuses while the
+    /// link is down.
     pub(crate) fn push(
         &self,
         frame: Frame,

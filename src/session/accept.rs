@@ -133,7 +133,8 @@ fn refusal(
 }
 
 /// Whether the peer that the dialer wants to be is being dialed, or merged into another, by this
-/// node just now, and this node has precedence: when both sides dial, the link of the lower boot id stays.
+/// node just now, and this node has precedence: when both sides dial, the link of the lower boot id
+/// stays.
 fn is_taken(running: &Running, peer: &Peer, offer: Option<&Offer>) -> bool {
     let goes_first = offer.is_some_and(|offer| running.boot < offer.boot);
     peer.is_going() || (goes_first && peer.is_shaking())
