@@ -68,9 +68,12 @@ impl Pair {
     }
 
     /// Shuts both down at once, and meanwhile reads nothing.
+    ///
+    /// The dialer, which always has something to send, a moment before the listener: one that hears
+    /// a goodbye before it closes itself sends no more, and has the rest come back.
     fn close(&self) {
-        let [a, b] = self.endpoints();
-        within("both shutdowns", future::zip(a.shutdown(), b.shutdown()));
+        let [listener, dialer] = self.endpoints();
+        within("both shutdowns", future::zip(dialer.shutdown(), listener.shutdown()));
     }
 
     /// What node `at` still hands out.
