@@ -21,7 +21,7 @@ const COPY: usize = 2048;
 /// Most bytes of a run.
 const RUN: usize = 64 << 10;
 
-/// Room that a run begins with at most.
+/// Most room of the first run after the writer has caught up; those behind it have twice as much each.
 const FIRST_ROOM: usize = 4 << 10;
 
 /// Frames in order, and how far the writer of the link has come.

@@ -166,8 +166,27 @@ fn the_budget_of_all_counts_a_flood_once_and_refuses_what_is_over() {
         Event::Unconfirmed { target, frames } => Some((*target, *frames)),
         _ => None,
     });
-    assert!(shed.1 >= 1, "{shed:?}");
-    assert_eq!(node.endpoint.take_unconfirmed(shed.0), vec![parsed(&frame); shed.1]);
+    assert!(shed.0 == first && shed.1 >= 1, "{shed:?}");
+    assert_eq!(node.endpoint.take_unconfirmed(first), vec![parsed(&frame); shed.1]);
+}
+
+#[test]
+fn where_one_peer_has_too_little_to_give_the_next_gives_too() {
+    let mut node = node_with(|limits| limits.total_queue_bytes = 200 << 10);
+    let [first, second, third] = [0; 3].map(|_| {
+        let target = node.add(&nowhere());
+        node.attempt(target);
+        target
+    });
+    let (small, large) = (carrier(8, 9, &payload(10_000)), carrier(8, 9, &payload(65_000)));
+    node.try_send(first, &small);
+    node.try_send(second, &small);
+    // Two of these have room beside the others, and a third one in place of both.
+    (0..3).for_each(|_| node.try_send(third, &large));
+    for target in [first, second] {
+        assert_eq!(node.endpoint.take_unconfirmed(target), [parsed(&small)]);
+    }
+    assert_eq!(node.info(third).queued_frames, 3);
 }
 
 #[test]
