@@ -19,7 +19,7 @@ use crate::proto::Id;
 
 pub(crate) use connect::{Connect, Connecting, Tcp};
 pub(crate) use connection::Connection;
-pub(crate) use socket::{PROBING, Patience, listen};
+pub(crate) use socket::{JUDGED, PROBING, Patience, listen};
 pub(crate) use stream::Stream;
 
 /// A link: a stream that has shaken hands, and what was read from it but not yet handed on.

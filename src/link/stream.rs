@@ -19,6 +19,8 @@ pub(crate) trait Stream: Send + Sync + 'static {
     /// link, which has nothing under way. Whether that was not being done already: whoever began it
     /// is to call [`trust`](Stream::trust) after [`PROBING`](super::PROBING).
     fn probe(&self) -> bool;
+    /// Has the kernel give the link up now if it was not answered since [`probe`](Stream::probe).
+    fn judge(&self) {}
     /// Goes back to the patience that there was before [`probe`](Stream::probe).
     fn trust(&self);
     /// Ends both directions; whoever waits for either wakes up.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use crate::context::Running;
-use crate::link::{PROBING, Stream};
+use crate::link::{JUDGED, PROBING, Stream};
 use crate::peer::Peer;
 use crate::proto::Id;
 use crate::timer::within;
@@ -22,7 +22,9 @@ pub(crate) fn probe(running: &Arc<Running>, peers: &[Arc<Peer>]) {
     }
     let task = running.clone();
     running.spawn(async move {
-        within(PROBING, task.until_stopping()).await;
+        within(JUDGED, task.until_stopping()).await;
+        streams.iter().filter_map(Weak::upgrade).for_each(|stream| stream.judge());
+        within(PROBING - JUDGED, task.until_stopping()).await;
         streams.iter().filter_map(Weak::upgrade).for_each(|stream| stream.trust());
     });
 }

@@ -14,7 +14,7 @@ use crate::subject::{Node, quick};
 /// What the acceptance allows after the far end is back.
 const BOUND: Duration = Duration::from_secs(3);
 
-/// What the clock of the kernel's keepalive and a busy machine may add.
+/// What a busy machine may add.
 const ALLOWANCE: Duration = Duration::from_millis(500);
 
 /// The router id of the far end.
