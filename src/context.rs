@@ -18,7 +18,7 @@ use crate::error::{DownReason, Refusal};
 use crate::events::{Event, EventHub};
 use crate::limits::Limits;
 use crate::link::Connect;
-use crate::peer::{Budget, Closing, Inbound, InboundSender, IsUp, Origin, Pair, Peer, Queue, cost};
+use crate::peer::{Budget, Closing, Inbound, InboundSender, Origin, Pair, Peer, Queue, cost};
 use crate::proto::{Bits, Frame, Id, returns};
 use crate::resolver::Resolve;
 use crate::routes::Routes;
@@ -112,7 +112,7 @@ impl Context {
     pub(crate) fn push(&self, target: Target, frame: Frame) -> Result<(), (Refusal, Frame)> {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
         let Some(peer) = peers.get(&target) else { return Err((Refusal::UnknownTarget, frame)) };
-        let IsUp(is_up) = peer.push(frame, None, false)?;
+        let is_up = peer.push(frame, None, false)?;
         if !is_up && peer.origin() == Origin::Accepted {
             drop(peers);
             self.bound_absent();

@@ -56,16 +56,16 @@ impl Link {
         addr: Option<SocketAddr>,
         ahead: Vec<u8>,
         records_as: Option<Id>,
-    ) -> Link {
+    ) -> Arc<Link> {
         let read_half = Mutex::new(ReadHalf { buffer: ahead, ..ReadHalf::default() });
-        Link {
+        Arc::new(Link {
             stream,
             addr,
             records_as,
             is_torn: AtomicBool::new(false),
             reads: AtomicUsize::new(0),
             read_half,
-        }
+        })
     }
 
     /// Waits until there is something to read, or the other side has closed.

@@ -17,6 +17,20 @@ pub(super) struct Watched {
     pub(super) is_suspected: bool,
 }
 
+impl Watched {
+    /// Whether there is something to watch.
+    pub(super) fn is_needed(&self) -> bool {
+        self.owes || self.is_held_up || self.is_suspected
+    }
+}
+
+impl State {
+    fn watched(&self) -> Watched {
+        let State { is_held_up, is_suspected, .. } = *self;
+        Watched { owes: self.backlog.size().0 > 0, is_held_up, is_suspected }
+    }
+}
+
 impl Queue {
     /// Notes whether the reader waits for the router.
     pub(super) fn set_held_up(&self, is_held_up: bool) {
@@ -25,9 +39,15 @@ impl Queue {
 
     /// What there is to watch on a link that carries records.
     pub(super) fn watched(&self) -> Watched {
-        let state = self.lock();
-        let State { is_held_up, is_suspected, .. } = *state;
-        Watched { owes: state.backlog.size().0 > 0, is_held_up, is_suspected }
+        self.lock().watched()
+    }
+
+    /// The same for somebody who watches from now on if there is anything, and else does not.
+    pub(super) fn watch(&self) -> Watched {
+        let mut state = self.lock();
+        let watched = state.watched();
+        state.is_watched = watched.is_needed();
+        watched
     }
 
     /// Asks the other side for a sign of life.

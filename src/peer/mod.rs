@@ -1,5 +1,6 @@
 //! One neighbour: who it is, how it is, what waits for it. It outlives its links.
 
+mod at_once;
 mod backlog;
 mod budget;
 mod buffers;
@@ -39,10 +40,11 @@ pub(crate) use budget::{Budget, FloodCharge, PLACE, cost};
 pub(crate) use inbound::{Inbound, InboundSender, inbound};
 pub use info::{AttemptInfo, Origin, PeerInfo, PeerState};
 pub(crate) use merging::Merging;
-pub(crate) use queue::{Closing, IsUp, Queue};
+pub(crate) use queue::{Closing, Queue};
 pub(crate) use turn::Turn;
 
 use info::History;
+use queue::Pushed;
 
 /// What the other side of a link says about another link.
 #[derive(Debug, Clone, Copy)]
@@ -272,17 +274,21 @@ impl Peer {
         self.origin
     }
 
-    /// Puts a frame into the queue; see [`Queue::push`].
+    /// Puts a frame into the queue, and says whether the link is up; see [`Queue::push`].
     pub(crate) fn push(
         &self,
         frame: Frame,
         flood: Option<Arc<FloodCharge>>,
         only_up: bool,
-    ) -> Result<IsUp, (Refusal, Frame)> {
-        match self.peer_type.may_send() {
-            true => self.queue.push(frame, flood, only_up),
-            false => Err((Refusal::WrongDirection, frame)),
+    ) -> Result<bool, (Refusal, Frame)> {
+        if !self.peer_type.may_send() {
+            return Err((Refusal::WrongDirection, frame));
         }
+        let Pushed { is_up, at_once } = self.queue.push(frame, flood, only_up)?;
+        if let Some(written) = at_once {
+            self.count_sent(written.frames, written.bytes);
+        }
+        Ok(is_up)
     }
 
     /// Puts a frame into the queue; while the link is up, waits for room for so long.
@@ -323,7 +329,7 @@ impl Peer {
     /// away what it already sent.
     pub(crate) async fn run(
         &self,
-        link: &Link,
+        link: &Arc<Link>,
         inbound: &InboundSender,
         drain: Duration,
         notices: Notices<'_>,

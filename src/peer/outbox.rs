@@ -2,11 +2,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::plan::Plan;
-use super::queue::{Closing, Queue, register};
+use super::queue::{Closing, Queue, State, register};
 use crate::link::Link;
 use crate::proto::{Frame, Records};
 use crate::timer::{self, Timer};
@@ -27,14 +28,14 @@ pub(crate) enum Filled {
 #[derive(Debug)]
 pub(crate) struct Outbox<'a> {
     queue: &'a Queue,
-    link: &'a Link,
+    link: &'a Arc<Link>,
     pub(super) plan: Plan,
     /// Runs only while the other side is owed a count.
     tell: Option<(Instant, Timer)>,
 }
 
 impl<'a> Outbox<'a> {
-    pub(crate) fn new(queue: &'a Queue, link: &'a Link) -> Outbox<'a> {
+    pub(crate) fn new(queue: &'a Queue, link: &'a Arc<Link>) -> Outbox<'a> {
         Outbox { queue, link, plan: Plan::default(), tell: None }
     }
 
@@ -43,18 +44,13 @@ impl<'a> Outbox<'a> {
         // Before the lock: bytes that the caller lent may run code of his when they are let go.
         self.plan.begin(None);
         let mut state = self.queue.lock();
+        state.idle = None;
+        if let Some(begun) = state.begun.take() {
+            self.plan = begun;
+            return Poll::Ready(Filled::Something);
+        }
         let now = timer::now();
-        let records = Queue::take_control(&mut state, now);
-        if let Some(frame) = control_frame(self.link, records) {
-            self.plan.begin(Some(&frame));
-        }
-        let may_send = match state.closing {
-            Some(how) => how == Closing::Drain,
-            None => !state.is_parting,
-        };
-        if may_send && state.backlog.has_unwritten() {
-            state.backlog.plan(&mut self.plan);
-        }
+        fill(&mut self.plan, &mut state, self.link, now);
         if self.plan.unwritten() > 0 {
             return Poll::Ready(Filled::Something);
         }
@@ -62,6 +58,7 @@ impl<'a> Outbox<'a> {
             return Poll::Ready(Filled::Closing);
         }
         register(&mut state.writer, cx);
+        state.idle = Some(self.link.clone());
         let tell_at = Queue::tell_at(&state, now);
         drop(state);
         // An idle link keeps no memory.
@@ -111,7 +108,26 @@ impl<'a> Outbox<'a> {
 
 impl Drop for Outbox<'_> {
     fn drop(&mut self) {
-        self.queue.lock().backlog.interrupt();
+        let mut state = self.queue.lock();
+        state.backlog.interrupt();
+        let rest = (state.idle.take(), state.begun.take());
+        drop(state);
+        drop(rest);
+    }
+}
+
+/// Plans the records that are due, and as much of what waits as one write takes.
+pub(super) fn fill(plan: &mut Plan, state: &mut State, link: &Link, now: Instant) {
+    let records = Queue::take_control(state, now);
+    if let Some(frame) = control_frame(link, records) {
+        plan.begin(Some(&frame));
+    }
+    let may_send = match state.closing {
+        Some(how) => how == Closing::Drain,
+        None => !state.is_parting,
+    };
+    if may_send && state.backlog.has_unwritten() {
+        state.backlog.plan(plan);
     }
 }
 

@@ -2,19 +2,27 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use event_listener::{Event, EventListener};
 
+use super::at_once::AtOnce;
 use super::backlog::{Backlog, Part};
 use super::budget::{Budget, FloodCharge, OVERHEAD, PLACE, cost};
+use super::plan::Plan;
 use crate::error::Refusal;
+use crate::link::Link;
 use crate::proto::{Frame, Impossible, PREFIX, Received, Records, Sent, TELL_BYTES};
 use crate::timer;
 
-/// Whether the link of a queue was up when it took a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct IsUp(pub(crate) bool);
+/// What became of a frame that a queue took.
+#[derive(Debug)]
+pub(super) struct Pushed {
+    /// Whether the link is up.
+    pub(super) is_up: bool,
+    /// What was written at once.
+    pub(super) at_once: Option<AtOnce>,
+}
 
 /// How a queue ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +65,16 @@ pub(super) struct State {
     pub(super) is_suspected: bool,
     /// Whether the other side said goodbye: it sends no frames any more, and takes none.
     pub(super) is_parting: bool,
+    /// Whether something watches the other side of the link for signs of life.
+    pub(super) is_watched: bool,
+    /// The link, while its writer sleeps because there is nothing to write.
+    pub(super) idle: Option<Arc<Link>>,
+    /// A write that the writer is to finish.
+    pub(super) begun: Option<Plan>,
+    /// When frames were last written.
+    pub(super) last_write: Option<Instant>,
+    /// Whether frames were received since.
+    pub(super) is_answer: bool,
     /// Records that go out before anything else.
     pub(super) control: Records,
     pub(super) closing: Option<Closing>,
@@ -70,16 +88,16 @@ impl Queue {
         Queue { state: Mutex::default(), room: Event::new(), budget, max_bytes, max_frames }
     }
 
-    /// Takes a frame, and says whether the link is up; or says why not and gives it back.
+    /// Takes a frame, and writes it at once if it is alone; or says why not and gives it back.
     ///
     /// `flood` pays for the bytes of a frame that many queues share. `only_up` refuses while the
     /// link is down.
-    pub(crate) fn push(
+    pub(super) fn push(
         &self,
         frame: Frame,
         flood: Option<Arc<FloodCharge>>,
         only_up: bool,
-    ) -> Result<IsUp, (Refusal, Frame)> {
+    ) -> Result<Pushed, (Refusal, Frame)> {
         let is_copied = flood.is_none() && Backlog::copies(frame.len());
         // A slice of a receive buffer must not keep all of it in memory while it waits.
         let frame = if is_copied { frame } else { frame.compact() };
@@ -96,13 +114,17 @@ impl Queue {
             true => state.backlog.copy(&frame),
             false => state.backlog.push(frame, flood),
         }
-        let is_up = IsUp(state.up);
-        let writer = state.writer.take();
+        let is_up = state.up;
+        let at_once = self.write_at_once(&mut state);
+        let writer = match &at_once {
+            Some(_) => None,
+            None => state.writer.take(),
+        };
         drop(state);
         if let Some(writer) = writer {
             writer.wake();
         }
-        Ok(is_up)
+        Ok(Pushed { is_up, at_once })
     }
 
     fn refusal(&self, state: &State, cost: usize, only_up: bool) -> Option<Refusal> {
@@ -139,6 +161,7 @@ impl Queue {
         state.is_held_up = false;
         state.is_suspected = false;
         state.is_parting = false;
+        state.is_watched = false;
         state.received.resume();
     }
 
@@ -210,6 +233,7 @@ impl Queue {
     /// Frames were handed to the router, and the other side will be told.
     pub(crate) fn received(&self, frames: usize, bytes: usize) {
         let mut state = self.lock();
+        state.is_answer = true;
         if state.shares_records {
             state.received.add(frames, bytes + frames * OVERHEAD, timer::now());
         }
@@ -252,20 +276,32 @@ impl Queue {
     /// are kept until they are acknowledged, if they ever will be.
     pub(super) fn written(&self, bytes: usize) -> (usize, usize) {
         let mut state = self.lock();
-        let (frames, bytes) = state.backlog.advance(bytes);
-        if state.shares_records {
-            state.sent.add(frames, timer::now());
-            state.unacknowledged += bytes + frames * (OVERHEAD - PREFIX);
-            if !state.has_asked && self.must_ask(&state) {
-                (state.has_asked, state.control.probe) = (true, Some(()));
-            }
-        } else {
-            let written = self.take(&mut state, frames);
-            drop(state);
-            drop(written);
-            self.room.notify(usize::MAX);
-        }
+        let (frames, bytes, parts) = self.note_written(&mut state, bytes, timer::now());
+        drop(state);
+        drop(parts);
         (frames, bytes)
+    }
+
+    /// Does that, and returns what need not be kept, to be dropped after the lock.
+    pub(super) fn note_written(
+        &self,
+        state: &mut State,
+        bytes: usize,
+        now: Instant,
+    ) -> (usize, usize, Vec<Part>) {
+        let (frames, bytes) = state.backlog.advance(bytes);
+        (state.last_write, state.is_answer) = (Some(now), false);
+        if !state.shares_records {
+            let parts = self.take(state, frames);
+            self.room.notify(usize::MAX);
+            return (frames, bytes, parts);
+        }
+        state.sent.add(frames, now);
+        state.unacknowledged += bytes + frames * (OVERHEAD - PREFIX);
+        if !state.has_asked && self.must_ask(state) {
+            (state.has_asked, state.control.probe) = (true, Some(()));
+        }
+        (frames, bytes, Vec::new())
     }
 
     /// Whether half of the queue is not acknowledged, and that is less than the other side waits for
@@ -345,6 +381,15 @@ impl Drop for Queue {
     }
 }
 
+impl State {
+    /// Has the writer look at the queue.
+    pub(super) fn wake_writer(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            writer.wake();
+        }
+    }
+}
+
 fn into_frames(parts: Vec<Part>) -> Vec<Frame> {
     let mut frames = Vec::new();
     for part in parts {
@@ -365,7 +410,6 @@ pub(super) fn register(slot: &mut Option<Waker>, cx: &Context<'_>) {
 mod tests {
     use super::*;
     use crate::fuzz::Line;
-    use crate::link::Link;
     use crate::peer::outbox::{Filled, Outbox};
     use crate::proto::{Id, PREFIX};
 
@@ -373,7 +417,7 @@ mod tests {
         Frame::builder(8, Id::from_bytes([number; 32])).payload(vec![number; 59]).build().unwrap()
     }
 
-    fn link() -> Link {
+    fn link() -> Arc<Link> {
         Link::new(Line::pair().0, None, Vec::new(), None)
     }
 
@@ -407,8 +451,9 @@ mod tests {
         {
             assert_eq!(push(queue, 1), Ok(()));
             assert_eq!(push(queue, 2), Ok(()));
-            assert_eq!(queue.push(frame(3), None, false), Err((refusal, frame(3))));
-            assert_eq!(queue.push(frame(3), None, true), Err((Refusal::LinkDown, frame(3))));
+            assert_eq!(queue.push(frame(3), None, false).unwrap_err(), (refusal, frame(3)));
+            let refused = queue.push(frame(3), None, true).unwrap_err();
+            assert_eq!(refused, (Refusal::LinkDown, frame(3)));
         }
         drop(shared);
         assert_eq!(budget.used(), 0);

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_lite::future;
@@ -16,7 +17,7 @@ use crate::link::Link;
 ///
 /// Frames go out whole and in order, many in one write. One that was not written whole when the
 /// link ends is written anew over the next.
-pub(super) async fn transmit(peer: &Peer, link: &Link) -> Result<(), DownReason> {
+pub(super) async fn transmit(peer: &Peer, link: &Arc<Link>) -> Result<(), DownReason> {
     let mut outbox = Outbox::new(&peer.queue, link);
     while poll_fn(|cx| outbox.poll_fill(cx)).await == Filled::Something {
         write_out(peer, link, &mut outbox).await.map_err(DownReason::io)?;

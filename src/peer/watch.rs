@@ -8,7 +8,6 @@ use std::time::Duration;
 use futures_lite::future;
 
 use super::Peer;
-use super::control::Watched;
 use crate::error::DownReason;
 use crate::link::Link;
 use crate::timer;
@@ -33,13 +32,6 @@ const PATIENCE: u32 = 2;
 /// Silence after which a link is given up whose other side was seen elsewhere, or that was kicked.
 const SUSPICION: Duration = Duration::from_secs(2);
 
-impl Watched {
-    /// Whether there is something to watch.
-    fn is_needed(&self) -> bool {
-        self.owes || self.is_held_up || self.is_suspected
-    }
-}
-
 /// Watches a link that carries records, and returns when the other side gives no sign of life
 /// though it owes one. Any byte is a sign of life.
 ///
@@ -47,7 +39,7 @@ impl Watched {
 /// to learn that there is something to watch.
 pub(super) async fn watch(peer: &Peer, link: &Link) -> DownReason {
     loop {
-        poll_fn(|_| match peer.queue.watched() {
+        poll_fn(|_| match peer.queue.watch() {
             watched if watched.is_needed() => Poll::Ready(()),
             _ => Poll::Pending,
         })
@@ -66,7 +58,7 @@ async fn watch_while_owed(peer: &Peer, link: &Link) -> Option<Duration> {
     let mut suspected = peer.queue.watched().is_suspected;
     for tick in 1u32.. {
         tick_or_suspicion(peer, suspected).await;
-        let watched = peer.queue.watched();
+        let watched = peer.queue.watch();
         if watched.is_suspected && !suspected {
             // What came before the suspicion tells nothing about it.
             reads = link.reads.load(Ordering::Relaxed);

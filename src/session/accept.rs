@@ -51,7 +51,7 @@ struct Accepted {
     hello: Hello,
     /// What is shared from now on with one that is new, and shares records.
     pair: Option<Pair>,
-    link: Link,
+    link: Arc<Link>,
 }
 
 /// Shakes hands as the listener, under one deadline, as one of so many strangers.

@@ -22,7 +22,7 @@ use crate::proto::{Hello, Id, Impossible, PeerAddr};
 use crate::timer::{self, within};
 
 /// A stream that has shaken hands, and whom it leads to.
-type Connected = (Link, Id);
+type Connected = (Arc<Link>, Id);
 
 /// A wait before a dial: for so long, unless the peer is kicked more often than this meanwhile.
 type Wait = (Duration, usize);

@@ -1,0 +1,178 @@
+//! Writing a frame where it is sent, without the writer of the link.
+//!
+//! To wake the writer costs a lone frame more than to be written: two threads, or two turns of one.
+//! Of many frames in a row only the first goes this way; the writer puts the others together.
+
+use std::time::{Duration, Instant};
+
+use super::backlog::Part;
+use super::outbox::fill;
+use super::plan::Plan;
+use super::queue::{Queue, State};
+use crate::timer;
+
+/// Time without a write after which a frame is likely to be a lone one. A burst writes more often
+/// than this, and a frame that comes after one was received is taken for an answer in any case.
+const QUIET: Duration = Duration::from_micros(200);
+
+/// What was written. To be dropped after the queue's lock: bytes that the caller lent may run code
+/// of his when they are let go.
+#[derive(Debug)]
+pub(super) struct AtOnce {
+    pub(super) frames: usize,
+    pub(super) bytes: usize,
+    _plan: Plan,
+    _parts: Vec<Part>,
+}
+
+impl Queue {
+    /// Writes what is new, if the writer sleeps because it had nothing to write and that is likely to
+    /// be all. `None`: the writer is to be woken.
+    pub(super) fn write_at_once(&self, state: &mut State) -> Option<AtOnce> {
+        // Who watches a link that carries records has to learn that something is owed.
+        let is_watched = state.is_watched || !state.shares_records;
+        let link = state.idle.take_if(|_| is_watched)?;
+        let now = timer::now();
+        if !state.is_lone(now) {
+            return None;
+        }
+        let mut plan = Plan::default();
+        plan.begin(None);
+        fill(&mut plan, state, &link, now);
+        let Ok(bytes) = plan.write(&link) else {
+            // Whatever it is, the writer will find out.
+            state.backlog.interrupt();
+            return None;
+        };
+        let (frames, bytes, parts) = self.note_written(state, bytes, now);
+        match plan.unwritten() {
+            0 => state.idle = Some(link),
+            _ => {
+                // The writer goes on from there.
+                state.begun = Some(std::mem::take(&mut plan));
+                state.wake_writer();
+            }
+        }
+        Some(AtOnce { frames, bytes, _plan: plan, _parts: parts })
+    }
+}
+
+impl State {
+    fn is_lone(&self, now: Instant) -> bool {
+        let since = |at: Instant| now.saturating_duration_since(at);
+        self.is_answer || self.last_write.is_none_or(|at| since(at) >= QUIET)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuzz::{Line, Wakes};
+    use crate::link::Link;
+    use crate::peer::transmit::transmit;
+    use crate::peer::{Budget, Origin, Peer};
+    use crate::proto::{Frame, Id, PREFIX, PeerType};
+    use crate::timer::simulated::Clock;
+    use std::pin::pin;
+    use std::sync::Arc;
+
+    /// Length of a frame as it goes over the wire.
+    const LEN: usize = PREFIX + Frame::MIN_LEN + 9;
+
+    fn frame() -> Frame {
+        Frame::builder(8, Id::from_bytes([1; 32])).payload(vec![7; 9]).build().unwrap()
+    }
+
+    fn linked(shares_records: bool) -> (Peer, Arc<Link>, Arc<Line>) {
+        let queue = Queue::new(Budget::new(usize::MAX), usize::MAX, 99);
+        let peer = Peer::linked(7, PeerType::Standard, Origin::Accepted, queue);
+        let (line, other) = Line::pair();
+        line.outgoing().room = usize::MAX;
+        let id = Id::from_bytes([1; 32]);
+        let link = Link::new(line, None, Vec::new(), shares_records.then_some(id));
+        peer.link_up(id, &link);
+        (peer, link, other)
+    }
+
+    fn written(other: &Line) -> usize {
+        other.incoming().bytes.len() / LEN
+    }
+
+    #[test]
+    fn a_lone_frame_is_written_by_who_sends_it_and_the_next_ones_by_the_writer() {
+        let clock = Clock::install();
+        let (peer, link, other) = linked(false);
+        let mut writing = pin!(transmit(&peer, &link));
+        let wakes = Wakes::new();
+        let send = || peer.push(frame(), None, false).unwrap();
+        send();
+        assert_eq!(written(&other), 0, "the writer has not begun");
+        assert!(wakes.poll(writing.as_mut()).is_none());
+        assert_eq!(written(&other), 1);
+        send();
+        assert_eq!(written(&other), 1, "it comes right after another one");
+        assert!(wakes.poll(writing.as_mut()).is_none());
+        clock.advance(QUIET);
+        send();
+        assert_eq!((written(&other), peer.queue.size().0), (3, 0));
+        peer.count_received(1, LEN);
+        send();
+        assert_eq!(written(&other), 4, "it is an answer");
+        assert_eq!(peer.info().frames_sent, 4);
+    }
+
+    #[test]
+    fn the_writer_goes_on_where_a_short_write_stopped() {
+        let _clock = Clock::install();
+        let (peer, link, other) = linked(false);
+        let mut writing = pin!(transmit(&peer, &link));
+        let wakes = Wakes::new();
+        assert!(wakes.poll(writing.as_mut()).is_none());
+        other.incoming().room = LEN - 1;
+        peer.push(frame(), None, false).unwrap();
+        assert_eq!(other.incoming().bytes.len(), LEN - 1);
+        peer.push(frame(), None, false).unwrap();
+        assert!(wakes.poll(writing.as_mut()).is_none());
+        other.incoming().room = usize::MAX;
+        assert!(wakes.poll(writing.as_mut()).is_none());
+        let bytes: Vec<u8> = other.incoming().bytes.iter().copied().collect();
+        let message = [&crate::proto::encode_length(LEN - PREFIX)[..], frame().as_bytes()].concat();
+        assert_eq!(bytes, message.repeat(2));
+    }
+
+    #[test]
+    fn a_full_socket_is_left_to_the_writer() {
+        let _clock = Clock::install();
+        let (peer, link, other) = linked(false);
+        let mut writing = pin!(transmit(&peer, &link));
+        let wakes = Wakes::new();
+        assert!(wakes.poll(writing.as_mut()).is_none());
+        other.incoming().room = 0;
+        peer.push(frame(), None, false).unwrap();
+        assert_eq!(peer.queue.size().0, 1);
+        other.incoming().room = usize::MAX;
+        assert!(wakes.poll(writing.as_mut()).is_none());
+        assert_eq!((written(&other), peer.queue.size().0), (1, 0));
+    }
+
+    #[test]
+    fn what_the_other_side_is_to_acknowledge_goes_this_way_only_while_that_is_watched() {
+        let clock = Clock::install();
+        let (peer, link, other) = linked(true);
+        let mut writing = pin!(transmit(&peer, &link));
+        let wakes = Wakes::new();
+        assert!(wakes.poll(writing.as_mut()).is_none());
+        peer.push(frame(), None, false).unwrap();
+        assert_eq!(written(&other), 0);
+        assert!(wakes.poll(writing.as_mut()).is_none());
+        assert!(peer.queue.watch().is_needed());
+        clock.advance(QUIET);
+        peer.push(frame(), None, false).unwrap();
+        assert_eq!((written(&other), peer.queue.size().0), (2, 2));
+        peer.queue.acknowledge(2, None).unwrap();
+        assert!(!peer.queue.watch().is_needed());
+        clock.advance(QUIET);
+        peer.push(frame(), None, false).unwrap();
+        assert_eq!(written(&other), 2);
+    }
+}
