@@ -72,11 +72,6 @@ impl Link {
     pub(crate) async fn readable(&self) -> io::Result<()> {
         poll_fn(|cx| self.stream.poll_readable(cx)).await
     }
-
-    /// Waits until there is room to write.
-    pub(crate) async fn writable(&self) -> io::Result<()> {
-        poll_fn(|cx| self.stream.poll_writable(cx)).await
-    }
 }
 
 impl fmt::Debug for Link {

@@ -49,7 +49,7 @@ impl Queue {
             0 => state.idle = Some(link),
             _ => {
                 // The writer goes on from there.
-                state.begun = Some(std::mem::take(&mut plan));
+                state.begun = Some(Box::new(std::mem::take(&mut plan)));
                 state.wake_writer();
             }
         }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::queue::{Queue, State};
+use super::seldom::Empty;
 use crate::proto::{Records, Tell};
 use crate::timer;
 
@@ -15,6 +16,10 @@ pub(super) struct Watched {
     pub(super) is_held_up: bool,
     /// There is reason to think that the other side is gone.
     pub(super) is_suspected: bool,
+}
+
+impl Empty for Records {
+    const EMPTY: &'static Records = Records::NONE;
 }
 
 impl Watched {
@@ -128,10 +133,10 @@ impl Queue {
                 state.control.held = Some(micros(held));
             }
         }
-        if !state.shares_records || state.control == Records::default() {
-            return None;
+        match state.shares_records {
+            true => state.control.take().filter(|records| records != Records::NONE),
+            false => None,
         }
-        Some(std::mem::take(&mut state.control))
     }
 
     /// When the count of received frames is to be told at the latest.

@@ -251,6 +251,11 @@ impl Room {
         self.frames
     }
 
+    /// Whether so many bytes may be read.
+    pub(crate) fn is_enough_for(&self, bytes: usize) -> bool {
+        self.bytes >= (bytes + OVERHEAD).min(self.gate.limit.bytes)
+    }
+
     /// Makes it hold so many bytes at least, if need be beyond the bound: the next one waits longer.
     pub(crate) fn cover(&mut self, bytes: usize) {
         let more = (bytes + OVERHEAD).saturating_sub(self.bytes);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::rate::Rate;
+use super::seldom::{Empty, Seldom};
 use crate::Target;
 use crate::error::{DownReason, Farewell};
 use crate::link::Stream;
@@ -128,42 +129,80 @@ pub(super) struct History {
     pub(super) addr: Option<SocketAddr>,
     /// The stream of the link that is up.
     pub(super) stream: Option<Arc<dyn Stream>>,
-    pub(super) resolved: Vec<SocketAddr>,
     pub(super) links: u64,
     pub(super) last_error: Option<String>,
-    pub(super) next_retry: Option<Instant>,
-    /// `None` before the first retry since a good link.
-    pub(super) backoff: Option<Backoff>,
-    pub(super) attempts: VecDeque<AttemptInfo>,
+    pub(super) dials: Seldom<Dials>,
     pub(super) sent: Count,
     pub(super) received: Count,
     /// Frames that had been received when the present link came up.
     pub(super) received_before: u64,
     pub(super) ignored: u64,
+    pub(super) ending: Seldom<Ending>,
+    /// Whether a task serves the peer, how many have begun to, and how many want to.
+    pub(super) is_served: bool,
+    pub(super) turns: u64,
+    pub(super) wishes: u32,
+    pub(super) sameness: Seldom<Sameness>,
+    pub(super) is_merging: bool,
+    /// Whether it is the one of the two that goes.
+    pub(super) is_going: bool,
+    /// Whether this node shakes hands as the dialer.
+    pub(super) is_shaking: bool,
+}
+
+/// What there is to know of a peer that is dialed.
+#[derive(Debug, Default)]
+pub(super) struct Dials {
+    /// The last addresses that its name stood for.
+    pub(super) resolved: Vec<SocketAddr>,
+    pub(super) next_retry: Option<Instant>,
+    /// `None` before the first retry since a good link.
+    pub(super) backoff: Option<Backoff>,
+    pub(super) attempts: VecDeque<AttemptInfo>,
+    /// Addresses of peers that turned out to be the same.
+    pub(super) parked: Vec<PeerAddr>,
+}
+
+impl Empty for Dials {
+    const EMPTY: &'static Dials = &Dials {
+        resolved: Vec::new(),
+        next_retry: None,
+        backoff: None,
+        attempts: VecDeque::new(),
+        parked: Vec::new(),
+    };
+}
+
+/// What there is to know of the end of a peer or of its link.
+#[derive(Debug, Default)]
+pub(super) struct Ending {
     /// Why the peer was told to stop.
     pub(super) stopping: Option<DownReason>,
     /// How long the neighbour is to stay away after that.
     pub(super) retry_after: Option<Duration>,
     /// What the other side of the link said when it said goodbye.
     pub(super) farewell: Option<Farewell>,
-    /// Whether a task serves the peer, how many have begun to, and how many want to.
-    pub(super) is_served: bool,
-    pub(super) turns: u64,
-    pub(super) wishes: u32,
-    /// Addresses of peers that turned out to be the same.
-    pub(super) parked: Vec<PeerAddr>,
+}
+
+impl Empty for Ending {
+    const EMPTY: &'static Ending = &Ending { stopping: None, retry_after: None, farewell: None };
+}
+
+/// What there is to know of a peer that has another link to the same node.
+#[derive(Debug, Default)]
+pub(super) struct Sameness {
     /// The other pair of the same two nodes, once it was proved.
     pub(super) same_as: Option<[u8; 8]>,
-    pub(super) is_merging: bool,
-    /// Whether it is the one of the two that goes.
-    pub(super) is_going: bool,
     /// When the other side was last asked to tell a count, and how often it had told one by then.
     pub(super) challenge: Option<(Instant, usize)>,
     /// What the other side said of the pair that goes, and what it was told.
     pub(super) answer: Option<([u8; 8], u64)>,
     pub(super) told: Option<([u8; 8], u64)>,
-    /// Whether this node shakes hands as the dialer.
-    pub(super) is_shaking: bool,
+}
+
+impl Empty for Sameness {
+    const EMPTY: &'static Sameness =
+        &Sameness { same_as: None, challenge: None, answer: None, told: None };
 }
 
 impl History {
@@ -174,29 +213,20 @@ impl History {
             id: None,
             addr: None,
             stream: None,
-            resolved: Vec::new(),
             links: 0,
             last_error: None,
-            next_retry: None,
-            backoff: None,
-            attempts: VecDeque::new(),
+            dials: Seldom::default(),
             sent: Count::default(),
             received: Count::default(),
             received_before: 0,
             ignored: 0,
-            stopping: None,
-            retry_after: None,
-            farewell: None,
+            ending: Seldom::default(),
             is_served: false,
             turns: 0,
             wishes: 0,
-            parked: Vec::new(),
-            same_as: None,
+            sameness: Seldom::default(),
             is_merging: false,
             is_going: false,
-            challenge: None,
-            answer: None,
-            told: None,
             is_shaking: false,
         }
     }
@@ -209,16 +239,19 @@ impl History {
     }
 
     pub(super) fn tried(&mut self, attempt: AttemptInfo) {
-        if self.attempts.len() == ATTEMPTS {
-            self.attempts.pop_front();
+        if self.dials.attempts.len() == ATTEMPTS {
+            self.dials.attempts.pop_front();
         }
-        self.attempts.push_back(attempt);
+        self.dials.attempts.push_back(attempt);
     }
 
     pub(super) fn waiting(&mut self, error: String, retry: Option<Duration>) {
         self.enter(PeerState::Down);
         self.last_error = Some(error);
-        self.next_retry = retry.map(|retry| timer::now() + retry);
+        // A peer that is not dialed has none to forget.
+        if retry.is_some() || self.dials.next_retry.is_some() {
+            self.dials.next_retry = retry.map(|retry| timer::now() + retry);
+        }
     }
 }
 

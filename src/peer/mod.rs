@@ -15,12 +15,13 @@ mod plan;
 mod queue;
 mod rate;
 mod receive;
+mod seldom;
 mod transmit;
 mod turn;
 mod watch;
 
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -82,7 +83,7 @@ pub struct Peer {
     target: Target,
     peer_type: PeerType,
     /// Where to dial it; `None` for one that dialed us, or that came as a stream.
-    dial: Option<PeerAddr>,
+    dial: Option<Box<PeerAddr>>,
     origin: Origin,
     pub(crate) queue: Queue,
     history: Mutex<History>,
@@ -122,7 +123,7 @@ impl Peer {
         Peer {
             target,
             peer_type,
-            dial,
+            dial: dial.map(Box::new),
             origin,
             queue,
             history: Mutex::new(History::new()),
@@ -158,7 +159,7 @@ impl Peer {
             target: self.target,
             id: history.id,
             addr: history.addr,
-            dial: self.dial.clone(),
+            dial: self.dial.as_deref().cloned(),
             state: history.state,
             since: timer::since(history.since),
             origin: self.origin,
@@ -175,60 +176,60 @@ impl Peer {
             links: history.links,
             round_trip: self.queue.round_trip(),
             last_error: history.last_error.clone(),
-            next_retry: history.next_retry.map(|at| at.saturating_duration_since(now)),
-            attempts: history.attempts.iter().cloned().collect(),
+            next_retry: history.dials.next_retry.map(|at| at.saturating_duration_since(now)),
+            attempts: history.dials.attempts.iter().cloned().collect(),
         }
     }
 
     /// Where to dial it: at its own address, and at those of peers that turned out to be the same.
     pub(crate) fn dial_addrs(&self) -> Vec<PeerAddr> {
-        self.dial.iter().chain(&self.history().parked).cloned().collect()
+        self.dial.as_deref().into_iter().chain(&self.history().dials.parked).cloned().collect()
     }
 
     /// Whether this node is told to dial it.
     pub(crate) fn is_dialed(&self) -> bool {
-        self.dial.is_some() || !self.history().parked.is_empty()
+        self.dial.is_some() || !self.history().dials.parked.is_empty()
     }
 
     /// Takes over the addresses of a peer that turned out to be the same.
     pub(crate) fn park(&self, addrs: Vec<PeerAddr>) {
-        self.history().parked.extend(addrs);
+        self.history().dials.parked.extend(addrs);
     }
 
     /// The least that `find` makes of the addresses where this node is told to dial the peer.
     pub(crate) fn dialed_at<T: Ord>(&self, find: impl Fn(&PeerAddr) -> Option<T>) -> Option<T> {
-        self.dial.iter().chain(&self.history().parked).filter_map(find).min()
+        self.dial.as_deref().into_iter().chain(&self.history().dials.parked).filter_map(find).min()
     }
 
     /// Notes that another link to the same node has this name.
     pub(crate) fn note_same(&self, name: &[u8; 8]) {
-        self.history().same_as = Some(*name);
+        self.history().sameness.same_as = Some(*name);
     }
 
     /// Whether the pair called `name` was shown to be of the same node.
     pub(crate) fn is_same(&self, name: &[u8; 8]) -> bool {
-        self.history().same_as == Some(*name)
+        self.history().sameness.same_as == Some(*name)
     }
 
     /// Notes what the other side answered about the pair that goes.
     pub(crate) fn note_answer(&self, name: [u8; 8], received: u64) {
-        self.history().answer = Some((name, received));
+        self.history().sameness.answer = Some((name, received));
         self.signal.notify(usize::MAX);
     }
 
     /// What the other side answered about the pair that goes.
     pub(crate) fn answer(&self, name: &[u8; 8]) -> Option<u64> {
-        self.history().answer.filter(|(of, _)| of == name).map(|(_, received)| received)
+        self.history().sameness.answer.filter(|(of, _)| of == name).map(|(_, received)| received)
     }
 
     /// Notes what the other side was told about the pair that went.
     pub(crate) fn note_told(&self, name: [u8; 8], received: u64) {
-        self.history().told = Some((name, received));
+        self.history().sameness.told = Some((name, received));
     }
 
     /// What the other side was told about the pair that went.
     pub(crate) fn told(&self, name: &[u8; 8]) -> Option<u64> {
-        self.history().told.filter(|(of, _)| of == name).map(|(_, received)| received)
+        self.history().sameness.told.filter(|(of, _)| of == name).map(|(_, received)| received)
     }
 
     /// Notes that the other side told a count.
@@ -245,11 +246,11 @@ impl Peer {
     /// Asks the other side to tell a count, unless it was asked within the last `recent`. Returns
     /// how often it had told one when it was asked.
     pub(crate) fn challenge(&self, recent: Duration) -> usize {
-        let asked = self.history().challenge.filter(|(at, _)| timer::since(*at) < recent);
+        let asked = self.history().sameness.challenge.filter(|(at, _)| timer::since(*at) < recent);
         let (_, answers) = asked.unwrap_or_else(|| {
             self.queue.say_probe();
             let asked = (timer::now(), self.answers());
-            self.history().challenge = Some(asked);
+            self.history().sameness.challenge = Some(asked);
             asked
         });
         answers
@@ -327,19 +328,37 @@ impl Peer {
     /// One task reads and writes. Once the queue is closing, the link has `drain` to send what is
     /// left, half-close and read to the end: a socket that is closed with unread input would throw
     /// away what it already sent.
-    pub(crate) async fn run(
-        &self,
-        link: &Arc<Link>,
-        inbound: &InboundSender,
+    pub(crate) fn run<'a>(
+        &'a self,
+        link: &'a Arc<Link>,
+        inbound: &'a InboundSender,
         drain: Duration,
-        notices: Notices<'_>,
-    ) -> DownReason {
-        let reading = receive::receive(self, link, inbound, notices);
-        let writing = async {
+        notices: Notices<'a>,
+    ) -> impl Future<Output = DownReason> + Send + use<'a> {
+        async move {
+            let reading = receive::receive(self, link, inbound, notices);
+            let serving =
+                future::or(reading, future::or(self.write(link, drain), self.watch(link)));
+            let reason = future::or(serving, self.close(drain)).await;
+            // The other side may have closed because it is done, and reads on to its end.
+            transmit::settle(self, link);
+            let history = self.history();
+            let farewell = history.ending.farewell.map(DownReason::Farewell);
+            history.ending.stopping.clone().or(farewell).unwrap_or(reason)
+        }
+    }
+
+    /// Writes until nothing more is to be written, and then leaves the reader to read to the end.
+    fn write<'a>(
+        &'a self,
+        link: &'a Arc<Link>,
+        drain: Duration,
+    ) -> impl Future<Output = DownReason> + Send + use<'a> {
+        async move {
             match transmit::transmit(self, link).await {
                 // What arrived before the link broke is still there to be read.
                 Err(reason) => {
-                    timer::after(drain).await;
+                    Box::pin(timer::after(drain)).await;
                     reason
                 }
                 Ok(()) => {
@@ -347,49 +366,48 @@ impl Peer {
                     future::pending().await
                 }
             }
-        };
-        let closing = async {
-            poll_fn(|cx| self.queue.poll_closing(cx)).await;
-            timer::after(drain).await;
-            DownReason::ShuttingDown
-        };
-        let watching = async {
+        }
+    }
+
+    /// Waits until the other side of a link that carries records gives no sign of life. The kernel
+    /// watches a plain one.
+    fn watch<'a>(&'a self, link: &'a Link) -> impl Future<Output = DownReason> + Send + use<'a> {
+        async move {
             match link.records_as {
                 Some(_) => watch::watch(self, link).await,
-                // The kernel watches a plain one.
                 None => future::pending().await,
             }
-        };
-        let serving = future::or(reading, future::or(writing, watching));
-        let reason = future::or(serving, closing).await;
-        // The other side may have closed because it is done, and reads on to its end.
-        transmit::settle(self, link);
-        let history = self.history();
-        let farewell = history.farewell.map(DownReason::Farewell);
-        history.stopping.clone().or(farewell).unwrap_or(reason)
+        }
+    }
+
+    /// Waits until the queue is closing, and then for as long as what is left may take.
+    async fn close(&self, drain: Duration) -> DownReason {
+        poll_fn(|cx| self.queue.poll_closing(cx)).await;
+        Box::pin(timer::after(drain)).await;
+        DownReason::ShuttingDown
     }
 
     /// Ends the peer: no frame is taken any more, its link closes, nobody dials again.
     pub(crate) fn stop(&self, how: Closing, reason: DownReason) {
-        self.history().stopping.get_or_insert(reason);
+        self.history().ending.stopping.get_or_insert(reason);
         self.queue.close(how);
         self.signal.notify(usize::MAX);
     }
 
     /// Has the neighbour be told, when this node closes its link, to stay away for so long.
     pub(crate) fn set_retry_after(&self, time: Duration) {
-        self.history().retry_after = Some(time);
+        self.history().ending.retry_after = Some(time);
     }
 
     /// What to tell the neighbour when its link closes, because this node wants it to.
     fn goodbye(&self) -> Records {
         let history = self.history();
-        let reason = match history.stopping {
+        let reason = match history.ending.stopping {
             Some(DownReason::ShuttingDown) => FarewellReason::ShuttingDown,
             Some(_) => FarewellReason::Removed,
             None => FarewellReason::Answered,
         };
-        let farewell = Farewell { reason, retry_after: history.retry_after };
+        let farewell = Farewell { reason, retry_after: history.ending.retry_after };
         Records { end: Some(farewell.into()), ..Records::default() }
     }
 
@@ -397,16 +415,16 @@ impl Peer {
     /// shuts down or does not want to: what it knew of the pair is gone.
     pub(crate) fn may_come_back(&self) -> bool {
         let history = self.history();
-        let is_gone = history.farewell.is_some_and(|farewell| {
+        let is_gone = history.ending.farewell.is_some_and(|farewell| {
             matches!(farewell.reason, FarewellReason::ShuttingDown | FarewellReason::Removed)
         });
-        !is_gone && history.stopping.is_none() && self.pair().is_some()
+        !is_gone && history.ending.stopping.is_none() && self.pair().is_some()
     }
 
     /// Notes that the other side said goodbye: the writer answers it, and the reader reads to the
     /// end.
     fn note_farewell(&self, farewell: Farewell) {
-        self.history().farewell = Some(farewell);
+        self.history().ending.farewell = Some(farewell);
         self.queue.part();
     }
 
@@ -424,7 +442,7 @@ impl Peer {
 
     /// Whether the peer was told to stop.
     pub(crate) fn is_stopping(&self) -> bool {
-        self.history().stopping.is_some()
+        self.history().ending.stopping.is_some()
     }
 
     /// Waits until the peer was told to stop.
@@ -469,19 +487,22 @@ impl Peer {
     /// nothing, whoever dialed them.
     pub(crate) fn back_off(&self, limits: &Limits) -> Duration {
         let new = || Backoff::new(limits.redial_first, limits.redial_cap);
-        self.history().backoff.get_or_insert_with(new).next(fastrand::u32(..))
+        self.history().dials.backoff.get_or_insert_with(new).next(fastrand::u32(..))
     }
 
     /// Has the next waits be short again.
     pub(crate) fn reset_backoff(&self) {
-        self.history().backoff = None;
+        let mut history = self.history();
+        if history.dials.backoff.is_some() {
+            history.dials.backoff = None;
+        }
     }
 
     /// Notes that a dial begins.
     pub(crate) fn connecting(&self) {
         let mut history = self.history();
         history.enter(PeerState::Connecting);
-        history.next_retry = None;
+        history.dials.next_retry = None;
     }
 
     /// Notes what became of dialing an address.
@@ -500,7 +521,9 @@ impl Peer {
         let mut history = self.history();
         history.enter(PeerState::Up);
         history.links += 1;
-        history.farewell = None;
+        if history.ending.farewell.is_some() {
+            history.ending.farewell = None;
+        }
         history.received_before = history.received.frames;
         history.id = Some(id);
         history.addr = link.addr;
@@ -538,19 +561,19 @@ impl Peer {
 
     /// Notes the addresses that the peer's name stands for.
     pub(crate) fn resolved(&self, addrs: &[SocketAddr]) {
-        self.history().resolved = addrs.to_vec();
+        self.history().dials.resolved = addrs.to_vec();
     }
 
     /// The last addresses that the peer's name stood for.
     pub(crate) fn last_resolved(&self) -> Vec<SocketAddr> {
-        self.history().resolved.clone()
+        self.history().dials.resolved.clone()
     }
 
     /// Whether this node was told to dial this address.
     pub(crate) fn is_configured_at(&self, ip: IpAddr) -> bool {
         let is = |addr: &SocketAddr| addr.ip().to_canonical() == ip;
         let is_literal = self.dialed_at(|dial| dial.literal().filter(is)).is_some();
-        is_literal || self.history().resolved.iter().any(is)
+        is_literal || self.history().dials.resolved.iter().any(is)
     }
 
     /// Notes that the peer ended, though its frames did not. Says whether it had not before.

@@ -31,7 +31,7 @@ pub(crate) struct Outbox<'a> {
     link: &'a Arc<Link>,
     pub(super) plan: Plan,
     /// Runs only while the other side is owed a count.
-    tell: Option<(Instant, Timer)>,
+    tell: Option<(Instant, Pin<Box<Timer>>)>,
 }
 
 impl<'a> Outbox<'a> {
@@ -46,7 +46,7 @@ impl<'a> Outbox<'a> {
         let mut state = self.queue.lock();
         state.idle = None;
         if let Some(begun) = state.begun.take() {
-            self.plan = begun;
+            self.plan = *begun;
             return Poll::Ready(Filled::Something);
         }
         let now = timer::now();
@@ -93,10 +93,10 @@ impl<'a> Outbox<'a> {
         // One that fires too early is set again then: setting it anew for every frame would wake
         // the reactor each time.
         if at.is_some_and(|at| self.tell.as_ref().is_none_or(|(set_to, _)| *set_to > at)) {
-            self.tell = at.map(|at| (at, timer::at(at)));
+            self.tell = at.map(|at| (at, Box::pin(timer::at(at))));
         }
         let Some((_, timer)) = &mut self.tell else { return Poll::Pending };
-        match Pin::new(timer).poll(cx) {
+        match timer.as_mut().poll(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(_) => {
                 self.tell = None;

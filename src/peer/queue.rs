@@ -10,6 +10,7 @@ use super::at_once::AtOnce;
 use super::backlog::{Backlog, Part};
 use super::budget::{Budget, FloodCharge, OVERHEAD, PLACE, cost};
 use super::plan::Plan;
+use super::seldom::Seldom;
 use crate::error::Refusal;
 use crate::link::Link;
 use crate::proto::{Frame, Impossible, PREFIX, Received, Records, Sent, TELL_BYTES};
@@ -70,13 +71,13 @@ pub(super) struct State {
     /// The link, while its writer sleeps because there is nothing to write.
     pub(super) idle: Option<Arc<Link>>,
     /// A write that the writer is to finish.
-    pub(super) begun: Option<Plan>,
+    pub(super) begun: Option<Box<Plan>>,
     /// When frames were last written.
     pub(super) last_write: Option<Instant>,
     /// Whether frames were received since.
     pub(super) is_answer: bool,
     /// Records that go out before anything else.
-    pub(super) control: Records,
+    pub(super) control: Seldom<Records>,
     pub(super) closing: Option<Closing>,
     /// No frame is taken any more, and all that waited was taken out.
     ended: bool,
@@ -157,7 +158,7 @@ impl Queue {
         let mut state = self.lock();
         state.up = true;
         state.shares_records = shares_records;
-        state.control = Records::default();
+        state.control = Seldom::default();
         state.is_held_up = false;
         state.is_suspected = false;
         state.is_parting = false;

@@ -1,5 +1,6 @@
 //! The receive loop of a link.
 
+use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -38,63 +39,92 @@ const READS_PER_TURN: usize = 8;
 /// Reads frames and hands them to the router until the link ends. Returns why it did.
 ///
 /// An idle link costs nothing: after a read that found no data the loop yields once, and then
-/// sleeps until the system says that there is something to read.
-pub(super) async fn receive(
-    peer: &Peer,
-    link: &Link,
-    inbound: &InboundSender,
-    notices: Notices<'_>,
-) -> DownReason {
-    let mut reads = 0;
-    let mut room = None;
-    loop {
-        let mut half = link.read_half.lock().await;
-        match read_frames(peer, link, &mut half, &mut room, inbound, notices).await {
-            Step::NoData => {
-                half.rest(inbound.buffers());
-                drop(half);
-                room = None;
-                future::yield_now().await;
-                if let Err(error) = link.readable().await {
-                    return DownReason::io(error);
+/// sleeps until the system says that there is something to read. Nor much memory: it holds this
+/// future for as long as it lasts, so waits for a slow router are in boxes of their own, and an
+/// `async fn` would hold its arguments twice.
+pub(super) fn receive<'a>(
+    peer: &'a Peer,
+    link: &'a Link,
+    inbound: &'a InboundSender,
+    notices: Notices<'a>,
+) -> impl Future<Output = DownReason> + Send + use<'a> {
+    async move {
+        let mut reads = 0;
+        let mut room = None;
+        loop {
+            let mut half = link.read_half.lock().await;
+            match read_frames(peer, link, &mut half, &mut room, inbound, notices) {
+                Step::NoData => {
+                    half.rest(inbound.buffers());
+                    drop(half);
+                    room = None;
+                    future::yield_now().await;
+                    if let Err(error) = link.readable().await {
+                        return DownReason::io(error);
+                    }
+                    reads = 0;
                 }
+                Step::NoRoom(bytes) => {
+                    half.rest(inbound.buffers());
+                    match Box::pin(held_up(peer, inbound.room(bytes))).await {
+                        Ok(taken) => room = Some(taken),
+                        Err(Closed) => return DownReason::ShuttingDown,
+                    }
+                }
+                Step::NoPlace(found) => {
+                    half.ease(inbound.buffers());
+                    let Found { batch, frames, bytes } = *found;
+                    match Box::pin(held_up(peer, inbound.send(batch))).await {
+                        Ok(()) => peer.count_received(frames, bytes),
+                        Err(Closed) => return DownReason::ShuttingDown,
+                    }
+                    reads += 1;
+                }
+                Step::More => reads += 1,
+                Step::Failed(reason) => return reason,
+            }
+            if reads >= READS_PER_TURN {
+                future::yield_now().await;
                 reads = 0;
             }
-            Step::Frames { batch, frames, bytes } => {
-                if let Err(Closed) = hand_on(peer, &mut half, batch, inbound).await {
-                    return DownReason::ShuttingDown;
-                }
-                // Only now: what is told as received must not be lost with this task.
-                peer.count_received(frames, bytes);
-                reads += 1;
-            }
-            Step::More => reads += 1,
-            Step::Failed(reason) => return reason,
-        }
-        if reads >= READS_PER_TURN {
-            future::yield_now().await;
-            reads = 0;
         }
     }
+}
+
+/// Waits for what only the router can give. The other side is told meanwhile that this one lives.
+async fn held_up<T>(peer: &Peer, waiting: impl Future<Output = T>) -> T {
+    peer.queue.set_held_up(true);
+    let done = waiting.await;
+    peer.queue.set_held_up(false);
+    done
 }
 
 /// What one turn came to.
 enum Step {
     /// The socket has nothing to read.
     NoData,
-    /// Whole frames for the router.
-    Frames { batch: Batch, frames: usize, bytes: usize },
-    /// Bytes, but no frame for the router yet.
+    /// There must be room for so many bytes first.
+    NoRoom(usize),
+    /// The router must make a place for these frames first.
+    NoPlace(Box<Found>),
+    /// Bytes, or frames that were handed to the router.
     More,
     /// The link is at its end.
     Failed(DownReason),
 }
 
-/// Takes whole frames out of the buffer, or else does one non-blocking read.
+/// Whole frames for the router.
+struct Found {
+    batch: Batch,
+    frames: usize,
+    bytes: usize,
+}
+
+/// Takes whole frames out of the buffer and hands them to the router, or else does one non-blocking read.
 ///
-/// Room is waited for first: while the router is slow nothing is read, and TCP holds the sender
-/// back. The room of a read lasts until the last whole frame of it was taken.
-async fn read_frames(
+/// Room comes first: while the router is slow nothing is read, and TCP holds the sender back. The
+/// room of a read lasts until the last whole frame of it was taken.
+fn read_frames(
     peer: &Peer,
     link: &Link,
     half: &mut ReadHalf,
@@ -102,21 +132,22 @@ async fn read_frames(
     inbound: &InboundSender,
     notices: Notices<'_>,
 ) -> Step {
-    let taken = match half.unread().len() {
-        0 => Ok(None),
-        unread => match wait_for_room(peer, half, room, unread, inbound).await {
-            Ok(room) => take_run(peer, link, half, room, inbound.buffers(), notices),
-            Err(Closed) => Err(DownReason::ShuttingDown),
-        },
-    };
-    match taken {
-        Ok(Some(step)) => return step,
-        Ok(None) => *room = None,
-        Err(reason) => return Step::Failed(reason),
+    let unread = half.unread().len();
+    if unread > 0 {
+        let room = match find_room(room, unread, inbound) {
+            Ok(room) => room,
+            Err(step) => return step,
+        };
+        match take_run(peer, link, half, room, inbound.buffers(), notices) {
+            Ok(Some(Taken::Frames(found))) => return hand_on(peer, found, inbound),
+            Ok(Some(Taken::Others)) => return Step::More,
+            Ok(None) => {}
+            Err(reason) => return Step::Failed(reason),
+        }
     }
-    let target = half.target();
-    let Ok(room) = wait_for_room(peer, half, room, target, inbound).await else {
-        return Step::Failed(DownReason::ShuttingDown);
+    let (room, target) = match widen_room(room, half, inbound) {
+        Ok(found) => found,
+        Err(step) => return step,
     };
     half.prepare(target, inbound.buffers());
     room.cover(half.buffer.capacity());
@@ -132,46 +163,74 @@ async fn read_frames(
     }
 }
 
-/// The room that there is, or else room for so many bytes.
-async fn wait_for_room<'a>(
-    peer: &Peer,
+/// Room for the next read, and how much that reads.
+///
+/// A part of a frame that was read is not left lying while others read: if there is no more room, it
+/// gets what the rest of this one frame takes, beyond the bound. Thousands of links that wait with
+/// 16 KiB each would take more.
+fn widen_room<'a>(
+    room: &'a mut Option<Room>,
     half: &mut ReadHalf,
+    inbound: &InboundSender,
+) -> Result<(&'a mut Room, usize), Step> {
+    let target = half.target();
+    let old = match room.take() {
+        // What was waited for is kept: another may be waiting behind it.
+        Some(room_there) if room_there.is_enough_for(target) => {
+            return Ok((room.insert(room_there), target));
+        }
+        old => old,
+    };
+    let begun = half.begun().zip(old);
+    match (inbound.try_room(target), begun) {
+        (Ok(Some(new)), _) => Ok((room.insert(new), target)),
+        (Ok(None), Some((len, mut old))) => {
+            // No more is to be read than that.
+            half.rest(inbound.buffers());
+            old.cover(len);
+            Ok((room.insert(old), len))
+        }
+        (Ok(None), None) => Err(Step::NoRoom(target)),
+        (Err(Closed), _) => Err(Step::Failed(DownReason::ShuttingDown)),
+    }
+}
+
+/// Hands frames to the router, if there is a place for them.
+fn hand_on(peer: &Peer, found: Found, inbound: &InboundSender) -> Step {
+    let Found { batch, frames, bytes } = found;
+    match inbound.try_send(batch) {
+        Ok(None) => {
+            // Only now: what is told as received must not be lost with this task.
+            peer.count_received(frames, bytes);
+            Step::More
+        }
+        Ok(Some(batch)) => Step::NoPlace(Box::new(Found { batch, frames, bytes })),
+        Err(Closed) => Step::Failed(DownReason::ShuttingDown),
+    }
+}
+
+/// The room that there is, or else room for so many bytes.
+fn find_room<'a>(
     room: &'a mut Option<Room>,
     bytes: usize,
     inbound: &InboundSender,
-) -> Result<&'a mut Room, Closed> {
+) -> Result<&'a mut Room, Step> {
     let taken = match room.take().filter(|room| room.frames() > 0) {
         Some(room) => room,
-        None => match inbound.try_room(bytes)? {
-            Some(room) => room,
-            None => {
-                half.rest(inbound.buffers());
-                peer.queue.set_held_up(true);
-                let room = inbound.room(bytes).await;
-                peer.queue.set_held_up(false);
-                room?
-            }
+        None => match inbound.try_room(bytes) {
+            Ok(Some(room)) => room,
+            Ok(None) => return Err(Step::NoRoom(bytes)),
+            Err(Closed) => return Err(Step::Failed(DownReason::ShuttingDown)),
         },
     };
     Ok(room.insert(taken))
 }
 
-/// Hands a batch to the router, and waits for a place for it if there is none.
-async fn hand_on(
-    peer: &Peer,
-    half: &mut ReadHalf,
-    batch: Batch,
-    inbound: &InboundSender,
-) -> Result<(), Closed> {
-    let Some(batch) = inbound.try_send(batch)? else { return Ok(()) };
-    // Not every time: copying all that is left for each batch would cost the square of it.
-    if half.unread().len() < half.buffer.capacity() / 2 {
-        half.rest(inbound.buffers());
-    }
-    peer.queue.set_held_up(true);
-    let sent = inbound.send(batch).await;
-    peer.queue.set_held_up(false);
-    sent
+/// What was taken off the buffer.
+enum Taken {
+    Frames(Found),
+    /// Frames that are not for the router.
+    Others,
 }
 
 /// Takes the whole frames off that the buffer begins with. `None`: there is none.
@@ -182,7 +241,7 @@ fn take_run(
     room: &mut Room,
     buffers: &Arc<Buffers>,
     notices: Notices<'_>,
-) -> Result<Option<Step>, DownReason> {
+) -> Result<Option<Taken>, DownReason> {
     let rules = Rules { peer_type: peer.peer_type(), carries_records: link.records_as.is_some() };
     let run = scan(half.unread(), rules, room.frames())?;
     match run.kind {
@@ -190,19 +249,19 @@ fn take_run(
         Kind::Ignored => {
             peer.count_ignored(run.frames);
             half.skip(run.len);
-            Ok(Some(Step::More))
+            Ok(Some(Taken::Others))
         }
         Kind::Control => {
             let heard = hear(peer, &half.unread()[PREFIX..run.len], notices);
             half.skip(run.len);
-            heard.map(|()| Some(Step::More))
+            heard.map(|()| Some(Taken::Others))
         }
         Kind::Router => {
             let (messages, pinned) = half.take(run.len, buffers);
             let _room = room.split(pinned, run.frames);
             let (target, is_exact) = (peer.target(), run.is_exact);
             let batch = Batch { target, messages, pinned, is_exact, _room };
-            Ok(Some(Step::Frames { batch, frames: run.frames, bytes: run.len }))
+            Ok(Some(Taken::Frames(Found { batch, frames: run.frames, bytes: run.len })))
         }
     }
 }
@@ -330,6 +389,11 @@ impl ReadHalf {
         self.start = 0;
     }
 
+    /// Length of the message of which a part has arrived, if that is known.
+    fn begun(&self) -> Option<usize> {
+        whole_message(self.unread()).ok()?
+    }
+
     /// Size that the buffer should have for the next read.
     fn target(&self) -> usize {
         // A full buffer whose message is still incomplete needs more, but never more than twice
@@ -377,6 +441,14 @@ impl ReadHalf {
         let pinned = run.capacity();
         let start = std::mem::take(&mut self.start);
         (buffers.lend(run).slice(start..), pinned)
+    }
+
+    /// Gives memory back, because what was read waits. Not every time: copying all that is left for
+    /// each batch would cost the square of it.
+    fn ease(&mut self, buffers: &Buffers) {
+        if self.unread().len() < self.buffer.capacity() / 2 {
+            self.rest(buffers);
+        }
     }
 
     /// Gives memory back, because nothing is read for now.

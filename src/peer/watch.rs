@@ -1,6 +1,6 @@
 //! Finding out that the other side of a link is gone.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
@@ -37,15 +37,21 @@ const SUSPICION: Duration = Duration::from_secs(2);
 ///
 /// It is polled after the reader and the writer of the same task, so it needs no waker of its own
 /// to learn that there is something to watch.
-pub(super) async fn watch(peer: &Peer, link: &Link) -> DownReason {
-    loop {
-        poll_fn(|_| match peer.queue.watch() {
-            watched if watched.is_needed() => Poll::Ready(()),
-            _ => Poll::Pending,
-        })
-        .await;
-        if let Some(silence) = watch_while_owed(peer, link).await {
-            return DownReason::Silent(silence);
+pub(super) fn watch<'a>(
+    peer: &'a Peer,
+    link: &'a Link,
+) -> impl Future<Output = DownReason> + Send + use<'a> {
+    async move {
+        loop {
+            poll_fn(|_| match peer.queue.watch() {
+                watched if watched.is_needed() => Poll::Ready(()),
+                _ => Poll::Pending,
+            })
+            .await;
+            // A link that is quiet does not hold the memory for this.
+            if let Some(silence) = Box::pin(watch_while_owed(peer, link)).await {
+                return DownReason::Silent(silence);
+            }
         }
     }
 }

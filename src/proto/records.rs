@@ -49,6 +49,9 @@ macro_rules! records {
         }
 
         impl Records {
+            /// None of them.
+            pub(crate) const NONE: &'static Records = &Records { $($name: None,)+ };
+
             /// The block.
             pub(crate) fn encode(&self) -> Vec<u8> {
                 let mut block = [&MAGIC[..], &[0, 0]].concat();

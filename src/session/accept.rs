@@ -1,5 +1,6 @@
 //! From an accepted stream to a peer.
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -18,32 +19,55 @@ use crate::timer::{self, within};
 
 /// Serves a stream that a listener accepted: shakes hands, and if that goes well runs the peer
 /// until its link ends. A stream that never becomes a peer is dropped, and an event says why.
-pub(crate) async fn handle_stream(
+///
+/// A link holds this future for as long as it lasts, so it is kept small: what is needed before and
+/// after is in boxes of its own.
+pub(crate) fn handle_stream(
     running: Arc<Running>,
     stream: Arc<dyn Stream>,
     addr: SocketAddr,
-) {
-    let mut known = None;
-    // In a box of its own, so that a link does not hold the memory of its handshake.
-    let accepted = Box::pin(accept_connection(&running, stream, addr, &mut known)).await;
-    let service = match (accepted, known) {
-        (Ok(accepted), known) => match known.or_else(|| adopt(&running, &accepted)) {
-            Some(service) => Ok((service, accepted)),
-            None if running.is_stopping() => Err((DropReason::ShuttingDown, None)),
-            None => Err((DropReason::TooManyPeers, None)),
-        },
-        (Err(reason), known) => Err((reason, known)),
-    };
-    match service {
-        Ok((service, accepted)) => serve(&running, service, accepted).await,
-        Err((reason, known)) => {
-            running.events.dropped(Some(addr), reason);
+) -> impl Future<Output = ()> + Send {
+    let entering = Box::pin(enter(running.clone(), stream, addr));
+    async move {
+        match entering.await {
+            Entered::Up(service, link) => serve(running, service, link).await,
             // A peer that was taken over for a link which then failed goes on waiting for one.
-            if let Some(service) = known {
-                go_on(&running, service).await;
-            }
+            Entered::Failed(Some(service)) => Box::pin(go_on(&running, service)).await,
+            Entered::Failed(None) => {}
         }
     }
+}
+
+/// What came of a stream that was accepted.
+enum Entered {
+    /// A peer's link.
+    Up(Service, Arc<Link>),
+    /// Nothing, but a peer may have lost its link to it.
+    Failed(Option<Service>),
+}
+
+/// Shakes hands, and enters the peer.
+async fn enter(running: Arc<Running>, stream: Arc<dyn Stream>, addr: SocketAddr) -> Entered {
+    let mut known = None;
+    let accepted = accept_connection(&running, stream, addr, &mut known).await;
+    let reason = match accepted {
+        Ok(Accepted { hello, pair, link }) => {
+            match known.or_else(|| adopt(&running, &hello, pair, &link)) {
+                Some(service) => {
+                    link_up(&running, &service.peer, &link, hello.id).await;
+                    return Entered::Up(service, link);
+                }
+                None if running.is_stopping() => DropReason::ShuttingDown,
+                None => DropReason::TooManyPeers,
+            }
+        }
+        Err(reason) => {
+            running.events.dropped(Some(addr), reason);
+            return Entered::Failed(known);
+        }
+    };
+    running.events.dropped(Some(addr), reason);
+    Entered::Failed(None)
 }
 
 /// A stranger that has shaken hands.
@@ -66,7 +90,8 @@ async fn accept_connection(
         running.until_stopping().await;
         Err(DropReason::ShuttingDown)
     };
-    let shaking = future::or(stopping, shake(running, stream, addr, known));
+    // In a box: what wraps it would hold it several times.
+    let shaking = future::or(stopping, Box::pin(shake(running, stream, addr, known)));
     let shaken = within(running.limits.handshake_timeout, shaking).await;
     match ticket.was_displaced() {
         true => Err(DropReason::Displaced),
@@ -180,32 +205,44 @@ async fn answer(
 }
 
 /// Enters a stranger that has shaken hands as a peer. `None` if there are too many.
-fn adopt(running: &Arc<Running>, accepted: &Accepted) -> Option<Service> {
-    let peer_type = accepted.hello.peer_type.seen_from_other_end();
-    let peer = running.add_linked(peer_type, Origin::Accepted, accepted.link.addr)?;
-    running.pair_anew(&peer, accepted.pair.clone());
+fn adopt(
+    running: &Arc<Running>,
+    hello: &Hello,
+    pair: Option<Pair>,
+    link: &Link,
+) -> Option<Service> {
+    let peer_type = hello.peer_type.seen_from_other_end();
+    let peer = running.add_linked(peer_type, Origin::Accepted, link.addr)?;
+    running.pair_anew(&peer, pair);
     Service::begin(running, &peer)
 }
 
 /// Runs the peer for as long as its link lasts.
-async fn serve(running: &Arc<Running>, service: Service, accepted: Accepted) {
-    let Accepted { hello, link, .. } = accepted;
-    let peer = &service.peer;
-    link_up(running, peer, &link, hello.id).await;
-    let notices = |notice| merge::hear(running, peer, notice);
-    let serving = peer.run(&link, &running.inbound, running.limits.drain_timeout, &notices);
-    let replaced = async {
-        service.turn.wanted().await;
-        DownReason::Replaced
-    };
-    let reason = future::or(serving, replaced).await;
-    // Closed before the wait for another.
-    drop(link);
-    if service.turn.is_wanted() || !peer.is_dialed() {
-        link_down(running, peer, reason, None);
-        go_on(running, service).await;
-    } else {
-        dial::again(running, service, reason);
+fn serve(
+    running: Arc<Running>,
+    service: Service,
+    link: Arc<Link>,
+) -> impl Future<Output = ()> + Send {
+    async move {
+        let reason = {
+            let peer = &service.peer;
+            let notices = |notice| merge::hear(&running, peer, notice);
+            let drain = running.limits.drain_timeout;
+            let serving = peer.run(&link, &running.inbound, drain, &notices);
+            let replaced = async {
+                service.turn.wanted().await;
+                DownReason::Replaced
+            };
+            future::or(serving, replaced).await
+        };
+        // Closed before the wait for another.
+        drop(link);
+        if service.turn.is_wanted() || !service.peer.is_dialed() {
+            link_down(&running, &service.peer, reason, None);
+            Box::pin(go_on(&running, service)).await;
+        } else {
+            dial::again(&running, service, reason);
+        }
     }
 }
 

@@ -75,7 +75,7 @@ pub(crate) fn start_stream(
     let task = running.clone();
     running.spawn(async move {
         let started = timer::now();
-        let shaking = handshake(&task, &peer, stream, addr);
+        let shaking = Box::pin(handshake(&task, &peer, stream, addr));
         match unless_called_off(&service, shaking).await {
             Some(Ok(connected)) => {
                 let restart = serve(&task, &service, connected).await;
@@ -109,7 +109,10 @@ async fn connect(running: &Running, peer: &Arc<Peer>) -> Option<Connected> {
         peer.connecting();
         let addrs = peer.dial_addrs();
         let addr = addrs.get(number % addrs.len().max(1))?;
-        let dialing = async { Some(attempt(running, peer, addr, &mut opened).await) };
+        // In boxes, here and below: a peer that waits for its next dial does not hold the memory of
+        // one, and what wraps a future would hold it several times.
+        let dialing = Box::pin(attempt(running, peer, addr, &mut opened));
+        let dialing = async { Some(dialing.await) };
         let kicked = async {
             peer.kicked(seen).await;
             None
@@ -171,7 +174,7 @@ async fn handshake(
     let pair = pair.as_ref().map(|pair| (&pair.secret, peer.queue.received_total()));
     let mut handshake = Handshake::new(&*stream, running.limits.handshake_bytes);
     let _shaking = Shaking::begin(peer);
-    let shaking = handshake.dial(&hello, &fresh, pair);
+    let shaking = Box::pin(handshake.dial(&hello, &fresh, pair));
     let shaken = within(running.limits.handshake_timeout, shaking).await;
     let (id, terms) = shaken.ok_or(HandshakeError::TimedOut)??;
     let shares_records = !matches!(terms, Terms::Plain);
