@@ -9,11 +9,8 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-
-use async_lock::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::proto::Id;
 
@@ -32,8 +29,8 @@ pub(crate) struct Link {
     pub(crate) is_torn: AtomicBool,
     /// Counts reads that brought something: signs of life.
     pub(crate) reads: AtomicUsize,
-    /// Owned by the receive loop while it reads; whoever takes the link over waits for it here.
-    pub(crate) read_half: Mutex<ReadHalf>,
+    /// Held by the receive loop while it reads, and never while it waits.
+    read_half: Mutex<ReadHalf>,
 }
 
 /// Bytes that arrived and are no whole frame yet.
@@ -66,6 +63,11 @@ impl Link {
             reads: AtomicUsize::new(0),
             read_half,
         })
+    }
+
+    /// Locks the half that is read.
+    pub(crate) fn read_half(&self) -> MutexGuard<'_, ReadHalf> {
+        self.read_half.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until there is something to read, or the other side has closed.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::rate::Rate;
@@ -140,6 +141,8 @@ pub(super) struct History {
     pub(super) ending: Seldom<Ending>,
     /// Whether a task serves the peer, how many have begun to, and how many want to.
     pub(super) is_served: bool,
+    /// The task that serves the peer, while it waits for such a wish.
+    pub(super) server: Option<Waker>,
     pub(super) turns: u64,
     pub(super) wishes: u32,
     pub(super) sameness: Seldom<Sameness>,
@@ -222,6 +225,7 @@ impl History {
             ignored: 0,
             ending: Seldom::default(),
             is_served: false,
+            server: None,
             turns: 0,
             wishes: 0,
             sameness: Seldom::default(),

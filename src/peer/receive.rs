@@ -52,11 +52,8 @@ pub(super) fn receive<'a>(
         let mut reads = 0;
         let mut room = None;
         loop {
-            let mut half = link.read_half.lock().await;
-            match read_frames(peer, link, &mut half, &mut room, inbound, notices) {
+            match read_frames(peer, link, &mut room, inbound, notices) {
                 Step::NoData => {
-                    half.rest(inbound.buffers());
-                    drop(half);
                     room = None;
                     future::yield_now().await;
                     if let Err(error) = link.readable().await {
@@ -64,15 +61,11 @@ pub(super) fn receive<'a>(
                     }
                     reads = 0;
                 }
-                Step::NoRoom(bytes) => {
-                    half.rest(inbound.buffers());
-                    match Box::pin(held_up(peer, inbound.room(bytes))).await {
-                        Ok(taken) => room = Some(taken),
-                        Err(Closed) => return DownReason::ShuttingDown,
-                    }
-                }
+                Step::NoRoom(bytes) => match Box::pin(held_up(peer, inbound.room(bytes))).await {
+                    Ok(taken) => room = Some(taken),
+                    Err(Closed) => return DownReason::ShuttingDown,
+                },
                 Step::NoPlace(found) => {
-                    half.ease(inbound.buffers());
                     let Found { batch, frames, bytes } = *found;
                     match Box::pin(held_up(peer, inbound.send(batch))).await {
                         Ok(()) => peer.count_received(frames, bytes),
@@ -125,6 +118,24 @@ struct Found {
 /// Room comes first: while the router is slow nothing is read, and TCP holds the sender back. The
 /// room of a read lasts until the last whole frame of it was taken.
 fn read_frames(
+    peer: &Peer,
+    link: &Link,
+    room: &mut Option<Room>,
+    inbound: &InboundSender,
+    notices: Notices<'_>,
+) -> Step {
+    let mut half = link.read_half();
+    let step = read_once(peer, link, &mut half, room, inbound, notices);
+    // Memory is not held by those who wait.
+    match step {
+        Step::NoData | Step::NoRoom(_) => half.rest(inbound.buffers()),
+        Step::NoPlace(_) => half.ease(inbound.buffers()),
+        Step::More | Step::Failed(_) => {}
+    }
+    step
+}
+
+fn read_once(
     peer: &Peer,
     link: &Link,
     half: &mut ReadHalf,
@@ -625,7 +636,7 @@ mod tests {
                 assert!(wakes.poll(receiving.as_mut()).is_none());
             }
             drop(receiving);
-            let held = link.read_half.try_lock().unwrap().buffer.capacity();
+            let held = link.read_half().buffer.capacity();
             assert!(held < PREFIX + Frame::MAX_LEN, "{held} bytes: {frames}, {}", flow.len());
         }
     }

@@ -1,8 +1,11 @@
 //! Who serves a peer: one task at a time.
 
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
+use std::task::Poll;
 
 use super::Peer;
+use super::queue::register;
 
 /// A task's turn to serve a peer. Dropping it lets the next one begin.
 #[derive(Debug)]
@@ -40,15 +43,17 @@ impl Turn {
     /// Waits until another task wants to serve the peer. The future may go to another task.
     pub(crate) fn wanted(&self) -> impl Future<Output = ()> + Send + use<> {
         let peer = self.peer.clone();
-        async move {
-            loop {
-                let changed = peer.signal.listen();
-                if peer.history().wishes > 0 {
-                    return;
+        // A waker and no listener, for every idle link waits here.
+        poll_fn(move |cx| {
+            let mut history = peer.history();
+            match history.wishes > 0 {
+                true => Poll::Ready(()),
+                false => {
+                    register(&mut history.server, cx);
+                    Poll::Pending
                 }
-                changed.await;
             }
-        }
+        })
     }
 
     /// Whether another task wants to serve the peer.
@@ -89,7 +94,13 @@ struct Wish<'a>(&'a Peer);
 
 impl Wish<'_> {
     fn new(peer: &Peer) -> Wish<'_> {
-        peer.history().wishes += 1;
+        let mut history = peer.history();
+        history.wishes += 1;
+        let server = history.server.take();
+        drop(history);
+        if let Some(server) = server {
+            server.wake();
+        }
         peer.signal.notify(usize::MAX);
         Wish(peer)
     }
