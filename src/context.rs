@@ -120,6 +120,24 @@ impl Context {
         Ok(())
     }
 
+    /// Puts frames into that queue for as long as it takes them and `check` finds nothing wrong: how
+    /// many, and why no more.
+    pub(crate) fn push_many(
+        &self,
+        target: Target,
+        frames: &VecDeque<Frame>,
+        check: impl Fn(&Frame) -> Option<Refusal>,
+    ) -> (usize, Option<Refusal>) {
+        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(peer) = peers.get(&target) else { return (0, Some(Refusal::UnknownTarget)) };
+        let (taken, is_up, refused) = peer.push_many(frames, check);
+        if taken > 0 && !is_up && peer.origin() == Origin::Accepted {
+            drop(peers);
+            self.bound_absent();
+        }
+        (taken, refused)
+    }
+
     /// All neighbours, ordered by target.
     pub(crate) fn peers(&self) -> Vec<Arc<Peer>> {
         let mut peers = Vec::new();

@@ -1,5 +1,6 @@
 mod add;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
@@ -232,6 +233,57 @@ impl InetEndpoint {
             None => self.push(target, frame),
             Some(refusal) => Err(SendError::new(refusal, frame)),
         }
+    }
+
+    /// Puts many frames into a peer's queue, in their order, for as long as there is room now. Those
+    /// that the queue took are gone from `frames`.
+    ///
+    /// It does the same as [`try_send`](InetEndpoint::try_send) for each of them, but looks the peer
+    /// up and locks its queue once for all: small frames go nearly twice as fast.
+    ///
+    /// # Errors
+    ///
+    /// Why the frame that is now the first of `frames` was not taken. The rest was not tried.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// use std::collections::VecDeque;
+    /// use netmod_inet::{Frame, InetEndpoint, Refusal};
+    ///
+    /// let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// let targets = endpoint.add_peers(["192.0.2.7:9000"]).await?;
+    /// let frame = Frame::builder(8, endpoint.router_id()).payload("hello").build()?;
+    /// let mut frames = VecDeque::from(vec![frame; 10_000]);
+    /// let refusal = endpoint.try_send_many(targets[0], &mut frames).unwrap_err();
+    /// assert_eq!((refusal, frames.len()), (Refusal::Full, 10_000 - endpoint.peers()[0].queued_frames));
+    /// # Ok(()) }) }
+    /// ```
+    pub fn try_send_many(
+        &self,
+        target: Target,
+        frames: &mut VecDeque<Frame>,
+    ) -> Result<(), Refusal> {
+        let context = self.context();
+        let mut has_shed = false;
+        while let Some(first) = frames.front() {
+            let least = cost(first);
+            let (taken, refused) = context.push_many(target, frames, |frame| self.refusal(frame));
+            // After the locks: bytes that the caller lent may run code of his when they are let go.
+            frames.drain(..taken);
+            match refused {
+                // Once for each frame that needs it.
+                Some(Refusal::EndpointFull) if taken > 0 || !has_shed => {
+                    has_shed = true;
+                    context.shed(frames.front().map_or(least, cost));
+                }
+                Some(Refusal::UnknownTarget) if context.is_stopping() => {
+                    return Err(Refusal::Closed);
+                }
+                Some(refusal) => return Err(refusal),
+                None => {}
+            }
+        }
+        Ok(())
     }
 
     fn push(&self, target: Target, frame: Frame) -> Result<(), SendError> {

@@ -36,7 +36,7 @@ pub(crate) async fn run(part: Part, meter: &Meter) -> Result<Infallible, Failure
     }
     let (frame, load) = (part.job.frame()?, part.job.load()?);
     match (part.job.kind, part.side) {
-        (Kind::Stream, Side::Dialer) | (Kind::Both, _) => {
+        (Kind::Stream | Kind::Singles, Side::Dialer) | (Kind::Both, _) => {
             for writer in writers.drain(..) {
                 tasks.spawn(send(writer, frame.clone()));
             }

@@ -13,6 +13,8 @@ const LOAD: usize = 4096;
 pub(crate) enum Kind {
     /// The dialer sends on every link, as fast as it goes.
     Stream,
+    /// The same with a call for each frame, where the contender has one for many.
+    Singles,
     /// Both do.
     Both,
     /// The dialer sends a frame and waits until it comes back.
@@ -61,11 +63,13 @@ pub(crate) struct Part {
 }
 
 impl Kind {
-    const ALL: [Kind; 5] = [Kind::Stream, Kind::Both, Kind::Trip, Kind::BusyTrip, Kind::Flood];
+    const ALL: [Kind; 6] =
+        [Kind::Stream, Kind::Singles, Kind::Both, Kind::Trip, Kind::BusyTrip, Kind::Flood];
 
     fn name(self) -> &'static str {
         match self {
             Kind::Stream => "stream",
+            Kind::Singles => "singles",
             Kind::Both => "both",
             Kind::Trip => "trip",
             Kind::BusyTrip => "busy-trip",
@@ -75,7 +79,7 @@ impl Kind {
 
     /// Whether a rate is measured, and not a time.
     pub(crate) fn is_rate(self) -> bool {
-        matches!(self, Kind::Stream | Kind::Both)
+        matches!(self, Kind::Stream | Kind::Singles | Kind::Both)
     }
 }
 

@@ -50,11 +50,21 @@ const fn job(kind: Kind, payload: usize, links: usize) -> Job {
 
 use Contender::{Codec, Ours, OursOwn, Plain};
 
-pub(crate) const MEASURES: [Measure; 11] = [
+pub(crate) const MEASURES: [Measure; 12] = [
     Measure {
         name: "one-64",
         title: "one link, payloads of 64 B",
         job: job(Kind::Stream, 64, 1),
+        bars: &[
+            at_least(Ours, Plain, 0.25),
+            at_least(Ours, Codec, 3.0),
+            at_least(OursOwn, Plain, 0.40),
+        ],
+    },
+    Measure {
+        name: "singles-64",
+        title: "the same, each handed over with a call of its own",
+        job: job(Kind::Singles, 64, 1),
         bars: &[
             at_least(Ours, Plain, 0.25),
             at_least(Ours, Codec, 3.0),

@@ -1,5 +1,6 @@
 //! Endpoints of this crate, as a router would use them.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +17,9 @@ use crate::meter::Meter;
 
 /// Frames that the router takes before it lets others run.
 const BATCH: u64 = 4096;
+
+/// Frames that the router hands over with one call.
+const AT_ONCE: usize = 64;
 
 /// Time between two looks at whether all links are up.
 const LOOK: Duration = Duration::from_millis(10);
@@ -53,7 +57,7 @@ impl Node {
             Kind::Both => {
                 let target = up(&events).await?;
                 let frame = self.part.job.frame()?;
-                future::or(self.take(&endpoint), send(&endpoint, target, &frame)).await
+                future::or(self.take(&endpoint), send(&endpoint, target, &frame, AT_ONCE)).await
             }
             Kind::Flood => self.flood(&endpoint).await,
             _ => self.take(&endpoint).await,
@@ -96,11 +100,12 @@ impl Node {
                 Kind::Trip | Kind::BusyTrip if link == 0 => {
                     trip(&endpoint, target, &frame, &node.meter).await
                 }
-                Kind::BusyTrip => send(&endpoint, target, &load).await,
+                Kind::BusyTrip => send(&endpoint, target, &load, AT_ONCE).await,
                 Kind::Both => {
-                    future::or(node.take(&endpoint), send(&endpoint, target, &frame)).await
+                    future::or(node.take(&endpoint), send(&endpoint, target, &frame, AT_ONCE)).await
                 }
-                _ => send(&endpoint, target, &frame).await,
+                Kind::Singles => send(&endpoint, target, &frame, 1).await,
+                _ => send(&endpoint, target, &frame, AT_ONCE).await,
             }
         })
     }
@@ -167,19 +172,26 @@ async fn up(events: &Events) -> Result<Target, Failure> {
     }
 }
 
-/// Sends as fast as it goes.
+/// Sends as fast as it goes, so many frames with one call.
 async fn send(
     endpoint: &InetEndpoint,
     target: Target,
     frame: &Frame,
+    at_once: usize,
 ) -> Result<Infallible, Failure> {
+    let mut frames = VecDeque::with_capacity(at_once);
     loop {
-        match endpoint.try_send(target, frame.clone()) {
-            Err(error) if error.reason() == Refusal::Full => {}
-            done => {
-                done?;
-                continue;
+        let sent = match at_once {
+            1 => endpoint.try_send(target, frame.clone()).map_err(|error| error.reason()),
+            _ => {
+                frames.resize(at_once, frame.clone());
+                endpoint.try_send_many(target, &mut frames)
             }
+        };
+        match sent {
+            Ok(()) => continue,
+            Err(Refusal::Full) => {}
+            Err(refusal) => return Err(refusal.to_string().into()),
         }
         match endpoint.send(target, frame.clone()).await {
             // A busy machine; the next one is as good.

@@ -50,6 +50,42 @@ impl Budget {
     }
 }
 
+/// Bytes that are taken from the budget at once for many frames.
+const CHUNK: usize = 64 << 10;
+
+/// Bytes that were taken and are not used yet. Dropping it gives them back.
+#[derive(Debug)]
+pub(super) struct Charge<'a> {
+    budget: &'a Budget,
+    bytes: usize,
+}
+
+impl Charge<'_> {
+    pub(super) fn new(budget: &Budget) -> Charge<'_> {
+        Charge { budget, bytes: 0 }
+    }
+
+    /// Uses so many bytes, if they are there.
+    pub(super) fn take(&mut self, bytes: usize) -> bool {
+        if self.bytes < bytes {
+            let missing = bytes - self.bytes;
+            match () {
+                () if self.budget.take(missing + CHUNK) => self.bytes += missing + CHUNK,
+                () if self.budget.take(missing) => self.bytes += missing,
+                () => return false,
+            }
+        }
+        self.bytes -= bytes;
+        true
+    }
+}
+
+impl Drop for Charge<'_> {
+    fn drop(&mut self) {
+        self.budget.give(self.bytes);
+    }
+}
+
 /// The share of the budget that a frame takes while it waits in several queues: once, and its place
 /// in each of them beside that.
 #[derive(Debug)]
@@ -86,5 +122,17 @@ mod tests {
         );
         budget.give(1);
         assert!(budget.take(31));
+    }
+
+    #[test]
+    fn what_was_taken_for_many_and_not_used_comes_back() {
+        for limit in [100, CHUNK, 10 * CHUNK] {
+            let budget = Budget::new(limit);
+            let mut charge = Charge::new(&budget);
+            let taken = (0..).take_while(|_| charge.take(30)).count();
+            assert_eq!(taken, limit / 30);
+            drop(charge);
+            assert_eq!(budget.used(), 30 * taken);
+        }
     }
 }

@@ -20,6 +20,7 @@ mod transmit;
 mod turn;
 mod watch;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr};
@@ -290,6 +291,18 @@ impl Peer {
             self.count_sent(written.frames, written.bytes);
         }
         Ok(is_up)
+    }
+
+    /// Puts frames into the queue; see [`Queue::push_many`].
+    pub(crate) fn push_many(
+        &self,
+        frames: &VecDeque<Frame>,
+        check: impl Fn(&Frame) -> Option<Refusal>,
+    ) -> (usize, bool, Option<Refusal>) {
+        match self.peer_type.may_send() {
+            true => self.queue.push_many(frames, check),
+            false => (0, self.queue.is_up(), Some(Refusal::WrongDirection)),
+        }
     }
 
     /// Puts a frame into the queue; while the link is up, waits for room for so long.

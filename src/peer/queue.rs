@@ -1,5 +1,6 @@
 //! What waits to be sent to one peer.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use event_listener::{Event, EventListener};
 
 use super::at_once::AtOnce;
 use super::backlog::{Backlog, Part};
-use super::budget::{Budget, FloodCharge, OVERHEAD, PLACE, cost};
+use super::budget::{Budget, Charge, FloodCharge, OVERHEAD, PLACE, cost};
 use super::plan::Plan;
 use super::seldom::Seldom;
 use crate::error::Refusal;
@@ -126,6 +127,42 @@ impl Queue {
             writer.wake();
         }
         Ok(Pushed { is_up, at_once })
+    }
+
+    /// Takes frames in their order for as long as there is room and `check` finds nothing wrong with
+    /// the next one: how many, whether the link is up, and why no more.
+    ///
+    /// One lock and one look at the budget are for all of them.
+    pub(super) fn push_many(
+        &self,
+        frames: &VecDeque<Frame>,
+        check: impl Fn(&Frame) -> Option<Refusal>,
+    ) -> (usize, bool, Option<Refusal>) {
+        let mut charge = Charge::new(&self.budget);
+        let mut state = self.lock();
+        let (mut taken, mut refused) = (0, None);
+        for frame in frames {
+            let cost = cost(frame);
+            refused = check(frame).or_else(|| self.refusal(&state, cost, false));
+            if refused.is_some() {
+                break;
+            }
+            if !charge.take(cost) {
+                refused = Some(Refusal::EndpointFull);
+                break;
+            }
+            match Backlog::copies(frame.len()) {
+                true => state.backlog.copy(frame),
+                false => state.backlog.push(frame.clone().compact(), None),
+            }
+            taken += 1;
+        }
+        let (is_up, writer) = (state.up, state.writer.take_if(|_| taken > 0));
+        drop(state);
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+        (taken, is_up, refused)
     }
 
     fn refusal(&self, state: &State, cost: usize, only_up: bool) -> Option<Refusal> {

@@ -1,9 +1,10 @@
 //! Queues and their bounds: what `send`, `try_send` and `send_all` promise.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use futures_lite::future::{self, poll_once};
-use netmod_inet::{Event, InetEndpoint, Limits, Refusal};
+use netmod_inet::{Event, Frame, InetEndpoint, Limits, Refusal};
 
 use crate::scripted::{PlainListener, STANDARD, carrier, numbered};
 use crate::subject::{Node, parsed, quick, within};
@@ -38,6 +39,40 @@ fn frames_wait_for_a_link_and_go_out_in_order() {
     // They leave the queue before they are counted.
     node.until("count of 500", |endpoint| endpoint.peers()[0].frames_sent == 500);
     assert_eq!(node.info(target).queued_frames, 0);
+}
+
+#[test]
+fn many_at_once_go_in_order_up_to_the_one_that_is_refused() {
+    let mut node = node_with(|limits| limits.total_queue_bytes = 3 << 19);
+    let (mut peer, target) = node.welcome(STANDARD, 5);
+    let send_many = |target, bodies: &[Vec<u8>]| {
+        let mut frames: VecDeque<_> = bodies.iter().map(|body| parsed(body)).collect();
+        let sent = node.endpoint.try_send_many(target, &mut frames);
+        (sent, frames.len())
+    };
+    let sizes = [10, 3_000, 40, 60_000, 0];
+    let bodies: Vec<_> = (0..).zip(sizes).map(|(number, size)| numbered(number, size)).collect();
+    assert_eq!(send_many(target, &bodies), (Ok(()), 0));
+    bodies.iter().for_each(|body| assert_eq!(&peer.read_frame(), body));
+
+    assert_eq!(send_many(target + 1, &bodies), (Err(Refusal::UnknownTarget), 5));
+    let reserved = [numbered(7, 9), carrier(40, 1, b"x"), numbered(8, 9)];
+    assert_eq!(send_many(target, &reserved), (Err(Refusal::Reserved), 2));
+    assert_eq!(peer.read_frame(), reserved[0]);
+
+    // The peer that is down the longest makes room where all queues together are full.
+    let away = [node.add(&nowhere()), node.add(&nowhere())];
+    let many = vec![numbered(9, 1_000); 3_000];
+    let fit = |bytes| bytes / (Frame::MIN_LEN + 1_000 + 128);
+    for target in away {
+        assert_eq!(send_many(target, &many), (Err(Refusal::Full), 3_000 - fit(1 << 20)));
+    }
+    let kept = away.map(|target| node.info(target).queued_frames);
+    assert_eq!(kept, [fit(3 << 19) - fit(1 << 20), fit(1 << 20)]);
+    assert_eq!(node.endpoint.take_unconfirmed(away[0]).len(), fit(1 << 20) - kept[0]);
+    within("shutdown", node.endpoint.shutdown());
+    assert_eq!(send_many(away[0], &bodies), (Err(Refusal::Closed), 5));
+    assert_eq!(node.endpoint.take_unconfirmed(away[0]).len(), kept[0]);
 }
 
 #[test]
