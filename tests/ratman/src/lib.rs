@@ -1,20 +1,36 @@
 //! Ratman's driver trait over [`netmod_inet`].
 //!
 //! [`RatmanInet`] is what a Ratman builder hands to the router in place of Ratman's own `inet`
-//! module: it implements [`EndpointExt`] over an [`InetEndpoint`].
+//! module: it implements [`EndpointExt`] over an [`InetEndpoint`]. [`Settings`] are the keys that
+//! Ratman's configuration has for that module.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
-//! use libratman::endpoint::EndpointExt;
-//! use netmod_inet_ratman::RatmanInet;
+//! use std::sync::Arc;
 //!
-//! let alice = RatmanInet::start("[::1]:0").await?;
-//! let bob = RatmanInet::start("[::1]:0").await?;
-//! let port = alice.endpoint().port().unwrap();
-//! let target: u16 = bob.start_peering(&format!("[::1]:{port}")).await?;
-//! # assert_eq!(target, 0);
-//! # alice.endpoint().shutdown().await; bob.endpoint().shutdown().await; Ok(()) }) }
+//! use libratman::endpoint::EndpointExt;
+//! use libratman::types::Ident32;
+//! use netmod_inet_ratman::{RatmanInet, Settings};
+//!
+//! let mut settings = Settings::default();
+//! settings.set("bind", "[::1]:0")?;
+//! settings.set("add-peer", "inet:mynas.example:9000")?;
+//!
+//! let mut netmods: Vec<Arc<dyn EndpointExt + Send + Sync>> = Vec::new();
+//! // Nothing if the settings say `enable false`.
+//! if let Some(inet) = RatmanInet::open(&settings, Ident32::random()).await? {
+//!     netmods.push(Arc::new(inet));
+//! }
+//! # assert!(netmods[0].identifier().starts_with("inet#[::1]:"));
+//! # Ok(()) }) }
 //! ```
+//!
+//! # Errors
+//!
+//! Whatever could not be sent comes back: [`NetmodError::ConnectionLost`] holds the envelope, for
+//! the router's journal. What was taken for a neighbour that ended before it had it comes out of
+//! [`take_lost`](RatmanInet::take_lost). libratman shows `InvalidPeer` and `InvalidBind` without
+//! their reasons: log the text inside.
 //!
 //! # Neighbours and their ids
 //!
@@ -27,7 +43,9 @@
 #![forbid(unsafe_code)]
 
 mod convert;
+mod meter;
 mod names;
+mod settings;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -37,10 +55,12 @@ use libratman::frame::carrier::CarrierFrameHeader;
 use libratman::types::{Ident32, InMemoryEnvelope, Neighbour};
 use libratman::{NetmodError, NonfatalError, RatmanError, Result};
 use netmod_inet::{
-    AddPeersError, Frame, InetEndpoint, PeerInfo, PeerState, Refusal, SendError, Target,
+    AddPeersError, Frame, Id, InetEndpoint, PeerInfo, PeerState, Refusal, SendError, StartError,
+    Target,
 };
 
 pub use convert::{to_envelope, to_frame};
+pub use settings::Settings;
 
 use names::Names;
 
@@ -57,16 +77,31 @@ pub struct RatmanInet {
 }
 
 impl RatmanInet {
-    /// Starts an endpoint that listens on `bind`; see [`InetEndpoint::start`].
+    /// Starts an endpoint as the settings say, for the router with this id, and dials their peers.
+    /// `None` if they do not enable it.
+    ///
+    /// # Errors
+    ///
+    /// [`NetmodError::InvalidBind`] says why it cannot listen, [`NetmodError::InvalidPeer`] which
+    /// peer is there twice. Nothing is left running then.
+    pub async fn open(settings: &Settings, router: Ident32) -> Result<Option<RatmanInet>> {
+        if !settings.enable {
+            return Ok(None);
+        }
+        let builder = InetEndpoint::builder().router_id(to_id(router)).bind(&settings.bind);
+        let builder = builder.accept(settings::policy(settings.accept_unknown_peers));
+        let inet = RatmanInet::new(builder.start().await.map_err(not_started)?);
+        inet.endpoint.add_peers(settings.peers()).await.map_err(not_added)?;
+        Ok(Some(inet))
+    }
+
+    /// Starts an endpoint that listens on `bind`, with a random id; see [`InetEndpoint::start`].
     ///
     /// # Errors
     ///
     /// [`NetmodError::InvalidBind`] says why it cannot.
     pub async fn start(bind: &str) -> Result<RatmanInet> {
-        match InetEndpoint::start(bind).await {
-            Ok(endpoint) => Ok(RatmanInet::new(endpoint)),
-            Err(error) => Err(NetmodError::InvalidBind(error.to_string()).into()),
-        }
+        Ok(RatmanInet::new(InetEndpoint::start(bind).await.map_err(not_started)?))
     }
 
     /// Wraps an endpoint that was made with [`InetEndpoint::builder`], with the router's own id
@@ -82,6 +117,27 @@ impl RatmanInet {
     /// The endpoint, for what the trait has no word for: `shutdown`, `peers`, `events`.
     pub fn endpoint(&self) -> &InetEndpoint {
         &self.endpoint
+    }
+
+    /// Changes who may come in: everybody, or only those whose addresses are in the list of peers.
+    /// Who is in stays.
+    pub fn accept_unknown_peers(&self, accept: bool) {
+        self.endpoint.set_accept_policy(settings::policy(accept));
+    }
+
+    /// Takes the envelopes that were taken for neighbours which ended before they were known to have
+    /// arrived, and whom they were for: oldest first for each. Some may have arrived all the same.
+    ///
+    /// Few kinds of neighbours end: those that dialed this node and are gone, or stayed away for too
+    /// long, and all of them at a shutdown. For others what was sent waits, and goes out later.
+    pub fn take_lost(&self) -> Vec<(Ident32, InMemoryEnvelope)> {
+        let lost = self.names().take_lost();
+        let frames = lost.into_iter().flat_map(|(target, name)| {
+            let frames = self.endpoint.take_unconfirmed(target);
+            frames.into_iter().map(move |frame| (name, frame))
+        });
+        // All of them came from envelopes.
+        frames.filter_map(|(name, frame)| Some((name, to_envelope(frame).ok()?))).collect()
     }
 
     /// The id by which the router knows the peer that [`start_peering`] returned.
@@ -101,21 +157,12 @@ impl RatmanInet {
     }
 
     fn send_to(&self, id: Ident32, envelope: InMemoryEnvelope) -> Result<()> {
-        let target = self.names().target(&id);
-        let Some(target) = target else {
-            return Err(self.nobody(envelope));
+        let Some(target) = self.names().target(&id) else {
+            return Err(NetmodError::ConnectionLost(envelope).into());
         };
         let header = envelope.header;
         let frame = to_frame(envelope)?;
         self.endpoint.try_send(target, frame).map_err(|error| refused(header, error))
-    }
-
-    /// Why an envelope for an id that nobody has goes nowhere.
-    fn nobody(&self, envelope: InMemoryEnvelope) -> RatmanError {
-        match self.endpoint.is_closed() {
-            true => NetmodError::RecvSocketClosed.into(),
-            false => NetmodError::ConnectionLost(envelope).into(),
-        }
     }
 
     /// Sends to whoever is up and not left out. An id that nobody has leaves nobody out.
@@ -165,10 +212,12 @@ impl EndpointExt for RatmanInet {
         }
     }
 
-    /// What went over the present link, by the time that it has been up; see `Names::metrics`.
+    /// What the present link has been seen to carry: the most bytes per second, each way, of the last
+    /// five to ten minutes. A quiet link says nothing about what it can carry, and does not look
+    /// slow.
     ///
-    /// [`NonfatalError::NoMetrics`] for a neighbour that is unknown or has no link, and for
-    /// anything but one neighbour.
+    /// [`NonfatalError::NoMetrics`] for a neighbour that is unknown, has no link or has carried
+    /// nothing yet, and for anything but one neighbour.
     async fn metrics_for_neighbour(&self, neighbour: Neighbour) -> Result<NeighbourMetrics> {
         let target = neighbour.maybe_single().and_then(|id| self.names().target(&id));
         let peer = match target {
@@ -186,11 +235,10 @@ impl EndpointExt for RatmanInet {
     async fn start_peering(&self, addr: &str) -> Result<u16> {
         let added = self.endpoint.add_peers([addr]).await;
         let targets = added.map_err(|error| match error {
-            AddPeersError::Closed => NetmodError::RecvSocketClosed,
             AddPeersError::Malformed { source, .. } => {
-                NetmodError::InvalidPeer(format!("`{addr}`: {source}"))
+                NetmodError::InvalidPeer(format!("`{addr}`: {source}")).into()
             }
-            error => NetmodError::InvalidPeer(error.to_string()),
+            error => not_added(error),
         })?;
         targets.first().copied().ok_or_else(|| NetmodError::InvalidPeer(addr.to_owned()).into())
     }
@@ -198,11 +246,12 @@ impl EndpointExt for RatmanInet {
     /// Queues an envelope for one neighbour or for all. Never waits: a router that waits here does
     /// not call `next` meanwhile, and two of them would hold each other up.
     ///
-    /// `exclude` is left out, whatever the target is. [`NetmodError::ConnectionLost`] gives an
-    /// envelope for one neighbour back if its queue is full or nobody has the id; `NotSupported`
+    /// `exclude` is left out, whatever the target is. [`NetmodError::ConnectionLost`] gives the
+    /// envelope back if the neighbour's queue is full, nobody has the id, or the endpoint was shut
+    /// down; the other errors have no place for it, and it would be refused again. `NotSupported`
     /// tells of modes that belong to the netmod and of a link that is limited to the other
-    /// direction, `FrameTooLarge` of the limit on frames, `RecvSocketClosed` of a shutdown, and an
-    /// encoding error of an envelope whose buffer is no carrier frame.
+    /// direction, `FrameTooLarge` of the limit on frames, and an encoding error of an envelope whose
+    /// buffer is no carrier frame.
     async fn send(
         &self,
         envelope: InMemoryEnvelope,
@@ -243,7 +292,6 @@ fn refused(header: CarrierFrameHeader, error: SendError) -> RatmanError {
     let reason = match error.reason() {
         Refusal::TooLarge => NetmodError::FrameTooLarge,
         Refusal::Reserved | Refusal::WrongDirection => NetmodError::NotSupported,
-        Refusal::Closed => NetmodError::RecvSocketClosed,
         // The router may keep it and try again.
         _ => {
             let buffer = error.into_frame().into_bytes().into();
@@ -251,4 +299,20 @@ fn refused(header: CarrierFrameHeader, error: SendError) -> RatmanError {
         }
     };
     reason.into()
+}
+
+fn not_started(error: StartError) -> RatmanError {
+    NetmodError::InvalidBind(error.to_string()).into()
+}
+
+fn not_added(error: AddPeersError) -> RatmanError {
+    let reason = match error {
+        AddPeersError::Closed => NetmodError::RecvSocketClosed,
+        error => NetmodError::InvalidPeer(error.to_string()),
+    };
+    reason.into()
+}
+
+fn to_id(id: Ident32) -> Id {
+    Id::from_bytes(id.slice())
 }

@@ -1,11 +1,12 @@
 //! Which neighbour the router means by an id.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::{Duration, Instant};
 
 use libratman::endpoint::NeighbourMetrics;
 use libratman::types::Ident32;
 use netmod_inet::{Event, Events, Id, InetEndpoint, PeerInfo, PeerState, Target};
+
+use crate::meter::{Mark, Meter};
 
 /// The names of all neighbours that were ever reached and still are peers.
 ///
@@ -20,6 +21,8 @@ pub(crate) struct Names {
     gone: VecDeque<(Target, Ident32)>,
     /// How many of those are kept: as many as there can be peers.
     keep: usize,
+    /// Peers that may have left something unconfirmed.
+    lost: HashMap<Target, Ident32>,
 }
 
 #[derive(Debug)]
@@ -27,16 +30,7 @@ struct Neighbour {
     /// The router id that it claimed in its last handshake.
     claim: Id,
     name: Ident32,
-    mark: Option<Mark>,
-}
-
-/// The counters of a peer at some time during one of its links.
-#[derive(Debug, Clone, Copy)]
-struct Mark {
-    link: u64,
-    at: Instant,
-    sent: u64,
-    received: u64,
+    meter: Option<Meter>,
 }
 
 impl Names {
@@ -49,6 +43,7 @@ impl Names {
             targets: HashMap::new(),
             gone: VecDeque::new(),
             keep: endpoint.limits().peers,
+            lost: HashMap::new(),
         };
         names.catch_up(&endpoint.peers());
         names
@@ -60,6 +55,7 @@ impl Names {
         while let Ok(Some(event)) = self.events.try_next() {
             match event {
                 Event::Up { target, id, .. } => self.enter(target, id),
+                Event::Unconfirmed { target, .. } => self.lose(target),
                 Event::Removed { target } => self.leave(target),
                 Event::Missed { .. } => missed = true,
                 _ => {}
@@ -67,6 +63,10 @@ impl Names {
         }
         if missed {
             self.catch_up(&endpoint.peers());
+            // One of the events may have been about any of them.
+            let all = self.live.keys().chain(self.gone.iter().map(|(target, _)| target));
+            let all: Vec<_> = all.copied().collect();
+            all.into_iter().for_each(|target| self.lose(target));
         }
     }
 
@@ -90,35 +90,25 @@ impl Names {
             .unwrap_or_else(Ident32::random)
     }
 
-    /// Bytes per second over the present link of a peer.
-    ///
-    /// The counters run on over all links of a peer, and what they showed when a later one came up
-    /// is not known. So a later link is measured from the first time that somebody asks, who is
-    /// told nothing yet.
+    /// What the present link of a peer carries.
     pub(crate) fn metrics(&mut self, peer: &PeerInfo) -> Option<NeighbourMetrics> {
         if peer.state != PeerState::Up {
             return None;
         }
         let neighbour = self.live.get_mut(&peer.target)?;
-        if peer.links == 1 {
-            return Some(rates(peer.bytes_sent, peer.bytes_received, peer.since));
-        }
-        match neighbour.mark.filter(|mark| mark.link == peer.links) {
-            Some(mark) => Some(rates(
-                peer.bytes_sent.saturating_sub(mark.sent),
-                peer.bytes_received.saturating_sub(mark.received),
-                mark.at.elapsed(),
-            )),
-            None => {
-                neighbour.mark = Some(Mark {
-                    link: peer.links,
-                    at: Instant::now(),
-                    sent: peer.bytes_sent,
-                    received: peer.bytes_received,
-                });
-                None
-            }
-        }
+        let now = Mark::now(peer);
+        let meter = neighbour.meter.take().filter(|meter| meter.is_of(&now));
+        neighbour.meter.insert(meter.unwrap_or_else(|| Meter::new(now, peer.since))).look(now)
+    }
+
+    /// Takes the peers that may have left something unconfirmed, and their names.
+    pub(crate) fn take_lost(&mut self) -> Vec<(Target, Ident32)> {
+        self.lost.drain().collect()
+    }
+
+    fn lose(&mut self, target: Target) {
+        let name = self.name_of_sender(target);
+        self.lost.insert(target, name);
     }
 
     /// A peer's link is up, and it claims this id.
@@ -133,7 +123,7 @@ impl Names {
             false => claimed,
         };
         self.targets.insert(name, target);
-        self.live.insert(target, Neighbour { claim, name, mark: None });
+        self.live.insert(target, Neighbour { claim, name, meter: None });
     }
 
     /// A peer ended, or is somebody else now.
@@ -157,13 +147,6 @@ impl Names {
             }
         }
     }
-}
-
-fn rates(sent: u64, received: u64, time: Duration) -> NeighbourMetrics {
-    let nanos = time.as_nanos().max(1);
-    let per_second =
-        |bytes: u64| u64::try_from(u128::from(bytes) * 1_000_000_000 / nanos).unwrap_or(u64::MAX);
-    NeighbourMetrics { write_bandwidth: per_second(sent), read_bandwidth: per_second(received) }
 }
 
 #[cfg(test)]

@@ -9,9 +9,9 @@ use futures_lite::future;
 use libratman::endpoint::EndpointExt;
 use libratman::frame::carrier::{CarrierFrameHeader, CarrierFrameHeaderV1};
 use libratman::types::{Address, Ident32, InMemoryEnvelope, Neighbour};
-use libratman::{RatmanError, Result};
+use libratman::{NetmodError, RatmanError, Result};
 use netmod_inet::{Builder, Event, Events, Id, InetEndpoint, Limits, PeerInfo, Target};
-use netmod_inet_ratman::RatmanInet;
+use netmod_inet_ratman::{RatmanInet, Settings};
 use smol::Timer;
 
 /// Far longer than anything takes here: a wait that lasts so long has failed.
@@ -52,11 +52,20 @@ impl Node {
         Node::with(id, |builder| builder.limits(limits)).await
     }
 
+    /// A node as these settings say.
+    pub(crate) async fn with_settings(settings: &Settings, id: u8) -> Node {
+        let inet = RatmanInet::open(settings, claimed(id)).await.expect("a free port");
+        Node::of(inet.expect("it is enabled"))
+    }
+
     async fn with(id: u8, build: impl FnOnce(Builder) -> Builder) -> Node {
         let builder = InetEndpoint::builder().router_id(Id::from_bytes([id; 32]));
         let endpoint = build(builder.bind("127.0.0.1:0")).start().await.expect("a free port");
-        let inet = RatmanInet::new(endpoint);
-        // Not before, or this could hear of a peer that the adapter has not yet heard of.
+        Node::of(RatmanInet::new(endpoint))
+    }
+
+    fn of(inet: RatmanInet) -> Node {
+        // Not before the adapter, or this could hear of a peer that the adapter has not yet heard of.
         let events = inet.endpoint().events();
         Node { driver: Arc::new(inet.clone()), inet, events, told: String::new() }
     }
@@ -76,11 +85,16 @@ impl Node {
         (name(self, here), name(other, there))
     }
 
-    /// Waits until this node has counted so many frames as sent, to all its peers together.
-    pub(crate) async fn written(&self, frames: u64) {
+    /// Waits until this node has counted so many frames as sent to all its peers together, and so
+    /// many as received. A frame can be somewhere else before the task that moved it has counted it.
+    pub(crate) async fn counted(&self, sent: u64, received: u64) {
+        let has_counted = || {
+            let peers = self.inet.endpoint().peers();
+            let sum = |count: fn(&PeerInfo) -> u64| peers.iter().map(count).sum::<u64>();
+            sum(|peer| peer.frames_sent) >= sent && sum(|peer| peer.frames_received) >= received
+        };
         let counted = async {
-            let sent = |peer: &PeerInfo| peer.frames_sent;
-            while self.inet.endpoint().peers().iter().map(sent).sum::<u64>() < frames {
+            while !has_counted() {
                 future::yield_now().await;
             }
         };
@@ -185,4 +199,12 @@ pub(crate) fn text(envelope: &InMemoryEnvelope) -> String {
 /// The error that something should have ended in.
 pub(crate) fn failure<T>(result: Result<T>) -> RatmanError {
     result.err().expect("an error")
+}
+
+/// The envelope that comes with the error that something should have ended in.
+pub(crate) fn given_back<T>(result: Result<T>) -> InMemoryEnvelope {
+    match failure(result) {
+        RatmanError::Netmod(NetmodError::ConnectionLost(back)) => back,
+        other => panic!("{other:?}"),
+    }
 }

@@ -1,0 +1,6 @@
+//! The tests of the adapter. Those in `line` know nothing of it but Ratman's trait.
+
+mod endpoint;
+mod line;
+mod node;
+mod settings;
