@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use event_listener::Event as Signal;
+use event_listener::{Event as Signal, EventListener};
 
 use crate::Target;
 use crate::error::{AttemptError, Closed, DownReason, DropReason};
@@ -160,6 +160,8 @@ impl fmt::Display for Place {
 #[derive(Debug)]
 pub struct Events {
     mailbox: Arc<Mailbox>,
+    /// Hears of the next event, when this is polled as a stream.
+    pub(crate) came: Option<EventListener>,
 }
 
 /// What one listener has not read yet.
@@ -189,7 +191,7 @@ impl Events {
     /// Dropping the future loses no event.
     pub async fn next(&self) -> Result<Event, Closed> {
         loop {
-            let came = self.mailbox.came.listen();
+            let came = self.listen();
             if let Some(event) = self.try_next()? {
                 return Ok(event);
             }
@@ -211,6 +213,11 @@ impl Events {
             None if mail.closed => Err(Closed),
             event => Ok(event),
         }
+    }
+
+    /// Hears of the next event that comes in.
+    pub(crate) fn listen(&self) -> EventListener {
+        self.mailbox.came.listen()
     }
 }
 
@@ -275,7 +282,7 @@ impl EventHub {
         if listeners.closed {
             mailbox.close();
         }
-        Events { mailbox }
+        Events { mailbox, came: None }
     }
 
     pub(crate) fn emit(&self, event: Event) {

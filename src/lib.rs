@@ -31,7 +31,8 @@
 //! # Executors
 //!
 //! [`InetEndpoint::start`] uses smol's global executor, which has a thread of its own, and works
-//! from within any runtime. [`Builder::spawner`] takes another; see [`Spawn`].
+//! from within any runtime. [`Builder::spawner`] takes another; see [`Spawn`]. Frames come out of
+//! [`next`](InetEndpoint::next) or out of a stream, [`Frames`]; so do [`Events`].
 //!
 //! # Platforms
 //!
@@ -40,10 +41,14 @@
 //!
 //! # Features
 //!
-//! * `log`: writes every event to the [`log`](https://docs.rs/log) facade. Off by default.
+//! Off by default, and neither changes what the rest does:
+//!
+//! * `log`: writes every event to the [`log`](https://docs.rs/log) facade.
+//! * `sink`: `InetEndpoint::sink`, a peer as a `Sink` of the futures crates.
 //!
 //! [Ratman]: https://docs.irde.st
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 #![warn(missing_docs, missing_debug_implementations, rust_2018_idioms, unreachable_pub)]
 
@@ -53,6 +58,7 @@ mod context;
 mod endpoint;
 mod error;
 mod events;
+mod frames;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzz;
@@ -68,6 +74,8 @@ mod server;
 mod session;
 #[cfg(test)]
 mod simulator;
+#[cfg(feature = "sink")]
+mod sink;
 mod spawn;
 mod timer;
 
@@ -79,6 +87,7 @@ pub use error::{
     HandshakeError, Refusal, SendError, StartError, UnknownTarget,
 };
 pub use events::{Event, Events};
+pub use frames::Frames;
 pub use limits::{LimitError, Limits};
 pub use peer::{AttemptInfo, Origin, Peer, PeerInfo, PeerState};
 pub use proto::{
@@ -87,6 +96,8 @@ pub use proto::{
 };
 pub use resolver::{Resolution, Resolve};
 pub use routes::Routes;
+#[cfg(feature = "sink")]
+pub use sink::PeerSink;
 pub use spawn::{Spawn, Task};
 
 /// The local name of a neighbour: what this node calls it, and nobody else.

@@ -13,5 +13,6 @@ mod resume;
 mod scripted;
 mod sending;
 mod stopping;
+mod streams;
 mod subject;
 mod vectors;

@@ -1,0 +1,71 @@
+//! The endpoint in a smol program: two tasks, one for what arrives and one for what changes, both
+//! of them loops over a stream.
+//!
+//! Run with `cargo run --example smol`.
+
+use std::error::Error;
+
+use futures_lite::{StreamExt, future};
+use netmod_inet::{Event, Frame, InetEndpoint, Target};
+
+/// Questions that bob asks.
+const QUESTIONS: usize = 3;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    smol::block_on(async {
+        let alice = InetEndpoint::start("127.0.0.1:0").await?;
+        let answering = smol::spawn(answer(alice.clone()));
+        let bob = InetEndpoint::start("127.0.0.1:0").await?;
+        let watching = smol::spawn(watch(bob.clone()));
+
+        let address = format!("127.0.0.1:{}", alice.port().unwrap_or(0));
+        let target = bob.add_peers([address]).await?[0];
+        let answers = bob.frames().take(QUESTIONS).for_each(|(_, frame)| {
+            println!("bob hears: {}", String::from_utf8_lossy(frame.payload()));
+        });
+        // Both at once: one who only asks would not take what comes back.
+        let (asked, ()) = future::zip(ask(&bob, target), answers).await;
+        asked?;
+
+        bob.shutdown().await;
+        alice.shutdown().await;
+        // Both streams have ended.
+        watching.await;
+        answering.await;
+        Ok(())
+    })
+}
+
+async fn ask(bob: &InetEndpoint, target: Target) -> Result<(), Box<dyn Error>> {
+    for number in 1..=QUESTIONS {
+        let text = format!("question {number}");
+        bob.send(target, Frame::builder(8, bob.router_id()).payload(text).build()?).await?;
+    }
+    Ok(())
+}
+
+/// Sends back what arrives.
+async fn answer(alice: InetEndpoint) {
+    let mut frames = alice.frames();
+    while let Some((from, frame)) = frames.next().await {
+        let text = format!("{}? yes", String::from_utf8_lossy(frame.payload()));
+        let answer = Frame::builder(8, alice.router_id()).payload(text).build();
+        let sent = answer.map(|answer| alice.try_send(from, answer));
+        if let Ok(Err(error)) = sent {
+            println!("alice cannot answer: {error}");
+        }
+    }
+}
+
+/// Says what changes.
+async fn watch(bob: InetEndpoint) {
+    let mut events = bob.events();
+    // Only a handle keeps the endpoint open; this loop is to end with it.
+    drop(bob);
+    while let Some(event) = StreamExt::next(&mut events).await {
+        match event {
+            Event::Up { .. } | Event::Down { .. } => println!("bob: {event}"),
+            _ => {}
+        }
+    }
+}
