@@ -39,6 +39,14 @@ enum Base {
 }
 
 /// A stranger that has said who it claims to be.
+///
+/// ```
+/// use netmod_inet::{AcceptPolicy, PeerType};
+///
+/// let policy = AcceptPolicy::all().callback(|incoming| {
+///     incoming.addr.is_ipv6() && incoming.peer_type == PeerType::Standard
+/// });
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Incoming {
@@ -54,6 +62,11 @@ pub struct Incoming {
 
 impl AcceptPolicy {
     /// Lets everybody in. The default, and what a Ratman node does.
+    ///
+    /// ```
+    /// let policy = netmod_inet::AcceptPolicy::all();
+    /// # drop(netmod_inet::InetEndpoint::builder().accept(policy));
+    /// ```
     pub fn all() -> AcceptPolicy {
         AcceptPolicy::new(Base::All)
     }
@@ -62,11 +75,27 @@ impl AcceptPolicy {
     /// Ratman's `accept_unknown_peers = false`.
     ///
     /// A peer that is configured by name is known once its name has been looked up.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::{AcceptPolicy, InetEndpoint};
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// endpoint.set_accept_policy(AcceptPolicy::known());
+    /// endpoint.add_peers(["192.0.2.7:9000"]).await?; // 192.0.2.7 may come in, too
+    /// # Ok(()) }) }
+    /// ```
     pub fn known() -> AcceptPolicy {
         AcceptPolicy::new(Base::Known)
     }
 
     /// Lets nobody in but the allowed ranges.
+    ///
+    /// ```
+    /// use netmod_inet::AcceptPolicy;
+    ///
+    /// let policy = AcceptPolicy::none().allow("10.0.0.0/8".parse()?);
+    /// # Ok::<(), netmod_inet::ParseIpRangeError>(())
+    /// ```
     pub fn none() -> AcceptPolicy {
         AcceptPolicy::new(Base::None)
     }
@@ -76,6 +105,14 @@ impl AcceptPolicy {
     }
 
     /// Lets a range in.
+    ///
+    /// ```
+    /// use netmod_inet::AcceptPolicy;
+    ///
+    /// // Only those, and nobody else.
+    /// let policy = AcceptPolicy::all().allow("10.0.0.0/8".parse()?).allow("fe80::/10".parse()?);
+    /// # Ok::<(), netmod_inet::ParseIpRangeError>(())
+    /// ```
     #[must_use]
     pub fn allow(mut self, range: IpRange) -> AcceptPolicy {
         self.allow.push(range);
@@ -83,6 +120,13 @@ impl AcceptPolicy {
     }
 
     /// Keeps a range out.
+    ///
+    /// ```
+    /// use netmod_inet::AcceptPolicy;
+    ///
+    /// let policy = AcceptPolicy::all().deny("192.0.2.0/24".parse()?);
+    /// # Ok::<(), netmod_inet::ParseIpRangeError>(())
+    /// ```
     #[must_use]
     pub fn deny(mut self, range: IpRange) -> AcceptPolicy {
         self.deny.push(range);
@@ -92,6 +136,13 @@ impl AcceptPolicy {
     /// Has the last word over those who passed the rest. It is called from the endpoint's tasks,
     /// so it must not block. The endpoint keeps it, so a handle of that endpoint in it would keep
     /// the endpoint open; [`shutdown`](crate::InetEndpoint::shutdown) ends it all the same.
+    ///
+    /// ```
+    /// use netmod_inet::{AcceptPolicy, Id};
+    ///
+    /// let banned = Id::from_bytes([7; 32]);
+    /// let policy = AcceptPolicy::all().callback(move |incoming| incoming.id != banned);
+    /// ```
     #[must_use]
     pub fn callback(mut self, f: impl Fn(&Incoming) -> bool + Send + Sync + 'static) -> Self {
         self.callback = Some(Arc::new(f));
@@ -142,6 +193,12 @@ impl fmt::Debug for AcceptPolicy {
 /// A range of IP addresses, written `10.0.0.0/8`, `fe80::/10` or as a single address.
 ///
 /// A range of IPv4 addresses in IPv6 clothes, `::ffff:10.0.0.0/104`, is the IPv4 range.
+///
+/// ```
+/// let range: netmod_inet::IpRange = "::ffff:10.0.0.0/104".parse()?;
+/// assert_eq!(range.to_string(), "10.0.0.0/8");
+/// # Ok::<(), netmod_inet::ParseIpRangeError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct IpRange {
     addr: IpAddr,
@@ -153,6 +210,13 @@ const MAPPED_BITS: u32 = Ipv6Addr::BITS - Ipv4Addr::BITS;
 
 impl IpRange {
     /// Whether the range holds this address. An IPv4 address in IPv6 clothes counts as IPv4.
+    ///
+    /// ```
+    /// let range: netmod_inet::IpRange = "10.0.0.0/8".parse()?;
+    /// assert!(range.contains([10, 1, 2, 3].into()));
+    /// assert!(!range.contains([11, 1, 2, 3].into()));
+    /// # Ok::<(), netmod_inet::ParseIpRangeError>(())
+    /// ```
     pub fn contains(&self, ip: IpAddr) -> bool {
         match (self.addr, ip.to_canonical()) {
             (IpAddr::V4(own), IpAddr::V4(ip)) => {
@@ -200,6 +264,11 @@ impl fmt::Display for IpRange {
 }
 
 /// A text that is no [`IpRange`].
+///
+/// ```
+/// let error = "10.0.0.0/33".parse::<netmod_inet::IpRange>().unwrap_err();
+/// assert!(error.to_string().starts_with("`10.0.0.0/33` is no range of addresses"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseIpRangeError {
     text: String,

@@ -62,6 +62,16 @@ impl Builder {
     }
 
     /// Sets the router id that the endpoint claims. Default: 32 random bytes from the system.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// use netmod_inet::{Id, InetEndpoint};
+    ///
+    /// let id = Id::from_bytes([7; 32]);
+    /// let endpoint = InetEndpoint::builder().router_id(id).start().await?;
+    /// assert_eq!(endpoint.router_id(), id);
+    /// # Ok(()) }) }
+    /// ```
     #[must_use]
     pub fn router_id(mut self, id: Id) -> Builder {
         self.id = Some(id);
@@ -73,6 +83,15 @@ impl Builder {
     ///
     /// `[::]` alone takes IPv4 as well. Beside an IPv4 address with the same port it is for IPv6
     /// only, and each has a socket of its own.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// use netmod_inet::InetEndpoint;
+    ///
+    /// let builder = InetEndpoint::builder().bind("127.0.0.1:0").bind("[::1]:0");
+    /// assert_eq!(builder.start().await?.local_addrs().len(), 2);
+    /// # Ok(()) }) }
+    /// ```
     #[must_use]
     pub fn bind(mut self, addr: impl AsRef<str>) -> Builder {
         self.binds.push(addr.as_ref().to_owned());
@@ -80,6 +99,17 @@ impl Builder {
     }
 
     /// Adds a listener that the caller opened, bound and set to listen.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// use netmod_inet::InetEndpoint;
+    ///
+    /// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let port = listener.local_addr()?.port();
+    /// let endpoint = InetEndpoint::builder().listener(listener).start().await?;
+    /// assert_eq!(endpoint.port(), Some(port));
+    /// # Ok(()) }) }
+    /// ```
     #[must_use]
     pub fn listener(mut self, listener: TcpListener) -> Builder {
         self.listeners.push(listener);
@@ -88,6 +118,18 @@ impl Builder {
 
     /// Adds a stream that the caller connected. The endpoint says Hello over it, and the peer
     /// lasts as long as the stream.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// use netmod_inet::{Event, InetEndpoint, PeerType};
+    ///
+    /// let alice = InetEndpoint::start("127.0.0.1:0").await?;
+    /// let stream = std::net::TcpStream::connect(alice.local_addrs()[0])?;
+    /// let bob = InetEndpoint::builder().stream(stream, PeerType::Standard).start().await?;
+    /// let Event::Up { id, .. } = bob.events().next().await? else { panic!() };
+    /// assert_eq!(id, alice.router_id());
+    /// # Ok(()) }) }
+    /// ```
     #[must_use]
     pub fn stream(mut self, stream: TcpStream, peer_type: PeerType) -> Builder {
         self.streams.push((stream, peer_type));
@@ -95,6 +137,17 @@ impl Builder {
     }
 
     /// Sets the bounds. Default: [`Limits::default`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// use netmod_inet::{InetEndpoint, Limits};
+    ///
+    /// let mut limits = Limits::default();
+    /// limits.peers = 32;
+    /// let endpoint = InetEndpoint::builder().limits(limits).start().await?;
+    /// assert_eq!(endpoint.limits().peers, 32);
+    /// # Ok(()) }) }
+    /// ```
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Builder {
         self.limits = limits;
@@ -102,6 +155,15 @@ impl Builder {
     }
 
     /// Sets who may come in. Default: [`AcceptPolicy::all`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// use netmod_inet::{AcceptPolicy, InetEndpoint};
+    ///
+    /// let builder = InetEndpoint::builder().bind("[::1]:0").accept(AcceptPolicy::known());
+    /// let endpoint = builder.start().await?;
+    /// # Ok(()) }) }
+    /// ```
     #[must_use]
     pub fn accept(mut self, policy: AcceptPolicy) -> Builder {
         self.policy = policy;
@@ -110,6 +172,23 @@ impl Builder {
 
     /// Sets what looks up names. Default: the system, on the blocking pool, which starts only
     /// when there is a name to look up.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// use netmod_inet::{InetEndpoint, Resolution, Resolve};
+    ///
+    /// /// Knows no names, so that only addresses in numbers are dialed.
+    /// struct NoNames;
+    ///
+    /// impl Resolve for NoNames {
+    ///     fn resolve(&self, _host: &str, _port: u16) -> Resolution {
+    ///         Box::pin(async { Err(std::io::ErrorKind::NotFound.into()) })
+    ///     }
+    /// }
+    ///
+    /// let endpoint = InetEndpoint::builder().resolver(NoNames).start().await?;
+    /// # Ok(()) }) }
+    /// ```
     #[must_use]
     pub fn resolver(mut self, resolver: impl Resolve) -> Builder {
         self.resolver = Box::new(resolver);
@@ -117,6 +196,21 @@ impl Builder {
     }
 
     /// Sets the executor. Default: smol's global one, which has threads of its own.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::sync::Arc;
+    /// use netmod_inet::InetEndpoint;
+    ///
+    /// let executor = Arc::new(smol::Executor::new());
+    /// smol::block_on(executor.run(async {
+    ///     let spawner = Arc::downgrade(&executor);
+    ///     let endpoint = InetEndpoint::builder().spawner(spawner).start().await?;
+    ///     endpoint.shutdown().await;
+    ///     Ok(())
+    /// }))
+    /// # }
+    /// ```
     #[must_use]
     pub fn spawner(mut self, spawner: impl Spawn) -> Builder {
         self.spawner = Box::new(spawner);
@@ -132,6 +226,15 @@ impl Builder {
     /// # Cancel safety
     ///
     /// It does not wait for anything, so it is done when first polled.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// use netmod_inet::InetEndpoint;
+    ///
+    /// let error = InetEndpoint::builder().bind("nowhere").start().await.unwrap_err();
+    /// assert!(error.to_string().contains("nowhere"), "{error}");
+    /// # Ok(()) }) }
+    /// ```
     pub async fn start(self) -> Result<InetEndpoint, StartError> {
         self.limits.check().map_err(StartError::Limits)?;
         if self.streams.len() > self.limits.peers {

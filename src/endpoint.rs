@@ -72,11 +72,29 @@ impl InetEndpoint {
     /// # Errors
     ///
     /// See [`Builder::start`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// use netmod_inet::InetEndpoint;
+    ///
+    /// let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// assert!(endpoint.port().is_some_and(|port| port > 0));
+    /// # Ok(()) }) }
+    /// ```
     pub async fn start(bind: impl AsRef<str>) -> Result<InetEndpoint, StartError> {
         InetEndpoint::builder().bind(bind).start().await
     }
 
     /// Starts to build an endpoint.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// use netmod_inet::InetEndpoint;
+    ///
+    /// let endpoint = InetEndpoint::builder().start().await?;
+    /// assert_eq!(endpoint.port(), None, "it only dials");
+    /// # Ok(()) }) }
+    /// ```
     pub fn builder() -> Builder {
         Builder::new()
     }
@@ -94,21 +112,53 @@ impl InetEndpoint {
     }
 
     /// The router id that this endpoint claims.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::InetEndpoint;
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// println!("{} listens on {:?}", endpoint.router_id(), endpoint.port());
+    /// # Ok(()) }) }
+    /// ```
     pub fn router_id(&self) -> Id {
         self.context().id
     }
 
     /// The port of the first listener, as the system gave it; `None` without listeners.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::InetEndpoint;
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// assert_ne!(endpoint.port(), Some(0));
+    /// # Ok(()) }) }
+    /// ```
     pub fn port(&self) -> Option<u16> {
         self.handle.addrs.first().map(SocketAddr::port)
     }
 
     /// The addresses of all listeners, with their real ports.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::InetEndpoint;
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// assert_eq!(endpoint.local_addrs()[0].ip().to_string(), "::1");
+    /// # Ok(()) }) }
+    /// ```
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
         self.handle.addrs.clone()
     }
 
     /// The bounds that the endpoint keeps.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::InetEndpoint;
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// assert_eq!(endpoint.limits().queue_frames, 8192);
+    /// # Ok(()) }) }
+    /// ```
     pub fn limits(&self) -> &Limits {
         &self.context().limits
     }
@@ -126,6 +176,17 @@ impl InetEndpoint {
     /// # Cancel safety
     ///
     /// It does not wait for anything, so it is done when first polled.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::InetEndpoint;
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// let targets = endpoint.add_peers(["192.0.2.7:9000", "mynas.example:9000X"]).await?;
+    /// assert_eq!(targets, [0, 1]);
+    /// let error = endpoint.add_peers(["192.0.2.8:9000", "192.0.2.7:9000"]).await.unwrap_err();
+    /// assert_eq!(error.to_string(), "entry 2: `192.0.2.7:9000` is peer 0 already");
+    /// # Ok(()) }) }
+    /// ```
     pub async fn add_peers<I>(&self, peers: I) -> Result<Vec<Target>, AddPeersError>
     where
         I: IntoIterator,
@@ -162,6 +223,16 @@ impl InetEndpoint {
     /// # Cancel safety
     ///
     /// The peer is removed when this is first polled.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::InetEndpoint;
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// let targets = endpoint.add_peers(["192.0.2.7:9000"]).await?;
+    /// endpoint.remove_peer(targets[0]).await?;
+    /// assert!(endpoint.peers().is_empty());
+    /// # Ok(()) }) }
+    /// ```
     pub async fn remove_peer(&self, target: Target) -> Result<(), UnknownTarget> {
         let peer = self.context().forget_peer(target).ok_or(UnknownTarget(target))?;
         peer.stop(Closing::Now, DownReason::Removed);
@@ -176,6 +247,16 @@ impl InetEndpoint {
     /// # Errors
     ///
     /// [`UnknownTarget`] if there is no such peer.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::InetEndpoint;
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// // The network is another one now.
+    /// endpoint.kick(None)?;
+    /// assert!(endpoint.kick(Some(7)).is_err(), "there is no such peer");
+    /// # Ok(()) }) }
+    /// ```
     pub fn kick(&self, target: Option<Target>) -> Result<(), UnknownTarget> {
         let peers = match target {
             Some(target) => vec![self.peer(target)?],
@@ -201,6 +282,18 @@ impl InetEndpoint {
     /// # Cancel safety
     ///
     /// Dropping the future either queued the frame or did not.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::{Frame, InetEndpoint, Refusal};
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// let targets = endpoint.add_peers(["192.0.2.7:9000"]).await?;
+    /// let frame = Frame::builder(8, endpoint.router_id()).payload("for later").build()?;
+    /// endpoint.send(targets[0], frame.clone()).await?;
+    /// let error = endpoint.send(7, frame.clone()).await.unwrap_err();
+    /// assert_eq!((error.reason(), error.into_frame()), (Refusal::UnknownTarget, frame));
+    /// # Ok(()) }) }
+    /// ```
     pub async fn send(&self, target: Target, frame: Frame) -> Result<(), SendError> {
         let error = match self.try_send(target, frame) {
             Err(error) if error.reason() == Refusal::Full => error,
@@ -228,6 +321,19 @@ impl InetEndpoint {
     /// # Errors
     ///
     /// [`SendError`] says why the frame was not taken, and gives it back.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::{Frame, InetEndpoint};
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// let targets = endpoint.add_peers(["192.0.2.7:9000"]).await?;
+    /// let frame = Frame::builder(8, endpoint.router_id()).payload("for later").build()?;
+    /// match endpoint.try_send(targets[0], frame) {
+    ///     Ok(()) => println!("it goes out as soon as it can"),
+    ///     Err(error) => println!("{} bytes are back: {error}", error.frame().len()),
+    /// }
+    /// # Ok(()) }) }
+    /// ```
     pub fn try_send(&self, target: Target, frame: Frame) -> Result<(), SendError> {
         match self.refusal(&frame) {
             None => self.push(target, frame),
@@ -310,6 +416,17 @@ impl InetEndpoint {
     ///
     /// [`SendError`] if the frame can go to no peer at all: it is too large, its modes are
     /// reserved, or the endpoint is closed or has no room left in its budget.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::{Frame, InetEndpoint, Refusal};
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// let targets = endpoint.add_peers(["192.0.2.7:9000"]).await?;
+    /// let frame = Frame::builder(4, endpoint.router_id()).build()?;
+    /// let report = endpoint.send_all(frame)?;
+    /// assert_eq!(report.refused, [(targets[0], Refusal::LinkDown)]);
+    /// # Ok(()) }) }
+    /// ```
     pub fn send_all(&self, frame: Frame) -> Result<FloodReport, SendError> {
         self.flood(frame, None)
     }
@@ -320,6 +437,19 @@ impl InetEndpoint {
     /// # Errors
     ///
     /// See [`send_all`](InetEndpoint::send_all).
+    ///
+    /// ```
+    /// use netmod_inet::InetEndpoint;
+    ///
+    /// /// Floods what arrives, and not back to where it came from.
+    /// async fn flood(endpoint: &InetEndpoint) -> Result<(), Box<dyn std::error::Error>> {
+    ///     let (from, frame) = endpoint.next().await?;
+    ///     for (target, reason) in endpoint.send_all_except(frame, from)?.refused {
+    ///         println!("not for {target}: {reason}");
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn send_all_except(&self, frame: Frame, target: Target) -> Result<FloodReport, SendError> {
         self.flood(frame, Some(target))
     }
@@ -370,6 +500,14 @@ impl InetEndpoint {
     /// # Cancel safety
     ///
     /// Dropping the future loses no frame.
+    ///
+    /// ```
+    /// # async fn route(endpoint: netmod_inet::InetEndpoint) {
+    /// while let Ok((from, frame)) = endpoint.next().await {
+    ///     println!("{} bytes from {from}", frame.len());
+    /// }
+    /// # }
+    /// ```
     pub async fn next(&self) -> Result<(Target, Frame), Closed> {
         self.context().inbound.next().await
     }
@@ -380,6 +518,14 @@ impl InetEndpoint {
     /// # Errors
     ///
     /// See [`next`](InetEndpoint::next).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::InetEndpoint;
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// assert_eq!(endpoint.try_next()?, None, "nobody is there");
+    /// # Ok(()) }) }
+    /// ```
     pub fn try_next(&self) -> Result<Option<(Target, Frame)>, Closed> {
         self.context().inbound.try_next()
     }
@@ -388,27 +534,76 @@ impl InetEndpoint {
     /// [`Event::Unconfirmed`](crate::Event::Unconfirmed) tells that there are some.
     ///
     /// At most `Limits::unconfirmed_bytes` are kept for all peers together, the latest frames.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::{Frame, InetEndpoint};
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// let targets = endpoint.add_peers(["192.0.2.7:9000"]).await?;
+    /// let frame = Frame::builder(8, endpoint.router_id()).payload("for later").build()?;
+    /// endpoint.try_send(targets[0], frame.clone())?;
+    /// endpoint.shutdown().await;
+    /// assert_eq!(endpoint.take_unconfirmed(targets[0]), [frame]);
+    /// # Ok(()) }) }
+    /// ```
     pub fn take_unconfirmed(&self, target: Target) -> Vec<Frame> {
         self.context().take_unconfirmed(target)
     }
 
     /// How every neighbour is, and why: those that are down too. Ordered by target.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::InetEndpoint;
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// endpoint.add_peers(["192.0.2.7:9000"]).await?;
+    /// for peer in endpoint.peers() {
+    ///     println!("{} is {}: {:?}", peer.target, peer.state, peer.last_error);
+    /// }
+    /// # Ok(()) }) }
+    /// ```
     pub fn peers(&self) -> Vec<PeerInfo> {
         self.context().peers().iter().map(|peer| peer.info()).collect()
     }
 
     /// The neighbours that this node has shaken hands with.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::InetEndpoint;
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// assert!(endpoint.routes().get_all_valid().await.is_empty());
+    /// # Ok(()) }) }
+    /// ```
     pub fn routes(&self) -> &Arc<Routes> {
         &self.routes
     }
 
     /// Listens for events: the first listener from the start of the endpoint on, so that it misses
     /// nothing, any other from now on. Listeners hear of an event in the order in which they began.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::InetEndpoint;
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// let events = endpoint.events();
+    /// endpoint.shutdown().await;
+    /// assert_eq!(events.next().await?.to_string(), "stopped");
+    /// # Ok(()) }) }
+    /// ```
     pub fn events(&self) -> Events {
         self.context().events.subscribe()
     }
 
     /// Changes who may come in. Peers that are in stay.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::{AcceptPolicy, InetEndpoint};
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// endpoint.set_accept_policy(AcceptPolicy::none());
+    /// # Ok(()) }) }
+    /// ```
     pub fn set_accept_policy(&self, policy: AcceptPolicy) {
         *self.context().policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
     }
@@ -423,6 +618,15 @@ impl InetEndpoint {
     /// # Cancel safety
     ///
     /// The endpoint stops all the same; only the waiting is given up.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::InetEndpoint;
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// endpoint.shutdown().await;
+    /// assert!(endpoint.is_closed());
+    /// # Ok(()) }) }
+    /// ```
     pub async fn shutdown(&self) {
         self.context().stop(Closing::Drain);
         self.context().until_stopped().await;
@@ -438,12 +642,29 @@ impl InetEndpoint {
     /// # Cancel safety
     ///
     /// The endpoint stops all the same; only the waiting is given up.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::InetEndpoint;
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// // Back in a second: neighbours need not find out by trying.
+    /// endpoint.shutdown_for(std::time::Duration::from_secs(1)).await;
+    /// # Ok(()) }) }
+    /// ```
     pub async fn shutdown_for(&self, time: Duration) {
         self.context().ask_away(time);
         self.shutdown().await;
     }
 
     /// Whether the endpoint has come to its end: it was shut down, or its executor is gone.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::InetEndpoint;
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// assert!(!endpoint.is_closed());
+    /// # Ok(()) }) }
+    /// ```
     pub fn is_closed(&self) -> bool {
         self.handle.running.strong_count() == 0
     }
@@ -477,6 +698,15 @@ impl fmt::Debug for InetEndpoint {
 }
 
 /// What became of a flooded frame.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+/// # use netmod_inet::{Frame, InetEndpoint};
+/// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+/// let report = endpoint.send_all(Frame::builder(4, endpoint.router_id()).build()?)?;
+/// println!("{} took it, {} did not", report.sent.len(), report.refused.len());
+/// # Ok(()) }) }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FloodReport {

@@ -13,6 +13,17 @@ use crate::proto::{
 };
 
 /// Why an endpoint did not start.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+/// use netmod_inet::{InetEndpoint, StartError};
+///
+/// match InetEndpoint::start("nowhere").await {
+///     Err(StartError::Address(text)) => assert_eq!(text, "nowhere"),
+///     _ => panic!(),
+/// }
+/// # Ok(()) }) }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StartError {
@@ -39,6 +50,17 @@ pub enum StartError {
 
 impl StartError {
     /// Whether the reason is that this machine has no IPv6 at all.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// use netmod_inet::InetEndpoint;
+    ///
+    /// let endpoint = match InetEndpoint::start("[::]:0").await {
+    ///     Err(error) if error.is_ipv6_unavailable() => InetEndpoint::start("0.0.0.0:0").await?,
+    ///     started => started?,
+    /// };
+    /// # Ok(()) }) }
+    /// ```
     pub fn is_ipv6_unavailable(&self) -> bool {
         match self {
             StartError::Bind { addr, source } => {
@@ -89,6 +111,15 @@ impl std::error::Error for StartError {
 }
 
 /// Why no peer of a list was added.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+/// # use netmod_inet::InetEndpoint;
+/// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+/// let error = endpoint.add_peers(["a.example:9000", "b.example"]).await.unwrap_err();
+/// assert_eq!(error.to_string(), "entry 2: `b.example`: the port is missing");
+/// # Ok(()) }) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AddPeersError {
@@ -144,6 +175,17 @@ impl fmt::Display for AddPeersError {
 impl std::error::Error for AddPeersError {}
 
 /// A frame that was not taken, and why.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+/// # use netmod_inet::{Frame, InetEndpoint};
+/// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+/// let frame = Frame::builder(8, endpoint.router_id()).build()?;
+/// let error = endpoint.try_send(7, frame.clone()).unwrap_err();
+/// assert_eq!(error.to_string(), "there is no peer with this target");
+/// assert_eq!(error.into_frame(), frame);
+/// # Ok(()) }) }
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct SendError {
     reason: Refusal,
@@ -156,16 +198,47 @@ impl SendError {
     }
 
     /// Why the frame was not taken.
+    ///
+    /// ```
+    /// # async fn run(endpoint: netmod_inet::InetEndpoint, frame: netmod_inet::Frame) {
+    /// if let Err(error) = endpoint.try_send(7, frame) {
+    ///     println!("not sent: {}", error.reason());
+    /// }
+    /// # }
+    /// ```
     pub fn reason(&self) -> Refusal {
         self.reason
     }
 
     /// The frame.
+    ///
+    /// ```
+    /// # async fn run(endpoint: netmod_inet::InetEndpoint, frame: netmod_inet::Frame) {
+    /// if let Err(error) = endpoint.try_send(7, frame) {
+    ///     println!("{} bytes were not sent", error.frame().len());
+    /// }
+    /// # }
+    /// ```
     pub fn frame(&self) -> &Frame {
         &self.frame
     }
 
     /// Gives the frame back.
+    ///
+    /// ```
+    /// use netmod_inet::{Frame, InetEndpoint, SendError};
+    ///
+    /// /// Sends through the first neighbour that has room.
+    /// fn send_by_any(endpoint: &InetEndpoint, mut frame: Frame) -> Result<(), Frame> {
+    ///     for peer in endpoint.peers() {
+    ///         frame = match endpoint.try_send(peer.target, frame) {
+    ///             Ok(()) => return Ok(()),
+    ///             Err(error) => error.into_frame(),
+    ///         };
+    ///     }
+    ///     Err(frame)
+    /// }
+    /// ```
     pub fn into_frame(self) -> Frame {
         self.frame
     }
@@ -186,6 +259,16 @@ impl fmt::Display for SendError {
 impl std::error::Error for SendError {}
 
 /// Why a frame was not taken for a peer.
+///
+/// ```
+/// use netmod_inet::Refusal;
+///
+/// /// Whether it makes sense to send the same frame to the same neighbour later.
+/// fn may_be_taken_later(reason: Refusal) -> bool {
+///     matches!(reason, Refusal::Full | Refusal::TimedOut | Refusal::EndpointFull)
+/// }
+/// # assert!(may_be_taken_later(Refusal::Full));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -228,6 +311,14 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 /// There is no peer with this target, or no longer.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+/// # use netmod_inet::{InetEndpoint, UnknownTarget};
+/// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+/// assert_eq!(endpoint.kick(Some(7)), Err(UnknownTarget(7)));
+/// # Ok(()) }) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnknownTarget(
     /// The target.
@@ -243,6 +334,15 @@ impl fmt::Display for UnknownTarget {
 impl std::error::Error for UnknownTarget {}
 
 /// The endpoint is shut down, or its executor is gone.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+/// # use netmod_inet::{Closed, InetEndpoint};
+/// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+/// endpoint.shutdown().await;
+/// assert_eq!(endpoint.next().await, Err(Closed));
+/// # Ok(()) }) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Closed;
 
@@ -255,6 +355,13 @@ impl fmt::Display for Closed {
 impl std::error::Error for Closed {}
 
 /// Why a handshake failed.
+///
+/// ```
+/// use netmod_inet::HandshakeError;
+///
+/// let error = HandshakeError::TooLong(4_000);
+/// assert_eq!(error.to_string(), "handshake message of 4000 bytes");
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum HandshakeError {
@@ -320,6 +427,13 @@ impl From<io::Error> for HandshakeError {
 }
 
 /// Why an attempt to dial a peer failed.
+///
+/// ```
+/// use netmod_inet::{AttemptError, HandshakeError};
+///
+/// let error = AttemptError::Handshake(HandshakeError::TimedOut);
+/// assert_eq!(error.to_string(), "handshake timed out");
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum AttemptError {
@@ -347,6 +461,18 @@ impl fmt::Display for AttemptError {
 impl std::error::Error for AttemptError {}
 
 /// Why a link ended.
+///
+/// ```
+/// use netmod_inet::{DownReason, Event};
+///
+/// fn tell(event: &Event) {
+///     match event {
+///         Event::Down { reason: DownReason::Farewell(farewell), .. } => println!("bye: {farewell}"),
+///         Event::Down { reason, .. } => println!("lost: {reason}"),
+///         _ => {}
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum DownReason {
@@ -410,6 +536,12 @@ impl fmt::Display for DownReason {
 impl std::error::Error for DownReason {}
 
 /// Why the stream of a stranger was dropped before it became a peer.
+///
+/// ```
+/// use netmod_inet::DropReason;
+///
+/// assert_eq!(DropReason::NotAllowed.to_string(), "not allowed by the accept policy");
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum DropReason {
@@ -446,6 +578,15 @@ impl std::error::Error for DropReason {}
 
 /// Why the other side closes or refuses a link, and when to come back. Only nodes of this crate
 /// say so.
+///
+/// ```
+/// use netmod_inet::{DownReason, Event};
+///
+/// fn is_back_soon(event: &Event) -> bool {
+///     matches!(event, Event::Down { reason: DownReason::Farewell(farewell), .. }
+///         if farewell.retry_after.is_some_and(|time| time.as_secs() < 10))
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Farewell {
@@ -456,6 +597,14 @@ pub struct Farewell {
 }
 
 /// Why the other side closes or refuses a link.
+///
+/// ```
+/// use netmod_inet::{Farewell, FarewellReason};
+///
+/// fn wants_us(farewell: &Farewell) -> bool {
+///     !matches!(farewell.reason, FarewellReason::NotAllowed | FarewellReason::Removed)
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FarewellReason {

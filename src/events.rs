@@ -13,6 +13,22 @@ use crate::proto::{Id, PeerType};
 use crate::timer;
 
 /// Something that changed, and why. Shown as one readable line.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+/// # use netmod_inet::{Event, InetEndpoint};
+/// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+/// let events = endpoint.events();
+/// endpoint.shutdown().await;
+/// while let Ok(event) = events.next().await {
+///     match event {
+///         Event::Up { target, id, .. } => println!("{target} is {id}"),
+///         Event::Stopped => println!("that was it"),
+///         other => println!("{other}"),
+///     }
+/// }
+/// # Ok(()) }) }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Event {
@@ -157,6 +173,21 @@ impl fmt::Display for Place {
 ///
 /// It holds at most `Limits::events` events. When it is full the oldest is dropped, and the next
 /// one read is [`Event::Missed`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+/// # use netmod_inet::InetEndpoint;
+/// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+/// let events = endpoint.events();
+/// let telling = smol::spawn(async move {
+///     while let Ok(event) = events.next().await {
+///         println!("{event}");
+///     }
+/// });
+/// endpoint.shutdown().await;
+/// telling.await;
+/// # Ok(()) }) }
+/// ```
 #[derive(Debug)]
 pub struct Events {
     mailbox: Arc<Mailbox>,
@@ -189,6 +220,17 @@ impl Events {
     /// # Cancel safety
     ///
     /// Dropping the future loses no event.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::{Closed, Event, InetEndpoint};
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// let events = endpoint.events();
+    /// endpoint.shutdown().await;
+    /// assert!(matches!(events.next().await, Ok(Event::Stopped)));
+    /// assert_eq!(events.next().await.unwrap_err(), Closed);
+    /// # Ok(()) }) }
+    /// ```
     pub async fn next(&self) -> Result<Event, Closed> {
         loop {
             let came = self.listen();
@@ -204,6 +246,14 @@ impl Events {
     /// # Errors
     ///
     /// [`Closed`] once the endpoint has stopped and all events were read.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::InetEndpoint;
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// assert!(endpoint.events().try_next()?.is_none(), "nothing happened yet");
+    /// # Ok(()) }) }
+    /// ```
     pub fn try_next(&self) -> Result<Option<Event>, Closed> {
         let mut mail = self.mailbox.lock();
         if mail.missed > 0 {

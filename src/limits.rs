@@ -49,6 +49,13 @@ macro_rules! limits {
             /// # Errors
             ///
             /// Names a limit that does not exist, and a value that cannot be read.
+            ///
+            /// ```
+            /// let mut limits = netmod_inet::Limits::default();
+            /// limits.set("queue_bytes", "512k")?;
+            /// assert_eq!(limits.queue_bytes, 512 * 1024);
+            /// # Ok::<(), netmod_inet::LimitError>(())
+            /// ```
             pub fn set(&mut self, name: &str, value: &str) -> Result<(), LimitError> {
                 let bad = || LimitError::Value { name: name.to_owned(), value: value.to_owned() };
                 match name {
@@ -59,6 +66,12 @@ macro_rules! limits {
             }
 
             /// Name, default and meaning of each limit with its bounds, for a help text.
+            ///
+            /// ```
+            /// for (name, default, meaning) in netmod_inet::Limits::describe() {
+            ///     println!("{name} ({default}): {meaning}");
+            /// }
+            /// ```
             pub fn describe() -> &'static [(&'static str, &'static str, &'static str)] {
                 &[$((
                     stringify!($name),
@@ -215,6 +228,11 @@ fn split_unit(text: &str) -> (&str, &str) {
 }
 
 /// Why limits cannot be used.
+///
+/// ```
+/// let error = netmod_inet::Limits::default().set("speed", "9").unwrap_err();
+/// assert!(error.to_string().contains("speed"), "{error}");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LimitError {

@@ -38,6 +38,13 @@ impl Id {
     /// # Errors
     ///
     /// What the system says, if it has no randomness to give.
+    ///
+    /// ```
+    /// use netmod_inet::Id;
+    ///
+    /// assert_ne!(Id::random()?, Id::random()?);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn random() -> io::Result<Id> {
         let mut bytes = [0; 32];
         fill(&mut bytes)?;

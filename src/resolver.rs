@@ -10,6 +10,11 @@ use async_lock::Semaphore;
 use crate::timer::within;
 
 /// What [`Resolve::resolve`] returns.
+///
+/// ```
+/// let found: netmod_inet::Resolution = Box::pin(async { Ok(vec![([192, 0, 2, 7], 9000).into()]) });
+/// # assert_eq!(smol::block_on(found).unwrap().len(), 1);
+/// ```
 pub type Resolution = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
 /// Turns the name of a peer into socket addresses.
@@ -42,6 +47,12 @@ pub trait Resolve: Send + Sync + 'static {
     /// # Errors
     ///
     /// Anything; the peer is tried again later.
+    ///
+    /// ```
+    /// # fn run(hosts: impl netmod_inet::Resolve) -> std::io::Result<()> {
+    /// let addresses = smol::block_on(hosts.resolve("mynas.example", 9000))?;
+    /// # Ok(()) }
+    /// ```
     fn resolve(&self, host: &str, port: u16) -> Resolution;
 }
 

@@ -12,6 +12,17 @@ use crate::peer::Peer;
 ///
 /// A dialed neighbour stays in the table while its link is being restored. The table is the
 /// endpoint's own: read it, and leave adding and removing to the endpoint.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+/// # use netmod_inet::InetEndpoint;
+/// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+/// let routes = endpoint.routes();
+/// for peer in routes.get_all_valid().await {
+///     println!("{}", peer.target());
+/// }
+/// # Ok(()) }) }
+/// ```
 pub struct Routes {
     /// The next target that was never used; [`Target::MAX`] once all were.
     latest: AtomicU16,
@@ -70,16 +81,42 @@ impl Routes {
     /// # Cancel safety
     ///
     /// This and the other reads have no effect, so they can be dropped at any time.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::InetEndpoint;
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// let targets = endpoint.add_peers(["192.0.2.7:9000"]).await?;
+    /// assert!(!endpoint.routes().exists(targets[0]).await, "it was not reached yet");
+    /// # Ok(()) }) }
+    /// ```
     pub async fn exists(&self, target: Target) -> bool {
         self.get_peer_by_id(target).await.is_some()
     }
 
     /// The neighbour with this target, if it has shaken hands.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::InetEndpoint;
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// assert!(endpoint.routes().get_peer_by_id(0).await.is_none());
+    /// # Ok(()) }) }
+    /// ```
     pub async fn get_peer_by_id(&self, target: Target) -> Option<Arc<Peer>> {
         self.inner.read().await.get(&target).filter(|peer| !peer.has_ended()).cloned()
     }
 
     /// All neighbours that have shaken hands, ordered by target.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::InetEndpoint;
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// let up = endpoint.routes().get_all_valid().await.len();
+    /// assert_eq!(up, 0);
+    /// # Ok(()) }) }
+    /// ```
     pub async fn get_all_valid(&self) -> Vec<Arc<Peer>> {
         self.inner.read().await.values().filter(|peer| !peer.has_ended()).cloned().collect()
     }

@@ -54,14 +54,14 @@ impl InetEndpoint {
     /// A target that nobody has shows when a frame is sent.
     ///
     /// ```
-    /// # async fn run(endpoint: netmod_inet::InetEndpoint) -> Result<(), netmod_inet::SendError> {
+    /// # async fn run(endpoint: netmod_inet::InetEndpoint) -> Result<(), Box<dyn std::error::Error>> {
     /// use futures_util::{StreamExt, stream};
     /// use netmod_inet::Frame;
     ///
-    /// let me = endpoint.router_id();
-    /// let numbers = stream::iter(0..9_u8);
-    /// let frames = numbers.filter_map(async |n| Frame::builder(8, me).payload([n]).build().ok());
-    /// frames.map(Ok).forward(endpoint.sink(3)).await?;
+    /// let start = Frame::builder(8, endpoint.router_id());
+    /// let frames = (0..9).map(|number| start.clone().payload(vec![number]).build());
+    /// let frames = frames.collect::<Result<Vec<_>, _>>()?;
+    /// stream::iter(frames).map(Ok).forward(endpoint.sink(3)).await?;
     /// # Ok(()) }
     /// ```
     pub fn sink(&self, target: Target) -> PeerSink {

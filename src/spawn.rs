@@ -5,6 +5,14 @@ use std::sync::Weak;
 use smol::Executor;
 
 /// What an endpoint asks an executor to run: a task that ends by itself.
+///
+/// ```
+/// // What a thread of its own does to run one.
+/// fn run(task: netmod_inet::Task) {
+///     smol::block_on(task);
+/// }
+/// # run(Box::pin(async {}));
+/// ```
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 
 /// The executor that an endpoint runs on: the only thing that it needs of a runtime.
@@ -32,6 +40,14 @@ pub type Task = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 /// ```
 pub trait Spawn: Send + Sync + 'static {
     /// Runs `task` to its end in the background.
+    ///
+    /// ```
+    /// use netmod_inet::Spawn;
+    ///
+    /// let executor = std::sync::Arc::new(smol::Executor::new());
+    /// std::sync::Arc::downgrade(&executor).spawn(Box::pin(async { println!("in the background") }));
+    /// assert!(executor.try_tick());
+    /// ```
     fn spawn(&self, task: Task);
 }
 

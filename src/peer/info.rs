@@ -19,6 +19,10 @@ use crate::timer;
 const ATTEMPTS: usize = 8;
 
 /// Who opened a link. Shown as `out` or `in`.
+///
+/// ```
+/// assert_eq!(netmod_inet::Origin::Dialed.to_string(), "out");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Origin {
     /// This node dialed.
@@ -37,6 +41,15 @@ impl fmt::Display for Origin {
 }
 
 /// How a peer is.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+/// # use netmod_inet::{InetEndpoint, PeerState};
+/// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+/// let up = endpoint.peers().into_iter().filter(|peer| peer.state == PeerState::Up).count();
+/// assert_eq!(up, 0);
+/// # Ok(()) }) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PeerState {
@@ -59,6 +72,18 @@ impl fmt::Display for PeerState {
 }
 
 /// How a neighbour is, and why: one row of [`InetEndpoint::peers`](crate::InetEndpoint::peers).
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+/// # use netmod_inet::InetEndpoint;
+/// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+/// endpoint.add_peers(["192.0.2.7:9000"]).await?;
+/// for peer in endpoint.peers() {
+///     let address = peer.dial.map_or_else(|| "unknown".to_owned(), |dial| dial.to_string());
+///     println!("{address}: {} for {:?}, next try in {:?}", peer.state, peer.since, peer.next_retry);
+/// }
+/// # Ok(()) }) }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PeerInfo {
@@ -110,6 +135,16 @@ pub struct PeerInfo {
 }
 
 /// One address that was dialed.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+/// # use netmod_inet::InetEndpoint;
+/// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+/// for attempt in endpoint.peers().iter().flat_map(|peer| &peer.attempts) {
+///     println!("{} in {:?}: {:?}", attempt.addr, attempt.took, attempt.error);
+/// }
+/// # Ok(()) }) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AttemptInfo {

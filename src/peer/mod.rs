@@ -80,6 +80,16 @@ impl Pair {
 }
 
 /// One neighbour. See [`Routes`](crate::Routes) for how to get at it.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+/// # use netmod_inet::InetEndpoint;
+/// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+/// for peer in endpoint.routes().get_all_valid().await {
+///     println!("{} is {:?}", peer.target(), peer.id());
+/// }
+/// # Ok(()) }) }
+/// ```
 pub struct Peer {
     target: Target,
     peer_type: PeerType,
@@ -137,21 +147,53 @@ impl Peer {
     }
 
     /// The local name of the neighbour.
+    ///
+    /// ```
+    /// # async fn run(endpoint: netmod_inet::InetEndpoint) {
+    /// if let Some(peer) = endpoint.routes().get_peer_by_id(0).await {
+    ///     assert_eq!(peer.target(), 0);
+    /// }
+    /// # }
+    /// ```
     pub fn target(&self) -> Target {
         self.target
     }
 
     /// What kind of neighbour it is, as this node sees it.
+    ///
+    /// ```
+    /// # async fn run(endpoint: netmod_inet::InetEndpoint) {
+    /// if let Some(peer) = endpoint.routes().get_peer_by_id(0).await {
+    ///     println!("a {} peer", peer.peer_type());
+    /// }
+    /// # }
+    /// ```
     pub fn peer_type(&self) -> PeerType {
         self.peer_type
     }
 
     /// The router id that it claimed in its last handshake.
+    ///
+    /// ```
+    /// # async fn run(endpoint: netmod_inet::InetEndpoint) {
+    /// if let Some(peer) = endpoint.routes().get_peer_by_id(0).await {
+    ///     println!("it says that it is {:?}", peer.id());
+    /// }
+    /// # }
+    /// ```
     pub fn id(&self) -> Option<Id> {
         self.history().id
     }
 
     /// How the neighbour is, and why.
+    ///
+    /// ```
+    /// # async fn run(endpoint: netmod_inet::InetEndpoint) {
+    /// if let Some(peer) = endpoint.routes().get_peer_by_id(0).await {
+    ///     println!("{} frames wait for it", peer.info().queued_frames);
+    /// }
+    /// # }
+    /// ```
     pub fn info(&self) -> PeerInfo {
         let history = self.history();
         let (queued_frames, queued_bytes) = self.queue.size();

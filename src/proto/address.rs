@@ -48,21 +48,50 @@ enum Host {
 
 impl PeerAddr {
     /// The name or the IP address, without brackets.
+    ///
+    /// ```
+    /// let addr: netmod_inet::PeerAddr = "[2001:db8::1]:9000".parse()?;
+    /// assert_eq!(addr.host(), "2001:db8::1");
+    /// # Ok::<(), netmod_inet::AddressError>(())
+    /// ```
     pub fn host(&self) -> &str {
         &self.text
     }
 
     /// The port: 1..=65 535.
+    ///
+    /// ```
+    /// let addr: netmod_inet::PeerAddr = "mynas.example:9000X".parse()?;
+    /// assert_eq!(addr.port(), 9000);
+    /// # Ok::<(), netmod_inet::AddressError>(())
+    /// ```
     pub fn port(&self) -> u16 {
         self.port
     }
 
     /// What kind of peer to ask for.
+    ///
+    /// ```
+    /// use netmod_inet::{PeerAddr, PeerType};
+    ///
+    /// let addr: PeerAddr = "mynas.example:9000X".parse()?;
+    /// assert_eq!(addr.peer_type(), PeerType::Cross);
+    /// # Ok::<(), netmod_inet::AddressError>(())
+    /// ```
     pub fn peer_type(&self) -> PeerType {
         self.peer_type
     }
 
     /// The socket address, if it is there in numbers and nothing needs to be looked up.
+    ///
+    /// ```
+    /// use netmod_inet::PeerAddr;
+    ///
+    /// let literal = |text: &str| text.parse().map(|addr: PeerAddr| addr.literal());
+    /// assert_eq!(literal("192.0.2.7:9000")?, Some(([192, 0, 2, 7], 9000).into()));
+    /// assert_eq!(literal("mynas.example:9000")?, None);
+    /// # Ok::<(), netmod_inet::AddressError>(())
+    /// ```
     pub fn literal(&self) -> Option<SocketAddr> {
         match self.host {
             Host::Ip(ip) => Some(SocketAddr::new(ip, self.port)),
@@ -245,6 +274,13 @@ pub(crate) fn shorten(text: &str) -> String {
 }
 
 /// Why a text is no peer address.
+///
+/// ```
+/// use netmod_inet::PeerAddr;
+///
+/// let error = "mynas.example".parse::<PeerAddr>().unwrap_err();
+/// assert_eq!(error.to_string(), "the port is missing");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AddressError {

@@ -24,6 +24,15 @@ pub(crate) fn is_peering(modes: u16) -> bool {
 }
 
 /// Whom a frame is for.
+///
+/// ```
+/// use netmod_inet::{Frame, Id, Recipient};
+///
+/// let [me, them] = [1, 2].map(|byte| Id::from_bytes([byte; 32]));
+/// let frame = Frame::builder(8, me).recipient(Recipient::Address(them)).build()?;
+/// assert_eq!(frame.recipient(), Some(Recipient::Address(them)));
+/// # Ok::<(), netmod_inet::FrameError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Recipient {
     /// One address.
@@ -33,6 +42,13 @@ pub enum Recipient {
 }
 
 /// The place of a frame among those that carry one message.
+///
+/// ```
+/// use netmod_inet::SequenceId;
+///
+/// // The first of three frames.
+/// let place = SequenceId { hash: [9; 32], num: 0, last: 2 };
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SequenceId {
     /// Hash of the message.
@@ -67,10 +83,28 @@ pub struct Frame {
 
 impl Frame {
     /// Length of the smallest frame: a header without optional fields, and no payload.
+    ///
+    /// ```
+    /// # use netmod_inet::{Frame, Id};
+    /// let frame = Frame::builder(8, Id::from_bytes([7; 32])).build()?;
+    /// assert_eq!(frame.len(), Frame::MIN_LEN);
+    /// # Ok::<(), netmod_inet::FrameError>(())
+    /// ```
     pub const MIN_LEN: usize = 41;
     /// Length of the largest frame: a header with every field, and the largest payload.
+    ///
+    /// ```
+    /// assert_eq!(netmod_inet::Frame::MAX_LEN, 65_768);
+    /// ```
     pub const MAX_LEN: usize = 233 + Self::MAX_PAYLOAD;
     /// Length of the largest payload.
+    ///
+    /// ```
+    /// use netmod_inet::{Frame, Id};
+    ///
+    /// let builder = Frame::builder(8, Id::from_bytes([7; 32]));
+    /// assert!(builder.payload(vec![0; Frame::MAX_PAYLOAD + 1]).build().is_err());
+    /// ```
     pub const MAX_PAYLOAD: usize = 65_535;
 
     /// Checks that `bytes` begin with a carrier frame, and takes it.
@@ -80,6 +114,16 @@ impl Frame {
     /// # Errors
     ///
     /// Says what is wrong with the first field that is.
+    ///
+    /// ```
+    /// # use netmod_inet::{Frame, Id};
+    /// let frame = Frame::builder(8, Id::from_bytes([7; 32])).payload("hello").build()?;
+    /// let mut bytes = frame.as_bytes().to_vec();
+    /// bytes.extend(b"what follows");
+    /// assert_eq!(Frame::parse(bytes)?, frame);
+    /// assert!(Frame::parse("too short").is_err());
+    /// # Ok::<(), netmod_inet::FrameError>(())
+    /// ```
     pub fn parse(bytes: impl Into<Bytes>) -> Result<Frame, FrameError> {
         let mut bytes = bytes.into();
         let header = Header::parse(&bytes)?;
@@ -95,6 +139,13 @@ impl Frame {
     /// Modes say what the payload is: 4..=7 announcements, 8 a data block, 9 a manifest, 64..=127
     /// between routers, 128 and more anycast. The modes 32..=63 are the netmod's own, and an
     /// endpoint refuses to send them.
+    ///
+    /// ```
+    /// # use netmod_inet::{Frame, Id};
+    /// let frame = Frame::builder(8, Id::from_bytes([7; 32])).payload("hello").build()?;
+    /// assert_eq!(frame.payload(), b"hello");
+    /// # Ok::<(), netmod_inet::FrameError>(())
+    /// ```
     pub fn builder(modes: u16, sender: Id) -> FrameBuilder {
         FrameBuilder {
             modes,
@@ -115,16 +166,37 @@ impl Frame {
     }
 
     /// What the payload is.
+    ///
+    /// ```
+    /// # use netmod_inet::{Frame, Id};
+    /// let frame = Frame::builder(8, Id::from_bytes([7; 32])).payload("hello").build()?;
+    /// assert_eq!(frame.modes(), 8);
+    /// # Ok::<(), netmod_inet::FrameError>(())
+    /// ```
     pub fn modes(&self) -> u16 {
         u16::from_be_bytes([self.bytes[1], self.bytes[2]])
     }
 
     /// Who made the frame.
+    ///
+    /// ```
+    /// # use netmod_inet::{Frame, Id};
+    /// let frame = Frame::builder(8, Id::from_bytes([7; 32])).payload("hello").build()?;
+    /// assert_eq!(frame.sender(), Id::from_bytes([7; 32]));
+    /// # Ok::<(), netmod_inet::FrameError>(())
+    /// ```
     pub fn sender(&self) -> Id {
         self.id_at(3)
     }
 
     /// Whom the frame is for, if it says so.
+    ///
+    /// ```
+    /// # use netmod_inet::{Frame, Id};
+    /// let frame = Frame::builder(8, Id::from_bytes([7; 32])).payload("hello").build()?;
+    /// assert_eq!(frame.recipient(), None);
+    /// # Ok::<(), netmod_inet::FrameError>(())
+    /// ```
     pub fn recipient(&self) -> Option<Recipient> {
         match self.bytes[FIXED] {
             1 => Some(Recipient::Address(self.id_at(FIXED + 1))),
@@ -134,6 +206,13 @@ impl Frame {
     }
 
     /// The frame's place in its message, if it has one.
+    ///
+    /// ```
+    /// # use netmod_inet::{Frame, Id};
+    /// let frame = Frame::builder(8, Id::from_bytes([7; 32])).payload("hello").build()?;
+    /// assert_eq!(frame.sequence_id(), None);
+    /// # Ok::<(), netmod_inet::FrameError>(())
+    /// ```
     pub fn sequence_id(&self) -> Option<SequenceId> {
         let field = &self.bytes[self.header().sequence_id];
         let hash = field.get(1..)?.first_chunk().copied()?;
@@ -141,41 +220,98 @@ impl Frame {
     }
 
     /// The auxiliary data, if there are any.
+    ///
+    /// ```
+    /// # use netmod_inet::{Frame, Id};
+    /// let frame = Frame::builder(8, Id::from_bytes([7; 32])).auxiliary_data([5; 64]).build()?;
+    /// assert_eq!(frame.auxiliary_data(), Some(&[5; 64]));
+    /// # Ok::<(), netmod_inet::FrameError>(())
+    /// ```
     pub fn auxiliary_data(&self) -> Option<&[u8; 64]> {
         self.bytes[self.header().auxiliary_data].first_chunk()
     }
 
     /// The signature, if there is one.
+    ///
+    /// ```
+    /// # use netmod_inet::{Frame, Id};
+    /// let frame = Frame::builder(8, Id::from_bytes([7; 32])).signature([5; 64]).build()?;
+    /// assert_eq!(frame.signature(), Some(&[5; 64]));
+    /// # Ok::<(), netmod_inet::FrameError>(())
+    /// ```
     pub fn signature(&self) -> Option<&[u8; 64]> {
         self.bytes[self.header().signature].first_chunk()
     }
 
     /// Length of everything in front of the payload, in bytes: 41..=233.
+    ///
+    /// ```
+    /// # use netmod_inet::{Frame, Id};
+    /// let frame = Frame::builder(8, Id::from_bytes([7; 32])).payload("hello").build()?;
+    /// assert_eq!(frame.header_len(), 41);
+    /// # Ok::<(), netmod_inet::FrameError>(())
+    /// ```
     pub fn header_len(&self) -> usize {
         self.header().payload.start
     }
 
     /// The payload: 0..=65 535 bytes.
+    ///
+    /// ```
+    /// # use netmod_inet::{Frame, Id};
+    /// let frame = Frame::builder(8, Id::from_bytes([7; 32])).payload("hello").build()?;
+    /// assert_eq!(frame.payload(), b"hello");
+    /// # Ok::<(), netmod_inet::FrameError>(())
+    /// ```
     pub fn payload(&self) -> &[u8] {
         &self.bytes[self.header().payload]
     }
 
     /// The payload, sharing the bytes of the frame.
+    ///
+    /// ```
+    /// # use netmod_inet::{Frame, Id};
+    /// let frame = Frame::builder(8, Id::from_bytes([7; 32])).payload("hello").build()?;
+    /// let payload: bytes::Bytes = frame.payload_bytes();
+    /// assert_eq!(payload, "hello");
+    /// # Ok::<(), netmod_inet::FrameError>(())
+    /// ```
     pub fn payload_bytes(&self) -> Bytes {
         self.bytes.slice(self.header().payload)
     }
 
     /// The whole frame, without the length that goes before it on the wire.
+    ///
+    /// ```
+    /// # use netmod_inet::{Frame, Id};
+    /// let frame = Frame::builder(8, Id::from_bytes([7; 32])).payload("hello").build()?;
+    /// assert_eq!(frame.as_bytes()[0], 1, "the version");
+    /// # Ok::<(), netmod_inet::FrameError>(())
+    /// ```
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
     /// The whole frame, without the length that goes before it on the wire.
+    ///
+    /// ```
+    /// # use netmod_inet::{Frame, Id};
+    /// let frame = Frame::builder(8, Id::from_bytes([7; 32])).payload("hello").build()?;
+    /// assert_eq!(frame.into_bytes().len(), 41 + 5);
+    /// # Ok::<(), netmod_inet::FrameError>(())
+    /// ```
     pub fn into_bytes(self) -> Bytes {
         self.bytes
     }
 
     /// Length of the whole frame in bytes: 41..=65 768.
+    ///
+    /// ```
+    /// # use netmod_inet::{Frame, Id};
+    /// let frame = Frame::builder(8, Id::from_bytes([7; 32])).payload("hello").build()?;
+    /// assert_eq!(frame.len(), 41 + 5);
+    /// # Ok::<(), netmod_inet::FrameError>(())
+    /// ```
     #[allow(clippy::len_without_is_empty)] // a frame is never empty
     pub fn len(&self) -> usize {
         self.bytes.len()
@@ -186,6 +322,13 @@ impl Frame {
     /// Frames that arrive are slices of the buffer they were read into, at most 256 KiB. A frame
     /// that is kept for long should not pin that buffer; frames that wait in a queue of the
     /// endpoint go through here by themselves.
+    ///
+    /// ```
+    /// # async fn keep(endpoint: netmod_inet::InetEndpoint) -> Result<(), netmod_inet::Closed> {
+    /// let (_, frame) = endpoint.next().await?;
+    /// let kept_for_hours = frame.compact();
+    /// # Ok(()) }
+    /// ```
     pub fn compact(self) -> Frame {
         if self.pinned <= 2 * self.bytes.len() {
             return self;
@@ -299,6 +442,16 @@ fn field(bytes: &[u8], start: usize, full: usize) -> Result<Range<usize>, FrameE
 }
 
 /// Makes a [`Frame`]; see [`Frame::builder`].
+///
+/// ```
+/// # use netmod_inet::{Frame, Id};
+/// let frame = Frame::builder(8, Id::from_bytes([7; 32]))
+///     .sequence_id(netmod_inet::SequenceId { hash: [9; 32], num: 0, last: 2 })
+///     .payload("the first of three")
+///     .build()?;
+/// assert_eq!(frame.sequence_id().map(|place| place.last), Some(2));
+/// # Ok::<(), netmod_inet::FrameError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct FrameBuilder {
     modes: u16,
@@ -312,30 +465,67 @@ pub struct FrameBuilder {
 
 impl FrameBuilder {
     /// Sets whom the frame is for. Default: nobody in particular.
+    ///
+    /// ```
+    /// # use netmod_inet::{Frame, Id, Recipient};
+    /// let to = Recipient::Namespace(Id::from_bytes([2; 32]));
+    /// let frame = Frame::builder(8, Id::from_bytes([7; 32])).recipient(to).build()?;
+    /// assert_eq!(frame.recipient(), Some(to));
+    /// # Ok::<(), netmod_inet::FrameError>(())
+    /// ```
     pub fn recipient(mut self, recipient: Recipient) -> FrameBuilder {
         self.recipient = Some(recipient);
         self
     }
 
     /// Sets the frame's place in its message. Default: none.
+    ///
+    /// ```
+    /// # use netmod_inet::{Frame, Id, SequenceId};
+    /// let place = SequenceId { hash: [9; 32], num: 0, last: 2 };
+    /// let frame = Frame::builder(8, Id::from_bytes([7; 32])).sequence_id(place).build()?;
+    /// assert_eq!(frame.sequence_id(), Some(place));
+    /// # Ok::<(), netmod_inet::FrameError>(())
+    /// ```
     pub fn sequence_id(mut self, sequence_id: SequenceId) -> FrameBuilder {
         self.sequence_id = Some(sequence_id);
         self
     }
 
     /// Sets the auxiliary data, whose first byte must not be 0. Default: none.
+    ///
+    /// ```
+    /// # use netmod_inet::{Frame, Id};
+    /// let builder = Frame::builder(8, Id::from_bytes([7; 32]));
+    /// assert!(builder.clone().auxiliary_data([5; 64]).build().is_ok());
+    /// assert!(builder.auxiliary_data([0; 64]).build().is_err(), "that would be none");
+    /// ```
     pub fn auxiliary_data(mut self, data: [u8; 64]) -> FrameBuilder {
         self.auxiliary_data = Some(data);
         self
     }
 
     /// Sets the signature, whose first byte must not be 0. Default: none.
+    ///
+    /// ```
+    /// # use netmod_inet::{Frame, Id};
+    /// let frame = Frame::builder(8, Id::from_bytes([7; 32])).signature([5; 64]).build()?;
+    /// assert!(frame.signature().is_some());
+    /// # Ok::<(), netmod_inet::FrameError>(())
+    /// ```
     pub fn signature(mut self, signature: [u8; 64]) -> FrameBuilder {
         self.signature = Some(signature);
         self
     }
 
     /// Sets the payload, of at most 65 535 bytes. Default: empty.
+    ///
+    /// ```
+    /// # use netmod_inet::{Frame, Id};
+    /// let frame = Frame::builder(8, Id::from_bytes([7; 32])).payload(vec![1, 2, 3]).build()?;
+    /// assert_eq!(frame.payload(), [1, 2, 3]);
+    /// # Ok::<(), netmod_inet::FrameError>(())
+    /// ```
     pub fn payload(mut self, payload: impl Into<Bytes>) -> FrameBuilder {
         self.payload = payload.into();
         self
@@ -347,6 +537,13 @@ impl FrameBuilder {
     ///
     /// [`FrameError::PayloadTooLong`], and [`FrameError::LeadingZero`] for auxiliary data or a
     /// signature that begin with 0: on the wire that byte says that the field is absent.
+    ///
+    /// ```
+    /// # use netmod_inet::{Frame, Id};
+    /// let empty = Frame::builder(8, Id::from_bytes([7; 32])).build()?;
+    /// assert_eq!(empty.len(), Frame::MIN_LEN);
+    /// # Ok::<(), netmod_inet::FrameError>(())
+    /// ```
     pub fn build(self) -> Result<Frame, FrameError> {
         let payload_len = u16::try_from(self.payload.len())
             .map_err(|_| FrameError::PayloadTooLong(self.payload.len()))?;
@@ -407,6 +604,12 @@ fn put_block(
 }
 
 /// Why bytes are no carrier frame, or fields cannot be made into one.
+///
+/// ```
+/// use netmod_inet::{Frame, FrameError};
+///
+/// assert_eq!(Frame::parse("short").unwrap_err(), FrameError::TooShort(5));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FrameError {

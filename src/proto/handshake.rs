@@ -10,6 +10,14 @@ const HELLO: u16 = 32;
 const ACK: u16 = 33;
 
 /// Which way frames go on a [`PeerType::Limited`] link, as this node sees it.
+///
+/// ```
+/// use netmod_inet::{Direction, PeerAddr, PeerType};
+///
+/// let addr: PeerAddr = "sensor.example:9000?limited=recv".parse()?;
+/// assert_eq!(addr.peer_type(), PeerType::Limited(Direction::Receiving));
+/// # Ok::<(), netmod_inet::AddressError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// This node sends, and receives none.
@@ -20,6 +28,13 @@ pub enum Direction {
 
 /// What kind of neighbour a peer is, as this node sees it. Shown as `standard`, `cross`,
 /// `limited-sending` or `limited-receiving`.
+///
+/// ```
+/// use netmod_inet::{Direction, PeerType};
+///
+/// assert_eq!(PeerType::default(), PeerType::Standard);
+/// assert_eq!(PeerType::Limited(Direction::Sending).to_string(), "limited-sending");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum PeerType {
     /// Frames go both ways; the dialer alone dials again.
@@ -33,6 +48,14 @@ pub enum PeerType {
 
 impl PeerType {
     /// The same link as the other end sees it.
+    ///
+    /// ```
+    /// use netmod_inet::{Direction, PeerType};
+    ///
+    /// let here = PeerType::Limited(Direction::Sending);
+    /// assert_eq!(here.seen_from_other_end(), PeerType::Limited(Direction::Receiving));
+    /// assert_eq!(PeerType::Cross.seen_from_other_end(), PeerType::Cross);
+    /// ```
     #[must_use]
     pub fn seen_from_other_end(self) -> PeerType {
         match self {
@@ -43,11 +66,25 @@ impl PeerType {
     }
 
     /// Whether this node may send frames of the router.
+    ///
+    /// ```
+    /// use netmod_inet::{Direction, PeerType};
+    ///
+    /// assert!(PeerType::Standard.may_send());
+    /// assert!(!PeerType::Limited(Direction::Receiving).may_send());
+    /// ```
     pub fn may_send(self) -> bool {
         self != PeerType::Limited(Direction::Receiving)
     }
 
     /// Whether this node may be sent frames of the router.
+    ///
+    /// ```
+    /// use netmod_inet::{Direction, PeerType};
+    ///
+    /// assert!(PeerType::Cross.may_receive());
+    /// assert!(!PeerType::Limited(Direction::Sending).may_receive());
+    /// ```
     pub fn may_receive(self) -> bool {
         self != PeerType::Limited(Direction::Sending)
     }
@@ -190,6 +227,12 @@ impl Fields<'_> {
 }
 
 /// Why a frame is not the Hello or the Ack that is due.
+///
+/// ```
+/// use netmod_inet::HelloError;
+///
+/// println!("{}", HelloError::Modes { due: 32, found: 8 });
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HelloError {

@@ -17,11 +17,20 @@ pub struct Id([u8; 32]);
 
 impl Id {
     /// The identity with these bytes.
+    ///
+    /// ```
+    /// let id = netmod_inet::Id::from_bytes([0xAB; 32]);
+    /// assert_eq!(id.to_string(), "ab".repeat(32));
+    /// ```
     pub const fn from_bytes(bytes: [u8; 32]) -> Id {
         Id(bytes)
     }
 
     /// The bytes of the identity.
+    ///
+    /// ```
+    /// assert_eq!(netmod_inet::Id::from_bytes([7; 32]).as_bytes(), &[7; 32]);
+    /// ```
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -70,6 +79,12 @@ fn digit(digits: &[u8], at: usize) -> Result<u8, ParseIdError> {
 }
 
 /// Why a text is not an [`Id`].
+///
+/// ```
+/// use netmod_inet::{Id, ParseIdError};
+///
+/// assert_eq!("ab".parse::<Id>(), Err(ParseIdError::Length(2)));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ParseIdError {

@@ -73,6 +73,11 @@ fn parse_line(line: &[u8]) -> Result<Option<(&str, PeerAddr)>, (String, ListFaul
 }
 
 /// Why a peer file was refused: which line, what stands there, what is wrong.
+///
+/// ```
+/// let error = netmod_inet::PeerAddr::parse_list(b"# home\nno-port\n").unwrap_err();
+/// assert_eq!((error.line(), error.entry()), (2, "no-port"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerListError {
     line: usize,
@@ -89,11 +94,21 @@ enum ListFault {
 
 impl PeerListError {
     /// The line, counted from 1.
+    ///
+    /// ```
+    /// let error = netmod_inet::PeerAddr::parse_list(b"a.example:1\nno-port\n").unwrap_err();
+    /// assert_eq!(error.line(), 2);
+    /// ```
     pub fn line(&self) -> usize {
         self.line
     }
 
     /// What stands there.
+    ///
+    /// ```
+    /// let error = netmod_inet::PeerAddr::parse_list(b"a.example:1\nno-port\n").unwrap_err();
+    /// assert_eq!(error.entry(), "no-port");
+    /// ```
     pub fn entry(&self) -> &str {
         &self.entry
     }

@@ -28,6 +28,12 @@ pub(crate) fn whole_message(bytes: &[u8]) -> Result<Option<usize>, OutOfStep> {
 /// Why a stream is out of step: what stands where a frame should begin is none.
 ///
 /// A sender that tears a frame causes this; only a new link cures it.
+///
+/// ```
+/// use netmod_inet::OutOfStep;
+///
+/// println!("{}", OutOfStep::Length(7));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OutOfStep {
