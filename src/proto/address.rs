@@ -235,7 +235,7 @@ fn parse_host(text: &str) -> Result<Host, AddressError> {
         return Err(AddressError::Host(shorten(text)));
     }
     // Names are the same in either case, and duplicates are told by comparing.
-    Ok(Host::Name(text.to_lowercase()))
+    Ok(Host::Name(text.to_ascii_lowercase()))
 }
 
 /// Whether this can be an interface, which is what a zone names.
