@@ -1,5 +1,6 @@
 //! What the handles of an endpoint and its tasks share.
 
+mod paired;
 mod room;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -8,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use event_listener::Event as Signal;
 
@@ -24,6 +25,8 @@ use crate::resolver::Resolve;
 use crate::routes::Routes;
 use crate::session::Pending;
 use crate::spawn::Spawn;
+
+use paired::Paired;
 
 /// Neighbours by their targets, and by those of which they are an alias.
 pub(crate) type Peers = BTreeMap<Target, Arc<Peer>>;
@@ -48,7 +51,7 @@ pub(crate) struct Context {
     /// that turned out to be the same as another, that one.
     peers: RwLock<Peers>,
     /// Neighbours that share records.
-    paired: Mutex<BTreeMap<PairKey, Arc<Peer>>>,
+    paired: Mutex<Paired>,
     /// Those of them that have no link and may come back, oldest first.
     absent: Mutex<VecDeque<Arc<Peer>>>,
     unconfirmed: Mutex<Unconfirmed>,
@@ -58,9 +61,6 @@ pub(crate) struct Context {
     /// Notified on each of the two.
     stop: Signal,
 }
-
-/// The present run of a neighbour, and the public name of the secret that is shared with it.
-type PairKey = (Bits, [u8; 8]);
 
 /// What a builder decides.
 pub(crate) struct Parts {
@@ -266,11 +266,12 @@ impl Context {
             is_sound && other.peer_type().flows_like(peer.peer_type())
         };
         let paired = self.lock(&self.paired);
-        let same_run = paired.range((boot, [0; 8])..=(boot, [u8::MAX; 8])).map(|(_, other)| other);
-        let mut siblings: Vec<_> = same_run.filter(is_other).cloned().collect();
+        let siblings: Vec<_> = paired.of_run(boot).filter(is_other).cloned().collect();
         drop(paired);
-        siblings.sort_by_key(|peer| !peer.is_dialed());
-        siblings
+        let (mut dialed, others): (Vec<_>, Vec<_>) =
+            siblings.into_iter().partition(|peer| peer.is_dialed());
+        dialed.extend(others);
+        dialed
     }
 
     /// The neighbour that shares a secret of this name, in the same run as then.
@@ -324,9 +325,12 @@ impl Context {
     /// down the longest.
     pub(crate) fn shed(&self, bytes: usize) {
         let is_down = |peer: &Arc<Peer>| !peer.queue.is_up() && peer.queue.size().0 > 0;
-        let mut down: Vec<_> = self.peers().into_iter().filter(is_down).collect();
-        down.sort_by_key(|peer| peer.since());
-        for peer in down {
+        let down = self.peers().into_iter().filter(is_down);
+        let mut down: Vec<_> = down.map(|peer| (peer.since(), peer)).collect();
+        // The first few make room enough, so the rest need not be in order.
+        let oldest = |down: &[(Instant, _)]| (0..down.len()).min_by_key(|&at| down[at].0);
+        while let Some(at) = oldest(&down) {
+            let (_, peer) = down.swap_remove(at);
             let missing = match self.budget.missing(bytes) {
                 None | Some(0) => return,
                 Some(missing) => missing,

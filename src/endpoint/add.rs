@@ -36,7 +36,9 @@ pub(super) fn parse_all(
 
 /// Whether none of `addrs` is a peer already.
 pub(super) fn check_new(addrs: &[PeerAddr], known: &Peers) -> Result<(), AddPeersError> {
-    let places: BTreeMap<_, _> = addrs.iter().map(PeerAddr::place).zip(0..).collect();
+    let mut places = BTreeMap::new();
+    // Not collected, which would bring a whole sort into the program.
+    places.extend(addrs.iter().map(PeerAddr::place).zip(0..));
     let entry = |own: &PeerAddr| places.get(&own.place()).copied();
     let same = |peer: &Arc<Peer>| peer.dialed_at(entry).map(|at| (at, peer.target()));
     match known.values().filter_map(same).min() {
