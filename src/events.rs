@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use event_listener::{Event as Signal, EventListener};
 
 use crate::Target;
-use crate::error::{AttemptError, Closed, DownReason, DropReason};
+use crate::error::{AttemptError, Closed, DownReason, DropReason, whole_millis};
 use crate::peer::Origin;
 use crate::proto::{Id, PeerType};
 use crate::timer;
@@ -152,7 +152,7 @@ impl fmt::Display for Event {
 
 fn next_try(f: &mut fmt::Formatter<'_>, retry: Option<Duration>) -> fmt::Result {
     match retry {
-        Some(retry) => write!(f, "; next try in {} ms", retry.as_millis()),
+        Some(retry) => write!(f, "; next try in {} ms", whole_millis(retry)),
         None => Ok(()),
     }
 }

@@ -1,6 +1,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::error::whole_millis;
 use crate::proto::Frame;
 
 /// Writes [`Limits`] with its defaults, bounds, and the names by which text sets them, from one
@@ -219,7 +220,10 @@ impl Value for Duration {
     }
 
     fn show(&self) -> String {
-        format!("{self:?}")
+        match whole_millis(*self) {
+            millis if millis % 1000 == 0 => format!("{}s", millis / 1000),
+            millis => format!("{millis}ms"),
+        }
     }
 }
 
@@ -307,7 +311,7 @@ mod tests {
             ("handshake_bytes", "255", "the limit handshake_bytes is 255: it can be 256 to 128k"),
             ("peers", "0", "the limit peers is 0: it can be 1 to 20000"),
             ("user_timeout", "501h", "the limit user_timeout is 1803600s: it can be 1s to 500h"),
-            ("redial_first", "0s", "the limit redial_first is 0ns: it can be 1ms to 8760h"),
+            ("redial_first", "0s", "the limit redial_first is 0s: it can be 1ms to 8760h"),
         ] {
             let mut limits = Limits::default();
             limits.set(name, value).unwrap();
