@@ -4,6 +4,10 @@
 
 #[path = "node/arrivals.rs"]
 mod arrivals;
+#[path = "node/changes.rs"]
+mod changes;
+#[path = "node/clock.rs"]
+mod clock;
 #[path = "node/command.rs"]
 mod command;
 #[path = "node/help.rs"]
@@ -16,18 +20,30 @@ mod input;
 mod json;
 #[path = "node/json_lines.rs"]
 mod json_lines;
+#[path = "node/metrics.rs"]
+mod metrics;
 #[path = "node/obey.rs"]
 mod obey;
+#[path = "node/open_metrics.rs"]
+mod open_metrics;
 #[path = "node/options.rs"]
 mod options;
 #[path = "node/output.rs"]
 mod output;
+#[path = "node/peer_files.rs"]
+mod peer_files;
 #[path = "node/readable.rs"]
 mod readable;
 #[path = "node/report.rs"]
 mod report;
 #[path = "node/run.rs"]
 mod run;
+#[path = "node/screen.rs"]
+mod screen;
+#[path = "node/table.rs"]
+mod table;
+#[path = "node/terminal.rs"]
+mod terminal;
 
 use options::Request;
 use run::Failure;

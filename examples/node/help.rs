@@ -16,26 +16,37 @@ Commands, one per line on standard input:
   quit                  shut down; so do SIGINT and SIGTERM";
 
 const OPTIONS: &str = "\
-A node that peers with Ratman nodes over TCP and sends and prints frames.
+A node that peers with Ratman nodes over TCP, and keeps its links up.
 
 Usage: node [OPTION]...
+
+Try it, in two terminals:
+  node --bind [::1]:9000
+  node --bind [::1]:9001 --peer [::1]:9000 --watch
+and stop the first with Ctrl-C: the second shows why the link went, and dials on.
 
 Options:
   --bind ADDR           listen there, e.g. [::]:9000 or 127.0.0.1:0; may be
                         repeated. Default: [::]:9000 for IPv6 and IPv4, or
                         0.0.0.0:9000 on a machine without IPv6
   --peer ADDR           dial this peer; may be repeated
-  --peer-file FILE      dial every peer in this file, one ADDR per line; blank
-                        lines and lines that begin with # are skipped; may be
-                        repeated
+  --peer-file FILE      dial every peer in this file; may be repeated. SIGHUP has
+                        the files read again: see below
   --id HEX64            router id, 64 hex digits. Default: a random one
-  --json                print one JSON object per line
   --accept all|known    who may dial in: anyone (default), or only from the
                         addresses of configured peers
   --allow CIDR          let these addresses in, e.g. 10.0.0.0/8 or fe80::/10,
   --deny CIDR           keep these out; both may be repeated. The longest range
                         that matches decides, --deny wins a tie. With any
                         --allow, addresses that no range names are kept out
+  --watch               show a table of the peers, and the last changes, while
+                        standard output is a terminal. The lines of the log go to
+                        standard error if that is not one: node --watch 2>node.log
+  --quiet               do not print each frame that arrives
+  --time                begin each line with the time, for a log without its own
+  --json                print one JSON object per line
+  --metrics ADDR        serve http://ADDR/metrics as OpenMetrics text, e.g. for
+                        127.0.0.1:9100. Default: not at all
   --limit NAME=VALUE    set a limit of the list below; may be repeated
   --help                show this text
   --version             show the version
@@ -44,20 +55,35 @@ ADDR of a peer is host:port or [v6]:port, and may begin with inet: or inet#.
 A final X makes a cross connection, where both sides dial: mynas.example:9000X
 A final ?limited=send or ?limited=recv lets frames flow one way only.
 
+A peer file has one such ADDR per line; blank lines and lines that begin with #
+are skipped:
+  # the neighbours
+  mynas.example:9000X
+  [2001:db8::7]:9000?limited=recv
+kill -HUP PID has it read again: new peers are dialed, those that are gone are
+removed, the others keep their links. If a line is wrong the node says which,
+and nothing changes.
+
+The log has one line for each change. A dial that fails again in the same way is
+no change.
+
 ";
 
 const EXAMPLES: &str = "
 Examples:
   node                                      listen on port 9000
-  node --bind [::1]:9001 --peer [::1]:9000  a second node beside it, dialing it
   node --peer-file peers.txt --accept known dial a list, let nobody else in
   node --allow 192.168.0.0/16 --allow ::1   only the local network may dial in
   node --limit queue_bytes=64k --limit redial_cap=5m
   echo 'send 0 hello' | node --json --peer mynas.example:9000X
                                             send once the first peer is up
 
-Exit status: 0 after a clean end, 1 if the node cannot start, 2 for an option
-that cannot be used.
+Exit status:
+  0  a clean end: quit, SIGINT or SIGTERM; SIGHUP without a peer file
+  1  a failure on the way, such as standard output that cannot be written
+  2  an option or a line of a peer file that cannot be used; do not start again
+  3  an address that cannot be listened on now
+  4  a second signal, before everything was handed on
 ";
 
 /// All that `--help` prints.

@@ -1,10 +1,12 @@
 //! One JSON object per line, for programs.
 
 use crate::json::Object;
+use crate::peer_files::Reload;
 use crate::report::Report;
 use netmod_inet::{AttemptInfo, Event, Frame, InetEndpoint, PeerInfo, Target};
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 pub(crate) struct JsonLines;
@@ -14,6 +16,10 @@ impl Report for JsonLines {
         for addr in endpoint.local_addrs() {
             Object::event(out, "listening").text("addr", addr).end();
         }
+    }
+
+    fn serving(&self, out: &mut Vec<u8>, addr: SocketAddr) {
+        Object::event(out, "metrics").text("addr", addr).end();
     }
 
     fn event(&self, out: &mut Vec<u8>, event: &Event) {
@@ -75,6 +81,14 @@ impl Report for JsonLines {
             peer(out, info);
         }
         Object::event(out, "peers-end").number("count", peers.len() as u64).end();
+    }
+
+    fn reloaded(&self, out: &mut Vec<u8>, reload: &Reload) {
+        Object::event(out, "reloaded")
+            .number("added", reload.added)
+            .number("removed", reload.removed)
+            .number("kept", reload.kept)
+            .end();
     }
 
     fn error(&self, out: &mut Vec<u8>, message: &str) {

@@ -4,6 +4,7 @@ use crate::command::{Command, Content};
 use crate::help;
 use crate::input::{self, Input};
 use crate::output::Output;
+use crate::peer_files;
 use crate::report::Report;
 use netmod_inet::{AddPeersError, InetEndpoint, PeerAddr, Refusal, Target};
 use std::io::{self, BufReader};
@@ -19,7 +20,7 @@ pub(crate) async fn obey(endpoint: &InetEndpoint, output: &Output) -> bool {
         let (done, end) = match input::next(&mut reader, &mut line) {
             Input::Command(Command::Quit) => return true,
             Input::Command(command) => {
-                (carry_out(endpoint, output.report, &mut answer, command).await, false)
+                (carry_out(endpoint, &*output.report, &mut answer, command).await, false)
             }
             Input::Wrong(message) => (Err(message), false),
             Input::End(end) => (end.map_err(|error| format!("standard input: {error}")), true),
@@ -100,7 +101,7 @@ fn flood(endpoint: &InetEndpoint, report: &dyn Report, answer: &mut Vec<u8>, con
 
 async fn add(endpoint: &InetEndpoint, text: &str) -> Result<Target, String> {
     let addr: PeerAddr = text.parse().map_err(|error| format!("`{text}`: {error}"))?;
-    match endpoint.add_peers(vec![addr]).await {
+    match peer_files::add(endpoint, vec![addr]).await {
         Ok(targets) => Ok(targets[0]),
         // Of a single entry the number need not be told.
         Err(AddPeersError::Known { target, .. }) => {

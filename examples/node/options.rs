@@ -1,9 +1,11 @@
 //! The command line.
 
+use crate::peer_files::{self, PeerFiles};
 use lexopt::{Arg, Parser};
-use netmod_inet::{AcceptPolicy, Id, IpRange, Limits, PeerAddr};
+use netmod_inet::{AcceptPolicy, Id, IpRange, Limits};
 use std::ffi::OsString;
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::str::FromStr;
 
 /// What the command line asks for.
@@ -18,9 +20,17 @@ pub(crate) enum Request {
 pub(crate) struct Options {
     /// Empty: the default.
     pub(crate) binds: Vec<String>,
-    pub(crate) peers: Vec<PeerAddr>,
+    pub(crate) peers: PeerFiles,
     pub(crate) id: Option<Id>,
     pub(crate) json: bool,
+    /// Whether frames that arrive are not printed.
+    pub(crate) quiet: bool,
+    /// Whether each line for people begins with the time.
+    pub(crate) time: bool,
+    /// Whether a table is shown instead of lines.
+    pub(crate) watch: bool,
+    /// Where metrics are served.
+    pub(crate) metrics: Option<SocketAddr>,
     pub(crate) accept: AcceptPolicy,
     pub(crate) limits: Limits,
 }
@@ -42,6 +52,11 @@ impl Request {
             reader.option(&option, &mut options)?;
         }
         options.accept = reader.policy();
+        if options.json && (options.watch || options.time) {
+            return Err(
+                "--json is for programs: it goes with neither --watch nor --time".to_owned()
+            );
+        }
         Ok(Request::Run(Box::new(options)))
     }
 }
@@ -59,11 +74,17 @@ impl Reader {
             "bind" => options.binds.push(text(&mut self.parser, name)?),
             "peer" => {
                 let peer = value(&mut self.parser, name)?;
-                add_peer(&mut options.peers, peer).map_err(|error| format!("--{name} {error}"))?;
+                peer_files::check_new(&options.peers.always, &peer)
+                    .map_err(|error| format!("--{name} {error}"))?;
+                options.peers.always.push(peer);
             }
-            "peer-file" => self.peer_file(name, &mut options.peers)?,
+            "peer-file" => options.peers.paths.push(raw(&mut self.parser, name)?.into()),
             "id" => options.id = Some(value(&mut self.parser, name)?),
             "json" => options.json = true,
+            "quiet" => options.quiet = true,
+            "time" => options.time = true,
+            "watch" => options.watch = true,
+            "metrics" => options.metrics = Some(value(&mut self.parser, name)?),
             "accept" => {
                 let text = text(&mut self.parser, name)?;
                 self.known_only = match text.as_str() {
@@ -80,14 +101,6 @@ impl Reader {
         Ok(())
     }
 
-    fn peer_file(&mut self, name: &str, peers: &mut Vec<PeerAddr>) -> Result<(), String> {
-        let path = raw(&mut self.parser, name)?;
-        let bad = |error: &dyn Display| bad(name, &path.to_string_lossy(), error);
-        let text = std::fs::read(&path).map_err(|error| bad(&error))?;
-        let listed = PeerAddr::parse_list(&text).map_err(|error| bad(&error))?;
-        listed.into_iter().try_for_each(|peer| add_peer(peers, peer)).map_err(|error| bad(&error))
-    }
-
     fn limit(&mut self, name: &str, limits: &mut Limits) -> Result<(), String> {
         let text = text(&mut self.parser, name)?;
         let Some((limit, value)) = text.split_once('=') else {
@@ -101,16 +114,6 @@ impl Reader {
         let policy = self.allow.into_iter().fold(base, AcceptPolicy::allow);
         self.deny.into_iter().fold(policy, AcceptPolicy::deny)
     }
-}
-
-/// The endpoint checks this too, but cannot tell which option is to blame.
-fn add_peer(peers: &mut Vec<PeerAddr>, peer: PeerAddr) -> Result<(), String> {
-    let same = |other: &PeerAddr| (other.host(), other.port()) == (peer.host(), peer.port());
-    if peers.iter().any(same) {
-        return Err(format!("`{peer}`: this peer is given twice"));
-    }
-    peers.push(peer);
-    Ok(())
 }
 
 fn raw(parser: &mut Parser, name: &str) -> Result<OsString, String> {

@@ -1,11 +1,15 @@
 //! Standard output, which the threads of a node share.
 
+use crate::clock;
+use crate::open_metrics::Tally;
 use crate::report::Report;
+use crate::screen::Screen;
+use crate::terminal;
 use smol::channel::Sender;
 use smol::lock::Mutex;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Lines are handed over in blocks of about this size while there are many.
@@ -17,7 +21,15 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Where all lines go. A thread that prints waits while the reader is slow, and the one that
 /// prints frames then takes no more of them from the endpoint.
 pub(crate) struct Output {
-    pub(crate) report: &'static dyn Report,
+    pub(crate) report: Box<dyn Report>,
+    /// Shown instead of the lines, a few of which are part of it.
+    pub(crate) screen: Option<Screen>,
+    /// Whether frames that arrive are told.
+    pub(crate) prints_frames: bool,
+    /// What happened so far.
+    pub(crate) tally: Tally,
+    /// Whether each line begins with the time.
+    stamps: bool,
     /// Held while a thread writes, so that lines never mix.
     turn: Mutex<()>,
     /// Bytes to print, counted past the largest number and on from zero.
@@ -25,49 +37,106 @@ pub(crate) struct Output {
     /// How many of them the reader has taken.
     taken: AtomicUsize,
     failure: OnceLock<io::Error>,
+    /// Whether the terminal is as it was before.
+    left: AtomicBool,
     /// Told when nobody reads any more.
     stop: Sender<()>,
 }
 
 impl Output {
-    pub(crate) fn new(report: &'static dyn Report, stop: Sender<()>) -> Output {
+    pub(crate) fn new(
+        report: Box<dyn Report>,
+        screen: Option<Screen>,
+        stamps: bool,
+        prints_frames: bool,
+        stop: Sender<()>,
+    ) -> Output {
         Output {
             report,
+            prints_frames,
+            tally: Tally::default(),
+            stamps,
+            screen,
             turn: Mutex::new(()),
             printed: AtomicUsize::new(0),
             taken: AtomicUsize::new(0),
             failure: OnceLock::new(),
+            left: AtomicBool::new(false),
             stop,
         }
     }
 
     /// Prints whole lines at once. Does nothing after a failure.
     pub(crate) fn print(&self, lines: &[u8]) {
-        if lines.is_empty() || self.failure.get().is_some() {
+        if let Some(screen) = &self.screen {
+            screen.log(lines);
+        }
+        let mut stamped = Vec::new();
+        if self.stamps {
+            clock::stamp(&mut stamped, lines);
+        }
+        let lines = if self.stamps { &stamped } else { lines };
+        match self.screen {
+            None => self.put(lines, &mut io::stdout()),
+            // A terminal has the table, and room for nothing else.
+            Some(_) if io::stderr().is_terminal() => {}
+            Some(_) => self.put(lines, &mut io::stderr()),
+        }
+    }
+
+    /// Writes to the terminal that shows the screen.
+    pub(crate) fn draw(&self, screen: &[u8]) {
+        self.put(screen, &mut io::stdout());
+    }
+
+    fn put(&self, bytes: &[u8], to: &mut dyn Write) {
+        if bytes.is_empty() || self.failure.get().is_some() {
             return;
         }
-        self.printed.fetch_add(lines.len(), Ordering::Relaxed);
+        self.printed.fetch_add(bytes.len(), Ordering::Relaxed);
         let _turn = self.turn.lock_blocking();
-        if let Err(error) = self.write(lines) {
+        if self.left.load(Ordering::Relaxed) {
+            self.taken.fetch_add(bytes.len(), Ordering::Relaxed);
+        } else if let Err(error) = self.write(bytes, to) {
             let _ = self.failure.set(error);
             let _ = self.stop.try_send(());
         }
     }
 
-    fn write(&self, lines: &[u8]) -> io::Result<()> {
-        let mut stdout = io::stdout().lock();
+    fn write(&self, lines: &[u8], to: &mut dyn Write) -> io::Result<()> {
         // In parts, so that a slow reader is seen to make progress.
         for part in lines.chunks(BLOCK) {
-            stdout.write_all(part)?;
+            to.write_all(part)?;
             self.taken.fetch_add(part.len(), Ordering::Relaxed);
         }
-        stdout.flush()
+        to.flush()
     }
 
     /// Keeps every thread from printing once the present one is done, so that the end of the
     /// process cuts no line.
     pub(crate) async fn close(&self) {
-        std::mem::forget(self.turn.lock().await);
+        let turn = self.turn.lock().await;
+        self.leave();
+        std::mem::forget(turn);
+    }
+
+    /// Whether nothing is printed any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.left.load(Ordering::Relaxed) || self.failure.get().is_some()
+    }
+
+    /// Gives the terminal back, unless a thread is stuck in writing to it.
+    pub(crate) fn leave_now(&self) {
+        if let Some(_turn) = self.turn.try_lock() {
+            self.leave();
+        }
+    }
+
+    fn leave(&self) {
+        if self.screen.is_some() && !self.left.swap(true, Ordering::Relaxed) {
+            let mut stdout = io::stdout();
+            let _ = stdout.write_all(terminal::LEAVE).and_then(|()| stdout.flush());
+        }
     }
 
     /// Returns when lines wait but the reader has taken none for a while.

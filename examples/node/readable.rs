@@ -1,11 +1,19 @@
 //! Lines for people.
 
+use crate::changes::{Changes, News};
+use crate::peer_files::Reload;
 use crate::report::Report;
 use netmod_inet::{Event, Frame, Id, InetEndpoint, PeerInfo, Target};
 use std::fmt::{self, Display, Write as _};
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-pub(crate) struct Readable;
+/// It tells each change once.
+#[derive(Default)]
+pub(crate) struct Readable {
+    changes: Mutex<Changes>,
+}
 
 impl Report for Readable {
     fn started(&self, out: &mut Vec<u8>, endpoint: &InetEndpoint) {
@@ -15,8 +23,20 @@ impl Report for Readable {
         }
     }
 
+    fn serving(&self, out: &mut Vec<u8>, addr: SocketAddr) {
+        line(out, format_args!("metrics on http://{addr}/metrics"));
+    }
+
     fn event(&self, out: &mut Vec<u8>, event: &Event) {
-        line(out, format_args!("{event}"));
+        let news = {
+            let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+            changes.note(event, Instant::now())
+        };
+        let Some(news) = news else { return };
+        let mut text = Shown(out);
+        // Writing into memory cannot fail.
+        let _ = tell(&mut text, event, news);
+        text.end();
     }
 
     fn frame(&self, out: &mut Vec<u8>, target: Target, frame: &Frame) {
@@ -43,6 +63,11 @@ impl Report for Readable {
         line(out, format_args!("{} {}", peers.len(), plural(peers.len(), "peer", "peers")));
     }
 
+    fn reloaded(&self, out: &mut Vec<u8>, reload: &Reload) {
+        let Reload { added, removed, kept, .. } = reload;
+        line(out, format_args!("peer files: {added} added, {removed} removed, {kept} kept"));
+    }
+
     fn error(&self, out: &mut Vec<u8>, message: &str) {
         line(out, format_args!("error: {message}"));
     }
@@ -54,6 +79,39 @@ impl Report for Readable {
     fn help(&self, out: &mut Vec<u8>, text: &str) {
         for text in text.lines() {
             line(out, format_args!("{text}"));
+        }
+    }
+}
+
+/// One line for a change. Shorter than what the event itself says where a router id stands in it,
+/// and without the time of a retry of which nothing will be told.
+fn tell(text: &mut Shown<'_>, event: &Event, news: News) -> fmt::Result {
+    match event {
+        Event::Up { target, id, addr, origin, peer_type } => {
+            write!(text, "peer {target} up: ")?;
+            match addr {
+                Some(addr) => write!(text, "{addr}")?,
+                None => text.write_str("unknown address")?,
+            }
+            write!(text, " ({peer_type}, {origin}), id {}", Short(*id))?;
+            if let Some(down) = news.down {
+                write!(text, ", after {}", Span(down))?;
+            }
+            match news.untold {
+                0 => Ok(()),
+                1 => text.write_str(" and a failed dial"),
+                more => write!(text, " and {more} failed dials"),
+            }
+        }
+        Event::Attempt { target, addr, reason, .. } => {
+            write!(text, "peer {target} not reached at {addr}: {reason}; dialing on")
+        }
+        _ => {
+            write!(text, "{event}")?;
+            match news.untold {
+                0 => Ok(()),
+                more => write!(text, " ({more} more were not told)"),
+            }
         }
     }
 }
@@ -115,7 +173,7 @@ fn plural(count: usize, one: &'static str, more: &'static str) -> &'static str {
 
 /// A line in the making, without control characters: some of the text comes from strangers, and
 /// must not steer the terminal that shows it.
-struct Shown<'a>(&'a mut Vec<u8>);
+pub(crate) struct Shown<'a>(pub(crate) &'a mut Vec<u8>);
 
 impl Shown<'_> {
     fn end(self) {
@@ -135,7 +193,7 @@ impl fmt::Write for Shown<'_> {
 }
 
 /// The start of an id, which is enough to tell neighbours apart by eye.
-struct Short(Id);
+pub(crate) struct Short(pub(crate) Id);
 
 impl Display for Short {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -187,7 +245,7 @@ impl Display for Amount {
 }
 
 /// A time in the unit that suits it.
-struct Span(Duration);
+pub(crate) struct Span(pub(crate) Duration);
 
 impl Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,12 +1,17 @@
 //! The wording of what a node prints: for people, or for programs.
 
+use crate::peer_files::Reload;
 use netmod_inet::{Event, Frame, InetEndpoint, PeerInfo, Target};
 use std::fmt::Display;
+use std::net::SocketAddr;
 
 /// Each method appends whole lines.
-pub(crate) trait Report: Sync {
+pub(crate) trait Report: Send + Sync {
     /// The node is up: where it listens.
     fn started(&self, out: &mut Vec<u8>, endpoint: &InetEndpoint);
+
+    /// Metrics are served there.
+    fn serving(&self, out: &mut Vec<u8>, addr: SocketAddr);
 
     fn event(&self, out: &mut Vec<u8>, event: &Event);
 
@@ -20,6 +25,9 @@ pub(crate) trait Report: Sync {
     fn refused(&self, out: &mut Vec<u8>, target: Option<u64>, reason: &dyn Display);
 
     fn peers(&self, out: &mut Vec<u8>, peers: &[PeerInfo]);
+
+    /// The peer files were read again.
+    fn reloaded(&self, out: &mut Vec<u8>, reload: &Reload);
 
     /// A command could not be understood or carried out.
     fn error(&self, out: &mut Vec<u8>, message: &str);

@@ -2,18 +2,23 @@
 
 use crate::arrivals::{Arrival, Arrivals};
 use crate::json_lines::JsonLines;
+use crate::metrics;
 use crate::obey::obey;
 use crate::options::Options;
 use crate::output::{BLOCK, Output};
+use crate::peer_files::PeerFiles;
 use crate::readable::Readable;
 use crate::report::Report;
+use crate::screen::{self, Screen};
+use crate::terminal::{self, Terminal};
 use async_signal::{Signal, Signals};
 use netmod_inet::{Builder, Event, Events, InetEndpoint, StartError};
 use smol::channel::{Receiver, RecvError, Sender, bounded};
 use smol::future::{self, block_on};
 use smol::stream::StreamExt;
 use std::fmt::Display;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,49 +30,111 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// An option cannot be used.
+    /// Something failed while the node ran.
+    fn run(message: impl Display) -> Failure {
+        Failure { status: 1, message: message.to_string() }
+    }
+
+    /// An option or a peer file cannot be used, and another start would not help.
     pub(crate) fn option(message: impl Display) -> Failure {
         Failure { status: 2, message: message.to_string() }
     }
 
-    fn start(message: impl Display) -> Failure {
-        Failure { status: 1, message: message.to_string() }
+    /// The node cannot listen; this may be over some time.
+    fn listen(message: impl Display) -> Failure {
+        Failure { status: 3, message: message.to_string() }
+    }
+
+    /// The node was stopped before everything was handed on.
+    fn cut_short() -> Failure {
+        let message = "stopped by a second signal, before everything was handed on".to_owned();
+        Failure { status: 4, message }
     }
 }
 
 /// Runs a node until it is told to stop.
-pub(crate) async fn run(options: Options) -> Result<(), Failure> {
-    let report: &'static dyn Report = if options.json { &JsonLines } else { &Readable };
-    let signals = Signals::new(STOPPING).map_err(Failure::start)?;
+pub(crate) async fn run(mut options: Options) -> Result<(), Failure> {
+    let signals = Signals::new(STOPPING).map_err(Failure::run)?;
+    let asides = Signals::new(ASIDE).map_err(Failure::run)?;
+    let listed = options.peers.read().map_err(Failure::option)?;
+    let metrics = options.metrics.map(serve_metrics).transpose()?;
     let endpoint = start(&options).await?;
     let events = endpoint.events();
-    let added = endpoint.add_peers(options.peers).await;
+    let mut peers = std::mem::take(&mut options.peers);
+    let added = peers.start(&endpoint, listed).await;
     added.map_err(|error| Failure::option(format!("peers: {error}")))?;
-    let (stop, stopped) = bounded(1);
-    let output = Arc::new(Output::new(report, stop.clone()));
-    greet(&endpoint, &output);
-    let all_printed = print_arrivals(&endpoint, events, &output).map_err(Failure::start)?;
-    take_commands(&endpoint, &output, stop).map_err(Failure::start)?;
 
-    let _ = future::or(stopped.recv(), signal(&signals)).await;
+    let (stop, stopped) = bounded(1);
+    let (output, woken) = open_output(&options, stop.clone());
+    let terminal = output.screen.as_ref().map(|_| Terminal::enter(&output));
+    greet(&endpoint, &output, metrics.as_ref());
+    let all_printed = print_arrivals(&endpoint, events, &output).map_err(Failure::run)?;
+    show_screen(&endpoint, &output, woken).map_err(Failure::run)?;
+    take_commands(&endpoint, &output, stop).map_err(Failure::run)?;
+
+    let stopping = async {
+        let _ = future::or(stopped.recv(), signal(&signals)).await;
+    };
+    let serving = async {
+        match &metrics {
+            Some(server) => server.run(&endpoint, &output).await,
+            None => future::pending().await,
+        }
+    };
+    let aside = hear_asides(asides, &endpoint, &output, &mut peers);
+    future::or(stopping, future::or(serving, aside)).await;
+    drop(metrics);
+
     let orderly = async {
         endpoint.shutdown().await;
         let _ = all_printed.recv().await;
         output.close().await;
         Ok(())
     };
-    future::or(orderly, cut_short(&output, &signals)).await?;
+    let ended = future::or(orderly, cut_short(&output, &signals)).await;
+    drop(terminal);
+    ended?;
     match output.failure() {
-        Some(error) => Err(Failure::start(format!("standard output: {error}"))),
+        Some(error) => Err(Failure::run(format!("standard output: {error}"))),
         None => Ok(()),
     }
 }
 
+fn serve_metrics(addr: SocketAddr) -> Result<metrics::Server, Failure> {
+    if !addr.ip().to_canonical().is_loopback() {
+        warn(&format!(
+            "--metrics {addr} is not a loopback address: whoever reaches it sees who the peers are"
+        ));
+    }
+    metrics::Server::bind(addr)
+        .map_err(|error| Failure::listen(format!("--metrics: cannot listen on {addr}: {error}")))
+}
+
+/// Where lines go, and what has the screen be drawn anew.
+fn open_output(options: &Options, stop: Sender<()>) -> (Arc<Output>, Option<Receiver<()>>) {
+    let report: Box<dyn Report> = match options.json {
+        true => Box::new(JsonLines),
+        false => Box::<Readable>::default(),
+    };
+    let is_shown = options.watch && io::stdout().is_terminal();
+    if options.watch && !is_shown {
+        warn("--watch: standard output is no terminal, so lines are printed instead of a table");
+    }
+    let (screen, woken) = is_shown.then(Screen::new).unzip();
+    let prints_frames = !options.quiet && !is_shown;
+    (Arc::new(Output::new(report, screen, options.time, prints_frames, stop)), woken)
+}
+
+fn warn(message: &str) {
+    // Not with `eprintln`, which panics when nobody reads.
+    let _ = writeln!(io::stderr(), "node: warning: {message}");
+}
+
 /// The signals that stop a node.
-#[cfg(unix)]
 const STOPPING: [Signal; 2] = [Signal::Int, Signal::Term];
-#[cfg(not(unix))]
-const STOPPING: [Signal; 1] = [Signal::Int];
+
+/// The signals that do not: to read the peer files again, and to draw on a terminal of another size.
+const ASIDE: [Signal; 2] = [Signal::Hup, Signal::Winch];
 
 /// A signal that comes twice in this time is meant once: a terminal or `timeout` may send it to
 /// the process and to its group.
@@ -91,7 +158,7 @@ async fn start(options: &Options) -> Result<InetEndpoint, Failure> {
             }
             StartError::Address(_) => return Err(Failure::option(format!("--bind: {error}"))),
             StartError::Limits(_) => return Err(Failure::option(format!("--limit: {error}"))),
-            _ => return Err(Failure::start(error)),
+            _ => return Err(Failure::listen(error)),
         }
     }
 }
@@ -105,10 +172,13 @@ fn build(options: &Options, binds: &[&str]) -> Builder {
     binds.iter().fold(builder, |builder, bind| builder.bind(bind))
 }
 
-fn greet(endpoint: &InetEndpoint, output: &Output) {
+fn greet(endpoint: &InetEndpoint, output: &Output, metrics: Option<&metrics::Server>) {
     let mut lines = Vec::new();
     output.report.started(&mut lines, endpoint);
-    if io::stdin().is_terminal() {
+    if let Some(addr) = metrics.and_then(|server| server.addr().ok()) {
+        output.report.serving(&mut lines, addr);
+    }
+    if output.screen.is_none() && io::stdin().is_terminal() {
         output.report.note(&mut lines, "type help for a list of commands");
     }
     output.print(&lines);
@@ -121,12 +191,33 @@ fn take_commands(
     stop: Sender<()>,
 ) -> io::Result<()> {
     let (endpoint, output) = (endpoint.clone(), output.clone());
-    let obey = move || {
-        if block_on(obey(&endpoint, &output)) {
+    let task = move || {
+        let is_over = match &output.screen {
+            Some(screen) if terminal::has_keys() => terminal::read_keys(screen),
+            _ => block_on(obey(&endpoint, &output)),
+        };
+        if is_over {
             let _ = stop.try_send(());
         }
     };
-    thread::Builder::new().name("commands".into()).spawn(obey).map(drop)
+    spawn("commands", task)
+}
+
+/// Draws the screen, if there is one, on a thread of its own.
+fn show_screen(
+    endpoint: &InetEndpoint,
+    output: &Arc<Output>,
+    woken: Option<Receiver<()>>,
+) -> io::Result<()> {
+    let Some(woken) = woken else { return Ok(()) };
+    let (endpoint, output) = (endpoint.clone(), output.clone());
+    spawn("screen", move || block_on(screen::show(&endpoint, &output, woken)))
+}
+
+fn spawn(name: &str, task: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    // In a box, so that the code that starts a thread is there once.
+    let task: Box<dyn FnOnce() + Send> = Box::new(task);
+    thread::Builder::new().name(name.to_owned()).spawn(task).map(drop)
 }
 
 /// Prints events and frames until the endpoint has shut down; the channel closes after the last.
@@ -142,7 +233,7 @@ fn print_arrivals(
         let _printing = printing;
         block_on(print(Arrivals::new(&endpoint, events), &endpoint, &output));
     };
-    thread::Builder::new().name("arrivals".into()).spawn(task)?;
+    spawn("arrivals", task)?;
     Ok(all_printed)
 }
 
@@ -152,7 +243,7 @@ async fn print(mut arrivals: Arrivals<'_>, endpoint: &InetEndpoint, output: &Out
     while let Some(first) = arrivals.wait().await {
         let mut next = Some(first);
         while let Some(arrival) = next {
-            describe(arrival, endpoint, output.report, &mut lines);
+            describe(arrival, endpoint, output, &mut lines);
             next = if lines.len() < BLOCK { arrivals.take() } else { None };
         }
         output.print(&lines);
@@ -160,16 +251,21 @@ async fn print(mut arrivals: Arrivals<'_>, endpoint: &InetEndpoint, output: &Out
     }
 }
 
-fn describe(arrival: Arrival, endpoint: &InetEndpoint, report: &dyn Report, lines: &mut Vec<u8>) {
+fn describe(arrival: Arrival, endpoint: &InetEndpoint, output: &Output, lines: &mut Vec<u8>) {
     match arrival {
         Arrival::Event(event) => {
-            report.event(lines, &event);
+            output.tally.count(&event);
+            output.screen.iter().for_each(|screen| screen.note(&event));
+            output.report.event(lines, &event);
             // Nothing here sends them again, so they need not be kept.
             if let Event::Unconfirmed { target, .. } = event {
                 drop(endpoint.take_unconfirmed(target));
             }
         }
-        Arrival::Frame(target, frame) => report.frame(lines, target, &frame),
+        Arrival::Frame(target, frame) if output.prints_frames => {
+            output.report.frame(lines, target, &frame);
+        }
+        Arrival::Frame(..) => {}
     }
 }
 
@@ -179,6 +275,36 @@ async fn signal(mut signals: &Signals) -> Result<(), RecvError> {
         smol::Timer::after(TWICE).await;
     }
     Ok(())
+}
+
+/// Does what the signals ask for that do not stop a node.
+async fn hear_asides(
+    mut signals: Signals,
+    endpoint: &InetEndpoint,
+    output: &Output,
+    peers: &mut PeerFiles,
+) {
+    loop {
+        match signals.next().await {
+            Some(Ok(Signal::Hup)) if peers.paths.is_empty() => return,
+            Some(Ok(Signal::Hup)) => reload(endpoint, output, peers).await,
+            Some(Ok(_)) => output.screen.iter().for_each(Screen::wake),
+            // The stream has no end. Should it break all the same, the node goes on.
+            _ => future::pending().await,
+        }
+    }
+}
+
+async fn reload(endpoint: &InetEndpoint, output: &Output, peers: &mut PeerFiles) {
+    let mut lines = Vec::new();
+    match peers.reload(endpoint).await {
+        Ok(reload) => {
+            output.report.reloaded(&mut lines, &reload);
+            reload.errors.iter().for_each(|error| output.report.error(&mut lines, error));
+        }
+        Err(error) => output.report.error(&mut lines, &format!("{error}; no peer was changed")),
+    }
+    output.print(&lines);
 }
 
 /// Ends the waiting for an orderly end.
@@ -192,7 +318,7 @@ async fn cut_short(output: &Output, signals: &Signals) -> Result<(), Failure> {
         while begun.elapsed() < TWICE {
             let _ = signal(signals).await;
         }
-        Err(Failure::start("stopped by a second signal, before everything was handed on"))
+        Err(Failure::cut_short())
     };
     future::or(stalled, impatient).await
 }

@@ -1,0 +1,182 @@
+//! A small server that hands out the metrics over HTTP, one request for each connection.
+
+use crate::open_metrics;
+use crate::output::Output;
+use netmod_inet::InetEndpoint;
+use smol::future;
+use smol::io::{AsyncReadExt, AsyncWriteExt};
+use smol::{Async, Task, Timer};
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A request with all its headers.
+const MAX_REQUEST: usize = 8 * 1024;
+
+/// What a client sends beyond that is read so far, so that it hears the answer.
+const MAX_REST: usize = 64 * 1024;
+
+/// Time for a request and its answer.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Connections at once. One more displaces the oldest, so that slow clients shut nobody out, and no
+/// more answers than this take memory.
+const CONNECTIONS: usize = 8;
+
+/// Time after a failure to accept: what is missing then is there again later.
+const PAUSE: Duration = Duration::from_secs(1);
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const PLAIN: &str = "text/plain; charset=utf-8";
+
+pub(crate) struct Server {
+    listener: Async<TcpListener>,
+}
+
+impl Server {
+    pub(crate) fn bind(addr: SocketAddr) -> io::Result<Server> {
+        Ok(Server { listener: Async::<TcpListener>::bind(addr)? })
+    }
+
+    pub(crate) fn addr(&self) -> io::Result<SocketAddr> {
+        self.listener.get_ref().local_addr()
+    }
+
+    /// Serves until it is dropped.
+    pub(crate) async fn run(&self, endpoint: &InetEndpoint, output: &Arc<Output>) {
+        let mut tasks: Vec<Task<()>> = Vec::new();
+        loop {
+            let Ok((stream, _)) = self.listener.accept().await else {
+                Timer::after(PAUSE).await;
+                continue;
+            };
+            tasks.retain(|task| !task.is_finished());
+            if tasks.len() == CONNECTIONS {
+                drop(tasks.remove(0));
+            }
+            let (endpoint, output) = (endpoint.clone(), output.clone());
+            tasks.push(smol::spawn(async move {
+                let served = async {
+                    // It is the client's loss.
+                    let _ = serve(stream, &endpoint, &output).await;
+                };
+                let late = async {
+                    Timer::after(DEADLINE).await;
+                };
+                future::or(served, late).await;
+            }));
+        }
+    }
+}
+
+async fn serve(
+    mut stream: Async<TcpStream>,
+    endpoint: &InetEndpoint,
+    output: &Output,
+) -> io::Result<()> {
+    let request = read(&mut stream).await?;
+    let answer = answer(&request, endpoint, output);
+    stream.write_all(answer.as_bytes()).await?;
+    stream.get_ref().shutdown(std::net::Shutdown::Write)?;
+    // A socket closed with input that was not read throws away what it sent.
+    let (mut rest, mut block) = (0, [0; 1024]);
+    while rest < MAX_REST {
+        match stream.read(&mut block).await? {
+            0 => break,
+            len => rest += len,
+        }
+    }
+    Ok(())
+}
+
+/// Reads to the end of the headers, or as far as a request may go.
+async fn read(stream: &mut Async<TcpStream>) -> io::Result<Vec<u8>> {
+    let (mut request, mut block) = (Vec::new(), [0; 1024]);
+    while request.len() < MAX_REQUEST && !is_whole(&request) {
+        match stream.read(&mut block).await? {
+            0 => break,
+            len => request.extend_from_slice(&block[..len]),
+        }
+    }
+    Ok(request)
+}
+
+fn is_whole(request: &[u8]) -> bool {
+    request.windows(4).any(|end| end == b"\r\n\r\n")
+}
+
+fn answer(request: &[u8], endpoint: &InetEndpoint, output: &Output) -> String {
+    let (status, kind, body) = match status(request) {
+        Status::Good => {
+            let mut text = String::new();
+            open_metrics::write(&mut text, &endpoint.peers(), &output.tally);
+            ("200 OK", OPEN_METRICS, text)
+        }
+        Status::Bad(status, text) => (status, PLAIN, text.to_owned()),
+    };
+    let allow = if status.starts_with("405") { "Allow: GET\r\n" } else { "" };
+    let len = body.len();
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len}\r\n{allow}Connection: \
+         close\r\n\r\n{body}"
+    )
+}
+
+#[derive(Debug, PartialEq)]
+enum Status {
+    Good,
+    Bad(&'static str, &'static str),
+}
+
+/// What a request gets.
+fn status(request: &[u8]) -> Status {
+    if !is_whole(request) {
+        return match request.len() >= MAX_REQUEST {
+            true => {
+                Status::Bad("431 Request Header Fields Too Large", "The request is too long.\n")
+            }
+            false => Status::Bad("400 Bad Request", "This is no request.\n"),
+        };
+    }
+    let end = request.iter().position(|byte| *byte == b'\r').unwrap_or_default();
+    let mut words = request[..end].split(|byte| *byte == b' ');
+    let (method, path, version) = (words.next(), words.next(), words.next());
+    let is_http = version.is_some_and(|version| version.starts_with(b"HTTP/1."));
+    let path = path.and_then(|path| path.split(|byte| *byte == b'?').next());
+    match (method, path) {
+        _ if !is_http || words.next().is_some() => {
+            Status::Bad("400 Bad Request", "This is no request.\n")
+        }
+        (Some(b"GET"), Some(b"/metrics")) => Status::Good,
+        (Some(b"GET"), _) => Status::Bad("404 Not Found", "There is /metrics, and nothing else.\n"),
+        _ => Status::Bad("405 Method Not Allowed", "There is only GET.\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_each_request_gets() {
+        for (request, expected) in [
+            ("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", "200"),
+            ("GET /metrics?name=x HTTP/1.0\r\n\r\n", "200"),
+            ("GET / HTTP/1.1\r\n\r\n", "404"),
+            ("POST /metrics HTTP/1.1\r\n\r\n", "405"),
+            ("GET /metrics\r\n\r\n", "400"),
+            ("GET /metrics HTTP/1.1 x\r\n\r\n", "400"),
+            ("\r\n\r\n", "400"),
+            ("", "400"),
+            ("GET /metrics HTTP/1.1\r\n", "400"),
+            (&"x".repeat(MAX_REQUEST), "431"),
+        ] {
+            let status = match status(request.as_bytes()) {
+                Status::Good => "200",
+                Status::Bad(status, _) => &status[..3],
+            };
+            assert_eq!(status, expected, "{request:?}");
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! The figures of a node as OpenMetrics text, version 1.0.
+
+use netmod_inet::{Event, PeerInfo, PeerState};
+use std::fmt::{self, Display, Write as _};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// How many events of each kind there were.
+#[derive(Default)]
+pub(crate) struct Tally([AtomicUsize; KINDS.len()]);
+
+const KINDS: [&str; 9] =
+    ["up", "down", "attempt", "dropped", "unconfirmed", "merged", "removed", "missed", "other"];
+
+impl Tally {
+    pub(crate) fn count(&self, event: &Event) {
+        let kind = match event {
+            Event::Up { .. } => 0,
+            Event::Down { .. } => 1,
+            Event::Attempt { .. } => 2,
+            Event::Dropped { .. } => 3,
+            Event::Unconfirmed { .. } => 4,
+            Event::Merged { .. } => 5,
+            Event::Removed { .. } => 6,
+            Event::Missed { .. } => 7,
+            _ => 8,
+        };
+        self.0[kind].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What is measured of each peer.
+struct Family {
+    /// Without the suffix of counters.
+    name: &'static str,
+    kind: &'static str,
+    unit: &'static str,
+    help: &'static str,
+    /// `None` if there is nothing to tell. Seconds are counted in millionths.
+    value: fn(&PeerInfo) -> Option<u64>,
+}
+
+const COUNTER: &str = "counter";
+const GAUGE: &str = "gauge";
+const BYTES: &str = "bytes";
+const SECONDS: &str = "seconds";
+
+const FAMILIES: [Family; 12] = [
+    Family {
+        name: "up",
+        kind: GAUGE,
+        unit: "",
+        help: "Whether the peer has a link.",
+        value: |info| Some((info.state == PeerState::Up).into()),
+    },
+    Family {
+        name: "since_seconds",
+        kind: GAUGE,
+        unit: SECONDS,
+        help: "For how long it has had its link, or been without one.",
+        value: |info| Some(micros(info.since)),
+    },
+    Family {
+        name: "sent_frames",
+        kind: COUNTER,
+        unit: "",
+        help: "Frames written to its links.",
+        value: |info| Some(info.frames_sent),
+    },
+    Family {
+        name: "sent_bytes",
+        kind: COUNTER,
+        unit: BYTES,
+        help: "Bytes of those frames with their lengths.",
+        value: |info| Some(info.bytes_sent),
+    },
+    Family {
+        name: "received_frames",
+        kind: COUNTER,
+        unit: "",
+        help: "Frames that came from it.",
+        value: |info| Some(info.frames_received),
+    },
+    Family {
+        name: "received_bytes",
+        kind: COUNTER,
+        unit: BYTES,
+        help: "Bytes of those frames with their lengths.",
+        value: |info| Some(info.bytes_received),
+    },
+    Family {
+        name: "ignored_frames",
+        kind: COUNTER,
+        unit: "",
+        help: "Frames that came from it and were dropped.",
+        value: |info| Some(info.frames_ignored),
+    },
+    Family {
+        name: "queue_frames",
+        kind: GAUGE,
+        unit: "",
+        help: "Frames that wait for it.",
+        value: |info| Some(info.queued_frames as u64),
+    },
+    Family {
+        name: "queue_bytes",
+        kind: GAUGE,
+        unit: BYTES,
+        help: "What those frames count against the limit.",
+        value: |info| Some(info.queued_bytes as u64),
+    },
+    Family {
+        name: "links",
+        kind: COUNTER,
+        unit: "",
+        help: "Links that it has had.",
+        value: |info| Some(info.links),
+    },
+    Family {
+        name: "round_trip_seconds",
+        kind: GAUGE,
+        unit: SECONDS,
+        help: "Smoothed round trip.",
+        value: |info| info.round_trip.map(micros),
+    },
+    Family {
+        name: "next_retry_seconds",
+        kind: GAUGE,
+        unit: SECONDS,
+        help: "Time until it is dialed next.",
+        value: |info| info.next_retry.map(micros),
+    },
+];
+
+/// Appends the whole text.
+pub(crate) fn write(out: &mut String, peers: &[PeerInfo], tally: &Tally) {
+    // Writing into memory cannot fail.
+    let _ = families(out, peers, tally);
+}
+
+fn families(out: &mut String, peers: &[PeerInfo], tally: &Tally) -> fmt::Result {
+    head(out, "node", "info", "", "The program.")?;
+    writeln!(out, "netmod_inet_node_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"))?;
+    head(out, "peers", GAUGE, "", "Peers in each state.")?;
+    for state in [PeerState::Up, PeerState::Connecting, PeerState::Down] {
+        let count = peers.iter().filter(|info| info.state == state).count();
+        writeln!(out, "netmod_inet_peers{{state=\"{state}\"}} {count}")?;
+    }
+    head(out, "events", COUNTER, "", "Changes and failed attempts.")?;
+    for (kind, count) in KINDS.iter().zip(&tally.0) {
+        let count = count.load(Ordering::Relaxed);
+        writeln!(out, "netmod_inet_events_total{{event=\"{kind}\"}} {count}")?;
+    }
+    head(out, "peer", "info", "", "What the number of each peer stands for.")?;
+    for info in peers {
+        peer(out, info)?;
+    }
+    for family in &FAMILIES {
+        let name = ["peer_", family.name].concat();
+        head(out, &name, family.kind, family.unit, family.help)?;
+        let suffix = if family.kind == COUNTER { "_total" } else { "" };
+        for info in peers {
+            let Some(value) = (family.value)(info) else { continue };
+            write!(out, "netmod_inet_{name}{suffix}{{peer=\"{}\"}} ", info.target)?;
+            match family.unit == SECONDS {
+                true => writeln!(out, "{}.{:06}", value / 1_000_000, value % 1_000_000)?,
+                false => writeln!(out, "{value}")?,
+            }
+        }
+    }
+    out.push_str("# EOF\n");
+    Ok(())
+}
+
+fn head(out: &mut String, name: &str, kind: &str, unit: &str, help: &str) -> fmt::Result {
+    writeln!(out, "# TYPE netmod_inet_{name} {kind}")?;
+    if !unit.is_empty() {
+        writeln!(out, "# UNIT netmod_inet_{name} {unit}")?;
+    }
+    writeln!(out, "# HELP netmod_inet_{name} {help}")
+}
+
+fn peer(out: &mut String, info: &PeerInfo) -> fmt::Result {
+    write!(out, "netmod_inet_peer_info{{peer=\"{}\"", info.target)?;
+    let labels: [(&str, Option<&dyn Display>); 5] = [
+        ("dial", info.dial.as_ref().map(|dial| dial as _)),
+        ("addr", info.addr.as_ref().map(|addr| addr as _)),
+        ("id", info.id.as_ref().map(|id| id as _)),
+        ("origin", Some(&info.origin)),
+        ("type", Some(&info.peer_type)),
+    ];
+    for (name, value) in labels {
+        if let Some(value) = value {
+            write!(out, ",{name}=\"")?;
+            write!(Escaped(out), "{value}")?;
+            out.push('"');
+        }
+    }
+    out.push_str("} 1\n");
+    Ok(())
+}
+
+/// Takes text and appends it as the value of a label.
+struct Escaped<'a>(&'a mut String);
+
+impl fmt::Write for Escaped<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for character in text.chars() {
+            match character {
+                '"' | '\\' => self.0.extend(['\\', character]),
+                '\n' => self.0.push_str("\\n"),
+                _ => self.0.push(character),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_without_peers() {
+        let mut text = String::new();
+        let tally = Tally::default();
+        tally.count(&Event::Removed { target: 1 });
+        write(&mut text, &[], &tally);
+        assert!(text.starts_with("# TYPE netmod_inet_node info\n# HELP netmod_inet_node The"));
+        assert!(text.contains("\nnetmod_inet_events_total{event=\"removed\"} 1\n"));
+        assert!(text.ends_with("\n# EOF\n"));
+    }
+
+    #[test]
+    fn every_unit_ends_its_name() {
+        for family in &FAMILIES {
+            assert!(family.name.ends_with(family.unit), "{}", family.name);
+            assert!(!family.name.ends_with("total") && family.help.ends_with('.'));
+        }
+    }
+
+    #[test]
+    fn labels_are_escaped() {
+        let mut text = String::new();
+        write!(Escaped(&mut text), "a\"b\\c\nd").unwrap();
+        assert_eq!(text, "a\\\"b\\\\c\\nd");
+    }
+}

@@ -1,0 +1,164 @@
+//! The peers that a node is told to dial: those of its command line, and those of its peer files,
+//! which are read again while it runs.
+
+use netmod_inet::{AddPeersError, InetEndpoint, PeerAddr, Target};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// The largest peer file. One with every peer that a node can have is far smaller.
+const MAX_FILE: u64 = 16 << 20;
+
+/// Where peers come from, and which those of the files are.
+#[derive(Default)]
+pub(crate) struct PeerFiles {
+    pub(crate) paths: Vec<PathBuf>,
+    /// Peers of the command line, which no file can remove.
+    pub(crate) always: Vec<PeerAddr>,
+    always_targets: Vec<Target>,
+    listed: Vec<(PeerAddr, Target)>,
+}
+
+/// What reading the files again came to.
+#[derive(Default)]
+pub(crate) struct Reload {
+    pub(crate) added: u64,
+    pub(crate) removed: u64,
+    pub(crate) kept: u64,
+    /// Entries that could not be added or removed, and why.
+    pub(crate) errors: Vec<String>,
+}
+
+impl PeerFiles {
+    /// All entries of the files. The error names the file and the line.
+    pub(crate) fn read(&self) -> Result<Vec<PeerAddr>, String> {
+        read(&self.paths, &self.always)
+    }
+
+    /// Has an endpoint dial every peer: those of the command line, and these of the files.
+    pub(crate) async fn start(
+        &mut self,
+        endpoint: &InetEndpoint,
+        listed: Vec<PeerAddr>,
+    ) -> Result<(), AddPeersError> {
+        let peers = self.always.iter().chain(&listed).cloned().collect();
+        let mut targets = add(endpoint, peers).await?;
+        let of_files = targets.split_off(self.always.len());
+        self.always_targets = targets;
+        self.listed = listed.into_iter().zip(of_files).collect();
+        Ok(())
+    }
+
+    /// Reads the files again. Peers that are no longer listed are removed, new ones are added, the
+    /// others stay as they are. The error names the file and the line, and nothing changes then.
+    pub(crate) async fn reload(&mut self, endpoint: &InetEndpoint) -> Result<Reload, String> {
+        let (paths, always) = (self.paths.clone(), self.always.clone());
+        // A file may be slow to come, and this thread has more to do.
+        let wanted = smol::unblock(move || read(&paths, &always)).await?;
+        let (mut old, mut reload) = (std::mem::take(&mut self.listed), Reload::default());
+        let (mut staying, mut new) = (self.always_targets.clone(), Vec::new());
+        for addr in wanted {
+            let Some(at) = old.iter().position(|(other, _)| *other == addr) else {
+                new.push(addr);
+                continue;
+            };
+            old.swap_remove(at);
+            self.enlist(endpoint, addr, &mut reload).await;
+        }
+        staying.extend(self.listed.iter().map(|(_, target)| *target));
+        for (addr, target) in old {
+            remove(endpoint, addr, target, &staying, &mut reload).await;
+        }
+        // Last, for an entry may have come back in another form.
+        for addr in new {
+            self.enlist(endpoint, addr, &mut reload).await;
+        }
+        Ok(reload)
+    }
+
+    /// Has the endpoint dial a peer, unless it does so already.
+    async fn enlist(&mut self, endpoint: &InetEndpoint, addr: PeerAddr, reload: &mut Reload) {
+        match target_of(endpoint, &addr).await {
+            Ok((target, is_new)) => {
+                *(if is_new { &mut reload.added } else { &mut reload.kept }) += 1;
+                self.listed.push((addr, target));
+            }
+            Err(error) => reload.errors.push(format!("`{addr}`: {error}")),
+        }
+    }
+}
+
+/// The target under which a peer is dialed, from now on if it was not before.
+async fn target_of(
+    endpoint: &InetEndpoint,
+    addr: &PeerAddr,
+) -> Result<(Target, bool), AddPeersError> {
+    match add(endpoint, vec![addr.clone()]).await {
+        Ok(targets) => Ok((targets[0], true)),
+        Err(AddPeersError::Known { target, .. }) => Ok((target, false)),
+        Err(error) => Err(error),
+    }
+}
+
+/// One place for it, so that the code of it is there once.
+pub(crate) async fn add(
+    endpoint: &InetEndpoint,
+    peers: Vec<PeerAddr>,
+) -> Result<Vec<Target>, AddPeersError> {
+    endpoint.add_peers(peers).await
+}
+
+/// Removes a peer that is no longer listed. One that turned out to be the same node as another
+/// that is stays: they share their link.
+async fn remove(
+    endpoint: &InetEndpoint,
+    addr: PeerAddr,
+    target: Target,
+    staying: &[Target],
+    reload: &mut Reload,
+) {
+    // It may have been merged, or removed by hand.
+    let target = match endpoint.peers().iter().any(|info| info.target == target) {
+        true => target,
+        false => target_of(endpoint, &addr).await.map_or(target, |(target, _)| target),
+    };
+    if staying.contains(&target) {
+        let why = "the same node as another peer that is listed; it stays until the next start";
+        reload.errors.push(format!("`{addr}`: {why}"));
+    } else if endpoint.remove_peer(target).await.is_ok() {
+        reload.removed += 1;
+    }
+}
+
+/// All entries of the files.
+fn read(paths: &[PathBuf], always: &[PeerAddr]) -> Result<Vec<PeerAddr>, String> {
+    let mut peers: Vec<PeerAddr> = Vec::new();
+    for path in paths {
+        let bad = |error: String| format!("--peer-file `{}`: {error}", path.display());
+        let text = read_file(path).map_err(|error| bad(error.to_string()))?;
+        let entries = PeerAddr::parse_list(&text).map_err(|error| bad(error.to_string()))?;
+        for entry in &entries {
+            check_new(always, entry).and_then(|()| check_new(&peers, entry)).map_err(bad)?;
+        }
+        peers.extend(entries);
+    }
+    Ok(peers)
+}
+
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut text)?;
+    match text.len() as u64 > MAX_FILE {
+        true => Err(io::Error::other("larger than a peer file can be")),
+        false => Ok(text),
+    }
+}
+
+/// The endpoint checks this too, but cannot tell where the entry comes from.
+pub(crate) fn check_new(peers: &[PeerAddr], peer: &PeerAddr) -> Result<(), String> {
+    let same = |other: &PeerAddr| (other.host(), other.port()) == (peer.host(), peer.port());
+    match peers.iter().any(same) {
+        true => Err(format!("`{peer}`: this peer is given twice")),
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,339 @@
+//! The picture of a node: a table of its peers, and under it the log.
+
+use crate::readable::Span;
+use crate::screen::State;
+use netmod_inet::{Origin, PeerInfo, PeerState, Target};
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// How long a link that is up shows why the last one ended.
+const RECENT: Duration = Duration::from_secs(60);
+
+/// Lines above the table.
+const HEAD: usize = 3;
+
+/// What a row shows of a peer.
+pub(crate) struct Row {
+    pub(crate) target: Target,
+    pub(crate) state: PeerState,
+    pub(crate) since: Duration,
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+    pub(crate) queued: usize,
+    pub(crate) round_trip: Option<Duration>,
+    pub(crate) place: String,
+    /// A second line: what is wrong, and what comes next.
+    pub(crate) note: String,
+}
+
+impl Row {
+    pub(crate) fn new(info: &PeerInfo, ends: &[(Target, String)]) -> Row {
+        let end = ends.iter().find(|(target, _)| *target == info.target);
+        let mark = if info.origin == Origin::Accepted { "<" } else { " " };
+        let place = match (&info.dial, info.addr) {
+            (Some(dial), _) => format!("{mark}{dial}"),
+            (None, Some(addr)) => format!("{mark}{addr}"),
+            (None, None) => format!("{mark}unknown address"),
+        };
+        Row {
+            target: info.target,
+            state: info.state,
+            since: info.since,
+            received: info.receive_rate,
+            sent: info.send_rate,
+            queued: info.queued_frames,
+            round_trip: info.round_trip,
+            place,
+            note: note(info, end.map(|(_, reason)| reason.as_str())),
+        }
+    }
+
+    fn height(&self) -> usize {
+        1 + usize::from(!self.note.is_empty())
+    }
+}
+
+/// Why the last link ended comes first, then what comes next, then why the last dial failed.
+fn note(info: &PeerInfo, end: Option<&str>) -> String {
+    let error = info.last_error.as_deref().unwrap_or("no link yet");
+    let why = end.unwrap_or(error);
+    let next = match (info.state, info.next_retry) {
+        (PeerState::Up, _) if end.is_some() && info.since < RECENT => {
+            return format!("was down: {why}");
+        }
+        (PeerState::Up, _) => return String::new(),
+        (_, Some(retry)) => format!("next try in {}", Span(retry)),
+        (PeerState::Down, None) => "waits for it to come back".to_owned(),
+        (_, None) => return why.to_owned(),
+    };
+    match why == error {
+        true => format!("{why}; {next}"),
+        false => format!("{why}; {next} ({error})"),
+    }
+}
+
+/// What a picture is made of.
+pub(crate) struct Page<'a> {
+    pub(crate) title: &'a str,
+    pub(crate) time: &'a str,
+    pub(crate) keys: &'a str,
+    pub(crate) rows: &'a [Row],
+    pub(crate) columns: usize,
+    pub(crate) lines: usize,
+}
+
+/// Appends a picture of so many columns and lines, drawn over the one before.
+pub(crate) fn compose(out: &mut Vec<u8>, page: &Page<'_>, state: &mut State) {
+    let mut canvas = Canvas { out, columns: page.columns, left: page.lines };
+    canvas.out.extend_from_slice(b"\x1b[H");
+    canvas.both(page.title, page.time);
+    canvas.both(&summary(page.rows), page.keys);
+    let header = " PEER STATE   SINCE  IN/s OUT/s QUEUE    RTT  ADDRESS (< it dialed)";
+    canvas.line("\x1b[7m", header, true);
+    let height: usize = page.rows.iter().map(Row::height).sum();
+    let room = page.lines.saturating_sub(HEAD);
+    // A third is for the log, and what the table leaves.
+    let most = (room / 3).max(room.saturating_sub(height));
+    let newest = wrapped(&state.log, page.columns, most.saturating_sub(1));
+    let log = most.min(newest.len() + 1);
+    let shown = table(&mut canvas, page.rows, room - log, &mut state.top);
+    state.page = shown;
+    while canvas.left > log {
+        canvas.line("", "", false);
+    }
+    canvas.line("\x1b[2m", "last changes:", false);
+    newest.iter().for_each(|line| canvas.line("", line, false));
+    canvas.out.extend_from_slice(b"\x1b[J");
+}
+
+/// The end of a log in at most so many lines, each within the columns.
+fn wrapped(log: &VecDeque<String>, columns: usize, lines: usize) -> Vec<String> {
+    const INDENT: &str = "          ";
+    let mut shown = VecDeque::new();
+    for text in log.iter().rev() {
+        let mut parts = vec![String::new()];
+        let mut used = 0;
+        for character in text.chars() {
+            used += width_of(character);
+            if used > columns {
+                parts.push(INDENT.to_owned());
+                used = INDENT.len() + width_of(character);
+            }
+            if let Some(part) = parts.last_mut() {
+                part.push(character);
+            }
+        }
+        if shown.len() + parts.len() > lines {
+            break;
+        }
+        parts.into_iter().rev().for_each(|part| shown.push_front(part));
+    }
+    shown.into()
+}
+
+fn summary(rows: &[Row]) -> String {
+    let count = |state| rows.iter().filter(|row| row.state == state).count();
+    let (up, dialing) = (count(PeerState::Up), count(PeerState::Connecting));
+    let down = rows.len() - up - dialing;
+    let sum = |rate: fn(&Row) -> u64| Short(rows.iter().map(rate).sum()).text();
+    let (received, sent) = (sum(|row| row.received), sum(|row| row.sent));
+    let plural = if rows.len() == 1 { "" } else { "s" };
+    let peers = rows.len();
+    format!(
+        "{peers} peer{plural}: {up} up, {dialing} dialing, {down} down; bytes/s {received} in, {sent} out"
+    )
+}
+
+/// Draws rows from `top` on, and tells how many fit.
+fn table(canvas: &mut Canvas<'_>, rows: &[Row], mut room: usize, top: &mut usize) -> usize {
+    let fits = |from: usize, room: usize| {
+        let mut left = room;
+        let rows = rows[from..].iter().take_while(|row| {
+            let is_room = left >= row.height();
+            left = left.saturating_sub(row.height());
+            is_room
+        });
+        rows.count()
+    };
+    // The last rows fill the page.
+    *top = (*top).min(rows.len().saturating_sub(1));
+    while *top > 0 && *top - 1 + fits(*top - 1, room) >= rows.len() {
+        *top -= 1;
+    }
+    let is_whole = *top == 0 && fits(0, room) == rows.len();
+    if !is_whole {
+        room = room.saturating_sub(1);
+    }
+    let shown = fits(*top, room);
+    for row in &rows[*top..*top + shown] {
+        draw(canvas, row);
+    }
+    if !is_whole {
+        let text = match shown {
+            0 => "      no room".to_owned(),
+            _ => format!("      {} to {} of {}", *top + 1, *top + shown, rows.len()),
+        };
+        canvas.line("\x1b[2m", &text, false);
+    }
+    shown
+}
+
+fn draw(canvas: &mut Canvas<'_>, row: &Row) {
+    let state = match row.state {
+        PeerState::Up => "up",
+        PeerState::Connecting => "dialing",
+        _ => "down",
+    };
+    let mut text = format!("{:>5} {state:<7} {:>5}", row.target, since(row.since));
+    let [received, sent, queued] = [row.received, row.sent, row.queued as u64].map(Short);
+    let round_trip = row.round_trip.map_or_else(|| "-".to_owned(), round_trip);
+    let (received, sent, queued) = (received.text(), sent.text(), queued.text());
+    let _ = write!(text, " {received:>5} {sent:>5} {queued:>5} {round_trip:>6} ");
+    let room = canvas.columns.saturating_sub(text.len());
+    text.push_str(&cut_inside(&row.place, room));
+    canvas.line(if row.state == PeerState::Up { "" } else { "\x1b[1m" }, &text, false);
+    if !row.note.is_empty() {
+        canvas.line("", &format!("      {}", row.note), false);
+    }
+}
+
+/// Lines of a picture.
+struct Canvas<'a> {
+    out: &'a mut Vec<u8>,
+    columns: usize,
+    /// Lines that have room. What comes after them is not drawn: the terminal would scroll.
+    left: usize,
+}
+
+impl Canvas<'_> {
+    /// Draws a line, cut to what fits, and its style over the whole width or as far as it goes.
+    fn line(&mut self, style: &str, text: &str, whole: bool) {
+        if self.left == 0 {
+            return;
+        }
+        self.left -= 1;
+        self.out.extend_from_slice(style.as_bytes());
+        let mut room = self.columns;
+        if width(text) > room {
+            room = room.saturating_sub(1);
+        }
+        let mut used = 0;
+        for character in text.chars() {
+            let shown = if character.is_control() { '\u{fffd}' } else { character };
+            if used + width_of(shown) > room {
+                self.out.extend_from_slice("…".as_bytes());
+                break;
+            }
+            used += width_of(shown);
+            self.out.extend_from_slice(shown.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+        if whole {
+            self.out.resize(self.out.len() + self.columns.saturating_sub(used), b' ');
+        }
+        if !style.is_empty() {
+            self.out.extend_from_slice(b"\x1b[0m");
+        }
+        // Not behind the last column: there the cursor still stands on it.
+        if used < self.columns {
+            self.out.extend_from_slice(b"\x1b[K");
+        }
+        if self.left > 0 {
+            self.out.extend_from_slice(b"\r\n");
+        }
+    }
+
+    /// Draws a line with a text at its left and, if there is room, another at its right.
+    fn both(&mut self, left: &str, right: &str) {
+        let used = width(left) + width(right);
+        let text = match self.columns.checked_sub(used) {
+            Some(gap) if gap > 0 => format!("{left}{:gap$}{right}", ""),
+            _ => left.to_owned(),
+        };
+        self.line("", &text, false);
+    }
+}
+
+fn width(text: &str) -> usize {
+    text.chars().map(width_of).sum()
+}
+
+/// Characters of the far east take two columns. Some others beyond ASCII do not, but to leave room
+/// does no harm.
+fn width_of(character: char) -> usize {
+    if ('\u{1100}'..'\u{fff0}').contains(&character)
+        && !('\u{2000}'..'\u{2e80}').contains(&character)
+        || character > '\u{ffff}'
+    {
+        2
+    } else {
+        1
+    }
+}
+
+/// A text of at most so many columns: the middle goes first, since addresses differ at both ends.
+fn cut_inside(text: &str, columns: usize) -> String {
+    if width(text) <= columns {
+        return text.to_owned();
+    }
+    let characters: Vec<char> = text.chars().collect();
+    let (mut head, mut tail) = (String::new(), String::new());
+    let (mut left, mut used) = (0, 1);
+    let mut right = characters.len();
+    // From both ends in turn.
+    while left < right {
+        let at = if head.len() <= tail.len() { left } else { right - 1 };
+        used += width_of(characters[at]);
+        if used > columns {
+            break;
+        }
+        if at == left {
+            head.push(characters[at]);
+            left += 1;
+        } else {
+            tail.insert(0, characters[at]);
+            right -= 1;
+        }
+    }
+    format!("{head}…{tail}")
+}
+
+/// A number in at most four characters.
+struct Short(u64);
+
+impl Short {
+    fn text(&self) -> String {
+        let (mut number, mut tenths) = (self.0, 0);
+        for unit in ["", "k", "M", "G", "T", "P"] {
+            if number < 1_000 {
+                return match number < 10 && !unit.is_empty() {
+                    true => format!("{number}.{tenths}{unit}"),
+                    false => format!("{number}{unit}"),
+                };
+            }
+            tenths = number / 100 % 10;
+            number /= 1_000;
+        }
+        "many".to_owned()
+    }
+}
+
+fn since(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..=99 => format!("{seconds}s"),
+        100..=5_999 => format!("{}min", seconds / 60),
+        6_000..=359_999 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+fn round_trip(time: Duration) -> String {
+    let micros = time.as_micros();
+    match micros {
+        0..=999 => format!("{micros}us"),
+        1_000..=9_999 => format!("{}.{}ms", micros / 1_000, micros / 100 % 10),
+        10_000..=999_999 => format!("{}ms", micros / 1_000),
+        _ => format!("{}s", micros / 1_000_000),
+    }
+}
