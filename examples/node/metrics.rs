@@ -3,12 +3,12 @@
 use crate::open_metrics;
 use crate::output::Output;
 use netmod_inet::InetEndpoint;
-use smol::future;
+use smol::future::{self, poll_fn};
 use smol::io::{AsyncReadExt, AsyncWriteExt};
-use smol::{Async, Task, Timer};
+use smol::{Async, Timer};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 /// A request with all its headers.
@@ -43,28 +43,33 @@ impl Server {
         self.listener.get_ref().local_addr()
     }
 
-    /// Serves until it is dropped.
-    pub(crate) async fn run(&self, endpoint: &InetEndpoint, output: &Arc<Output>) {
-        let mut tasks: Vec<Task<()>> = Vec::new();
+    /// Serves for as long as it is polled.
+    pub(crate) async fn run(&self, endpoint: &InetEndpoint, output: &Output) {
+        let mut open: Vec<Pin<Box<dyn Future<Output = ()> + '_>>> = Vec::new();
         loop {
-            let Ok((stream, _)) = self.listener.accept().await else {
+            let accepted = {
+                let mut accepting = pin!(self.listener.accept());
+                // The connections go on beside it, without tasks of their own.
+                poll_fn(|cx| {
+                    open.retain_mut(|connection| connection.as_mut().poll(cx).is_pending());
+                    accepting.as_mut().poll(cx)
+                })
+                .await
+            };
+            let Ok((stream, _)) = accepted else {
                 Timer::after(PAUSE).await;
                 continue;
             };
-            tasks.retain(|task| !task.is_finished());
-            if tasks.len() == CONNECTIONS {
-                drop(tasks.remove(0));
+            if open.len() == CONNECTIONS {
+                drop(open.remove(0));
             }
-            let (endpoint, output) = (endpoint.clone(), output.clone());
-            tasks.push(smol::spawn(async move {
-                let served = async {
-                    // It is the client's loss.
-                    let _ = serve(stream, &endpoint, &output).await;
-                };
+            open.push(Box::pin(async move {
                 let late = async {
                     Timer::after(DEADLINE).await;
+                    Ok(())
                 };
-                future::or(served, late).await;
+                // A failure is the client's loss.
+                let _ = future::or(serve(stream, endpoint, output), late).await;
             }));
         }
     }

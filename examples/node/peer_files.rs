@@ -2,7 +2,8 @@
 //! which are read again while it runs.
 
 use netmod_inet::{AddPeersError, InetEndpoint, PeerAddr, Target};
-use std::fs::File;
+use std::fmt::Display;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -32,7 +33,7 @@ pub(crate) struct Reload {
 impl PeerFiles {
     /// All entries of the files. The error names the file and the line.
     pub(crate) fn read(&self) -> Result<Vec<PeerAddr>, String> {
-        read(&self.paths, &self.always)
+        self.read_all(|path| File::open(path))
     }
 
     /// Has an endpoint dial every peer: those of the command line, and these of the files.
@@ -52,9 +53,13 @@ impl PeerFiles {
     /// Reads the files again. Peers that are no longer listed are removed, new ones are added, the
     /// others stay as they are. The error names the file and the line, and nothing changes then.
     pub(crate) async fn reload(&mut self, endpoint: &InetEndpoint) -> Result<Reload, String> {
-        let (paths, always) = (self.paths.clone(), self.always.clone());
-        // A file may be slow to come, and this thread has more to do.
-        let wanted = smol::unblock(move || read(&paths, &always)).await?;
+        let wanted = self.read_all(|path| {
+            // What waits for a writer would hold up the node, and nothing comes of it twice.
+            match fs::metadata(path)?.is_file() {
+                true => File::open(path),
+                false => Err(io::Error::other("no regular file, which could be read again")),
+            }
+        })?;
         let (mut old, mut reload) = (std::mem::take(&mut self.listed), Reload::default());
         let (mut staying, mut new) = (self.always_targets.clone(), Vec::new());
         for addr in wanted {
@@ -74,6 +79,22 @@ impl PeerFiles {
             self.enlist(endpoint, addr, &mut reload).await;
         }
         Ok(reload)
+    }
+
+    fn read_all(&self, open: fn(&Path) -> io::Result<File>) -> Result<Vec<PeerAddr>, String> {
+        let mut peers: Vec<PeerAddr> = Vec::new();
+        for path in &self.paths {
+            let bad = |error: &dyn Display| format!("--peer-file `{}`: {error}", path.display());
+            let text = open(path).and_then(read_file).map_err(|error| bad(&error))?;
+            let entries = PeerAddr::parse_list(&text).map_err(|error| bad(&error))?;
+            for entry in &entries {
+                check_new(&self.always, entry)
+                    .and_then(|()| check_new(&peers, entry))
+                    .map_err(|error| bad(&error))?;
+            }
+            peers.extend(entries);
+        }
+        Ok(peers)
     }
 
     /// Has the endpoint dial a peer, unless it does so already.
@@ -130,24 +151,9 @@ async fn remove(
     }
 }
 
-/// All entries of the files.
-fn read(paths: &[PathBuf], always: &[PeerAddr]) -> Result<Vec<PeerAddr>, String> {
-    let mut peers: Vec<PeerAddr> = Vec::new();
-    for path in paths {
-        let bad = |error: String| format!("--peer-file `{}`: {error}", path.display());
-        let text = read_file(path).map_err(|error| bad(error.to_string()))?;
-        let entries = PeerAddr::parse_list(&text).map_err(|error| bad(error.to_string()))?;
-        for entry in &entries {
-            check_new(always, entry).and_then(|()| check_new(&peers, entry)).map_err(bad)?;
-        }
-        peers.extend(entries);
-    }
-    Ok(peers)
-}
-
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+fn read_file(file: File) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut text)?;
+    file.take(MAX_FILE + 1).read_to_end(&mut text)?;
     match text.len() as u64 > MAX_FILE {
         true => Err(io::Error::other("larger than a peer file can be")),
         false => Ok(text),
