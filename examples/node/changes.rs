@@ -30,7 +30,7 @@ struct Down {
     /// When its link ended; `None` for one that has had none.
     since: Option<Instant>,
     told: Vec<u64>,
-    untold: usize,
+    failed: usize,
 }
 
 struct Trouble {
@@ -44,8 +44,8 @@ struct Trouble {
 pub(crate) struct News {
     /// For how long a peer that is up again had no link.
     pub(crate) down: Option<Duration>,
-    /// Events of this kind that were not told.
-    pub(crate) untold: usize,
+    /// Dials that failed meanwhile, or events of this kind that were not told.
+    pub(crate) count: usize,
 }
 
 impl Changes {
@@ -55,7 +55,7 @@ impl Changes {
             Event::Up { target, .. } => {
                 let Some(down) = self.take(*target) else { return Some(News::default()) };
                 let time = down.since.map(|since| now.saturating_duration_since(since));
-                Some(News { down: time, untold: down.untold })
+                Some(News { down: time, count: down.failed })
             }
             Event::Down { target, .. } => {
                 let down = self.down(*target);
@@ -65,11 +65,11 @@ impl Changes {
             Event::Attempt { target, addr, reason, .. } => {
                 let what = hash(&[addr, reason]);
                 let down = self.down(*target);
+                down.failed += 1;
                 if down.told.len() < TROUBLES && !down.told.contains(&what) {
                     down.told.push(what);
                     return Some(News::default());
                 }
-                down.untold += 1;
                 None
             }
             Event::Removed { target } => {
@@ -98,7 +98,7 @@ impl Changes {
 
     fn down(&mut self, target: Target) -> &mut Down {
         let at = self.find(target).unwrap_or_else(|at| {
-            self.down.insert(at, Down { target, since: None, told: Vec::new(), untold: 0 });
+            self.down.insert(at, Down { target, since: None, told: Vec::new(), failed: 0 });
             at
         });
         &mut self.down[at]
@@ -125,7 +125,7 @@ impl Changes {
             self.strangers.remove(0);
         }
         self.strangers.push(Trouble { what, told: now, untold: 0 });
-        Some(News { down: None, untold })
+        Some(News { down: None, count: untold })
     }
 }
 
@@ -173,7 +173,7 @@ mod tests {
         let (origin, peer_type) = (netmod_inet::Origin::Dialed, netmod_inet::PeerType::Standard);
         let up = Event::Up { target: 3, id, addr: None, origin, peer_type };
         let news = changes.note(&up, now + SECOND);
-        assert_eq!(news, Some(News { down: Some(SECOND), untold: 3 }));
+        assert_eq!(news, Some(News { down: Some(SECOND), count: 5 }));
         assert!(told(&mut changes, 1), "it is another outage");
         let many = (0..1_000).filter(|port| told(&mut changes, *port)).count();
         assert_eq!(many, TROUBLES - 1, "those of the first are remembered");
@@ -203,6 +203,6 @@ mod tests {
         assert!(changes.note(&knock(1), now).is_some());
         assert!((2..9).all(|port| changes.note(&knock(port), now).is_none()));
         let news = changes.note(&knock(9), now + AGAIN);
-        assert_eq!(news, Some(News { down: None, untold: 7 }));
+        assert_eq!(news, Some(News { down: None, count: 7 }));
     }
 }

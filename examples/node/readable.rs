@@ -97,10 +97,12 @@ fn tell(text: &mut Shown<'_>, event: &Event, news: News) -> fmt::Result {
             if let Some(down) = news.down {
                 write!(text, ", after {}", Span(down))?;
             }
-            match news.untold {
-                0 => Ok(()),
-                1 => text.write_str(" and a failed dial"),
-                more => write!(text, " and {more} failed dials"),
+            match (news.down, news.count) {
+                (_, 0) => Ok(()),
+                (down, failed) => {
+                    let word = if down.is_some() { " and" } else { ", after" };
+                    write!(text, "{word} {failed} failed {}", plural(failed, "dial", "dials"))
+                }
             }
         }
         Event::Attempt { target, addr, reason, .. } => {
@@ -108,7 +110,7 @@ fn tell(text: &mut Shown<'_>, event: &Event, news: News) -> fmt::Result {
         }
         _ => {
             write!(text, "{event}")?;
-            match news.untold {
+            match news.count {
                 0 => Ok(()),
                 more => write!(text, " ({more} more were not told)"),
             }

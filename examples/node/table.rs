@@ -156,14 +156,14 @@ fn table(canvas: &mut Canvas<'_>, rows: &[Row], mut room: usize, top: &mut usize
         });
         rows.count()
     };
-    // The last rows fill the page.
-    *top = (*top).min(rows.len().saturating_sub(1));
-    while *top > 0 && *top - 1 + fits(*top - 1, room) >= rows.len() {
-        *top -= 1;
-    }
-    let is_whole = *top == 0 && fits(0, room) == rows.len();
+    let is_whole = fits(0, room) == rows.len();
     if !is_whole {
         room = room.saturating_sub(1);
+    }
+    // The last rows fill the page.
+    *top = if is_whole { 0 } else { (*top).min(rows.len().saturating_sub(1)) };
+    while *top > 0 && *top - 1 + fits(*top - 1, room) >= rows.len() {
+        *top -= 1;
     }
     let shown = fits(*top, room);
     for row in &rows[*top..*top + shown] {
@@ -223,6 +223,7 @@ impl Canvas<'_> {
             let shown = if character.is_control() { '\u{fffd}' } else { character };
             if used + width_of(shown) > room {
                 self.out.extend_from_slice("…".as_bytes());
+                used += 1;
                 break;
             }
             used += width_of(shown);

@@ -1,12 +1,19 @@
 //! The node of the command line, in processes of its own: what a person or a script would run.
 
-use std::io::{BufRead, BufReader, Write};
+mod log;
+mod metrics;
+mod peer_file;
+pub(crate) mod screen;
+mod watch;
+
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::scripted::{STANDARD, carrier, hex, numbered};
@@ -14,7 +21,7 @@ use crate::subject::PATIENCE;
 
 /// The `node` example. `cargo test` builds it beside the tests, but `cargo test --test suite` leaves
 /// whatever is there from another time: so it is built here, which costs nothing where it is new.
-fn program() -> &'static Path {
+pub(crate) fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let this = std::env::current_exe().expect("a path");
@@ -33,7 +40,8 @@ fn program() -> &'static Path {
     })
 }
 
-struct Process {
+/// A node. Dropping it kills it.
+pub(crate) struct Process {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
@@ -41,18 +49,30 @@ struct Process {
 }
 
 impl Process {
+    /// One that tells objects.
     fn start(args: &[&str]) -> Process {
-        let mut child = Command::new(program())
-            .arg("--json")
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("a process");
+        let mut command = Command::new(program());
+        command.arg("--json").args(args).stdout(Stdio::piped());
+        Process::run(command.stdin(Stdio::piped()))
+    }
+
+    /// One that tells lines.
+    fn readable(args: &[&str]) -> Process {
+        let mut command = Command::new(program());
+        command.args(args).stdout(Stdio::piped());
+        Process::run(command.stdin(Stdio::piped()))
+    }
+
+    /// Of its standard output and its standard error, the one that is piped is heard.
+    pub(crate) fn run(command: &mut Command) -> Process {
+        let mut child = command.spawn().expect("a process");
         let (sender, lines) = channel();
-        let stdout = child.stdout.take().expect("standard output");
+        let output: Box<dyn Read + Send> = match (child.stdout.take(), child.stderr.take()) {
+            (Some(stdout), _) => Box::new(stdout),
+            (None, stderr) => Box::new(stderr.expect("standard output or standard error")),
+        };
         std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
                 if sender.send(line).is_err() {
                     return;
                 }
@@ -61,35 +81,70 @@ impl Process {
         Process { stdin: child.stdin.take(), child, lines, told: Vec::new() }
     }
 
-    fn say(&mut self, command: &str) {
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).expect("a process that runs");
+    }
+
+    /// The next line that contains all of `words`.
+    pub(crate) fn hear(&mut self, words: &[&str]) -> String {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let line = self.line(end, &words.join("…"));
+            if words.iter().all(|word| line.contains(word)) {
+                return line;
+            }
+        }
+    }
+
+    fn line(&mut self, end: Instant, what: &str) -> String {
+        let left = end.saturating_duration_since(Instant::now());
+        let Ok(line) = self.lines.recv_timeout(left) else {
+            panic!("no {what}; told only:\n{}", self.told.join("\n"))
+        };
+        self.told.push(line.clone());
+        line
+    }
+
+    pub(crate) fn say(&mut self, command: &str) {
         let stdin = self.stdin.as_mut().expect("open standard input");
         writeln!(stdin, "{command}").expect("a process that listens");
     }
 
+    /// All that it told so far, as far as it was heard.
+    pub(crate) fn told(&self) -> &[String] {
+        &self.told
+    }
+
     /// The next object of this kind.
-    fn wait(&mut self, event: &str) -> Value {
+    pub(crate) fn wait(&mut self, event: &str) -> Value {
+        self.wait_any(&[event])
+    }
+
+    /// The next object of one of these kinds.
+    fn wait_any(&mut self, events: &[&str]) -> Value {
         let end = Instant::now() + PATIENCE;
         loop {
-            let left = end.saturating_duration_since(Instant::now());
-            let Ok(line) = self.lines.recv_timeout(left) else {
-                panic!("no {event} event; told only:\n{}", self.told.join("\n"))
-            };
+            let line = self.line(end, &events.join(" or "));
             let object: Value = serde_json::from_str(&line).expect("an object on each line");
-            self.told.push(line);
-            if object["event"] == event {
+            if events.iter().any(|event| object["event"] == *event) {
                 return object;
             }
         }
     }
 
-    fn address(&mut self) -> String {
+    pub(crate) fn address(&mut self) -> String {
         let addr = self.wait("listening")["addr"].as_str().expect("an address").to_owned();
         assert!(!addr.ends_with(":0"), "{addr}");
         addr
     }
 
     /// Waits for the process to end by itself: its exit code.
-    fn end(&mut self) -> Option<i32> {
+    pub(crate) fn end(&mut self) -> Option<i32> {
         let end = Instant::now() + PATIENCE;
         while Instant::now() < end {
             if let Some(status) = self.child.try_wait().expect("a child") {

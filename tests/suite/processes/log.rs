@@ -1,0 +1,82 @@
+//! The log for people: a line for each change, and no more.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+
+use super::{Process, program};
+
+/// Dials that fail in the same way are told once, and counted when the peer is up.
+#[test]
+fn an_outage_has_three_lines() {
+    let mut alice = Process::start(&["--bind", "127.0.0.1:0"]);
+    let address = alice.address();
+    let limits = ["--limit", "redial_first=1ms", "--limit", "redial_cap=10ms"];
+    let args = [&["--bind", "127.0.0.1:0", "--quiet", "--peer", &address][..], &limits].concat();
+    let mut bob = Process::readable(&args);
+    bob.hear(&["peer 0 up: ", &address, "(standard, out)"]);
+    drop(alice);
+    bob.hear(&["peer 0 down: ", "; next try in "]);
+    bob.hear(&["peer 0 not reached at ", &address, "refused", "; dialing on"]);
+    // Each fails as the one before, and nobody hears of it.
+    loop {
+        let before = bob.told().len();
+        bob.say("peers");
+        bob.hear(&["1 peer"]);
+        let is_tried = |line: &&String| line.contains("tried ") && line.contains("refused");
+        if bob.told()[before..].iter().filter(is_tried).count() >= 4 {
+            break;
+        }
+    }
+    let _alice = Process::start(&["--bind", &address]);
+    let up = bob.hear(&["peer 0 up: "]);
+    let failed = up.rsplit_once(" and ").and_then(|(_, end)| end.split(' ').next());
+    assert!(failed.expect("a count").parse::<usize>().expect("a number") >= 4, "{up}");
+    let lines: Vec<_> = bob.told().iter().filter(|line| line.starts_with("peer 0 ")).collect();
+    assert_eq!(lines.len(), 4, "{lines:?}");
+}
+
+#[test]
+fn a_stranger_who_knocks_again_and_again_has_one_line() {
+    let mut node = Process::readable(&["--bind", "127.0.0.1:0"]);
+    let address = node.hear(&["listening on "]).split_off("listening on ".len());
+    for _ in 0..20 {
+        let mut stranger = TcpStream::connect(&address).expect("a listener");
+        stranger.write_all(&[0xFF; 64]).expect("a connection");
+        // It is dropped, and told, before the connection is seen to end.
+        let _ = std::io::copy(&mut stranger, &mut std::io::sink());
+    }
+    node.say("flood x");
+    node.hear(&["nothing was sent"]);
+    let lines = node.told().iter().filter(|line| line.starts_with("dropped ")).count();
+    assert_eq!(lines, 1, "{:?}", node.told());
+}
+
+#[test]
+fn each_line_has_the_time_if_asked_for() {
+    let mut node = Process::readable(&["--bind", "127.0.0.1:0", "--time"]);
+    let line = node.hear(&["router id "]);
+    let (time, _) = line.split_once("Z router id ").expect("a time before it");
+    assert!(time.len() == 19 && time.starts_with("20") && &time[10..11] == "T", "{line}");
+}
+
+#[test]
+fn exit_codes_tell_what_kind_of_failure_it_was() {
+    let run = |args: &[&str]| {
+        let output = Command::new(program()).args(args).stdin(Stdio::null()).output();
+        let output = output.expect("a process");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let mut holder = Process::start(&["--bind", "127.0.0.1:0"]);
+    let held = holder.address();
+    let (code, text) = run(&["--bind", &held]);
+    assert!(code == Some(3) && text.contains(&held), "{code:?} {text}");
+    let (code, text) = run(&["--bind", "127.0.0.1:0", "--metrics", &held]);
+    assert!(code == Some(3) && text.contains("--metrics") && text.contains(&held), "{text}");
+    let (code, text) = run(&["--metrics", "9100"]);
+    assert!(code == Some(2) && text.contains("9100"), "{code:?} {text}");
+    let (code, text) = run(&["--watch", "--json"]);
+    assert!(code == Some(2) && text.contains("--watch"), "{code:?} {text}");
+    let (code, text) = run(&["--help"]);
+    assert!(code == Some(0) && text.is_empty());
+}
