@@ -1,0 +1,224 @@
+//! The node, as a process: its log, its metrics, and what the system says of it.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::child::Failure;
+use crate::memory::Memory;
+use crate::options::Options;
+
+/// Far longer than anything takes here.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Lines of the log, by what they tell.
+#[derive(Clone, Default)]
+pub(crate) struct Lines {
+    pub(crate) up: u64,
+    pub(crate) down: u64,
+    /// Those of them that say when the peer is dialed again.
+    pub(crate) retried: u64,
+    pub(crate) not_reached: u64,
+    pub(crate) ended: u64,
+    pub(crate) reloads: u64,
+    pub(crate) other: u64,
+    pub(crate) last_other: String,
+}
+
+/// What the metrics tell in the end, and the most that was seen before.
+#[derive(Default)]
+pub(crate) struct Links {
+    pub(crate) ups: u64,
+    pub(crate) downs: u64,
+    pub(crate) attempts: u64,
+    pub(crate) removed: u64,
+    pub(crate) files: usize,
+    pub(crate) most_files: usize,
+    pub(crate) most_links: u64,
+}
+
+pub(crate) struct Node {
+    child: Child,
+    peer_file: PathBuf,
+    pub(crate) address: String,
+    metrics: String,
+    lines: Arc<Mutex<Lines>>,
+    most: (usize, u64),
+}
+
+impl Node {
+    pub(crate) fn start(options: &Options, listed: &str) -> Result<Node, Failure> {
+        let beside = || Some(std::env::current_exe().ok()?.with_file_name("node"));
+        let program = options.node.clone().or_else(beside).ok_or("no node")?;
+        let name = format!("netmod-inet-{}-come-and-go", std::process::id());
+        let peer_file = std::env::temp_dir().join(name);
+        fs::write(&peer_file, listed)?;
+        let mut child = Command::new(&program)
+            .args(["--bind", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--quiet"])
+            .args(["--limit", "redial_cap=2s", "--limit", "resume_window=4s", "--peer-file"])
+            .arg(&peer_file)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("{}: {error}", program.display()))?;
+        let stdout = child.stdout.take().ok_or("no standard output")?;
+        let lines = Arc::<Mutex<Lines>>::default();
+        let (told, heard) = channel();
+        let log = lines.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if let Some(line) = log.lock().unwrap_or_else(PoisonError::into_inner).take(line) {
+                    let _ = told.send(line);
+                }
+            }
+        });
+        let address = hear(&heard, "listening on ")?;
+        let metrics = hear(&heard, "metrics on http://")?.replace("/metrics", "");
+        Ok(Node { child, peer_file, address, metrics, lines, most: (0, 0) })
+    }
+
+    /// Has it read the peer file again.
+    pub(crate) fn reload(&self, listed: &str) -> Result<(), Failure> {
+        fs::write(&self.peer_file, listed)?;
+        kill_process(Pid::from_child(&self.child), Signal::HUP)?;
+        Ok(())
+    }
+
+    pub(crate) fn lines(&self) -> Lines {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn memory(&self) -> Memory {
+        Memory::of(self.child.id(), "VmRSS")
+    }
+
+    /// Descriptors that are open.
+    pub(crate) fn files(&self) -> Result<usize, Failure> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count())
+    }
+
+    pub(crate) fn cpu_seconds(&self) -> Result<f64, Failure> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let (_, fields) = stat.rsplit_once(')').ok_or("/proc/PID/stat has another form")?;
+        let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+        Ok(ticks.sum::<Result<u64, _>>()? as f64 / rustix::param::clock_ticks_per_second() as f64)
+    }
+
+    /// Notes how many descriptors and links there are.
+    pub(crate) fn look(&mut self) -> Result<(), Failure> {
+        let links = value(&self.scrape()?, "netmod_inet_peers{state=\"up\"}")?;
+        self.most = (self.most.0.max(self.files()?), self.most.1.max(links));
+        Ok(())
+    }
+
+    /// Waits until no link is there, every descriptor is back, and the log has caught up.
+    pub(crate) fn settle(&self, files: usize) -> Result<Links, Failure> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let text = self.scrape()?;
+            let event =
+                |kind| value(&text, &format!("netmod_inet_events_total{{event=\"{kind}\"}}"));
+            let links = Links {
+                ups: event("up")?,
+                downs: event("down")?,
+                attempts: event("attempt")?,
+                removed: event("removed")?,
+                files: self.files()?,
+                most_files: self.most.0,
+                most_links: self.most.1,
+            };
+            let lines = self.lines();
+            let is_over = value(&text, "netmod_inet_peers{state=\"up\"}")? == 0
+                && links.files <= files
+                && (lines.up, lines.down) == (links.ups, links.downs);
+            if is_over || Instant::now() > end {
+                if event("missed")? + event("other")? + event("dropped")? > 0 {
+                    eprintln!("{text}");
+                }
+                return match links.files <= files {
+                    true => Ok(links),
+                    false => {
+                        Err(format!("{} descriptors are open, of {files}", links.files).into())
+                    }
+                };
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// What the metrics say.
+    fn scrape(&self) -> Result<String, Failure> {
+        let mut stream = TcpStream::connect(&self.metrics)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: node\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    /// Ends it in an orderly way.
+    pub(crate) fn end(&mut self) -> Result<(), Failure> {
+        if let Some(mut stdin) = self.child.stdin.take() {
+            stdin.write_all(b"quit\n")?;
+        }
+        match self.child.wait()? {
+            status if status.success() => Ok(()),
+            status => Err(format!("the node ended with {status}").into()),
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_file(&self.peer_file);
+    }
+}
+
+impl Lines {
+    /// Counts a line, or gives it back if it is one of the first.
+    fn take(&mut self, line: String) -> Option<String> {
+        let is = |what: &str| line.starts_with("peer ") && line.contains(what);
+        let count = match () {
+            () if is(" up: ") => &mut self.up,
+            () if is(" down: ") => {
+                self.retried += u64::from(line.contains("next try"));
+                &mut self.down
+            }
+            () if is(" not reached at ") => &mut self.not_reached,
+            () if is(" ended") => &mut self.ended,
+            () if line.starts_with("peer files: ") => &mut self.reloads,
+            () if line.contains(" on ") || line.starts_with("router id ") => return Some(line),
+            () => {
+                self.last_other = line;
+                &mut self.other
+            }
+        };
+        *count += 1;
+        None
+    }
+}
+
+fn hear(heard: &Receiver<String>, start: &str) -> Result<String, Failure> {
+    loop {
+        let line =
+            heard.recv_timeout(PATIENCE).map_err(|_| format!("the node never said {start}"))?;
+        if let Some(rest) = line.strip_prefix(start) {
+            return Ok(rest.to_owned());
+        }
+    }
+}
+
+/// The value of a sample.
+fn value(text: &str, name: &str) -> Result<u64, Failure> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    Ok(line.ok_or_else(|| format!("there is no {name}"))?.trim().parse()?)
+}
