@@ -60,17 +60,22 @@ fn note(info: &PeerInfo, end: Option<&str>) -> String {
     let why = end.unwrap_or(error);
     let next = match (info.state, info.next_retry) {
         (PeerState::Up, _) if end.is_some() && info.since < RECENT => {
-            return format!("was down: {why}");
+            return format!("was down: {}", brief(why));
         }
         (PeerState::Up, _) => return String::new(),
         (_, Some(retry)) => format!("next try in {}", Span(retry)),
         (PeerState::Down, None) => "waits for it to come back".to_owned(),
-        (_, None) => return why.to_owned(),
+        (_, None) => return brief(why).to_owned(),
     };
     match why == error {
-        true => format!("{why}; {next}"),
-        false => format!("{why}; {next} ({error})"),
+        true => format!("{}; {next}", brief(why)),
+        false => format!("{}; {next} ({})", brief(why), brief(error)),
     }
+}
+
+/// An error without the number that the system has for it, which stands at its end.
+fn brief(error: &str) -> &str {
+    error.split(" (os error").next().unwrap_or(error)
 }
 
 /// What a picture is made of.

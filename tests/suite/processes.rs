@@ -1,7 +1,7 @@
 //! The node of the command line, in processes of its own: what a person or a script would run.
 
 mod log;
-mod metrics;
+pub(crate) mod metrics;
 mod peer_file;
 pub(crate) mod screen;
 mod watch;
