@@ -90,7 +90,7 @@ impl Reader {
                 self.known_only = match text.as_str() {
                     "all" => false,
                     "known" => true,
-                    _ => return Err(bad(name, &text, "neither all nor known")),
+                    _ => return Err(bad(name, &text, &"neither all nor known")),
                 };
             }
             "allow" => self.allow.push(value(&mut self.parser, name)?),
@@ -104,9 +104,9 @@ impl Reader {
     fn limit(&mut self, name: &str, limits: &mut Limits) -> Result<(), String> {
         let text = text(&mut self.parser, name)?;
         let Some((limit, value)) = text.split_once('=') else {
-            return Err(bad(name, &text, "not of the form NAME=VALUE"));
+            return Err(bad(name, &text, &"not of the form NAME=VALUE"));
         };
-        limits.set(limit, value).map_err(|error| bad(name, &text, error))
+        limits.set(limit, value).map_err(|error| bad(name, &text, &error))
     }
 
     fn policy(self) -> AcceptPolicy {
@@ -122,14 +122,14 @@ fn raw(parser: &mut Parser, name: &str) -> Result<OsString, String> {
 
 fn text(parser: &mut Parser, name: &str) -> Result<String, String> {
     let value = raw(parser, name)?;
-    value.into_string().map_err(|value| bad(name, &value.to_string_lossy(), "not UTF-8"))
+    value.into_string().map_err(|value| bad(name, &value.to_string_lossy(), &"not UTF-8"))
 }
 
 fn value<T: FromStr<Err: Display>>(parser: &mut Parser, name: &str) -> Result<T, String> {
     let text = text(parser, name)?;
-    text.parse().map_err(|error| bad(name, &text, error))
+    text.parse().map_err(|error| bad(name, &text, &error))
 }
 
-fn bad(name: &str, value: &str, error: impl Display) -> String {
+fn bad(name: &str, value: &str, error: &dyn Display) -> String {
     format!("--{name} `{value}`: {error}")
 }

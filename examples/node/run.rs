@@ -16,7 +16,6 @@ use netmod_inet::{Builder, Event, Events, InetEndpoint, StartError};
 use smol::channel::{Receiver, RecvError, Sender, bounded};
 use smol::future::{self, block_on};
 use smol::stream::StreamExt;
-use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,19 +29,14 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// Something failed while the node ran.
-    fn run(message: impl Display) -> Failure {
-        Failure { status: 1, message: message.to_string() }
-    }
-
     /// An option or a peer file cannot be used, and another start would not help.
-    pub(crate) fn option(message: impl Display) -> Failure {
-        Failure { status: 2, message: message.to_string() }
+    pub(crate) fn option(message: String) -> Failure {
+        Failure { status: 2, message }
     }
 
     /// The node cannot listen; this may be over some time.
-    fn listen(message: impl Display) -> Failure {
-        Failure { status: 3, message: message.to_string() }
+    fn listen(message: String) -> Failure {
+        Failure { status: 3, message }
     }
 
     /// The node was stopped before everything was handed on.
@@ -52,10 +46,17 @@ impl Failure {
     }
 }
 
+/// Something failed while the node ran.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        Failure { status: 1, message: error.to_string() }
+    }
+}
+
 /// Runs a node until it is told to stop.
 pub(crate) async fn run(mut options: Options) -> Result<(), Failure> {
-    let signals = Signals::new(STOPPING).map_err(Failure::run)?;
-    let asides = Signals::new(ASIDE).map_err(Failure::run)?;
+    let signals = Signals::new(STOPPING)?;
+    let asides = Signals::new(ASIDE)?;
     let listed = options.peers.read().map_err(Failure::option)?;
     let metrics = options.metrics.map(serve_metrics).transpose()?;
     let endpoint = start(&options).await?;
@@ -68,9 +69,9 @@ pub(crate) async fn run(mut options: Options) -> Result<(), Failure> {
     let (output, woken) = open_output(&options, stop.clone());
     let terminal = output.screen.as_ref().map(|_| Terminal::enter(&output));
     greet(&endpoint, &output, metrics.as_ref());
-    let all_printed = print_arrivals(&endpoint, events, &output).map_err(Failure::run)?;
-    show_screen(&endpoint, &output, woken).map_err(Failure::run)?;
-    take_commands(&endpoint, &output, stop).map_err(Failure::run)?;
+    let all_printed = print_arrivals(&endpoint, events, &output)?;
+    show_screen(&endpoint, &output, woken)?;
+    take_commands(&endpoint, &output, stop)?;
 
     let stopping = async {
         let _ = future::or(stopped.recv(), signal(&signals)).await;
@@ -95,7 +96,7 @@ pub(crate) async fn run(mut options: Options) -> Result<(), Failure> {
     drop(terminal);
     ended?;
     match output.failure() {
-        Some(error) => Err(Failure::run(format!("standard output: {error}"))),
+        Some(error) => Err(Failure { status: 1, message: format!("standard output: {error}") }),
         None => Ok(()),
     }
 }
@@ -150,16 +151,18 @@ async fn start(options: &Options) -> Result<InetEndpoint, Failure> {
             Ok(endpoint) => return Ok(endpoint),
             Err(error) => error,
         };
-        match error {
-            // Only a machine without IPv6 is a reason for the second choice. A port that is taken
-            // is not: nobody would find a node beside the one that has it.
-            _ if options.binds.is_empty() && error.is_ipv6_unavailable() => {
-                binds = vec!["0.0.0.0:9000"];
-            }
-            StartError::Address(_) => return Err(Failure::option(format!("--bind: {error}"))),
-            StartError::Limits(_) => return Err(Failure::option(format!("--limit: {error}"))),
-            _ => return Err(Failure::listen(error)),
+        // Only a machine without IPv6 is a reason for the second choice. A port that is taken is
+        // not: nobody would find a node beside the one that has it.
+        if options.binds.is_empty() && error.is_ipv6_unavailable() {
+            binds = vec!["0.0.0.0:9000"];
+            continue;
         }
+        let (status, option) = match error {
+            StartError::Address(_) => (2, "--bind: "),
+            StartError::Limits(_) => (2, "--limit: "),
+            _ => (3, ""),
+        };
+        return Err(Failure { status, message: format!("{option}{error}") });
     }
 }
 
