@@ -7,20 +7,21 @@ use crate::output::Output;
 use crate::peer_files;
 use crate::report::Report;
 use netmod_inet::{AddPeersError, InetEndpoint, PeerAddr, Refusal, Target};
+use smol::future::block_on;
 use std::io::{self, BufReader};
 
 /// Carries out what is read from standard input. Tells whether that was a command to quit: the
 /// end of input is no reason to.
 ///
 /// It blocks while it reads and prints, and so needs a thread of its own.
-pub(crate) async fn obey(endpoint: &InetEndpoint, output: &Output) -> bool {
+pub(crate) fn obey(endpoint: &InetEndpoint, output: &Output) -> bool {
     let mut reader = BufReader::with_capacity(input::BLOCK, io::stdin().lock());
     let (mut line, mut answer) = (Vec::new(), Vec::new());
     loop {
         let (done, end) = match input::next(&mut reader, &mut line) {
             Input::Command(Command::Quit) => return true,
             Input::Command(command) => {
-                (carry_out(endpoint, &*output.report, &mut answer, command).await, false)
+                (carry_out(endpoint, &*output.report, &mut answer, command), false)
             }
             Input::Wrong(message) => (Err(message), false),
             Input::End(end) => (end.map_err(|error| format!("standard input: {error}")), true),
@@ -37,25 +38,25 @@ pub(crate) async fn obey(endpoint: &InetEndpoint, output: &Output) -> bool {
 }
 
 /// Appends the answer. An error is for a command that makes no sense now.
-async fn carry_out(
+fn carry_out(
     endpoint: &InetEndpoint,
     report: &dyn Report,
     answer: &mut Vec<u8>,
     command: Command,
 ) -> Result<(), String> {
     match command {
-        Command::Send { target, content } => match send(endpoint, target, content).await {
+        Command::Send { target, content } => match send(endpoint, target, content) {
             Ok(target) => report.sent(answer, target),
             Err(reason) => report.refused(answer, Some(target), &reason),
         },
         Command::Flood(content) => flood(endpoint, report, answer, content),
         Command::Add(text) => {
-            let target = add(endpoint, &text).await.map_err(|reason| format!("add: {reason}"))?;
+            let target = add(endpoint, &text).map_err(|reason| format!("add: {reason}"))?;
             report.note(answer, &format!("dialing {text} as {target}"));
         }
         Command::Remove(number) => {
             let target = known("remove", number)?;
-            endpoint.remove_peer(target).await.map_err(|error| format!("remove: {error}"))?;
+            block_on(endpoint.remove_peer(target)).map_err(|error| format!("remove: {error}"))?;
         }
         Command::Kick(number) => {
             let target = number.map(|number| known("kick", number)).transpose()?;
@@ -69,10 +70,10 @@ async fn carry_out(
     Ok(())
 }
 
-async fn send(endpoint: &InetEndpoint, number: u64, content: Content) -> Result<Target, String> {
+fn send(endpoint: &InetEndpoint, number: u64, content: Content) -> Result<Target, String> {
     let frame = content.into_frame(endpoint.router_id()).map_err(|error| error.to_string())?;
     let target = Target::try_from(number).map_err(|_| Refusal::UnknownTarget.to_string())?;
-    match endpoint.send(target, frame).await {
+    match block_on(endpoint.send(target, frame)) {
         Ok(()) => Ok(target),
         Err(error) => Err(error.to_string()),
     }
@@ -99,9 +100,9 @@ fn flood(endpoint: &InetEndpoint, report: &dyn Report, answer: &mut Vec<u8>, con
     }
 }
 
-async fn add(endpoint: &InetEndpoint, text: &str) -> Result<Target, String> {
+fn add(endpoint: &InetEndpoint, text: &str) -> Result<Target, String> {
     let addr: PeerAddr = text.parse().map_err(|error| format!("`{text}`: {error}"))?;
-    match peer_files::add(endpoint, vec![addr]).await {
+    match peer_files::add(endpoint, vec![addr]) {
         Ok(targets) => Ok(targets[0]),
         // Of a single entry the number need not be told.
         Err(AddPeersError::Known { target, .. }) => {

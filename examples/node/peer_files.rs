@@ -2,6 +2,7 @@
 //! which are read again while it runs.
 
 use netmod_inet::{AddPeersError, InetEndpoint, PeerAddr, Target};
+use smol::future::block_on;
 use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -37,13 +38,13 @@ impl PeerFiles {
     }
 
     /// Has an endpoint dial every peer: those of the command line, and these of the files.
-    pub(crate) async fn start(
+    pub(crate) fn start(
         &mut self,
         endpoint: &InetEndpoint,
         listed: Vec<PeerAddr>,
     ) -> Result<(), AddPeersError> {
         let peers = self.always.iter().chain(&listed).cloned().collect();
-        let mut targets = add(endpoint, peers).await?;
+        let mut targets = add(endpoint, peers)?;
         let of_files = targets.split_off(self.always.len());
         self.always_targets = targets;
         self.listed = listed.into_iter().zip(of_files).collect();
@@ -52,7 +53,7 @@ impl PeerFiles {
 
     /// Reads the files again. Peers that are no longer listed are removed, new ones are added, the
     /// others stay as they are. The error names the file and the line, and nothing changes then.
-    pub(crate) async fn reload(&mut self, endpoint: &InetEndpoint) -> Result<Reload, String> {
+    pub(crate) fn reload(&mut self, endpoint: &InetEndpoint) -> Result<Reload, String> {
         let wanted = self.read_all(|path| {
             // What waits for a writer would hold up the node, and nothing comes of it twice.
             match fs::metadata(path)?.is_file() {
@@ -68,15 +69,15 @@ impl PeerFiles {
                 continue;
             };
             old.swap_remove(at);
-            self.enlist(endpoint, addr, &mut reload).await;
+            self.enlist(endpoint, addr, &mut reload);
         }
         staying.extend(self.listed.iter().map(|(_, target)| *target));
         for (addr, target) in old {
-            remove(endpoint, addr, target, &staying, &mut reload).await;
+            remove(endpoint, addr, target, &staying, &mut reload);
         }
         // Last, for an entry may have come back in another form.
         for addr in new {
-            self.enlist(endpoint, addr, &mut reload).await;
+            self.enlist(endpoint, addr, &mut reload);
         }
         Ok(reload)
     }
@@ -98,8 +99,8 @@ impl PeerFiles {
     }
 
     /// Has the endpoint dial a peer, unless it does so already.
-    async fn enlist(&mut self, endpoint: &InetEndpoint, addr: PeerAddr, reload: &mut Reload) {
-        match target_of(endpoint, &addr).await {
+    fn enlist(&mut self, endpoint: &InetEndpoint, addr: PeerAddr, reload: &mut Reload) {
+        match target_of(endpoint, &addr) {
             Ok((target, is_new)) => {
                 *(if is_new { &mut reload.added } else { &mut reload.kept }) += 1;
                 self.listed.push((addr, target));
@@ -110,28 +111,25 @@ impl PeerFiles {
 }
 
 /// The target under which a peer is dialed, from now on if it was not before.
-async fn target_of(
-    endpoint: &InetEndpoint,
-    addr: &PeerAddr,
-) -> Result<(Target, bool), AddPeersError> {
-    match add(endpoint, vec![addr.clone()]).await {
+fn target_of(endpoint: &InetEndpoint, addr: &PeerAddr) -> Result<(Target, bool), AddPeersError> {
+    match add(endpoint, vec![addr.clone()]) {
         Ok(targets) => Ok((targets[0], true)),
         Err(AddPeersError::Known { target, .. }) => Ok((target, false)),
         Err(error) => Err(error),
     }
 }
 
-/// One place for it, so that the code of it is there once.
-pub(crate) async fn add(
+/// It does not wait for anything. One place for it, so that the code of it is there once.
+pub(crate) fn add(
     endpoint: &InetEndpoint,
     peers: Vec<PeerAddr>,
 ) -> Result<Vec<Target>, AddPeersError> {
-    endpoint.add_peers(peers).await
+    block_on(endpoint.add_peers(peers))
 }
 
 /// Removes a peer that is no longer listed. One that turned out to be the same node as another
 /// that is stays: they share their link.
-async fn remove(
+fn remove(
     endpoint: &InetEndpoint,
     addr: PeerAddr,
     target: Target,
@@ -141,12 +139,12 @@ async fn remove(
     // It may have been merged, or removed by hand.
     let target = match endpoint.peers().iter().any(|info| info.target == target) {
         true => target,
-        false => target_of(endpoint, &addr).await.map_or(target, |(target, _)| target),
+        false => target_of(endpoint, &addr).map_or(target, |(target, _)| target),
     };
     if staying.contains(&target) {
         let why = "the same node as another peer that is listed; it stays until the next start";
         reload.errors.push(format!("`{addr}`: {why}"));
-    } else if endpoint.remove_peer(target).await.is_ok() {
+    } else if block_on(endpoint.remove_peer(target)).is_ok() {
         reload.removed += 1;
     }
 }

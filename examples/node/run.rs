@@ -62,7 +62,7 @@ pub(crate) async fn run(mut options: Options) -> Result<(), Failure> {
     let endpoint = start(&options).await?;
     let events = endpoint.events();
     let mut peers = std::mem::take(&mut options.peers);
-    let added = peers.start(&endpoint, listed).await;
+    let added = peers.start(&endpoint, listed);
     added.map_err(|error| Failure::option(format!("peers: {error}")))?;
 
     let (stop, stopped) = bounded(1);
@@ -197,7 +197,7 @@ fn take_commands(
     let task = move || {
         let is_over = match &output.screen {
             Some(screen) if terminal::has_keys() => terminal::read_keys(screen),
-            _ => block_on(obey(&endpoint, &output)),
+            _ => obey(&endpoint, &output),
         };
         if is_over {
             let _ = stop.try_send(());
@@ -290,7 +290,7 @@ async fn hear_asides(
     loop {
         match signals.next().await {
             Some(Ok(Signal::Hup)) if peers.paths.is_empty() => return,
-            Some(Ok(Signal::Hup)) => reload(endpoint, output, peers).await,
+            Some(Ok(Signal::Hup)) => reload(endpoint, output, peers),
             Some(Ok(_)) => output.screen.iter().for_each(Screen::wake),
             // The stream has no end. Should it break all the same, the node goes on.
             _ => future::pending().await,
@@ -298,9 +298,9 @@ async fn hear_asides(
     }
 }
 
-async fn reload(endpoint: &InetEndpoint, output: &Output, peers: &mut PeerFiles) {
+fn reload(endpoint: &InetEndpoint, output: &Output, peers: &mut PeerFiles) {
     let mut lines = Vec::new();
-    match peers.reload(endpoint).await {
+    match peers.reload(endpoint) {
         Ok(reload) => {
             output.report.reloaded(&mut lines, &reload);
             reload.errors.iter().for_each(|error| output.report.error(&mut lines, error));
