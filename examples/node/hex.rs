@@ -2,63 +2,30 @@
 
 use std::fmt;
 
-/// The two digits of every byte: a frame then costs one look-up per byte, which keeps the printing
-/// of large frames ahead of the pipe that they are printed into.
-const DIGITS: [[u8; 2]; 256] = digits();
-
-const fn digits() -> [[u8; 2]; 256] {
-    let alphabet = b"0123456789abcdef";
-    let mut table = [[0; 2]; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = [alphabet[byte >> 4], alphabet[byte & 15]];
-        byte += 1;
-    }
-    table
-}
-
-/// The value of every digit, for the same reason.
-const VALUES: [u8; 256] = values();
-
-const NONE: u8 = 0xff;
-
-const fn values() -> [u8; 256] {
-    let mut table = [NONE; 256];
-    let mut value = 0;
-    while value < 16 {
-        let digit = b"0123456789abcdef"[value];
-        table[digit as usize] = value as u8;
-        table[digit.to_ascii_uppercase() as usize] = value as u8;
-        value += 1;
-    }
-    table
-}
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 /// Appends two lower-case digits for each byte.
 pub(crate) fn push(out: &mut Vec<u8>, bytes: &[u8]) {
-    let start = out.len();
-    out.resize(start + 2 * bytes.len(), 0);
-    for (pair, byte) in out[start..].chunks_exact_mut(2).zip(bytes) {
-        pair.copy_from_slice(&DIGITS[usize::from(*byte)]);
+    out.reserve(2 * bytes.len());
+    for byte in bytes {
+        out.extend([byte >> 4, byte & 0xf].map(|digit| DIGITS[usize::from(digit)]));
     }
 }
 
 /// Reads digits of either case.
 pub(crate) fn parse(text: &[u8]) -> Result<Vec<u8>, HexError> {
-    let value = |digit: &u8| VALUES[usize::from(*digit)];
     let mut bytes = Vec::with_capacity(text.len() / 2);
-    for pair in text.chunks_exact(2) {
-        let (high, low) = (value(&pair[0]), value(&pair[1]));
-        // Digits have four bits, and what is none has all eight.
-        if high | low > 0xf {
-            break;
+    for (at, digit) in text.iter().enumerate() {
+        let value = char::from(*digit).to_digit(16);
+        let value = value.ok_or(HexError::NotADigit { column: at + 1 })? as u8;
+        match bytes.last_mut() {
+            Some(byte) if at % 2 == 1 => *byte = *byte << 4 | value,
+            _ => bytes.push(value),
         }
-        bytes.push(high << 4 | low);
     }
-    match text.iter().skip(2 * bytes.len()).position(|digit| value(digit) == NONE) {
-        Some(more) => Err(HexError::NotADigit { column: 2 * bytes.len() + more + 1 }),
-        None if text.len() % 2 != 0 => Err(HexError::Odd(text.len())),
-        None => Ok(bytes),
+    match text.len() % 2 {
+        0 => Ok(bytes),
+        _ => Err(HexError::Odd(text.len())),
     }
 }
 
