@@ -52,7 +52,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let done = match Request::parse(lexopt::Parser::from_env()) {
-        Ok(Request::Run(options)) => smol::future::block_on(run::run(*options)),
+        Ok(Request::Run(options)) => run::run(*options),
         Ok(Request::Help) => print(&help::text()),
         Ok(Request::Version) => print(concat!("node ", env!("CARGO_PKG_VERSION"), "\n")),
         Err(message) => Err(Failure::option(message)),

@@ -54,12 +54,12 @@ impl From<io::Error> for Failure {
 }
 
 /// Runs a node until it is told to stop.
-pub(crate) async fn run(mut options: Options) -> Result<(), Failure> {
+pub(crate) fn run(mut options: Options) -> Result<(), Failure> {
     let signals = Signals::new(STOPPING)?;
     let asides = Signals::new(ASIDE)?;
     let listed = options.peers.read().map_err(Failure::option)?;
     let metrics = options.metrics.map(serve_metrics).transpose()?;
-    let endpoint = start(&options).await?;
+    let endpoint = start(&options)?;
     let events = endpoint.events();
     let mut peers = std::mem::take(&mut options.peers);
     let added = peers.start(&endpoint, listed);
@@ -83,7 +83,7 @@ pub(crate) async fn run(mut options: Options) -> Result<(), Failure> {
         }
     };
     let aside = hear_asides(asides, &endpoint, &output, &mut peers);
-    future::or(stopping, future::or(serving, aside)).await;
+    block_on(future::or(stopping, future::or(serving, aside)));
     drop(metrics);
 
     let orderly = async {
@@ -92,7 +92,7 @@ pub(crate) async fn run(mut options: Options) -> Result<(), Failure> {
         output.close().await;
         Ok(())
     };
-    let ended = future::or(orderly, cut_short(&output, &signals)).await;
+    let ended = block_on(future::or(orderly, cut_short(&output, &signals)));
     drop(terminal);
     ended?;
     match output.failure() {
@@ -141,13 +141,13 @@ const ASIDE: [Signal; 2] = [Signal::Hup, Signal::Winch];
 /// the process and to its group.
 const TWICE: Duration = Duration::from_millis(500);
 
-async fn start(options: &Options) -> Result<InetEndpoint, Failure> {
+fn start(options: &Options) -> Result<InetEndpoint, Failure> {
     let mut binds: Vec<&str> = options.binds.iter().map(String::as_str).collect();
     if binds.is_empty() {
         binds.push("[::]:9000");
     }
     loop {
-        let error = match build(options, &binds).start().await {
+        let error = match block_on(build(options, &binds).start()) {
             Ok(endpoint) => return Ok(endpoint),
             Err(error) => error,
         };
