@@ -7,7 +7,6 @@ use crate::terminal;
 use netmod_inet::{Event, InetEndpoint, PeerState, Target};
 use smol::channel::{Receiver, Sender, bounded};
 use smol::future;
-use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,7 +30,7 @@ pub(crate) struct Screen {
 
 #[derive(Default)]
 pub(crate) struct State {
-    pub(crate) log: VecDeque<String>,
+    pub(crate) log: Vec<String>,
     /// Why the last link of each peer ended: a dial that fails makes an endpoint forget it.
     pub(crate) ends: Vec<(Target, String)>,
     /// The first row that is shown, and how many are.
@@ -51,9 +50,9 @@ impl Screen {
         for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let line = &line[..line.len().min(LINE)];
             if state.log.len() == LOG {
-                state.log.pop_front();
+                state.log.remove(0);
             }
-            state.log.push_back(format!("{now} {}", String::from_utf8_lossy(line)));
+            state.log.push(format!("{now} {}", String::from_utf8_lossy(line)));
         }
         drop(state);
         self.wake();

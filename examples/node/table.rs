@@ -3,7 +3,6 @@
 use crate::readable::Span;
 use crate::screen::State;
 use netmod_inet::{Origin, PeerInfo, PeerState, Target};
-use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -113,9 +112,9 @@ pub(crate) fn compose(out: &mut Vec<u8>, page: &Page<'_>, state: &mut State) {
 }
 
 /// The end of a log in at most so many lines, each within the columns.
-fn wrapped(log: &VecDeque<String>, columns: usize, lines: usize) -> Vec<String> {
+fn wrapped(log: &[String], columns: usize, lines: usize) -> Vec<String> {
     const INDENT: &str = "          ";
-    let mut shown = VecDeque::new();
+    let mut shown: Vec<String> = Vec::new();
     for text in log.iter().rev() {
         let mut parts = vec![String::new()];
         let mut used = 0;
@@ -132,9 +131,12 @@ fn wrapped(log: &VecDeque<String>, columns: usize, lines: usize) -> Vec<String> 
         if shown.len() + parts.len() > lines {
             break;
         }
-        parts.into_iter().rev().for_each(|part| shown.push_front(part));
+        // The newest first, and turned round in the end.
+        parts.reverse();
+        shown.append(&mut parts);
     }
-    shown.into()
+    shown.reverse();
+    shown
 }
 
 fn summary(rows: &[Row]) -> String {
@@ -278,30 +280,18 @@ fn width_of(character: char) -> usize {
 }
 
 /// A text of at most so many columns: the middle goes first, since addresses differ at both ends.
+/// What is wider than one column is not counted here, and cut with the line.
 fn cut_inside(text: &str, columns: usize) -> String {
-    if width(text) <= columns {
+    let characters = text.chars().count();
+    if characters <= columns {
         return text.to_owned();
     }
-    let characters: Vec<char> = text.chars().collect();
-    let (mut head, mut tail) = (String::new(), String::new());
-    let (mut left, mut used) = (0, 1);
-    let mut right = characters.len();
-    // From both ends in turn.
-    while left < right {
-        let at = if head.len() <= tail.len() { left } else { right - 1 };
-        used += width_of(characters[at]);
-        if used > columns {
-            break;
-        }
-        if at == left {
-            head.push(characters[at]);
-            left += 1;
-        } else {
-            tail.insert(0, characters[at]);
-            right -= 1;
-        }
-    }
-    format!("{head}…{tail}")
+    let kept = columns.saturating_sub(1);
+    let end = kept.div_ceil(2);
+    let mut cut: String = text.chars().take(end).collect();
+    cut.push('…');
+    cut.extend(text.chars().skip(characters + end - kept));
+    cut
 }
 
 /// A number in at most four characters.
