@@ -196,10 +196,11 @@ fn widen_room<'a>(
     match (inbound.try_room(target), begun) {
         (Ok(Some(new)), _) => Ok((room.insert(new), target)),
         (Ok(None), Some((len, mut old))) => {
-            // No more is to be read than that.
+            // No more is to be read than that, and a length alone makes nobody allocate.
+            let target = len.min(target);
             half.rest(inbound.buffers());
-            old.cover(len);
-            Ok((room.insert(old), len))
+            old.cover(target);
+            Ok((room.insert(old), target))
         }
         (Ok(None), None) => Err(Step::NoRoom(target)),
         (Err(Closed), _) => Err(Step::Failed(DownReason::ShuttingDown)),
