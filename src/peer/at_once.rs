@@ -28,7 +28,8 @@ pub(super) struct AtOnce {
 impl Queue {
     /// Writes what is new, if the writer sleeps because it had nothing to write and that is likely to
     /// be all. `None`: the writer is to be woken.
-    pub(super) fn write_at_once(&self, state: &mut State) -> Option<AtOnce> {
+    #[cold]
+    pub(super) fn write_at_once(&self, state: &mut State) -> Option<Box<AtOnce>> {
         // Who watches a link that carries records has to learn that something is owed.
         let is_watched = state.is_watched || !state.shares_records;
         let link = state.idle.take_if(|_| is_watched)?;
@@ -53,7 +54,7 @@ impl Queue {
                 state.wake_writer();
             }
         }
-        Some(AtOnce { frames, bytes, _plan: plan, _parts: parts })
+        Some(Box::new(AtOnce { frames, bytes, _plan: plan, _parts: parts }))
     }
 }
 

@@ -22,8 +22,8 @@ use crate::timer;
 pub(super) struct Pushed {
     /// Whether the link is up.
     pub(super) is_up: bool,
-    /// What was written at once.
-    pub(super) at_once: Option<AtOnce>,
+    /// What was written at once. In a box, for most frames have nothing there to be moved about.
+    pub(super) at_once: Option<Box<AtOnce>>,
 }
 
 /// How a queue ends.
@@ -117,7 +117,7 @@ impl Queue {
             false => state.backlog.push(frame, flood),
         }
         let is_up = state.up;
-        let at_once = self.write_at_once(&mut state);
+        let at_once = state.idle.is_some().then(|| self.write_at_once(&mut state)).flatten();
         let writer = match &at_once {
             Some(_) => None,
             None => state.writer.take(),

@@ -1,7 +1,7 @@
 //! Moves frames from one endpoint to another, for callgrind to count instructions.
 //!
 //! ```sh
-//! netmod-inet-instructions codec|plain|resumable PAYLOAD FRAMES
+//! netmod-inet-instructions codec|plain|resumable|many PAYLOAD FRAMES
 //! ```
 //!
 //! The difference of two runs with different numbers of frames is what those frames cost: start and
@@ -9,11 +9,12 @@
 
 mod relay;
 
+use std::collections::VecDeque;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use futures_lite::future;
-use netmod_inet::{Event, Frame, Id, InetEndpoint, Target};
+use netmod_inet::{Event, Frame, Id, InetEndpoint, Refusal, Target};
 use smol::Executor;
 
 fn main() -> ExitCode {
@@ -25,17 +26,32 @@ fn main() -> ExitCode {
     };
     match measure.as_str() {
         "codec" => codec(payload, frames),
-        "plain" => link(payload, frames, true),
-        "resumable" => link(payload, frames, false),
+        "plain" => link(payload, frames, Way::Plain),
+        "resumable" => link(payload, frames, Way::Resumable),
+        "many" => link(payload, frames, Way::Many),
         _ => return usage(),
     }
     ExitCode::SUCCESS
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: netmod-inet-instructions codec|plain|resumable PAYLOAD FRAMES");
+    eprintln!("usage: netmod-inet-instructions codec|plain|resumable|many PAYLOAD FRAMES");
     ExitCode::from(2)
 }
+
+/// How frames go from one endpoint to the other.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    /// With a call for each, to a plain node.
+    Plain,
+    /// With a call for each, to one that acknowledges them.
+    Resumable,
+    /// The same with a call for many.
+    Many,
+}
+
+/// Frames that go with one call.
+const AT_ONCE: usize = 64;
 
 fn frame(payload: usize) -> Frame {
     let builder = Frame::builder(8, Id::from_bytes([7; 32]));
@@ -54,7 +70,8 @@ fn codec(payload: usize, frames: usize) {
 /// Sends frames from one endpoint to another, as many at once as there is room for, and takes them
 /// there: all on one thread. A relay between the two, the same for both measures, may take the
 /// records off the handshake.
-fn link(payload: usize, frames: usize, is_plain: bool) {
+fn link(payload: usize, frames: usize, way: Way) {
+    let is_plain = way == Way::Plain;
     let executor = Arc::new(Executor::new());
     let builder = || InetEndpoint::builder().spawner(Arc::downgrade(&executor));
     smol::block_on(executor.run(async {
@@ -65,7 +82,12 @@ fn link(payload: usize, frames: usize, is_plain: bool) {
         let events = dialer.events();
         while !matches!(events.next().await, Ok(Event::Up { .. })) {}
 
-        let sending = send_all(&dialer, target, frame(payload), frames);
+        let sending = async {
+            match way {
+                Way::Many => send_many(&dialer, target, frame(payload), frames).await,
+                _ => send_all(&dialer, target, frame(payload), frames).await,
+            }
+        };
         let receiving = async {
             for _ in 0..frames {
                 let (_, frame) = listener.next().await.expect("a running endpoint");
@@ -82,6 +104,20 @@ async fn send_all(from: &InetEndpoint, target: Target, frame: Frame, frames: usi
     for _ in 0..frames {
         if let Err(error) = from.try_send(target, frame.clone()) {
             from.send(target, error.into_frame()).await.expect("room before long");
+        }
+    }
+}
+
+async fn send_many(from: &InetEndpoint, target: Target, frame: Frame, frames: usize) {
+    let (mut left, mut batch) = (frames, VecDeque::new());
+    while left > 0 {
+        batch.resize(AT_ONCE.min(left), frame.clone());
+        let all = batch.len();
+        let sent = from.try_send_many(target, &mut batch);
+        left -= all - batch.len();
+        if let Err(Refusal::Full) = sent {
+            from.send(target, frame.clone()).await.expect("room before long");
+            left -= 1;
         }
     }
 }
