@@ -27,7 +27,7 @@ pub(super) struct AtOnce {
 
 impl Queue {
     /// Writes what is new, if the writer sleeps because it had nothing to write and that is likely to
-    /// be all. `None`: the writer is to be woken.
+    /// be all. The writer is to be woken for `None`, and if there is more to write.
     #[cold]
     pub(super) fn write_at_once(&self, state: &mut State) -> Option<Box<AtOnce>> {
         // Who watches a link that carries records has to learn that something is owed.
@@ -48,11 +48,8 @@ impl Queue {
         let (frames, bytes, parts) = self.note_written(state, bytes, now);
         match plan.unwritten() {
             0 => state.idle = Some(link),
-            _ => {
-                // The writer goes on from there.
-                state.begun = Some(Box::new(std::mem::take(&mut plan)));
-                state.wake_writer();
-            }
+            // The writer goes on from there.
+            _ => state.begun = Some(Box::new(std::mem::take(&mut plan))),
         }
         Some(Box::new(AtOnce { frames, bytes, _plan: plan, _parts: parts }))
     }

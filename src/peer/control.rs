@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::queue::{Queue, State};
+use super::queue::{Queue, State, wake_writer};
 use super::seldom::Empty;
 use crate::proto::{Records, Tell};
 use crate::timer;
@@ -107,11 +107,7 @@ impl Queue {
     fn say(&self, add: impl FnOnce(&mut State)) {
         let mut state = self.lock();
         add(&mut state);
-        let writer = state.writer.take();
-        drop(state);
-        if let Some(writer) = writer {
-            writer.wake();
-        }
+        wake_writer(state);
     }
 
     /// The count of received frames, if the other side is owed one.

@@ -1,8 +1,13 @@
-//! Two peers that become one: each with one other at a time.
+//! Two peers that become one: each with one other at a time. What shows that they are the same, and
+//! what is left of the one that went.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::Peer;
+use crate::proto::PeerAddr;
+use crate::timer;
 
 /// Two peers that are being merged. Dropping it is the end of that, however it went.
 #[derive(Debug)]
@@ -26,6 +31,66 @@ impl Merging {
 }
 
 impl Peer {
+    /// Takes over the addresses of a peer that turned out to be the same.
+    pub(crate) fn park(&self, addrs: Vec<PeerAddr>) {
+        self.history().dials.parked.extend(addrs);
+    }
+
+    /// Notes that another link to the same node has this name.
+    pub(crate) fn note_same(&self, name: &[u8; 8]) {
+        self.history().sameness.same_as = Some(*name);
+    }
+
+    /// Whether the pair called `name` was shown to be of the same node.
+    pub(crate) fn is_same(&self, name: &[u8; 8]) -> bool {
+        self.history().sameness.same_as == Some(*name)
+    }
+
+    /// Notes what the other side answered about the pair that goes.
+    pub(crate) fn note_answer(&self, name: [u8; 8], received: u64) {
+        self.history().sameness.answer = Some((name, received));
+        self.signal.notify(usize::MAX);
+    }
+
+    /// What the other side answered about the pair that goes.
+    pub(crate) fn answer(&self, name: &[u8; 8]) -> Option<u64> {
+        self.history().sameness.answer.filter(|(of, _)| of == name).map(|(_, received)| received)
+    }
+
+    /// Notes what the other side was told about the pair that went.
+    pub(crate) fn note_told(&self, name: [u8; 8], received: u64) {
+        self.history().sameness.told = Some((name, received));
+    }
+
+    /// What the other side was told about the pair that went.
+    pub(crate) fn told(&self, name: &[u8; 8]) -> Option<u64> {
+        self.history().sameness.told.filter(|(of, _)| of == name).map(|(_, received)| received)
+    }
+
+    /// Notes that the other side told a count.
+    pub(crate) fn note_life(&self) {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+        self.signal.notify(usize::MAX);
+    }
+
+    /// How often the other side told a count.
+    pub(crate) fn answers(&self) -> usize {
+        self.answers.load(Ordering::Relaxed)
+    }
+
+    /// Asks the other side to tell a count, unless it was asked within the last `recent`. Returns
+    /// how often it had told one when it was asked.
+    pub(crate) fn challenge(&self, recent: Duration) -> usize {
+        let asked = self.history().sameness.challenge.filter(|(at, _)| timer::since(*at) < recent);
+        let (_, answers) = asked.unwrap_or_else(|| {
+            self.queue.say_probe();
+            let asked = (timer::now(), self.answers());
+            self.history().sameness.challenge = Some(asked);
+            asked
+        });
+        answers
+    }
+
     /// Whether the peer is being merged with another.
     pub(crate) fn is_merging(&self) -> bool {
         self.history().is_merging

@@ -14,7 +14,10 @@ mod outbox;
 mod plan;
 mod queue;
 mod rate;
+mod read_half;
 mod receive;
+mod run;
+mod scan;
 mod seldom;
 mod transmit;
 mod turn;
@@ -22,7 +25,6 @@ mod watch;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -234,69 +236,9 @@ impl Peer {
         self.dial.is_some() || !self.history().dials.parked.is_empty()
     }
 
-    /// Takes over the addresses of a peer that turned out to be the same.
-    pub(crate) fn park(&self, addrs: Vec<PeerAddr>) {
-        self.history().dials.parked.extend(addrs);
-    }
-
     /// The least that `find` makes of the addresses where this node is told to dial the peer.
     pub(crate) fn dialed_at<T: Ord>(&self, find: impl Fn(&PeerAddr) -> Option<T>) -> Option<T> {
         self.dial.as_deref().into_iter().chain(&self.history().dials.parked).filter_map(find).min()
-    }
-
-    /// Notes that another link to the same node has this name.
-    pub(crate) fn note_same(&self, name: &[u8; 8]) {
-        self.history().sameness.same_as = Some(*name);
-    }
-
-    /// Whether the pair called `name` was shown to be of the same node.
-    pub(crate) fn is_same(&self, name: &[u8; 8]) -> bool {
-        self.history().sameness.same_as == Some(*name)
-    }
-
-    /// Notes what the other side answered about the pair that goes.
-    pub(crate) fn note_answer(&self, name: [u8; 8], received: u64) {
-        self.history().sameness.answer = Some((name, received));
-        self.signal.notify(usize::MAX);
-    }
-
-    /// What the other side answered about the pair that goes.
-    pub(crate) fn answer(&self, name: &[u8; 8]) -> Option<u64> {
-        self.history().sameness.answer.filter(|(of, _)| of == name).map(|(_, received)| received)
-    }
-
-    /// Notes what the other side was told about the pair that went.
-    pub(crate) fn note_told(&self, name: [u8; 8], received: u64) {
-        self.history().sameness.told = Some((name, received));
-    }
-
-    /// What the other side was told about the pair that went.
-    pub(crate) fn told(&self, name: &[u8; 8]) -> Option<u64> {
-        self.history().sameness.told.filter(|(of, _)| of == name).map(|(_, received)| received)
-    }
-
-    /// Notes that the other side told a count.
-    pub(crate) fn note_life(&self) {
-        self.answers.fetch_add(1, Ordering::Relaxed);
-        self.signal.notify(usize::MAX);
-    }
-
-    /// How often the other side told a count.
-    pub(crate) fn answers(&self) -> usize {
-        self.answers.load(Ordering::Relaxed)
-    }
-
-    /// Asks the other side to tell a count, unless it was asked within the last `recent`. Returns
-    /// how often it had told one when it was asked.
-    pub(crate) fn challenge(&self, recent: Duration) -> usize {
-        let asked = self.history().sameness.challenge.filter(|(at, _)| timer::since(*at) < recent);
-        let (_, answers) = asked.unwrap_or_else(|| {
-            self.queue.say_probe();
-            let asked = (timer::now(), self.answers());
-            self.history().sameness.challenge = Some(asked);
-            asked
-        });
-        answers
     }
 
     /// Hears of the next change.
@@ -376,70 +318,6 @@ impl Peer {
                 return Err(SendError::new(Refusal::TimedOut, frame));
             }
         }
-    }
-
-    /// Serves a link until it ends; returns why it did.
-    ///
-    /// One task reads and writes. Once the queue is closing, the link has `drain` to send what is
-    /// left, half-close and read to the end: a socket that is closed with unread input would throw
-    /// away what it already sent.
-    pub(crate) fn run<'a>(
-        &'a self,
-        link: &'a Arc<Link>,
-        inbound: &'a InboundSender,
-        drain: Duration,
-        notices: Notices<'a>,
-    ) -> impl Future<Output = DownReason> + Send + use<'a> {
-        async move {
-            let reading = receive::receive(self, link, inbound, notices);
-            let serving =
-                future::or(reading, future::or(self.write(link, drain), self.watch(link)));
-            let reason = future::or(serving, self.close(drain)).await;
-            // The other side may have closed because it is done, and reads on to its end.
-            transmit::settle(self, link);
-            let history = self.history();
-            let farewell = history.ending.farewell.map(DownReason::Farewell);
-            history.ending.stopping.clone().or(farewell).unwrap_or(reason)
-        }
-    }
-
-    /// Writes until nothing more is to be written, and then leaves the reader to read to the end.
-    fn write<'a>(
-        &'a self,
-        link: &'a Arc<Link>,
-        drain: Duration,
-    ) -> impl Future<Output = DownReason> + Send + use<'a> {
-        async move {
-            match transmit::transmit(self, link).await {
-                // What arrived before the link broke is still there to be read.
-                Err(reason) => {
-                    Box::pin(timer::after(drain)).await;
-                    reason
-                }
-                Ok(()) => {
-                    link.stream.close_write();
-                    future::pending().await
-                }
-            }
-        }
-    }
-
-    /// Waits until the other side of a link that carries records gives no sign of life. The kernel
-    /// watches a plain one.
-    fn watch<'a>(&'a self, link: &'a Link) -> impl Future<Output = DownReason> + Send + use<'a> {
-        async move {
-            match link.records_as {
-                Some(_) => watch::watch(self, link).await,
-                None => future::pending().await,
-            }
-        }
-    }
-
-    /// Waits until the queue is closing, and then for as long as what is left may take.
-    async fn close(&self, drain: Duration) -> DownReason {
-        poll_fn(|cx| self.queue.poll_closing(cx)).await;
-        Box::pin(timer::after(drain)).await;
-        DownReason::ShuttingDown
     }
 
     /// Ends the peer: no frame is taken any more, its link closes, nobody dials again.

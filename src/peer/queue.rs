@@ -118,13 +118,9 @@ impl Queue {
         }
         let is_up = state.up;
         let at_once = state.idle.is_some().then(|| self.write_at_once(&mut state)).flatten();
-        let writer = match &at_once {
-            Some(_) => None,
-            None => state.writer.take(),
-        };
-        drop(state);
-        if let Some(writer) = writer {
-            writer.wake();
+        match at_once.is_some() && state.begun.is_none() {
+            true => drop(state),
+            false => wake_writer(state),
         }
         Ok(Pushed { is_up, at_once })
     }
@@ -157,10 +153,10 @@ impl Queue {
             }
             taken += 1;
         }
-        let (is_up, writer) = (state.up, state.writer.take_if(|_| taken > 0));
-        drop(state);
-        if let Some(writer) = writer {
-            writer.wake();
+        let is_up = state.up;
+        match taken {
+            0 => drop(state),
+            _ => wake_writer(state),
         }
         (taken, is_up, refused)
     }
@@ -301,11 +297,7 @@ impl Queue {
         own.ended = true;
         state.backlog.append(&mut own.backlog);
         drop(own);
-        let writer = state.writer.take();
-        drop(state);
-        if let Some(writer) = writer {
-            writer.wake();
-        }
+        wake_writer(state);
         self.room.notify(usize::MAX);
         true
     }
@@ -361,11 +353,7 @@ impl Queue {
         if state.closing != Some(Closing::Now) {
             state.closing = Some(how);
         }
-        let writer = state.writer.take();
-        drop(state);
-        if let Some(writer) = writer {
-            writer.wake();
-        }
+        wake_writer(state);
         self.room.notify(usize::MAX);
     }
 
@@ -419,12 +407,12 @@ impl Drop for Queue {
     }
 }
 
-impl State {
-    /// Has the writer look at the queue.
-    pub(super) fn wake_writer(&mut self) {
-        if let Some(writer) = self.writer.take() {
-            writer.wake();
-        }
+/// Unlocks the queue and has the writer look at it.
+pub(super) fn wake_writer(mut state: MutexGuard<'_, State>) {
+    let writer = state.writer.take();
+    drop(state);
+    if let Some(writer) = writer {
+        writer.wake();
     }
 }
 
