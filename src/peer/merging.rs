@@ -128,8 +128,11 @@ impl Drop for Mark {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::DownReason;
+    use crate::fuzz::Line;
+    use crate::link::Link;
     use crate::peer::{Budget, Origin, Queue};
-    use crate::proto::PeerType;
+    use crate::proto::{Id, PeerType};
     use std::sync::Barrier;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -148,6 +151,25 @@ mod tests {
         drop(merging);
         assert!(Merging::begin(&c, &b).is_some());
         assert!(![a, b, c].iter().any(|peer| peer.is_merging()));
+    }
+
+    /// It took a live link for dead: the answer to what was asked over the one before never came.
+    #[test]
+    fn what_was_asked_over_a_link_that_ended_is_asked_again_over_the_next() {
+        let peer = peer(0);
+        let id = Id::from_bytes([1; 32]);
+        let recent = Duration::from_secs(3600);
+        let has_asked =
+            || peer.queue.lock().control.take().is_some_and(|records| records.probe.is_some());
+        for _ in 0..2 {
+            let link = Link::new(Line::pair().0, None, Vec::new(), Some(id));
+            peer.link_up(id, &link);
+            peer.challenge(recent);
+            assert!(has_asked(), "it was not asked");
+            peer.challenge(recent);
+            assert!(!has_asked(), "it was asked a moment ago");
+            peer.link_down(&DownReason::Closed, None);
+        }
     }
 
     #[test]

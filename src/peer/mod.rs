@@ -461,6 +461,10 @@ impl Peer {
         history.id = Some(id);
         history.addr = link.addr;
         history.stream = Some(link.stream.clone());
+        if history.sameness.challenge.is_some() {
+            // What was asked over the link before may have gone with it.
+            history.sameness.challenge = None;
+        }
         drop(history);
         self.queue.link_up(link.records_as.is_some());
     }
