@@ -22,7 +22,7 @@ const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Connections at once. One more displaces the oldest, so that slow clients shut nobody out, and no
 /// more answers than this take memory.
-const CONNECTIONS: usize = 8;
+const CONNECTIONS: usize = 4;
 
 /// Time after a failure to accept: what is missing then is there again later.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -77,39 +77,42 @@ impl Output {
         }
         let lines = if self.stamps { &stamped } else { lines };
         match self.screen {
-            None => self.put(lines, &mut io::stdout()),
+            None => self.put_or_stop(lines),
             // A terminal has the table, and room for nothing else.
             Some(_) if io::stderr().is_terminal() => {}
-            Some(_) => self.put(lines, &mut io::stderr()),
+            // Without it there still is the table.
+            Some(_) => drop(self.put(lines, &mut io::stderr())),
         }
     }
 
     /// Writes to the terminal that shows the screen.
     pub(crate) fn draw(&self, screen: &[u8]) {
-        self.put(screen, &mut io::stdout());
+        self.put_or_stop(screen);
     }
 
-    fn put(&self, bytes: &[u8], to: &mut dyn Write) {
-        if bytes.is_empty() || self.failure.get().is_some() {
+    /// Writes to standard output, and has the node stop if it cannot.
+    fn put_or_stop(&self, bytes: &[u8]) {
+        if self.failure.get().is_some() {
             return;
         }
-        self.printed.fetch_add(bytes.len(), Ordering::Relaxed);
-        let _turn = self.turn.lock_blocking();
-        if self.left.load(Ordering::Relaxed) {
-            self.taken.fetch_add(bytes.len(), Ordering::Relaxed);
-        } else if let Err(error) = self.write(bytes, to) {
+        if let Err(error) = self.put(bytes, &mut io::stdout()) {
             let _ = self.failure.set(error);
             let _ = self.stop.try_send(());
         }
     }
 
-    fn write(&self, lines: &[u8], to: &mut dyn Write) -> io::Result<()> {
+    fn put(&self, bytes: &[u8], to: &mut dyn Write) -> io::Result<()> {
+        self.printed.fetch_add(bytes.len(), Ordering::Relaxed);
+        let _turn = self.turn.lock_blocking();
         // In parts, so that a slow reader is seen to make progress.
-        for part in lines.chunks(BLOCK) {
-            to.write_all(part)?;
+        let mut done = Ok(());
+        for part in bytes.chunks(BLOCK) {
+            if done.is_ok() && !self.left.load(Ordering::Relaxed) {
+                done = to.write_all(part).and_then(|()| to.flush());
+            }
             self.taken.fetch_add(part.len(), Ordering::Relaxed);
         }
-        to.flush()
+        done
     }
 
     /// Keeps every thread from printing once the present one is done, so that the end of the

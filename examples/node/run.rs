@@ -55,8 +55,11 @@ impl From<io::Error> for Failure {
 
 /// Runs a node until it is told to stop.
 pub(crate) fn run(mut options: Options) -> Result<(), Failure> {
-    let signals = Signals::new(STOPPING)?;
-    let asides = Signals::new(ASIDE)?;
+    let (stopping, aside) = match options.peers.paths.is_empty() {
+        true => (STOPPING, &ASIDE[..1]),
+        false => (&STOPPING[..2], ASIDE),
+    };
+    let (signals, asides) = (Signals::new(stopping)?, Signals::new(aside)?);
     let listed = options.peers.read().map_err(Failure::option)?;
     let metrics = options.metrics.map(serve_metrics).transpose()?;
     let endpoint = start(&options)?;
@@ -72,6 +75,7 @@ pub(crate) fn run(mut options: Options) -> Result<(), Failure> {
     let all_printed = print_arrivals(&endpoint, events, &output)?;
     show_screen(&endpoint, &output, woken)?;
     take_commands(&endpoint, &output, stop)?;
+    hear_asides(asides, &endpoint, &output, peers)?;
 
     let stopping = async {
         let _ = future::or(stopped.recv(), signal(&signals)).await;
@@ -82,8 +86,7 @@ pub(crate) fn run(mut options: Options) -> Result<(), Failure> {
             None => future::pending().await,
         }
     };
-    let aside = hear_asides(asides, &endpoint, &output, &mut peers);
-    block_on(future::or(stopping, future::or(serving, aside)));
+    block_on(future::or(stopping, serving));
     drop(metrics);
 
     let orderly = async {
@@ -131,11 +134,11 @@ fn warn(message: &str) {
     let _ = writeln!(io::stderr(), "node: warning: {message}");
 }
 
-/// The signals that stop a node.
-const STOPPING: [Signal; 2] = [Signal::Int, Signal::Term];
+/// The signals that stop a node; the last only where there is no peer file.
+const STOPPING: &[Signal] = &[Signal::Int, Signal::Term, Signal::Hup];
 
-/// The signals that do not: to read the peer files again, and to draw on a terminal of another size.
-const ASIDE: [Signal; 2] = [Signal::Hup, Signal::Winch];
+/// The signals that do not: to draw on a terminal of another size, and to read the peer files again.
+const ASIDE: &[Signal] = &[Signal::Winch, Signal::Hup];
 
 /// A signal that comes twice in this time is meant once: a terminal or `timeout` may send it to
 /// the process and to its group.
@@ -160,7 +163,8 @@ fn start(options: &Options) -> Result<InetEndpoint, Failure> {
         let (status, option) = match error {
             StartError::Address(_) => (2, "--bind: "),
             StartError::Limits(_) => (2, "--limit: "),
-            _ => (3, ""),
+            StartError::Bind { .. } => (3, ""),
+            _ => (1, ""),
         };
         return Err(Failure { status, message: format!("{option}{error}") });
     }
@@ -280,22 +284,28 @@ async fn signal(mut signals: &Signals) -> Result<(), RecvError> {
     Ok(())
 }
 
-/// Does what the signals ask for that do not stop a node.
-async fn hear_asides(
+/// Does what the signals ask for that do not stop a node, on a thread of its own: files may be slow to
+/// read, and what is printed may have to wait.
+fn hear_asides(
     mut signals: Signals,
     endpoint: &InetEndpoint,
-    output: &Output,
-    peers: &mut PeerFiles,
-) {
-    loop {
-        match signals.next().await {
-            Some(Ok(Signal::Hup)) if peers.paths.is_empty() => return,
-            Some(Ok(Signal::Hup)) => reload(endpoint, output, peers),
-            Some(Ok(_)) => output.screen.iter().for_each(Screen::wake),
-            // The stream has no end. Should it break all the same, the node goes on.
-            _ => future::pending().await,
-        }
+    output: &Arc<Output>,
+    mut peers: PeerFiles,
+) -> io::Result<()> {
+    if output.screen.is_none() && peers.paths.is_empty() {
+        return Ok(());
     }
+    let (endpoint, output) = (endpoint.clone(), output.clone());
+    let task = move || {
+        // The stream has no end. Should it break all the same, the node goes on.
+        while let Some(Ok(signal)) = block_on(signals.next()) {
+            match signal {
+                Signal::Hup => reload(&endpoint, &output, &mut peers),
+                _ => output.screen.iter().for_each(Screen::wake),
+            }
+        }
+    };
+    spawn("signals", task)
 }
 
 fn reload(endpoint: &InetEndpoint, output: &Output, peers: &mut PeerFiles) {

@@ -46,6 +46,7 @@ fn a_stranger_who_knocks_again_and_again_has_one_line() {
         // It is dropped, and told, before the connection is seen to end.
         let _ = std::io::copy(&mut stranger, &mut std::io::sink());
     }
+    node.hear(&["dropped "]);
     node.say("flood x");
     node.hear(&["nothing was sent"]);
     let lines = node.told().iter().filter(|line| line.starts_with("dropped ")).count();
