@@ -10,6 +10,8 @@ mod changes;
 mod clock;
 #[path = "node/command.rs"]
 mod command;
+#[path = "node/figures.rs"]
+mod figures;
 #[path = "node/help.rs"]
 mod help;
 #[path = "node/hex.rs"]

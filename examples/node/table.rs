@@ -1,5 +1,6 @@
 //! The picture of a node: a table of its peers, and under it the log.
 
+use crate::figures::{Short, round_trip, since};
 use crate::readable::Span;
 use crate::screen::State;
 use netmod_inet::{Origin, PeerInfo, PeerState, Target};
@@ -294,42 +295,74 @@ fn cut_inside(text: &str, columns: usize) -> String {
     cut
 }
 
-/// A number in at most four characters.
-struct Short(u64);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Short {
-    fn text(&self) -> String {
-        let (mut number, mut tenths) = (self.0, 0);
-        for unit in ["", "k", "M", "G", "T", "P"] {
-            if number < 1_000 {
-                return match number < 10 && !unit.is_empty() {
-                    true => format!("{number}.{tenths}{unit}"),
-                    false => format!("{number}{unit}"),
-                };
-            }
-            tenths = number / 100 % 10;
-            number /= 1_000;
+    fn row(target: Target, place: &str, note: &str) -> Row {
+        Row {
+            target,
+            state: PeerState::Down,
+            since: Duration::from_secs(u64::MAX),
+            received: u64::MAX / 4_096,
+            sent: 9_949,
+            queued: 8_192,
+            round_trip: Some(Duration::from_micros(1_299)),
+            place: place.to_owned(),
+            note: note.to_owned(),
         }
-        "many".to_owned()
     }
-}
 
-fn since(time: Duration) -> String {
-    let seconds = time.as_secs();
-    match seconds {
-        0..=99 => format!("{seconds}s"),
-        100..=5_999 => format!("{}min", seconds / 60),
-        6_000..=359_999 => format!("{}h", seconds / 3_600),
-        _ => format!("{}d", seconds / 86_400),
+    fn lines(rows: &[Row], log: &str, columns: usize, lines: usize) -> Vec<String> {
+        let mut out = Vec::new();
+        let page = Page { title: "node", time: "09:30:00Z", keys: "", rows, columns, lines };
+        let mut state = State { log: vec![log.to_owned()], ..State::default() };
+        compose(&mut out, &page, &mut state);
+        let text = String::from_utf8(out).unwrap();
+        ["\x1b[H", "\x1b[J", "\x1b[K", "\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[7m"]
+            .iter()
+            .fold(text, |text, code| text.replace(code, ""))
+            .split("\r\n")
+            .map(str::to_owned)
+            .collect()
     }
-}
 
-fn round_trip(time: Duration) -> String {
-    let micros = time.as_micros();
-    match micros {
-        0..=999 => format!("{micros}us"),
-        1_000..=9_999 => format!("{}.{}ms", micros / 1_000, micros / 100 % 10),
-        10_000..=999_999 => format!("{}ms", micros / 1_000),
-        _ => format!("{}s", micros / 1_000_000),
+    #[test]
+    fn no_picture_is_larger_than_its_terminal() {
+        let long = "界".repeat(200) + "\x1b[2J\n";
+        let rows: Vec<Row> = (0..50).map(|target| row(target, &long, &long)).collect();
+        for columns in 1..120 {
+            for height in [1, 2, 3, 5, 24, 200] {
+                let picture = lines(&rows, &long, columns, height);
+                assert_eq!(picture.len(), height, "{columns} columns");
+                for line in picture {
+                    assert!(width(&line) <= columns.max(2), "{columns}: {line:?}");
+                    assert!(!line.contains(char::is_control), "{line:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn columns_stand_under_their_heads() {
+        let picture = lines(&[row(65_535, " [2001:db8::1]:9000X", "why")], "", 80, 24);
+        assert_eq!(
+            picture[2].trim_end(),
+            " PEER STATE   SINCE  IN/s OUT/s QUEUE    RTT  ADDRESS (< it dialed)"
+        );
+        assert!(picture[3].starts_with("65535 down "), "{:?}", picture[3]);
+        assert!(
+            picture[3].ends_with("  4.5P  9.9k  8.1k  1.2ms  [2001:db8::1]:9000X"),
+            "{:?}",
+            picture[3]
+        );
+        assert_eq!(picture[4], "      why");
+    }
+
+    #[test]
+    fn both_ends_of_an_address_are_kept() {
+        assert_eq!(cut_inside("mynas.example:9000X", 19), "mynas.example:9000X");
+        assert_eq!(cut_inside("mynas.example:9000X", 11), "mynas…9000X");
+        assert_eq!(cut_inside("mynas.example:9000X", 0), "…");
     }
 }

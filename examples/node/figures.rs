@@ -1,0 +1,66 @@
+//! Numbers and times in the few characters that a column has.
+
+use std::time::Duration;
+
+/// A number in at most four characters.
+pub(crate) struct Short(pub(crate) u64);
+
+impl Short {
+    pub(crate) fn text(&self) -> String {
+        let (mut number, mut tenths) = (self.0, 0);
+        for unit in ["", "k", "M", "G", "T", "P"] {
+            if number < 1_000 {
+                return match number < 10 && !unit.is_empty() {
+                    true => format!("{number}.{tenths}{unit}"),
+                    false => format!("{number}{unit}"),
+                };
+            }
+            tenths = number / 100 % 10;
+            number /= 1_000;
+        }
+        "many".to_owned()
+    }
+}
+
+/// A time in at most five characters, up to 27 years.
+pub(crate) fn since(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..=99 => format!("{seconds}s"),
+        100..=5_999 => format!("{}min", seconds / 60),
+        6_000..=359_999 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// A short time, in at most six.
+pub(crate) fn round_trip(time: Duration) -> String {
+    let micros = time.as_micros();
+    match micros {
+        0..=999 => format!("{micros}us"),
+        1_000..=9_999 => format!("{}.{}ms", micros / 1_000, micros / 100 % 10),
+        10_000..=999_999 => format!("{}ms", micros / 1_000),
+        _ => format!("{}s", micros / 1_000_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_few_characters() {
+        for (number, text) in
+            [(0, "0"), (999, "999"), (1_000, "1.0k"), (12_345, "12k"), (1_999_999, "1.9M")]
+        {
+            assert_eq!(Short(number).text(), text);
+        }
+        for number in 0..20 {
+            assert!(Short(7 << (3 * number)).text().len() <= 4);
+        }
+        for exponent in 0..30 {
+            let time = Duration::from_secs(1 << exponent);
+            assert!(since(time).len() <= 5 && round_trip(time / 1_000_000).len() <= 6, "{time:?}");
+        }
+    }
+}
