@@ -9,7 +9,7 @@
 
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
+use std::process::{Child, ChildStdin, ExitCode, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 mod member;
 #[path = "two_nodes/relay.rs"]
 mod relay;
+#[path = "measure/runner.rs"]
+mod runner;
 
 use relay::Relay;
 
@@ -144,7 +146,7 @@ impl Node {
         peer: Option<String>,
         lines: Sender<Line>,
     ) -> Result<Node, Failure> {
-        let mut child = Command::new(std::env::current_exe()?)
+        let mut child = runner::command(std::env::current_exe()?)
             .arg("--node")
             .args(peer)
             .stdin(Stdio::piped())

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::process;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,8 @@ use rustix::time::{ClockId, clock_gettime};
 /// Counts what the process does, from any thread.
 #[derive(Default)]
 pub(crate) struct Meter {
-    count: AtomicU64,
+    /// As large as machines of 32 bits have them.
+    count: AtomicUsize,
     /// Nanoseconds.
     trips: Mutex<Vec<u64>>,
 }
@@ -31,7 +32,7 @@ pub(crate) struct Tally {
 }
 
 impl Meter {
-    pub(crate) fn add(&self, count: u64) {
+    pub(crate) fn add(&self, count: usize) {
         self.count.fetch_add(count, Ordering::Relaxed);
     }
 
@@ -61,7 +62,7 @@ impl Meter {
     }
 
     fn now(&self) -> (u64, Instant, Duration) {
-        (self.count.load(Ordering::Relaxed), Instant::now(), cpu())
+        (self.count.load(Ordering::Relaxed) as u64, Instant::now(), cpu())
     }
 
     fn since(&self, (count, at, spent): &(u64, Instant, Duration)) -> Tally {

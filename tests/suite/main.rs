@@ -10,6 +10,8 @@ mod policy;
 mod processes;
 mod reliability;
 mod resume;
+#[path = "../../examples/measure/runner.rs"]
+mod runner;
 mod scripted;
 mod sending;
 mod stopping;

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::runner;
 use crate::scripted::{STANDARD, carrier, hex, numbered};
 use crate::subject::PATIENCE;
 
@@ -55,14 +56,14 @@ pub(crate) struct Process {
 impl Process {
     /// One that tells objects.
     fn start(args: &[&str]) -> Process {
-        let mut command = Command::new(program());
+        let mut command = runner::command(program());
         command.arg("--json").args(args).stdout(Stdio::piped());
         Process::run(command.stdin(Stdio::piped()))
     }
 
     /// One that tells lines.
     fn readable(args: &[&str]) -> Process {
-        let mut command = Command::new(program());
+        let mut command = runner::command(program());
         command.args(args).stdout(Stdio::piped());
         Process::run(command.stdin(Stdio::piped()))
     }
@@ -221,7 +222,7 @@ fn two_processes_peer_and_exchange_frames() {
 /// The line of the help that pipes a command into a node does send its frame.
 #[test]
 fn the_piped_example_of_the_help_arrives() {
-    let help = Command::new(program()).arg("--help").output().expect("a process").stdout;
+    let help = runner::command(program()).arg("--help").output().expect("a process").stdout;
     let help = String::from_utf8(help).expect("text");
     let line = help.lines().find_map(|line| line.trim().strip_prefix("echo '"));
     let (command, node) = line.expect("an example").split_once("' | node ").expect("a pipe");
@@ -280,7 +281,7 @@ fn bad_options_name_what_is_wrong() {
         (&["--peer-file", "/nonexistent/peers"], "/nonexistent/peers"),
         (&["--dance"], "--dance"),
     ] {
-        let output = Command::new(program()).args(args).stdin(Stdio::null()).output();
+        let output = runner::command(program()).args(args).stdin(Stdio::null()).output();
         let output = output.expect("a process");
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {text}");

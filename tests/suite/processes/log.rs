@@ -2,9 +2,10 @@
 
 use std::io::Write;
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use super::{Process, program};
+use crate::runner;
 
 /// Dials that fail in the same way are told once, and counted when the peer is up.
 #[test]
@@ -64,7 +65,7 @@ fn each_line_has_the_time_if_asked_for() {
 #[test]
 fn exit_codes_tell_what_kind_of_failure_it_was() {
     let run = |args: &[&str]| {
-        let output = Command::new(program()).args(args).stdin(Stdio::null()).output();
+        let output = runner::command(program()).args(args).stdin(Stdio::null()).output();
         let output = output.expect("a process");
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };

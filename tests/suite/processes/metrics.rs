@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Instant;
 
 use super::{Process, program};
+use crate::runner;
 use crate::subject::PATIENCE;
 
 /// What the server says to these bytes, to its end.
@@ -144,7 +145,7 @@ fn clients_that_are_slow_hold_up_nobody() {
 
 #[test]
 fn an_address_for_everybody_is_warned_of() {
-    let mut node = Command::new(program())
+    let mut node = runner::command(program())
         .args(["--json", "--bind", "127.0.0.1:0", "--metrics", "0.0.0.0:0"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

@@ -1,10 +1,10 @@
 //! The table that a terminal shows.
 
 use std::net::TcpListener;
-use std::process::Command;
 
 use super::screen::Screen;
 use super::{Process, program};
+use crate::runner;
 use crate::subject::PATIENCE;
 
 fn has(picture: &[String], words: &[&str]) -> bool {
@@ -21,7 +21,7 @@ fn peers_are_shown_in_80_columns_and_in_less() {
     let mut alice = Process::start(&["--bind", "127.0.0.1:0"]);
     let address = alice.address();
     let long = "a-long-name-of-a-machine.in-a-department.of-an-organisation.invalid:9000X";
-    let mut command = Command::new(program());
+    let mut command = runner::command(program());
     command.args(["--bind", "127.0.0.1:0", "--watch", "--peer", &address, "--peer", long]);
     command.args(["--limit", "redial_cap=200ms"]);
     let (mut screen, mut bob) = Screen::start(&mut command, 80, 24);
@@ -60,7 +60,7 @@ fn peers_are_shown_in_80_columns_and_in_less() {
 #[test]
 fn more_peers_than_lines_can_be_scrolled() {
     let nobody = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
-    let mut command = Command::new(program());
+    let mut command = runner::command(program());
     command.args(["--bind", "127.0.0.1:0", "--watch"]);
     for host in 1..=100 {
         command.args(["--peer", &format!("127.0.0.{host}:{}", nobody.port())]);
@@ -87,12 +87,12 @@ fn more_peers_than_lines_can_be_scrolled() {
 
 #[test]
 fn where_there_is_no_terminal_lines_are_printed_and_it_is_said() {
-    let mut command = Command::new(program());
+    let mut command = runner::command(program());
     command.args(["--bind", "127.0.0.1:0", "--watch"]);
     command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
     let mut node = Process::run(&mut command);
     node.hear(&["listening on 127.0.0.1:"]);
-    let mut command = Command::new(program());
+    let mut command = runner::command(program());
     command.args(["--bind", "127.0.0.1:0", "--watch"]);
     command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
     let mut node = Process::run(command.stderr(std::process::Stdio::piped()));

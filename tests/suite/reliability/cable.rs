@@ -8,6 +8,7 @@ use super::process::say;
 use crate::processes::metrics::scrape;
 use crate::processes::screen::Screen;
 use crate::processes::{Process, program};
+use crate::runner;
 
 const PULLED: &str = "reliability::cable::table_and_log_say_why_a_link_went_and_when_it_is_back";
 
@@ -23,12 +24,15 @@ const LIMITS: [&str; 6] =
 fn table_and_log_say_why_a_link_went_and_when_it_is_back() {
     in_own_network(PULLED, || {
         let mut far = Command::new("unshare");
-        far.arg("--net").arg(program()).args(["--json", "--bind", "0.0.0.0:9000"]).args(LIMITS);
+        far.arg("--net")
+            .args(runner::words(program()))
+            .args(["--json", "--bind", "0.0.0.0:9000"])
+            .args(LIMITS);
         let mut far = Process::run(far.stdin(Stdio::piped()).stdout(Stdio::piped()));
         far.address();
         lay_cable(far.id());
 
-        let mut near = Command::new(program());
+        let mut near = runner::command(program());
         near.args(["--bind", "127.0.0.1:0", "--metrics", "127.0.0.1:9100", "--watch"]);
         near.args(["--peer", "10.7.0.2:9000"]).args(LIMITS);
         let (mut screen, mut near) = Screen::start(&mut near, 80, 24);

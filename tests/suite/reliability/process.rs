@@ -6,6 +6,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use crate::runner;
+
 /// Says `TEST PART` to a process that a test started.
 const PART: &str = "SUITE_PART";
 
@@ -55,12 +57,12 @@ pub(super) struct Process {
 
 impl Process {
     pub(super) fn start(test: &str, part: &str) -> Process {
-        Process::run(Command::new(this_program()), test, part)
+        Process::run(runner::command(this_program()), test, part)
     }
 
     /// The same, by way of another program that is to run this one.
     pub(super) fn start_by(mut other: Command, test: &str, part: &str) -> Process {
-        other.arg(this_program());
+        other.args(runner::words(this_program()));
         Process::run(other, test, part)
     }
 

@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub(crate) struct Line {
     port: u16,
     open: Arc<Mutex<Vec<Joined>>>,
     /// Bytes that were read from either end.
-    carried: Arc<AtomicU64>,
+    carried: Arc<AtomicUsize>,
 }
 
 /// One connection that is forwarded.
@@ -55,7 +55,7 @@ impl Line {
 
     /// Bytes that have come into the line, from both sides.
     pub(crate) fn carried(&self) -> u64 {
-        self.carried.load(Ordering::Relaxed)
+        self.carried.load(Ordering::Relaxed) as u64
     }
 
     /// Breaks every connection that is open. Those that come later are forwarded again.
@@ -90,7 +90,7 @@ fn reset(stream: TcpStream) {
 }
 
 /// Copies both ways until one side ends.
-fn join(near: TcpStream, far: TcpStream, carried: &Arc<AtomicU64>) -> Joined {
+fn join(near: TcpStream, far: TcpStream, carried: &Arc<AtomicUsize>) -> Joined {
     let severed = Arc::new(AtomicBool::new(false));
     for (from, to) in [(&near, &far), (&far, &near)] {
         let (severed, carried) = (severed.clone(), carried.clone());
@@ -100,7 +100,7 @@ fn join(near: TcpStream, far: TcpStream, carried: &Arc<AtomicU64>) -> Joined {
             let mut buffer = [0; 16 << 10];
             loop {
                 let read = from.read(&mut buffer);
-                carried.fetch_add(*read.as_ref().unwrap_or(&0) as u64, Ordering::Relaxed);
+                carried.fetch_add(*read.as_ref().unwrap_or(&0), Ordering::Relaxed);
                 match read {
                     Ok(0) => break,
                     Ok(read) if to.write_all(&buffer[..read]).is_ok() => {}
