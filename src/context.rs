@@ -3,13 +3,14 @@
 mod paired;
 mod room;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use event_listener::Event as Signal;
 
@@ -112,9 +113,11 @@ impl Context {
     pub(crate) fn push(&self, target: Target, frame: Frame) -> Result<(), (Refusal, Frame)> {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
         let Some(peer) = peers.get(&target) else { return Err((Refusal::UnknownTarget, frame)) };
-        let is_up = peer.push(frame, None, false)?;
-        if !is_up && peer.origin() == Origin::Accepted {
-            drop(peers);
+        let pushed = peer.push(frame, None, false)?;
+        let is_absent = !pushed.is_up && peer.origin() == Origin::Accepted;
+        drop(peers);
+        drop(pushed);
+        if is_absent {
             self.bound_absent();
         }
         Ok(())
@@ -136,6 +139,12 @@ impl Context {
             self.bound_absent();
         }
         (taken, refused)
+    }
+
+    /// Whether nobody holds the lock of the table.
+    #[cfg(test)]
+    pub(crate) fn is_table_free(&self) -> bool {
+        self.peers.try_write().is_ok()
     }
 
     /// All neighbours, ordered by target.
@@ -325,17 +334,16 @@ impl Context {
     /// down the longest.
     pub(crate) fn shed(&self, bytes: usize) {
         let is_down = |peer: &Arc<Peer>| !peer.queue.is_up() && peer.queue.size().0 > 0;
-        let down = self.peers().into_iter().filter(is_down);
-        let mut down: Vec<_> = down.map(|peer| (peer.since(), peer)).collect();
+        let down: Vec<_> = self.peers().into_iter().filter(is_down).collect();
         // The first few make room enough, so the rest need not be in order.
-        let oldest = |down: &[(Instant, _)]| (0..down.len()).min_by_key(|&at| down[at].0);
-        while let Some(at) = oldest(&down) {
-            let (_, peer) = down.swap_remove(at);
+        let since = |(at, peer): (usize, &Arc<Peer>)| (Reverse(peer.since()), Reverse(at));
+        let mut oldest: BinaryHeap<_> = down.iter().enumerate().map(since).collect();
+        while let Some((_, Reverse(at))) = oldest.pop() {
             let missing = match self.budget.missing(bytes) {
                 None | Some(0) => return,
                 Some(missing) => missing,
             };
-            self.keep_unconfirmed(&peer, peer.queue.shed(missing));
+            self.keep_unconfirmed(&down[at], down[at].queue.shed(missing));
         }
     }
 

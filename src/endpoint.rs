@@ -16,7 +16,7 @@ use crate::error::{
 };
 use crate::events::Events;
 use crate::limits::Limits;
-use crate::peer::{Closing, FloodCharge, PLACE, Peer, PeerInfo, cost};
+use crate::peer::{Closing, FloodCharge, PLACE, Peer, PeerInfo, Pushed, cost};
 use crate::proto::{Frame, Id, is_peering};
 use crate::routes::Routes;
 use crate::server::Server;
@@ -717,7 +717,7 @@ pub struct FloodReport {
 }
 
 impl FloodReport {
-    fn note(&mut self, peer: &Peer, pushed: Result<bool, (Refusal, Frame)>) {
+    fn note(&mut self, peer: &Peer, pushed: Result<Pushed, (Refusal, Frame)>) {
         match pushed {
             Ok(_) => self.sent.push(peer.target()),
             Err((refusal, _)) => self.refused.push((peer.target(), refusal)),

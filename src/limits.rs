@@ -119,9 +119,9 @@ limits! {
     /// its place in each queue beside the first.
     total_queue_bytes: usize = 64 << 20, "64m", "1k"..="2047m";
     /// What may have arrived and wait for the router. Reading pauses at this bound, and TCP then
-    /// holds the senders back. A frame of which a part was read is read to its end, though that goes
-    /// beyond the bound. If its rest is still under way, what has arrived of it, at most 64 KiB for each
-    /// peer, counts from the moment that the frame is whole. Up to a quarter of the bound is kept as
+    /// holds the senders back. Frames of which a part was read are read to their ends, up to a
+    /// quarter beyond the bound. What else has arrived of a frame, at most 64 KiB for each peer, counts
+    /// from the moment that the frame is whole. Up to a quarter of the bound is kept as
     /// buffers to read into, once there was much to read. The least lets the largest frame through.
     inbound_bytes: usize = 4 << 20, "4m", "72k"..="2047m";
     /// Frames that may have arrived and wait for the router.

@@ -169,6 +169,12 @@ impl Wakes {
         Wakes { waker: flag.clone().into(), flag }
     }
 
+    /// Whether it was asked to poll again since it last did.
+    #[cfg(test)]
+    pub(crate) fn was_woken(&self) -> bool {
+        self.flag.0.load(Ordering::Relaxed)
+    }
+
     /// Polls until the future is done, or rests.
     pub(crate) fn poll<T>(&self, mut future: Pin<&mut dyn Future<Output = T>>) -> Option<T> {
         let mut cx = Context::from_waker(&self.waker);

@@ -24,8 +24,9 @@ const QUIET: Duration = Duration::from_micros(200);
 pub(super) struct AtOnce {
     pub(super) frames: usize,
     pub(super) bytes: usize,
+    /// What need not be kept.
+    pub(super) parts: Vec<Part>,
     _plan: Plan,
-    _parts: Vec<Part>,
 }
 
 impl Queue {
@@ -44,8 +45,8 @@ impl Queue {
         plan.begin(None);
         fill(&mut plan, state, &link, now);
         let Ok(bytes) = plan.write(&link) else {
-            // Whatever it is, the writer will find out.
-            state.backlog.interrupt();
+            // Whatever it is, the writer will find out. The records are in the plan alone by now.
+            state.begun = (plan.unwritten() > 0).then(|| Box::new(plan));
             return None;
         };
         let (frames, bytes, parts) = self.note_written(state, bytes, now);
@@ -54,7 +55,7 @@ impl Queue {
             // The writer goes on from there.
             _ => state.begun = Some(Box::new(std::mem::take(&mut plan))),
         }
-        Some(Box::new(AtOnce { frames, bytes, _plan: plan, _parts: parts }))
+        Some(Box::new(AtOnce { frames, bytes, parts, _plan: plan }))
     }
 }
 
@@ -72,10 +73,13 @@ mod tests {
     use crate::link::Link;
     use crate::peer::transmit::transmit;
     use crate::peer::{Budget, Origin, Peer};
-    use crate::proto::{Frame, Id, PREFIX, PeerType};
+    use crate::proto::{CONTROL, Frame, Id, PREFIX, PeerType, Records, whole_message};
     use crate::timer::simulated::Clock;
+    use std::future::Future;
     use std::pin::pin;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Context, Wake};
 
     /// Length of a frame as it goes over the wire.
     const LEN: usize = PREFIX + Frame::MIN_LEN + 9;
@@ -85,7 +89,10 @@ mod tests {
     }
 
     fn linked(shares_records: bool) -> (Peer, Arc<Link>, Arc<Line>) {
-        let queue = Queue::new(Budget::new(usize::MAX), usize::MAX, 99);
+        linked_with(Queue::new(Budget::new(usize::MAX), usize::MAX, 99), shares_records)
+    }
+
+    fn linked_with(queue: Queue, shares_records: bool) -> (Peer, Arc<Link>, Arc<Line>) {
         let peer = Peer::linked(7, PeerType::Standard, Origin::Accepted, queue);
         let (line, other) = Line::pair();
         line.outgoing().room = usize::MAX;
@@ -175,5 +182,92 @@ mod tests {
         clock.advance(QUIET);
         peer.push(frame(), None, false).unwrap();
         assert_eq!(written(&other), 2);
+    }
+
+    /// The records that went over the line.
+    fn records(other: &Line) -> Vec<Records> {
+        let bytes: Vec<u8> = other.incoming().bytes.iter().copied().collect();
+        let (mut rest, mut found) = (&bytes[..], Vec::new());
+        while let Some(len) = whole_message(rest).unwrap() {
+            let frame = Frame::parse(rest[PREFIX..len].to_vec()).unwrap();
+            if frame.modes() == CONTROL {
+                found.push(Records::decode(frame.payload()).unwrap());
+            }
+            rest = &rest[len..];
+        }
+        found
+    }
+
+    /// They were taken out of the queue for a write that came to nothing, and were gone.
+    #[test]
+    fn records_survive_a_full_socket() {
+        let clock = Clock::install();
+        let (peer, link, other) = linked(true);
+        let mut writing = pin!(transmit(&peer, &link));
+        let wakes = Wakes::new();
+        assert!(wakes.poll(writing.as_mut()).is_none());
+        peer.push(frame(), None, false).unwrap();
+        assert!(wakes.poll(writing.as_mut()).is_none() && peer.queue.watch().is_needed());
+        other.incoming().room = 0;
+        peer.count_received(1, LEN);
+        clock.advance(Duration::from_millis(50));
+        peer.queue.say_probe();
+        peer.push(frame(), None, false).unwrap();
+        other.incoming().room = usize::MAX;
+        assert!(wakes.poll(writing.as_mut()).is_none());
+        let records = records(&other);
+        assert!(records.iter().any(|records| records.probe.is_some()), "{records:?}");
+        assert!(records.iter().any(|records| records.received == Some(1)), "{records:?}");
+    }
+
+    /// The queue stood still until time made the other side tell: nobody was woken to ask it.
+    #[test]
+    fn an_acknowledgement_that_a_lone_frame_makes_due_is_asked_for() {
+        let clock = Clock::install();
+        let queue = Queue::new(Budget::new(usize::MAX), usize::MAX, 2);
+        let (peer, link, other) = linked_with(queue, true);
+        let mut writing = pin!(transmit(&peer, &link));
+        let wakes = Wakes::new();
+        assert!(wakes.poll(writing.as_mut()).is_none());
+        for number in 1..=2 {
+            peer.push(frame(), None, false).unwrap();
+            assert!(number == 1 || written(&other) > 0, "it waits for the writer");
+            assert!(wakes.was_woken(), "nobody was woken after frame {number}");
+            assert!(wakes.poll(writing.as_mut()).is_none() && peer.queue.watch().is_needed());
+            let asked = records(&other).iter().filter(|records| records.probe.is_some()).count();
+            assert_eq!(asked, number);
+            peer.queue.acknowledge(number as u64, None).unwrap();
+            clock.advance(QUIET);
+        }
+    }
+
+    /// Wants the queue's lock when it is woken.
+    struct Nosy(Arc<Peer>, AtomicBool);
+
+    impl Wake for Nosy {
+        fn wake(self: Arc<Self>) {
+            let is_free = self.0.queue.try_lock();
+            self.1.fetch_or(!is_free, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn nobody_is_woken_under_the_lock() {
+        let _clock = Clock::install();
+        for room in [LEN - 1, usize::MAX] {
+            let (peer, link, other) = linked(false);
+            let peer = Arc::new(peer);
+            let nosy = Arc::new(Nosy(peer.clone(), false.into()));
+            let waker = nosy.clone().into();
+            let mut cx = Context::from_waker(&waker);
+            let mut writing = pin!(transmit(&peer, &link));
+            assert!(writing.as_mut().poll(&mut cx).is_pending());
+            let mut waiting = pin!(peer.queue.listen());
+            assert!(waiting.as_mut().poll(&mut cx).is_pending());
+            other.incoming().room = room;
+            peer.push(frame(), None, false).unwrap();
+            assert!(waiting.as_mut().poll(&mut cx).is_ready() == (room > LEN));
+            assert!(!nosy.1.load(Ordering::Relaxed));
+        }
     }
 }

@@ -50,8 +50,10 @@ impl Budget {
     }
 }
 
-/// Bytes that are taken from the budget at once for many frames.
+/// Bytes that are taken from the budget at once for many frames: so many at most, and no more than a
+/// small part of all, for others find them taken meanwhile.
 const CHUNK: usize = 64 << 10;
+const SMALL_PART: usize = 64;
 
 /// Bytes that were taken and are not used yet. Dropping it gives them back.
 #[derive(Debug)]
@@ -69,8 +71,9 @@ impl Charge<'_> {
     pub(super) fn take(&mut self, bytes: usize) -> bool {
         if self.bytes < bytes {
             let missing = bytes - self.bytes;
+            let chunk = CHUNK.min(self.budget.limit / SMALL_PART);
             match () {
-                () if self.budget.take(missing + CHUNK) => self.bytes += missing + CHUNK,
+                () if self.budget.take(missing + chunk) => self.bytes += missing + chunk,
                 () if self.budget.take(missing) => self.bytes += missing,
                 () => return false,
             }

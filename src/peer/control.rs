@@ -60,12 +60,17 @@ impl Queue {
         self.say(|state| state.control.probe = Some(()));
     }
 
-    /// Asks the other side for a sign of life, and gives the link up soon if there is none.
-    pub(super) fn suspect(&self) {
-        self.say(|state| {
-            state.is_suspected = true;
-            state.control.probe = Some(());
-        });
+    /// Asks the other side for a sign of life, and gives the link up soon if there is none. Not if
+    /// the link carries no records.
+    pub(super) fn suspect(&self) -> bool {
+        let can_ask = self.lock().shares_records;
+        if can_ask {
+            self.say(|state| {
+                state.is_suspected = true;
+                state.control.probe = Some(());
+            });
+        }
+        can_ask
     }
 
     /// The other side lives.

@@ -23,6 +23,9 @@ const OVERHEAD: usize = 128;
 /// was left for each, and 8 % of the speed.
 const KEPT: usize = 4;
 
+/// The part of the bound on bytes by which frames that were begun may go beyond it.
+const STRETCH: usize = 4;
+
 /// Frames of one peer, just as they came: each with its length in front, all of them valid.
 #[derive(Debug)]
 pub(crate) struct Batch {
@@ -146,6 +149,12 @@ impl Inbound {
 }
 
 impl InboundSender {
+    /// Bytes for which there is no room any more.
+    #[cfg(test)]
+    pub(crate) fn used(&self) -> usize {
+        self.gate.lock().bytes
+    }
+
     /// Waits for room to read at most `bytes` bytes and to hand on one frame at least.
     ///
     /// Whoever came first is served first: one that wants much would otherwise wait for as long as
@@ -254,6 +263,19 @@ impl Room {
     /// Whether so many bytes may be read.
     pub(crate) fn is_enough_for(&self, bytes: usize) -> bool {
         self.bytes >= (bytes + OVERHEAD).min(self.gate.limit.bytes)
+    }
+
+    /// Makes it hold so many bytes at least, if that does not go too far beyond the bound.
+    pub(crate) fn stretch(&mut self, bytes: usize) -> bool {
+        let more = (bytes + OVERHEAD).saturating_sub(self.bytes);
+        let mut used = self.gate.lock();
+        let limit = self.gate.limit.bytes;
+        let fits = used.bytes.saturating_add(more) <= limit.saturating_add(limit / STRETCH);
+        if fits {
+            used.bytes += more;
+            self.bytes += more;
+        }
+        fits
     }
 
     /// Makes it hold so many bytes at least, if need be beyond the bound: the next one waits longer.

@@ -44,11 +44,10 @@ pub(crate) use budget::{Budget, FloodCharge, PLACE, cost};
 pub(crate) use inbound::{Inbound, InboundSender, inbound};
 pub use info::{AttemptInfo, Origin, PeerInfo, PeerState};
 pub(crate) use merging::Merging;
-pub(crate) use queue::{Closing, Queue};
+pub(crate) use queue::{Closing, Pushed, Queue};
 pub(crate) use turn::Turn;
 
 use info::History;
-use queue::Pushed;
 
 /// What the other side of a link says about another link.
 #[derive(Debug, Clone, Copy)]
@@ -260,21 +259,21 @@ impl Peer {
         self.origin
     }
 
-    /// Puts a frame into the queue, and says whether the link is up; see [`Queue::push`].
+    /// Puts a frame into the queue; see [`Queue::push`].
     pub(crate) fn push(
         &self,
         frame: Frame,
         flood: Option<Arc<FloodCharge>>,
         only_up: bool,
-    ) -> Result<bool, (Refusal, Frame)> {
+    ) -> Result<Pushed, (Refusal, Frame)> {
         if !self.peer_type.may_send() {
             return Err((Refusal::WrongDirection, frame));
         }
-        let Pushed { is_up, at_once } = self.queue.push(frame, flood, only_up)?;
-        if let Some(written) = at_once {
+        let pushed = self.queue.push(frame, flood, only_up)?;
+        if let Some(written) = &pushed.at_once {
             self.count_sent(written.frames, written.bytes);
         }
-        Ok(is_up)
+        Ok(pushed)
     }
 
     /// Puts frames into the queue; see [`Queue::push_many`].
@@ -479,12 +478,17 @@ impl Peer {
         self.signal.notify(usize::MAX);
     }
 
-    /// Finds out at once whether the link that the peer has is still alive. Returns its stream if
-    /// that was not being done already.
+    /// Finds out at once whether the link that the peer has is still alive. Returns its stream if it
+    /// is a plain one, of which the kernel finds out, and did not do so already.
+    ///
+    /// The other side of a link that carries records is asked, and its round trip is known: the
+    /// kernel would take one that is 2 s away for dead.
     pub(crate) fn probe(&self) -> Option<Arc<dyn Stream>> {
-        let stream = self.history().stream.clone().filter(|stream| stream.probe())?;
-        self.queue.suspect();
-        Some(stream)
+        let stream = self.history().stream.clone()?;
+        match self.queue.suspect() {
+            true => None,
+            false => stream.probe().then_some(stream),
+        }
     }
 
     /// Whether the last link was good enough to start the retries anew.

@@ -17,13 +17,16 @@ use crate::link::Link;
 use crate::proto::{Frame, Impossible, PREFIX, Received, Records, Sent, TELL_BYTES};
 use crate::timer;
 
-/// What became of a frame that a queue took.
+/// What became of a frame that a queue took. To be dropped after all locks: bytes that the caller
+/// lent may run code of his when they are let go.
 #[derive(Debug)]
-pub(super) struct Pushed {
+pub(crate) struct Pushed {
     /// Whether the link is up.
-    pub(super) is_up: bool,
+    pub(crate) is_up: bool,
     /// What was written at once. In a box, for most frames have nothing there to be moved about.
     pub(super) at_once: Option<Box<AtOnce>>,
+    /// The frame, if the queue made a copy.
+    _copied: Option<Frame>,
 }
 
 /// How a queue ends.
@@ -112,17 +115,28 @@ impl Queue {
         if !self.budget.take(own_cost) {
             return Err((Refusal::EndpointFull, frame));
         }
-        match is_copied {
-            true => state.backlog.copy(&frame),
-            false => state.backlog.push(frame, flood),
-        }
+        let copied = match is_copied {
+            true => {
+                state.backlog.copy(&frame);
+                Some(frame)
+            }
+            false => {
+                state.backlog.push(frame, flood);
+                None
+            }
+        };
         let is_up = state.up;
         let at_once = state.idle.is_some().then(|| self.write_at_once(&mut state)).flatten();
-        match at_once.is_some() && state.begun.is_none() {
+        // What was written may have made it due to ask for an acknowledgement.
+        let has_more = state.begun.is_some() || !state.control.is_empty();
+        match at_once.is_some() && !has_more {
             true => drop(state),
             false => wake_writer(state),
         }
-        Ok(Pushed { is_up, at_once })
+        if at_once.as_ref().is_some_and(|at_once| !at_once.parts.is_empty()) {
+            self.room.notify(usize::MAX);
+        }
+        Ok(Pushed { is_up, at_once, _copied: copied })
     }
 
     /// Takes frames in their order for as long as there is room and `check` finds nothing wrong with
@@ -308,11 +322,15 @@ impl Queue {
         let mut state = self.lock();
         let (frames, bytes, parts) = self.note_written(&mut state, bytes, timer::now());
         drop(state);
-        drop(parts);
+        if !parts.is_empty() {
+            drop(parts);
+            self.room.notify(usize::MAX);
+        }
         (frames, bytes)
     }
 
-    /// Does that, and returns what need not be kept, to be dropped after the lock.
+    /// Does that, and returns what need not be kept, to be dropped after the lock. If there is any, it
+    /// has made room.
     pub(super) fn note_written(
         &self,
         state: &mut State,
@@ -322,9 +340,7 @@ impl Queue {
         let (frames, bytes) = state.backlog.advance(bytes);
         (state.last_write, state.is_answer) = (Some(now), false);
         if !state.shares_records {
-            let parts = self.take(state, frames);
-            self.room.notify(usize::MAX);
-            return (frames, bytes, parts);
+            return (frames, bytes, self.take(state, frames));
         }
         state.sent.add(frames, now);
         state.unacknowledged += bytes + frames * (OVERHEAD - PREFIX);
@@ -391,6 +407,12 @@ impl Queue {
         self.uncharge(&parts);
         drop(state);
         into_frames(parts)
+    }
+
+    /// Whether nobody holds the lock.
+    #[cfg(test)]
+    pub(super) fn try_lock(&self) -> bool {
+        self.state.try_lock().is_ok()
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {

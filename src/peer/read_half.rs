@@ -102,6 +102,13 @@ impl ReadHalf {
         }
     }
 
+    /// Makes room to read so many bytes in all and no more. A buffer that goes round is larger, and
+    /// would take the beginning of the next frame too.
+    pub(super) fn fit(&mut self, target: usize, buffers: &Buffers) {
+        self.rest(buffers);
+        self.buffer.reserve_exact(target.saturating_sub(self.buffer.len()));
+    }
+
     /// Gives memory back, because nothing is read for now.
     pub(super) fn rest(&mut self, buffers: &Buffers) {
         let left = self.unread().to_vec();

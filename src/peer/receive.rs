@@ -160,8 +160,8 @@ fn read_once(
 /// Room for the next read, and how much that reads.
 ///
 /// A part of a frame that was read is not left lying while others read: if there is no more room, it
-/// gets what the rest of this one frame takes, beyond the bound. Thousands of links that wait with
-/// 16 KiB each would take more.
+/// gets what the rest of this one frame takes, a little beyond the bound. Thousands of links that
+/// wait with 16 KiB each would take more.
 fn widen_room<'a>(
     room: &'a mut Option<Room>,
     half: &mut ReadHalf,
@@ -175,18 +175,20 @@ fn widen_room<'a>(
         }
         old => old,
     };
-    let begun = half.begun().zip(old);
-    match (inbound.try_room(target), begun) {
-        (Ok(Some(new)), _) => Ok((room.insert(new), target)),
-        (Ok(None), Some((len, mut old))) => {
-            // No more is to be read than that, and a length alone makes nobody allocate.
-            let target = len.min(target);
-            half.rest(inbound.buffers());
-            old.cover(target);
-            Ok((room.insert(old), target))
+    match inbound.try_room(target) {
+        Ok(Some(new)) => return Ok((room.insert(new), target)),
+        Ok(None) => {}
+        Err(Closed) => return Err(Step::Failed(DownReason::ShuttingDown)),
+    }
+    let Some((len, mut old)) = half.begun().zip(old) else { return Err(Step::NoRoom(target)) };
+    // A length alone makes nobody allocate.
+    let least = len.min(target);
+    match old.stretch(least) {
+        true => {
+            half.fit(least, inbound.buffers());
+            Ok((room.insert(old), least))
         }
-        (Ok(None), None) => Err(Step::NoRoom(target)),
-        (Err(Closed), _) => Err(Step::Failed(DownReason::ShuttingDown)),
+        false => Err(Step::NoRoom(target)),
     }
 }
 
@@ -357,6 +359,37 @@ mod tests {
             drop(receiving);
             let held = link.read_half().buffer.capacity();
             assert!(held < PREFIX + Frame::MAX_LEN, "{held} bytes: {frames}, {}", flow.len());
+        }
+    }
+
+    /// One frame after the other was read beyond the bound, each as the rest of one that was begun.
+    #[test]
+    fn what_waits_for_a_router_that_takes_little_stays_near_the_bound() {
+        const LIMIT: usize = 1 << 20;
+        for payload in [3000, 20_000, 60_000, 65_400, 65_535] {
+            let (sender, inbound) = inbound(LIMIT, 65_536);
+            let queue = Queue::new(Budget::new(1), 1, 1);
+            let peer = Peer::linked(7, PeerType::Standard, Origin::Accepted, queue);
+            let (line, other) = Line::pair();
+            let link = Link::new(line, None, Vec::new(), None);
+            let mut receiving = Box::pin(receive(&peer, &link, &sender, &|_| ()));
+            let wakes = Wakes::new();
+            let flow = message(8, payload);
+            for _ in 0..3 {
+                while !peer.queue.watched().is_held_up {
+                    let mut way = other.outgoing();
+                    (0..(10 * LIMIT) / flow.len()).for_each(|_| way.write(&flow));
+                    way.arrive(usize::MAX);
+                    drop(way);
+                    assert!(wakes.poll(receiving.as_mut()).is_none());
+                }
+                let used = sender.used();
+                assert!(used <= LIMIT + LIMIT / 4, "{used} bytes, payload {payload}");
+                for _ in 0..(LIMIT / 2) / flow.len() {
+                    inbound.try_next().unwrap();
+                }
+                assert!(wakes.poll(receiving.as_mut()).is_none());
+            }
         }
     }
 }

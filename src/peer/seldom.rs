@@ -13,6 +13,11 @@ pub(super) trait Empty: Sized + 'static {
 }
 
 impl<T> Seldom<T> {
+    /// Whether nobody has written to it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Takes the value out, if somebody has written to it.
     pub(super) fn take(&mut self) -> Option<T> {
         self.0.take().map(|value| *value)

@@ -48,13 +48,15 @@ mod tests {
     use super::*;
     use crate::accept::AcceptPolicy;
     use crate::context::{Context, Parts};
+    use crate::fuzz::{Line, Wakes};
     use crate::limits::Limits;
-    use crate::link::{Patience, Tcp};
+    use crate::link::{Link, Patience, Tcp};
     use crate::peer::{Closing, Origin, inbound};
-    use crate::proto::{Id, PeerType};
+    use crate::proto::{Frame, Id, PeerType};
     use crate::resolver::{Resolution, Resolve};
     use crate::session::{accept, start_connection};
     use crate::spawn::{Global, Spawn, Task};
+    use bytes::Bytes;
     use futures_lite::{Future, future};
     use std::pin::pin;
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -126,5 +128,43 @@ mod tests {
         }
         assert!(!peer.has_ended());
         running.stop(Closing::Now);
+    }
+
+    /// Bytes of the caller, who adds a peer when they are let go.
+    struct Lent(Arc<Running>, Vec<u8>, Arc<AtomicBool>);
+
+    impl AsRef<[u8]> for Lent {
+        fn as_ref(&self) -> &[u8] {
+            &self.1
+        }
+    }
+
+    impl Drop for Lent {
+        fn drop(&mut self) {
+            // Not with `add_linked`, which would wait for ever.
+            self.2.fetch_or(!self.0.is_table_free(), Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn bytes_of_the_caller_are_let_go_outside_of_the_lock_of_the_table() {
+        for payload in [9, 9000] {
+            let running = running(|_: Task| {});
+            let peer = running.add_linked(PeerType::Standard, Origin::Accepted, None).unwrap();
+            let (line, other) = Line::pair();
+            other.incoming().room = usize::MAX;
+            let link = Link::new(line, None, Vec::new(), None);
+            peer.link_up(Id::from_bytes([2; 32]), &link);
+            let drain = running.limits.drain_timeout;
+            let mut serving = pin!(peer.run(&link, &running.inbound, drain, &|_| ()));
+            assert!(Wakes::new().poll(serving.as_mut()).is_none());
+            let was_held = Arc::new(AtomicBool::new(false));
+            let frame = Frame::builder(8, Id::from_bytes([1; 32])).payload(vec![1; payload]);
+            let bytes = frame.build().unwrap().as_bytes().to_vec();
+            let lent = Bytes::from_owner(Lent(running.clone(), bytes, was_held.clone()));
+            running.push(peer.target(), Frame::parse(lent).unwrap()).unwrap();
+            assert!(other.incoming().bytes.len() > payload, "it was not written at once");
+            assert!(!was_held.load(Ordering::Relaxed), "payload {payload}");
+        }
     }
 }
