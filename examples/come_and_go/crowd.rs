@@ -1,7 +1,7 @@
 //! The peers: endpoints in this process, half of which the node dials.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use netmod_inet::{Event, Frame, InetEndpoint, StartError};
@@ -18,7 +18,7 @@ pub(crate) struct Crowd {
     members: Vec<Member>,
     /// Where the node listens.
     node: String,
-    links: Arc<AtomicU64>,
+    links: Arc<AtomicUsize>,
     adds: u64,
     reloads: u64,
 }
@@ -68,7 +68,7 @@ impl Crowd {
 
     /// Links that the peers had, in all.
     pub(crate) fn links(&self) -> u64 {
-        self.links.load(Ordering::Relaxed)
+        self.links.load(Ordering::Relaxed) as u64
     }
 
     pub(crate) fn know(&mut self, node: &str) {
@@ -131,7 +131,7 @@ async fn come(addr: Option<&str>, node: &str) -> Result<InetEndpoint, Failure> {
 }
 
 /// Counts the links of an endpoint until it is gone.
-async fn count(events: netmod_inet::Events, links: Arc<AtomicU64>) {
+async fn count(events: netmod_inet::Events, links: Arc<AtomicUsize>) {
     while let Ok(event) = events.next().await {
         if matches!(event, Event::Up { .. }) {
             links.fetch_add(1, Ordering::Relaxed);
