@@ -6,6 +6,8 @@ use smol::Async;
 
 use crate::accept::AcceptPolicy;
 use crate::context::{Context, Parts, Running};
+#[cfg(feature = "noise")]
+use crate::encryption::Encryption;
 use crate::endpoint::InetEndpoint;
 use crate::error::StartError;
 use crate::limits::Limits;
@@ -45,6 +47,8 @@ pub struct Builder {
     policy: AcceptPolicy,
     resolver: Box<dyn Resolve>,
     spawner: Box<dyn Spawn>,
+    #[cfg(feature = "noise")]
+    encryption: Option<Encryption>,
 }
 
 impl Builder {
@@ -58,7 +62,17 @@ impl Builder {
             policy: AcceptPolicy::all(),
             resolver: Box::new(System::default()),
             spawner: Box::new(Global),
+            #[cfg(feature = "noise")]
+            encryption: None,
         }
+    }
+
+    /// Gives the endpoint a key, and says how it encrypts. Default: it does not.
+    #[cfg(feature = "noise")]
+    #[must_use]
+    pub fn encrypt(mut self, encryption: Encryption) -> Builder {
+        self.encryption = Some(encryption);
+        self
     }
 
     /// Sets the router id that the endpoint claims. Default: 32 random bytes from the system.
@@ -259,6 +273,8 @@ impl Builder {
             resolver: self.resolver,
             connector: Box::new(Tcp { patience }),
             policy: self.policy,
+            #[cfg(feature = "noise")]
+            encryption: self.encryption,
             spawner: self.spawner,
         };
         let (endpoint, running) = open(parts, &servers);

@@ -1,5 +1,7 @@
 //! What the handles of an endpoint and its tasks share.
 
+#[cfg(feature = "noise")]
+mod keys;
 mod paired;
 mod room;
 
@@ -16,6 +18,8 @@ use event_listener::Event as Signal;
 
 use crate::Target;
 use crate::accept::{AcceptPolicy, Incoming};
+#[cfg(feature = "noise")]
+use crate::encryption::{Encryption, Trust};
 use crate::error::{DownReason, Refusal};
 use crate::events::{Event, EventHub};
 use crate::limits::Limits;
@@ -46,6 +50,12 @@ pub(crate) struct Context {
     pub(crate) connector: Box<dyn Connect>,
     pub(crate) pending: Pending,
     pub(crate) policy: RwLock<AcceptPolicy>,
+    /// Whom this node trusts, if it encrypts.
+    #[cfg(feature = "noise")]
+    pub(crate) trust: Option<Trust>,
+    /// Held while a router id is entered, so that two cannot claim one at once.
+    #[cfg(feature = "noise")]
+    pub(crate) claims: Mutex<()>,
     /// The port that a Hello names, 0 if this node listens on none.
     pub(crate) port: AtomicU16,
     /// Every neighbour from the moment that its target was reserved; under the targets of those
@@ -71,12 +81,16 @@ pub(crate) struct Parts {
     pub(crate) resolver: Box<dyn Resolve>,
     pub(crate) connector: Box<dyn Connect>,
     pub(crate) policy: AcceptPolicy,
+    #[cfg(feature = "noise")]
+    pub(crate) encryption: Option<Encryption>,
     pub(crate) spawner: Box<dyn Spawn>,
 }
 
 impl Context {
     pub(crate) fn new(parts: Parts, inbound: Inbound) -> Context {
-        let Parts { id, boot, limits, resolver, connector, policy, spawner } = parts;
+        #[cfg(feature = "noise")]
+        let trust = parts.encryption.map(|own| Trust::new(own, parts.limits.handshake_effort));
+        let Parts { id, boot, limits, resolver, connector, policy, spawner, .. } = parts;
         Context {
             id,
             boot,
@@ -88,6 +102,10 @@ impl Context {
             connector,
             pending: Pending::new(limits.pending, limits.pending_per_addr),
             policy: RwLock::new(policy),
+            #[cfg(feature = "noise")]
+            trust,
+            #[cfg(feature = "noise")]
+            claims: Mutex::default(),
             port: AtomicU16::new(0),
             peers: RwLock::default(),
             paired: Mutex::default(),
@@ -269,10 +287,12 @@ impl Context {
     /// frames the same ways. Those that this node dials come first: anybody can claim a run, and
     /// of two links to one node either side dialed one at least.
     pub(crate) fn siblings(&self, peer: &Arc<Peer>) -> Vec<Arc<Peer>> {
-        let Some(Pair { boot, .. }) = peer.pair() else { return Vec::new() };
+        let Some(own) = peer.pair() else { return Vec::new() };
+        let boot = own.boot;
         let is_other = |other: &&Arc<Peer>| {
             let is_sound = !Arc::ptr_eq(other, peer) && !other.is_off();
-            is_sound && other.peer_type().flows_like(peer.peer_type())
+            let is_same = other.pair().is_some_and(|other| other.is_with_the_same(&own));
+            is_sound && is_same && other.peer_type().flows_like(peer.peer_type())
         };
         let paired = self.lock(&self.paired);
         let siblings: Vec<_> = paired.of_run(boot).filter(is_other).cloned().collect();

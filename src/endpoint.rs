@@ -1,4 +1,6 @@
 mod add;
+#[cfg(feature = "noise")]
+mod keys;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -194,6 +196,7 @@ impl InetEndpoint {
     {
         let addrs = add::parse_all(peers)?;
         let context = self.context();
+        add::check_keys(context, &addrs)?;
         let running = self.handle.running.upgrade().filter(|_| !context.is_stopping());
         let running = running.ok_or(AddPeersError::Closed)?;
         let new = context.add_peers(|known| {

@@ -9,7 +9,8 @@ use std::time::Duration;
 use crate::Target;
 use crate::limits::LimitError;
 use crate::proto::{
-    AddressError, End, Frame, FrameError, HelloError, LONGEST_RETRY_AFTER, OutOfStep, PeerType,
+    AddressError, End, Frame, FrameError, HelloError, Id, LONGEST_RETRY_AFTER, OutOfStep, PeerType,
+    PublicKey,
 };
 
 /// Why an endpoint did not start.
@@ -148,6 +149,13 @@ pub enum AddPeersError {
         /// The peer that has the address.
         target: Target,
     },
+    /// An entry pins a key, and the endpoint has none of its own to encrypt with.
+    NoKey {
+        /// Which entry, counted from 1.
+        entry: usize,
+        /// The entry.
+        addr: String,
+    },
     /// There would be more peers than `Limits::peers`, or than targets.
     TooMany,
     /// The endpoint is shut down.
@@ -165,6 +173,9 @@ impl fmt::Display for AddPeersError {
             }
             AddPeersError::Known { entry, addr, target } => {
                 write!(f, "entry {entry}: `{addr}` is peer {target} already")
+            }
+            AddPeersError::NoKey { entry, addr } => {
+                write!(f, "entry {entry}: `{addr}` asks for encryption, and this node has no key")
             }
             AddPeersError::TooMany => f.write_str("there are as many peers as the limit allows"),
             AddPeersError::Closed => Closed.fmt(f),
@@ -333,6 +344,21 @@ impl fmt::Display for UnknownTarget {
 
 impl std::error::Error for UnknownTarget {}
 
+/// The endpoint was given no key to encrypt with.
+#[cfg(feature = "noise")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotEncrypting;
+
+#[cfg(feature = "noise")]
+impl fmt::Display for NotEncrypting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the endpoint has no key, and encrypts nothing")
+    }
+}
+
+#[cfg(feature = "noise")]
+impl std::error::Error for NotEncrypting {}
+
 /// The endpoint is shut down, or its executor is gone.
 ///
 /// ```
@@ -392,6 +418,30 @@ pub enum HandshakeError {
     NotProved,
     /// The other side said why it does not want to.
     Refused(Farewell),
+    /// The other side does not encrypt, or not in a way that this node knows, and this node wants
+    /// it to. Or somebody on the way keeps the two from it.
+    NotEncrypted,
+    /// One side has a network secret and the other has none.
+    NetworkSecret {
+        /// Whether it is this node that has one.
+        here: bool,
+    },
+    /// The exchange of keys failed: both have another network secret, or somebody changed something
+    /// on the way.
+    NotAuthentic,
+    /// The other side has this key, and others are pinned for its address.
+    WrongKey(PublicKey),
+    /// The key of the other side is not allowed in.
+    KeyNotAllowed(PublicKey),
+    /// The router id that the other side claims belongs to another key.
+    IdTaken {
+        /// The router id.
+        id: Id,
+        /// The key of the other side; `None` on a plain link.
+        key: Option<PublicKey>,
+        /// The key of the peer that has the id; `None` if other keys are pinned for it.
+        holder: Option<PublicKey>,
+    },
 }
 
 impl fmt::Display for HandshakeError {
@@ -414,14 +464,55 @@ impl fmt::Display for HandshakeError {
                 f.write_str("the other side could not prove to be whom it said it was")
             }
             HandshakeError::Refused(farewell) => write!(f, "refused: {farewell}"),
+            HandshakeError::NotEncrypted => {
+                f.write_str("the other side does not encrypt, as this node wants it to")
+            }
+            HandshakeError::NetworkSecret { here: true } => {
+                f.write_str("this node has a network secret, and the other side has none")
+            }
+            HandshakeError::NetworkSecret { here: false } => {
+                f.write_str("the other side has a network secret, and this node has none")
+            }
+            HandshakeError::NotAuthentic => f.write_str(
+                "the exchange of keys failed: another network secret, or changed on the way",
+            ),
+            HandshakeError::WrongKey(key) => {
+                write!(f, "the other side has the key {key}, which is not pinned for its address")
+            }
+            HandshakeError::KeyNotAllowed(key) => write!(f, "the key {key} is not allowed in"),
+            HandshakeError::IdTaken { id, key, holder } => {
+                write!(f, "router id {id} was claimed by {}", Holder(key))?;
+                match holder {
+                    Some(holder) => write!(f, ", and belongs to the peer with the key {holder}"),
+                    None => f.write_str(", and other keys are pinned for it"),
+                }
+            }
         }
     }
 }
 
 impl std::error::Error for HandshakeError {}
 
+/// Who has a key, or none.
+struct Holder<'a>(&'a Option<PublicKey>);
+
+impl fmt::Display for Holder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(key) => write!(f, "a node with the key {key}"),
+            None => f.write_str("a node on a plain link"),
+        }
+    }
+}
+
 impl From<io::Error> for HandshakeError {
     fn from(error: io::Error) -> HandshakeError {
+        #[cfg(feature = "noise")]
+        match crate::link::Fault::of(&error) {
+            Some(crate::link::Fault::Changed) => return HandshakeError::NotAuthentic,
+            Some(crate::link::Fault::Cut) => return HandshakeError::Closed,
+            None => {}
+        }
         HandshakeError::Io(Arc::new(error))
     }
 }
@@ -492,6 +583,13 @@ pub enum DownReason {
     ImpossibleCount(u64),
     /// The other side said goodbye, and why.
     Farewell(Farewell),
+    /// On an encrypted link arrived what the other side did not send: it was changed, left out or
+    /// repeated on the way.
+    NotAuthentic,
+    /// The key of the peer, or with `None` a plain link, is not allowed in any more.
+    NotAllowed(Option<PublicKey>),
+    /// The router id of the peer belongs to this key, which is trusted more or came first.
+    IdTaken(PublicKey),
     /// The same peer has a new link.
     Replaced,
     /// This node removed the peer.
@@ -504,6 +602,12 @@ pub enum DownReason {
 
 impl DownReason {
     pub(crate) fn io(error: io::Error) -> DownReason {
+        #[cfg(feature = "noise")]
+        match crate::link::Fault::of(&error) {
+            Some(crate::link::Fault::Changed) => return DownReason::NotAuthentic,
+            Some(crate::link::Fault::Cut) => return DownReason::ClosedInsideFrame,
+            None => {}
+        }
         DownReason::Io(Arc::new(error))
     }
 }
@@ -525,6 +629,14 @@ impl fmt::Display for DownReason {
                 write!(f, "the other side told an impossible count of frames, {count}")
             }
             DownReason::Farewell(farewell) => write!(f, "the other side said goodbye: {farewell}"),
+            DownReason::NotAuthentic => {
+                f.write_str("what arrived is not what the other side sent: changed on the way")
+            }
+            DownReason::NotAllowed(Some(key)) => {
+                write!(f, "the key {key} is not allowed in any more")
+            }
+            DownReason::NotAllowed(None) => f.write_str("plain links are not let in any more"),
+            DownReason::IdTaken(key) => write!(f, "its router id belongs to the key {key}"),
             DownReason::Replaced => f.write_str("replaced by a new link"),
             DownReason::Removed => f.write_str("removed"),
             DownReason::ShuttingDown => f.write_str("shutting down"),
@@ -620,6 +732,8 @@ pub enum FarewellReason {
     Duplicate,
     /// It closes because this node said goodbye.
     Answered,
+    /// It has encrypted links only.
+    NotEncrypted,
     /// Something that this version does not know.
     Other(u8),
 }
@@ -633,6 +747,7 @@ impl FarewellReason {
             FarewellReason::Removed => 4,
             FarewellReason::Duplicate => 5,
             FarewellReason::Answered => 6,
+            FarewellReason::NotEncrypted => 7,
             FarewellReason::Other(code) => code,
         }
     }
@@ -653,6 +768,7 @@ impl From<End> for Farewell {
             4 => FarewellReason::Removed,
             5 => FarewellReason::Duplicate,
             6 => FarewellReason::Answered,
+            7 => FarewellReason::NotEncrypted,
             code => FarewellReason::Other(code),
         };
         let retry_after = Duration::from_millis(end.retry_after_ms.into()).min(LONGEST_RETRY_AFTER);
@@ -677,6 +793,7 @@ impl fmt::Display for Farewell {
             FarewellReason::Removed => f.write_str("it removed this node from its peers")?,
             FarewellReason::Duplicate => f.write_str("the two nodes have another link")?,
             FarewellReason::Answered => f.write_str("this node said so first")?,
+            FarewellReason::NotEncrypted => f.write_str("it has encrypted links only")?,
             FarewellReason::Other(code) => write!(f, "reason {code}")?,
         }
         match self.retry_after {

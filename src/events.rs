@@ -9,7 +9,7 @@ use event_listener::{Event as Signal, EventListener};
 use crate::Target;
 use crate::error::{AttemptError, Closed, DownReason, DropReason, whole_millis};
 use crate::peer::Origin;
-use crate::proto::{Id, PeerType};
+use crate::proto::{Id, PeerType, PublicKey};
 use crate::timer;
 
 /// Something that changed, and why. Shown as one readable line.
@@ -44,6 +44,8 @@ pub enum Event {
         origin: Origin,
         /// What kind of peer it is.
         peer_type: PeerType,
+        /// The key that it has shown to have, if the link is encrypted.
+        key: Option<PublicKey>,
     },
     /// A peer's link ended.
     Down {
@@ -113,8 +115,9 @@ pub enum Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Event::Up { target, id, addr, origin, peer_type } => {
-                write!(f, "peer {target} up: {} ({peer_type}, {origin}), id {id}", Place(*addr))
+            Event::Up { target, id, addr, origin, peer_type, key } => {
+                write!(f, "peer {target} up: {} ({peer_type}, {origin}), id {id}", Place(*addr))?;
+                key.map_or(Ok(()), |key| write!(f, ", key {key}"))
             }
             Event::Down { target, reason, retry } => {
                 write!(f, "peer {target} down: {reason}")?;

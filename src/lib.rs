@@ -41,10 +41,12 @@
 //!
 //! # Features
 //!
-//! Off by default, and neither changes what the rest does:
+//! Off by default, and none changes what the rest does:
 //!
 //! * `log`: writes every event to the [`log`](https://docs.rs/log) facade.
 //! * `sink`: `InetEndpoint::sink`, a peer as a `Sink` of the futures crates.
+//! * `noise`: encrypted links between nodes that know each other by their keys, for endpoints that
+//!   are given a key of their own: see `Encryption`.
 //!
 //! [Ratman]: https://docs.irde.st
 
@@ -55,6 +57,8 @@
 mod accept;
 mod builder;
 mod context;
+#[cfg(feature = "noise")]
+mod encryption;
 mod endpoint;
 mod error;
 mod events;
@@ -62,6 +66,8 @@ mod frames;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzz;
+#[cfg(feature = "noise")]
+mod keys;
 mod limits;
 mod link;
 mod log;
@@ -81,18 +87,25 @@ mod timer;
 
 pub use accept::{AcceptPolicy, Incoming, IpRange, ParseIpRangeError};
 pub use builder::Builder;
+#[cfg(feature = "noise")]
+pub use encryption::Encryption;
 pub use endpoint::{FloodReport, InetEndpoint};
+#[cfg(feature = "noise")]
+pub use error::NotEncrypting;
 pub use error::{
     AddPeersError, AttemptError, Closed, DownReason, DropReason, Farewell, FarewellReason,
     HandshakeError, Refusal, SendError, StartError, UnknownTarget,
 };
 pub use events::{Event, Events};
 pub use frames::Frames;
+#[cfg(feature = "noise")]
+pub use keys::{KeyError, KeyFault, KeyPair, NetworkSecret};
 pub use limits::{LimitError, Limits};
 pub use peer::{AttemptInfo, Origin, Peer, PeerInfo, PeerState};
 pub use proto::{
     AddressError, Direction, Frame, FrameBuilder, FrameError, HelloError, Id, OutOfStep,
-    ParseIdError, PeerAddr, PeerListError, PeerType, Recipient, SequenceId,
+    ParseIdError, ParseKeyError, PeerAddr, PeerListError, PeerType, PublicKey, Recipient,
+    SequenceId,
 };
 pub use resolver::{Resolution, Resolve};
 pub use routes::Routes;

@@ -95,7 +95,7 @@ limits! {
     /// trickle in do not stretch it.
     handshake_timeout: Duration = Duration::from_secs(5), "5s", "1ms"..="1h";
     /// Largest handshake message, its length included, and the most that is read before the other
-    /// side has said a whole one. A Ratman node's has 99 bytes at most, one of this crate's 159.
+    /// side has said a whole one. A Ratman node's has 99 bytes at most, one of this crate's 162.
     handshake_bytes: usize = 512, "512", "256"..="128k";
     /// Handshakes of strangers that may be pending at once. A newcomer displaces the oldest, so
     /// silent connections cannot shut others out. No more than half of the files that the process
@@ -104,6 +104,10 @@ limits! {
     /// The same for one IPv4 address, or one IPv6 network of 64 bits. No more than a quarter of the
     /// files.
     pending_per_addr: usize = 1024, "1024", "1"..="64k";
+    /// Time of every second, of one core, that exchanging keys with strangers may take, if this node
+    /// encrypts (feature `noise`). Beyond that they wait for their turn. An exchange takes less than
+    /// a millisecond on a large machine, and some ten on a small one.
+    handshake_effort: Duration = Duration::from_millis(250), "250ms", "1ms"..="1s";
     /// Peers that dialed this node; a stranger beyond that is refused. Peers that this node is told
     /// to dial have as much room again, which no stranger can take, and may dial this node too.
     peers: usize = 4096, "4096", "1"..="20000";

@@ -34,6 +34,19 @@ pub(super) fn parse_all(
     }
 }
 
+/// Whether this node has a key of its own, if one of `addrs` asks for encryption.
+pub(super) fn check_keys(context: &Context, addrs: &[PeerAddr]) -> Result<(), AddPeersError> {
+    #[cfg(feature = "noise")]
+    let has_key = context.trust.is_some();
+    #[cfg(not(feature = "noise"))]
+    let has_key = false;
+    let _ = context;
+    match addrs.iter().position(|addr| !has_key && !addr.keys().is_empty()) {
+        Some(at) => Err(AddPeersError::NoKey { entry: at + 1, addr: addrs[at].to_string() }),
+        None => Ok(()),
+    }
+}
+
 /// Whether none of `addrs` is a peer already.
 pub(super) fn check_new(addrs: &[PeerAddr], known: &Peers) -> Result<(), AddPeersError> {
     let mut places = BTreeMap::new();

@@ -2,6 +2,8 @@
 
 mod connect;
 mod connection;
+#[cfg(feature = "noise")]
+mod noise;
 mod socket;
 mod stream;
 
@@ -9,13 +11,15 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::proto::Id;
+use crate::proto::{Id, PublicKey};
 
 pub(crate) use connect::{Connect, Connecting, Tcp};
 pub(crate) use connection::Connection;
+#[cfg(feature = "noise")]
+pub(crate) use noise::{Effort, Encrypted, Exchange, Fault, NotAuthentic, Spare, has_aes};
 pub(crate) use socket::{JUDGED, PROBING, Patience, listen};
 pub(crate) use stream::Stream;
 
@@ -25,6 +29,8 @@ pub(crate) struct Link {
     pub(crate) addr: Option<SocketAddr>,
     /// This node's id, if the link carries records of ours.
     pub(crate) records_as: Option<Id>,
+    /// The key of the other side, if the link is encrypted. Boxed, since most have none.
+    key: Option<Box<PublicKey>>,
     /// Whether the writer stopped in the middle of a frame, so that nothing else may be written.
     pub(crate) is_torn: AtomicBool,
     /// Counts reads that brought something: signs of life.
@@ -45,20 +51,34 @@ pub(crate) struct ReadHalf {
 }
 
 impl Link {
-    /// A link over `stream`, from which `ahead` was read already, behind the handshake.
-    ///
-    /// With `records_as`, this node's id, the link carries records of ours.
+    /// A plain link.
+    #[cfg(any(fuzzing, test))]
     pub(crate) fn new(
         stream: Arc<dyn Stream>,
         addr: Option<SocketAddr>,
         ahead: Vec<u8>,
         records_as: Option<Id>,
     ) -> Arc<Link> {
+        Link::keyed(stream, addr, ahead, records_as, None)
+    }
+
+    /// A link over `stream`, from which `ahead` was read already, behind the handshake.
+    ///
+    /// With `records_as`, this node's id, the link carries records of ours. With `key`, that of the
+    /// other side, the stream is encrypted.
+    pub(crate) fn keyed(
+        stream: Arc<dyn Stream>,
+        addr: Option<SocketAddr>,
+        ahead: Vec<u8>,
+        records_as: Option<Id>,
+        key: Option<PublicKey>,
+    ) -> Arc<Link> {
         let read_half = Mutex::new(ReadHalf { buffer: ahead, ..ReadHalf::default() });
         Arc::new(Link {
             stream,
             addr,
             records_as,
+            key: key.map(Box::new),
             is_torn: AtomicBool::new(false),
             reads: AtomicUsize::new(0),
             read_half,
@@ -68,6 +88,16 @@ impl Link {
     /// Locks the half that is read.
     pub(crate) fn read_half(&self) -> MutexGuard<'_, ReadHalf> {
         self.read_half.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The key of the other side, if the link is encrypted.
+    pub(crate) fn key(&self) -> Option<PublicKey> {
+        self.key.as_deref().copied()
+    }
+
+    /// Counts signs of life: everything that arrives.
+    pub(crate) fn signs_of_life(&self) -> usize {
+        self.reads.load(Ordering::Relaxed).wrapping_add(self.stream.parts_read())
     }
 
     /// Waits until there is something to read, or the other side has closed.

@@ -9,6 +9,10 @@ pub(crate) trait Stream: Send + Sync + 'static {
     fn try_read(&self, buffer: &mut Vec<u8>) -> io::Result<usize>;
     /// Writes once.
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+    /// Counts reads that brought something which is not to be handed out yet.
+    fn parts_read(&self) -> usize {
+        0
+    }
     /// Waits for something to read.
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     /// Waits for room to write.

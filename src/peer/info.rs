@@ -12,7 +12,7 @@ use super::seldom::{Empty, Seldom};
 use crate::Target;
 use crate::error::{DownReason, Farewell};
 use crate::link::Stream;
-use crate::proto::{Backoff, Id, PeerAddr, PeerType};
+use crate::proto::{Backoff, Id, PeerAddr, PeerType, PublicKey};
 use crate::timer;
 
 /// Dials that are kept for each peer: enough for all addresses of a name, tried twice.
@@ -91,6 +91,9 @@ pub struct PeerInfo {
     pub target: Target,
     /// The router id that it claimed in its last handshake.
     pub id: Option<Id>,
+    /// The key that it has shown to have, if its link, or the last that it had, is encrypted. `None`
+    /// for a plain one, which anybody on the way can read and change.
+    pub key: Option<PublicKey>,
     /// The address of its link, or of the last that it had.
     pub addr: Option<SocketAddr>,
     /// The address that this node was told to dial; `None` for a peer that dialed this node.
@@ -162,6 +165,7 @@ pub(super) struct History {
     /// Since when the peer has had a link, or been without one.
     pub(super) since: Instant,
     pub(super) id: Option<Id>,
+    pub(super) key: Option<Box<PublicKey>>,
     pub(super) addr: Option<SocketAddr>,
     /// The stream of the link that is up.
     pub(super) stream: Option<Arc<dyn Stream>>,
@@ -249,6 +253,7 @@ impl History {
             state: PeerState::Connecting,
             since: timer::now(),
             id: None,
+            key: None,
             addr: None,
             stream: None,
             links: 0,

@@ -37,7 +37,7 @@ use crate::Target;
 use crate::error::{AttemptError, DownReason, Farewell, FarewellReason, Refusal, SendError};
 use crate::limits::Limits;
 use crate::link::{Link, Stream};
-use crate::proto::{Backoff, Bits, Frame, Id, PairSecret, PeerAddr, PeerType, Records};
+use crate::proto::{Backoff, Bits, Frame, Id, PairSecret, PeerAddr, PeerType, PublicKey, Records};
 use crate::timer::{self, within};
 
 pub(crate) use budget::{Budget, FloodCharge, PLACE, cost};
@@ -70,13 +70,21 @@ pub(crate) struct Pair {
     pub(crate) secret: PairSecret,
     /// Tells the neighbour's present run from any other.
     pub(crate) boot: Bits,
+    /// The neighbour's key, if they encrypt. The secret then is none, for everybody could hear what
+    /// it was made of: key and run together tell the neighbour from any other.
+    pub(crate) key: Option<PublicKey>,
     /// When they agreed on it.
     pub(crate) since: Instant,
 }
 
 impl Pair {
-    pub(crate) fn new(secret: PairSecret, boot: Bits) -> Pair {
-        Pair { secret, boot, since: timer::now() }
+    pub(crate) fn new(secret: PairSecret, boot: Bits, key: Option<PublicKey>) -> Pair {
+        Pair { secret, boot, key, since: timer::now() }
+    }
+
+    /// Whether another pair is with the same run of the same node, as far as both say so.
+    pub(crate) fn is_with_the_same(&self, other: &Pair) -> bool {
+        self.boot == other.boot && self.key == other.key
     }
 }
 
@@ -186,6 +194,11 @@ impl Peer {
         self.history().id
     }
 
+    /// The key that it has shown to have, if its link, or the last that it had, is encrypted.
+    pub fn key(&self) -> Option<PublicKey> {
+        self.history().key.as_deref().copied()
+    }
+
     /// How the neighbour is, and why.
     ///
     /// ```
@@ -202,6 +215,7 @@ impl Peer {
         PeerInfo {
             target: self.target,
             id: history.id,
+            key: history.key.as_deref().copied(),
             addr: history.addr,
             dial: self.dial.as_deref().cloned(),
             state: history.state,
@@ -238,6 +252,21 @@ impl Peer {
     /// The least that `find` makes of the addresses where this node is told to dial the peer.
     pub(crate) fn dialed_at<T: Ord>(&self, find: impl Fn(&PeerAddr) -> Option<T>) -> Option<T> {
         self.dial.as_deref().into_iter().chain(&self.history().dials.parked).filter_map(find).min()
+    }
+
+    /// Whether an address where this node is told to dial the peer names this key.
+    #[cfg(feature = "noise")]
+    pub(crate) fn is_pinned(&self, key: &PublicKey) -> bool {
+        self.dialed_at(|addr| addr.keys().contains(key).then_some(())).is_some()
+    }
+
+    /// Ends the link that the peer has, and nothing else.
+    #[cfg(feature = "noise")]
+    pub(crate) fn abort_link(&self) {
+        let stream = self.history().stream.clone();
+        if let Some(stream) = stream {
+            stream.abort();
+        }
     }
 
     /// Hears of the next change.
@@ -458,6 +487,7 @@ impl Peer {
         }
         history.received_before = history.received.frames;
         history.id = Some(id);
+        history.key = link.key().map(Box::new);
         history.addr = link.addr;
         history.stream = Some(link.stream.clone());
         if history.sameness.challenge.is_some() {

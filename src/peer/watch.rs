@@ -1,7 +1,6 @@
 //! Finding out that the other side of a link is gone.
 
 use std::future::{Future, poll_fn};
-use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -59,7 +58,7 @@ pub(super) fn watch<'a>(
 /// Watches until nothing is owed any more. Returns how long the other side was silent, if that is
 /// too long.
 async fn watch_while_owed(peer: &Peer, link: &Link) -> Option<Duration> {
-    let mut reads = link.reads.load(Ordering::Relaxed);
+    let mut reads = link.signs_of_life();
     let mut silence = Duration::ZERO;
     let mut suspected = peer.queue.watched().is_suspected;
     for tick in 1u32.. {
@@ -67,7 +66,7 @@ async fn watch_while_owed(peer: &Peer, link: &Link) -> Option<Duration> {
         let watched = peer.queue.watch();
         if watched.is_suspected && !suspected {
             // What came before the suspicion tells nothing about it.
-            reads = link.reads.load(Ordering::Relaxed);
+            reads = link.signs_of_life();
             (suspected, silence) = (true, Duration::ZERO);
             continue;
         }
@@ -78,7 +77,7 @@ async fn watch_while_owed(peer: &Peer, link: &Link) -> Option<Duration> {
         if !watched.is_needed() {
             return None;
         }
-        let now = link.reads.load(Ordering::Relaxed);
+        let now = link.signs_of_life();
         // A side that does not read cannot tell whether the other one lives.
         if now != reads || watched.is_held_up {
             (reads, silence, suspected) = (now, Duration::ZERO, false);

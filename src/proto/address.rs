@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-use super::{Direction, PeerType};
+use super::{Direction, ParseKeyError, PeerType, PublicKey};
 
 /// Longest name that the domain name system knows, in bytes.
 const MAX_NAME: usize = 253;
@@ -19,7 +19,10 @@ const MAX_ZONE: usize = 15;
 ///
 /// * `host:port`, `a.b.c.d:port` or `[v6]:port`, optionally after `inet:` or `inet#`;
 /// * a final `X` asks for a [`PeerType::Cross`] link: `mynas.example:9000X`;
-/// * `?limited=send` or `?limited=recv` asks for a [`PeerType::Limited`] link, as seen from here.
+/// * `?limited=send` or `?limited=recv` asks for a [`PeerType::Limited`] link, as seen from here;
+/// * `?key=` and 64 hexadecimal digits, with the feature `noise`, asks for an encrypted link to the
+///   node that has this [`PublicKey`], and no other. It may be repeated, for a node whose key is
+///   about to change. Options are joined by `&`.
 ///
 /// ```
 /// use netmod_inet::{PeerAddr, PeerType};
@@ -36,7 +39,11 @@ pub struct PeerAddr {
     text: String,
     port: u16,
     peer_type: PeerType,
+    keys: Vec<PublicKey>,
 }
+
+/// Keys that one address may have: an old one, a new one, and more than anybody needs.
+const MOST_KEYS: usize = 16;
 
 /// What stands before the port.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -80,6 +87,11 @@ impl PeerAddr {
     /// ```
     pub fn peer_type(&self) -> PeerType {
         self.peer_type
+    }
+
+    /// The keys of which the other side must have one. Empty: any, or none.
+    pub fn keys(&self) -> &[PublicKey] {
+        &self.keys
     }
 
     /// The socket address, if it is there in numbers and nothing needs to be looked up.
@@ -130,7 +142,7 @@ impl FromStr for PeerAddr {
             Some(port) => (port, true),
             None => (port, false),
         };
-        let limited = options.map(parse_options).transpose()?.flatten();
+        let Options { limited, keys } = options.map(parse_options).transpose()?.unwrap_or_default();
         let peer_type = match (cross, limited) {
             (true, Some(_)) => return Err(AddressError::CrossAndLimited),
             (true, None) => PeerType::Cross,
@@ -142,7 +154,7 @@ impl FromStr for PeerAddr {
             Host::Ip(ip) => ip.to_string(),
             Host::Name(name) => name.clone(),
         };
-        Ok(PeerAddr { host, text, port: parse_port(port)?, peer_type })
+        Ok(PeerAddr { host, text, port: parse_port(port)?, peer_type, keys })
     }
 }
 
@@ -181,6 +193,11 @@ impl fmt::Display for PeerAddr {
             PeerType::Cross => "X",
             PeerType::Limited(Direction::Sending) => "?limited=send",
             PeerType::Limited(Direction::Receiving) => "?limited=recv",
+        })?;
+        let is_limited = matches!(self.peer_type, PeerType::Limited(_));
+        self.keys.iter().enumerate().try_for_each(|(at, key)| {
+            let joint = if at == 0 && !is_limited { '?' } else { '&' };
+            write!(f, "{joint}key={key}")
         })
     }
 }
@@ -248,20 +265,49 @@ fn is_forbidden(c: char) -> bool {
     c.is_whitespace() || c.is_control() || c == BYTE_ORDER_MARK || "[]/\\?#@%,;\"'<>".contains(c)
 }
 
-/// The options behind `?`, joined by `&`.
-fn parse_options(text: &str) -> Result<Option<Direction>, AddressError> {
-    let mut limited = None;
-    for option in text.split('&') {
-        let direction = match option {
-            "limited=send" => Direction::Sending,
-            "limited=recv" => Direction::Receiving,
-            _ => return Err(AddressError::Option(shorten(option))),
-        };
-        if limited.replace(direction).is_some() {
-            return Err(AddressError::OptionTwice("limited"));
+/// What stands behind `?`.
+#[derive(Debug, Default)]
+struct Options {
+    limited: Option<Direction>,
+    keys: Vec<PublicKey>,
+}
+
+impl Options {
+    fn limit(&mut self, direction: Direction) -> Result<(), AddressError> {
+        match self.limited.replace(direction) {
+            None => Ok(()),
+            Some(_) => Err(AddressError::OptionTwice("limited")),
         }
     }
-    Ok(limited)
+
+    /// Once more is the same key, and no error: lists are put together by programs.
+    fn pin(&mut self, text: &str) -> Result<(), AddressError> {
+        if !cfg!(feature = "noise") {
+            return Err(AddressError::NoEncryption);
+        }
+        let key = text.parse().map_err(AddressError::Key)?;
+        if !self.keys.contains(&key) {
+            self.keys.push(key);
+        }
+        match self.keys.len() <= MOST_KEYS {
+            true => Ok(()),
+            false => Err(AddressError::TooManyKeys),
+        }
+    }
+}
+
+/// The options behind `?`, joined by `&`.
+fn parse_options(text: &str) -> Result<Options, AddressError> {
+    let mut options = Options::default();
+    for option in text.split('&') {
+        match (option, option.strip_prefix("key=")) {
+            ("limited=send", _) => options.limit(Direction::Sending)?,
+            ("limited=recv", _) => options.limit(Direction::Receiving)?,
+            (_, Some(key)) => options.pin(key)?,
+            _ => return Err(AddressError::Option(shorten(option))),
+        }
+    }
+    Ok(options)
 }
 
 /// What an error quotes of its input: enough to find it by, never a whole file.
@@ -304,6 +350,12 @@ pub enum AddressError {
     OptionTwice(&'static str),
     /// A link is Cross or Limited, not both.
     CrossAndLimited,
+    /// This is no key.
+    Key(ParseKeyError),
+    /// There are more keys than 16.
+    TooManyKeys,
+    /// The address asks for encryption, which is not built in (feature `noise`).
+    NoEncryption,
 }
 
 impl fmt::Display for AddressError {
@@ -319,10 +371,16 @@ impl fmt::Display for AddressError {
             AddressError::Ipv6(text) => write!(f, "`{text}` is no IPv6 address"),
             AddressError::Host(text) => write!(f, "`{text}` is neither a name nor an address"),
             AddressError::Option(text) => {
-                write!(f, "unknown option `{text}` (there are limited=send and limited=recv)")
+                let known = "limited=send, limited=recv and key=";
+                write!(f, "unknown option `{text}` (there are {known})")
             }
             AddressError::OptionTwice(name) => write!(f, "option `{name}` is given twice"),
             AddressError::CrossAndLimited => f.write_str("a link is either cross or limited"),
+            AddressError::Key(error) => error.fmt(f),
+            AddressError::TooManyKeys => write!(f, "more than {MOST_KEYS} keys"),
+            AddressError::NoEncryption => {
+                f.write_str("key= asks for encryption, which is not built in (feature `noise`)")
+            }
         }
     }
 }
@@ -357,6 +415,32 @@ mod tests {
         }
         assert_eq!(parse("[::1]:9").unwrap().literal(), "[::1]:9".parse().ok());
         assert_eq!(parse("[fe80::1%eth0]:9").unwrap().literal(), None);
+    }
+
+    #[test]
+    #[cfg(feature = "noise")]
+    fn keys_are_read_and_written() {
+        let [old, new] = [1, 2].map(|byte| PublicKey::from_bytes([byte; 32]));
+        for (text, keys) in [
+            (format!("host:1X?key={old}"), vec![old]),
+            (format!("host:1?key={old}&key={new}&key={old}"), vec![old, new]),
+            (format!("host:1?key={new}&limited=send&key={old}"), vec![new, old]),
+        ] {
+            let addr = parse(&text).unwrap();
+            assert_eq!(addr.keys(), keys);
+            assert_eq!(parse(&addr.to_string()).as_ref(), Ok(&addr), "{addr}");
+        }
+        assert_eq!(parse("host:1?key=12"), Err(AddressError::Key(ParseKeyError::Length(2))));
+        let many: String =
+            (0..17).map(|byte| format!("&key={}", PublicKey::from_bytes([byte; 32]))).collect();
+        assert_eq!(parse(&format!("host:1?{}", &many[1..])), Err(AddressError::TooManyKeys));
+    }
+
+    #[test]
+    #[cfg(not(feature = "noise"))]
+    fn a_key_is_never_passed_over() {
+        let text = format!("host:1?key={}", "0a".repeat(32));
+        assert_eq!(parse(&text), Err(AddressError::NoEncryption));
     }
 
     #[test]

@@ -6,9 +6,12 @@ mod address;
 mod carrier;
 mod handshake;
 mod id;
+#[cfg(feature = "noise")]
+mod noise;
 mod pair;
 mod peer_list;
 mod prefix;
+mod public_key;
 mod records;
 mod resume;
 mod round_trip;
@@ -22,13 +25,18 @@ pub use handshake::{Direction, HelloError, PeerType};
 pub use id::{Id, ParseIdError};
 pub use peer_list::PeerListError;
 pub use prefix::OutOfStep;
+pub use public_key::{ParseKeyError, PublicKey};
 
 pub(crate) use address::shorten;
 pub(crate) use carrier::{Header, VERSION, is_peering};
 pub(crate) use handshake::{Ack, Hello};
+#[cfg(feature = "noise")]
+pub(crate) use noise::{KeyExchange, Means, Suite};
 pub(crate) use pair::{Bits, PairSecret, Role};
 pub(crate) use peer_list::first_duplicate;
 pub(crate) use prefix::{PREFIX, encode_length, whole_message};
+#[cfg(feature = "noise")]
+pub(crate) use public_key::read_digits;
 pub(crate) use records::{CONTROL, End, RECORDS_VERSION, Records};
 pub(crate) use resume::{Impossible, Received, Sent, TELL_BYTES, Tell};
 pub(crate) use schedule::{Backoff, LONGEST_RETRY_AFTER, returns};

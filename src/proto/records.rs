@@ -25,6 +25,7 @@
 //! | 12 | same | the name (8) of another pair of the same two nodes, and a MAC (16) under its secret |
 //! | 13 | merge | the name (8) of the pair that goes, how many frames of it the sender has (8), and a MAC (16) under its secret |
 //! | 14 | merged | the answer to that: the name (8), and how many frames the sender has (8) |
+//! | 15 | noise | what the sender can encrypt with, as bits (1), see `noise` |
 //!
 //! A type that is not known is skipped. A block that is cut off, or a known record of another
 //! length, or one that comes twice, makes all of it "other bytes": those of a plain node.
@@ -105,6 +106,8 @@ records! {
     13 merge: ([u8; 8], (u64, [u8; 16]));
     /// The answer to `merge`.
     14 merged: ([u8; 8], u64);
+    /// What the sender can encrypt with.
+    15 noise: u8;
 }
 
 impl Records {
@@ -199,6 +202,16 @@ impl Value for u64 {
     }
 }
 
+impl Value for u8 {
+    fn write(&self) -> Vec<u8> {
+        vec![*self]
+    }
+
+    fn read(bytes: &[u8]) -> Option<u8> {
+        <[u8; 1]>::read(bytes).map(|[bits]| bits)
+    }
+}
+
 impl Value for u32 {
     fn write(&self) -> Vec<u8> {
         self.to_be_bytes().to_vec()
@@ -250,6 +263,7 @@ mod tests {
             same: Some(([7; 8], [8; 16])),
             merge: Some(([9; 8], (10, [13; 16]))),
             merged: Some(([11; 8], 12)),
+            noise: Some(14),
         }
     }
 

@@ -8,7 +8,7 @@ use futures_lite::future;
 
 use super::handshake::{Fresh, Handshake, Offer, Terms};
 use super::service::Service;
-use super::{dial, link_down, link_up, merge};
+use super::{dial, encrypted, link_down, link_up, merge};
 use crate::accept::Incoming;
 use crate::context::Running;
 use crate::error::{DownReason, DropReason, Farewell, FarewellReason, HandshakeError};
@@ -105,7 +105,8 @@ async fn shake(
     addr: SocketAddr,
     known: &mut Option<Service>,
 ) -> Result<Accepted, DropReason> {
-    let mut handshake = Handshake::new(&*stream, running.limits.handshake_bytes);
+    let limit = running.limits.handshake_bytes;
+    let mut handshake = Handshake::new(stream, limit, Some(running), &[]);
     let (hello, offer) = handshake.hear_hello().await.map_err(DropReason::Handshake)?;
     if let Some((reason, farewell)) = refusal(running, &hello, offer.as_ref(), addr) {
         if offer.is_some() {
@@ -123,8 +124,10 @@ async fn shake(
     if hello.id == running.id {
         return Err(DropReason::Handshake(HandshakeError::OwnSelf));
     }
-    let ahead = handshake.into_rest();
-    let link = Link::new(stream, Some(addr), ahead, offer.map(|_| running.id));
+    let key = handshake.key();
+    let (stream, ahead) = handshake.into_stream();
+    let records_as = offer.map(|_| running.id);
+    let link = Link::keyed(stream, Some(addr), ahead, records_as, key);
     Ok(Accepted { hello, pair, link })
 }
 
@@ -146,6 +149,9 @@ fn refusal(
         return Some((DropReason::NotAllowed, FarewellReason::NotAllowed));
     }
     let known = offer.and_then(|offer| known_peer(running, hello, offer));
+    if let Some(refused) = encrypted::refusal(running, hello, offer, known.as_deref()) {
+        return Some(refused);
+    }
     match known {
         Some(peer) if is_taken(running, &peer, offer) => {
             Some((DropReason::Duplicate, FarewellReason::Duplicate))
@@ -184,9 +190,25 @@ async fn answer(
     let peer = known_peer(running, hello, offer);
     let pair = peer.as_ref().and_then(|peer| peer.pair());
     let secret = pair.as_ref().map(|pair| &pair.secret);
-    let terms = handshake.answer(running.id, hello, &fresh, offer, secret).await?;
+    handshake.say_offer(running.id, hello, &fresh, offer, secret).await?;
+    // Who it is may have turned out otherwise.
+    let key = handshake.key();
+    let peer = peer.filter(|_| pair.as_ref().is_some_and(|pair| pair.key == key));
+    let secret = secret.filter(|_| peer.is_some());
+    let terms = handshake.hear_proof(&fresh, offer, secret).await?;
+    // Not before: who closes with something unread may take back what it said.
+    if let Err(error) = encrypted::judge(running, hello.id, key, peer.as_deref()) {
+        let end = Farewell::new(FarewellReason::NotAllowed).into();
+        handshake.say_end(running.id, end).await?;
+        return Err(error);
+    }
     match (terms, peer) {
-        (Terms::New(pair), _) => Ok(Some(pair)),
+        (Terms::New(pair), _) => {
+            if key.is_some() {
+                handshake.say_received(running.id, 0).await?;
+            }
+            Ok(Some(pair))
+        }
         (Terms::Resumed { received }, Some(peer)) => {
             if is_taken(running, &peer, Some(offer)) {
                 return Err(HandshakeError::Refused(Farewell::new(FarewellReason::Duplicate)));

@@ -11,14 +11,14 @@ use futures_lite::future;
 use super::connect::{Failure, open};
 use super::handshake::{Fresh, Handshake, Terms};
 use super::service::Service;
-use super::{accept, link_down, link_up, merge};
+use super::{accept, encrypted, link_down, link_up, merge};
 use crate::context::Running;
 use crate::error::{AttemptError, DownReason, HandshakeError};
 use crate::events::Event;
 use crate::limits::Limits;
 use crate::link::{Link, Stream};
 use crate::peer::Peer;
-use crate::proto::{Hello, Id, Impossible, PeerAddr};
+use crate::proto::{Hello, Id, Impossible, PeerAddr, PublicKey};
 use crate::timer::{self, within};
 
 /// A stream that has shaken hands, and whom it leads to.
@@ -75,7 +75,7 @@ pub(crate) fn start_stream(
     let task = running.clone();
     running.spawn(async move {
         let started = timer::now();
-        let shaking = Box::pin(handshake(&task, &peer, stream, addr));
+        let shaking = Box::pin(handshake(&task, &peer, stream, addr, &[]));
         match unless_called_off(&service, shaking).await {
             Some(Ok(connected)) => {
                 let restart = serve(&task, &service, connected).await;
@@ -143,14 +143,14 @@ fn next_delay(limits: &Limits, peer: &Peer, asked: Option<Duration>) -> Duration
 async fn attempt(
     running: &Running,
     peer: &Arc<Peer>,
-    addr: &PeerAddr,
+    dial: &PeerAddr,
     opened: &mut Option<SocketAddr>,
 ) -> Result<Connected, Vec<Failure>> {
     let begun = timer::now();
-    let (stream, addr) = open(running, peer, addr, *opened).await?;
+    let (stream, addr) = open(running, peer, dial, *opened).await?;
     *opened = Some(addr);
     let started = timer::now();
-    let shaken = handshake(running, peer, stream, Some(addr)).await;
+    let shaken = handshake(running, peer, stream, Some(addr), dial.keys()).await;
     if shaken.is_ok() {
         peer.tried(addr.to_string(), timer::since(begun), None);
     }
@@ -160,27 +160,32 @@ async fn attempt(
     })
 }
 
-/// Shakes hands as the dialer.
+/// Shakes hands as the dialer, with a node that has one of these keys, if there are any.
 async fn handshake(
     running: &Running,
     peer: &Arc<Peer>,
     stream: Arc<dyn Stream>,
     addr: Option<SocketAddr>,
+    keys: &[PublicKey],
 ) -> Result<Connected, HandshakeError> {
     let port = running.port.load(Ordering::Relaxed);
     let hello = Hello { id: running.id, peer_type: peer.peer_type(), port };
     let fresh = Fresh::new(running.boot)?;
     let pair = peer.pair();
-    let pair = pair.as_ref().map(|pair| (&pair.secret, peer.queue.received_total()));
-    let mut handshake = Handshake::new(&*stream, running.limits.handshake_bytes);
+    let pair = pair.as_ref().map(|pair| (pair, peer.queue.received_total()));
+    let limit = running.limits.handshake_bytes;
+    let mut handshake = Handshake::new(stream, limit, Some(running), keys);
     let _shaking = Shaking::begin(peer);
     let shaking = Box::pin(handshake.dial(&hello, &fresh, pair));
     let shaken = within(running.limits.handshake_timeout, shaking).await;
     let (id, terms) = shaken.ok_or(HandshakeError::TimedOut)??;
+    let key = handshake.key();
+    encrypted::check_claim(running, id, key, Some(peer))?;
     let shares_records = !matches!(terms, Terms::Plain);
     agree(running, peer, terms)?;
-    let ahead = handshake.into_rest();
-    Ok((Link::new(stream, addr, ahead, shares_records.then_some(running.id)), id))
+    let (stream, ahead) = handshake.into_stream();
+    let records_as = shares_records.then_some(running.id);
+    Ok((Link::keyed(stream, addr, ahead, records_as, key), id))
 }
 
 /// Notes for as long as it lives that this node shakes hands with a peer as the dialer.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::handshake::{Fresh, Handshake, Terms};
 use crate::error::HandshakeError;
 use crate::fuzz::{Input, Line, Wakes};
+use crate::peer::Pair;
 use crate::proto::{
     Ack, Bits, CONTROL, Direction, End, Frame, Hello, Id, PREFIX, PairSecret, PeerType, Records,
     Role, encode_length, whole_message,
@@ -94,16 +95,16 @@ fn hello(number: u8, peer_type: PeerType) -> Hello {
 fn dial(line: &Arc<Line>, limit: usize, knows: bool) -> Running<'static> {
     let line = line.clone();
     Box::pin(async move {
-        let mut handshake = Handshake::new(&*line, limit);
+        let mut handshake = Handshake::new(line, limit, None, &[]);
         let fresh = Fresh::new([DIALER; 16]).unwrap();
-        let secret = known_secret();
+        let pair = Pair::new(known_secret(), [LISTENER; 16], None);
         let hello = hello(DIALER, PeerType::Standard);
-        let shaken = handshake.dial(&hello, &fresh, knows.then_some((&secret, 11))).await;
+        let shaken = handshake.dial(&hello, &fresh, knows.then_some((&pair, 11))).await;
         let terms = shaken.map(|(other, terms)| {
             assert_ne!(other, hello.id);
             terms
         });
-        Outcome { terms, rest: handshake.into_rest() }
+        Outcome { terms, rest: handshake.into_stream().1 }
     })
 }
 
@@ -111,9 +112,9 @@ fn dial(line: &Arc<Line>, limit: usize, knows: bool) -> Running<'static> {
 fn listen(line: &Arc<Line>, limit: usize, knows: bool) -> Running<'static> {
     let line = line.clone();
     Box::pin(async move {
-        let mut handshake = Handshake::new(&*line, limit);
+        let mut handshake = Handshake::new(line, limit, None, &[]);
         let terms = answer(&mut handshake, knows).await;
-        Outcome { terms, rest: handshake.into_rest() }
+        Outcome { terms, rest: handshake.into_stream().1 }
     })
 }
 
@@ -126,7 +127,8 @@ async fn answer(handshake: &mut Handshake<'_>, knows: bool) -> Result<Terms, Han
     let fresh = Fresh::new([LISTENER; 16])?;
     let secret = known_secret();
     let known = (knows && offer.pair == Some(secret.name())).then_some(&secret);
-    let terms = handshake.answer(id(LISTENER), &hello, &fresh, &offer, known).await?;
+    handshake.say_offer(id(LISTENER), &hello, &fresh, &offer, known).await?;
+    let terms = handshake.hear_proof(&fresh, &offer, known).await?;
     if let Terms::Resumed { .. } = terms {
         handshake.say_received(id(LISTENER), 22).await?;
     }

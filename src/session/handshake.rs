@@ -2,13 +2,16 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 
+use super::encrypted::Encryption;
+use crate::context::Context;
 use crate::error::{Farewell, HandshakeError};
 use crate::link::Stream;
 use crate::peer::Pair;
 use crate::proto::{
-    Ack, Bits, CONTROL, End, Frame, FrameError, Hello, Id, PREFIX, PairSecret, RECORDS_VERSION,
-    Records, Role, encode_length, whole_message,
+    Ack, Bits, CONTROL, End, Frame, FrameError, Hello, Id, PREFIX, PairSecret, PublicKey,
+    RECORDS_VERSION, Records, Role, encode_length, whole_message,
 };
 use crate::random;
 
@@ -17,9 +20,10 @@ use crate::random;
 /// It reads no more than `limit` bytes ahead, and keeps what came behind the message that it
 /// waited for.
 pub(super) struct Handshake<'a> {
-    stream: &'a dyn Stream,
-    buffer: Vec<u8>,
-    limit: usize,
+    pub(super) stream: Arc<dyn Stream>,
+    pub(super) buffer: Vec<u8>,
+    pub(super) limit: usize,
+    pub(super) encryption: Encryption<'a>,
 }
 
 /// What two sides agreed on.
@@ -65,6 +69,8 @@ pub(super) struct Offer {
     share: Bits,
     pub(super) pair: Option<[u8; 8]>,
     proof: Option<Bits>,
+    /// What the node can encrypt with, if it can.
+    pub(super) noise: Option<u8>,
 }
 
 impl Offer {
@@ -79,29 +85,43 @@ impl Offer {
             share: records.share?,
             pair: records.pair,
             proof: records.proof,
+            noise: records.noise,
         };
         known.then_some(offer)
     }
 }
 
 impl<'a> Handshake<'a> {
-    pub(super) fn new(stream: &'a dyn Stream, limit: usize) -> Handshake<'a> {
-        Handshake { stream, buffer: Vec::new(), limit }
+    /// `context` is that of an endpoint which may encrypt, `keys` are those of which the other side
+    /// must have one; if there are none, any will do.
+    pub(super) fn new(
+        stream: Arc<dyn Stream>,
+        limit: usize,
+        context: Option<&'a Context>,
+        keys: &'a [PublicKey],
+    ) -> Handshake<'a> {
+        Handshake { stream, buffer: Vec::new(), limit, encryption: Encryption::new(context, keys) }
+    }
+
+    /// The key that the other side has shown to have, once the stream is encrypted.
+    pub(super) fn key(&self) -> Option<PublicKey> {
+        self.encryption.key()
     }
 
     /// Says Hello and hears the Ack: who the other side claims to be, and on what terms.
     ///
-    /// `pair` is the secret to go on with, and how many frames of it have been received.
+    /// `pair` is what to go on with, and how many frames of it have been received.
     pub(super) async fn dial(
         &mut self,
         hello: &Hello,
         fresh: &Fresh,
-        pair: Option<(&PairSecret, u64)>,
+        pair: Option<(&Pair, u64)>,
     ) -> Result<(Id, Terms), HandshakeError> {
-        let name = pair.map(|(secret, _)| secret.name());
-        let records = Records { pair: name, ..fresh.records() };
+        let name = pair.map(|(pair, _)| pair.secret.name());
+        let noise = self.encryption.means();
+        let records = Records { pair: name, noise, ..fresh.records() };
         self.say(hello.encode(&records.encode())).await?;
-        let (ack, offer) = self.hear_ack().await?;
+        let (ack, offer) = self.hear_ack().await.map_err(|error| self.encryption.doubt(error))?;
         if ack.id == hello.id || offer.as_ref().is_some_and(|offer| offer.boot == fresh.boot) {
             return Err(HandshakeError::OwnSelf);
         }
@@ -109,9 +129,13 @@ impl<'a> Handshake<'a> {
             let (asked, echoed) = (hello.peer_type, ack.peer_type);
             return Err(HandshakeError::PeerType { asked, echoed });
         }
+        let noise = offer.as_ref().and_then(|offer| offer.noise);
+        self.encrypt_dialed(hello.id, ack.id, noise).await?;
         match offer {
             None => Ok((ack.id, Terms::Plain)),
             Some(offer) => {
+                // With another node there is nothing to go on with.
+                let pair = pair.filter(|(pair, _)| pair.key == self.key());
                 let terms = self.settle(hello.id, fresh, &offer, pair).await?;
                 Ok((ack.id, terms))
             }
@@ -124,20 +148,27 @@ impl<'a> Handshake<'a> {
         own: Id,
         fresh: &Fresh,
         offer: &Offer,
-        pair: Option<(&PairSecret, u64)>,
+        pair: Option<(&Pair, u64)>,
     ) -> Result<Terms, HandshakeError> {
-        let (Some((secret, received)), Some(proof)) = (pair, &offer.proof) else {
+        let (Some((Pair { secret, .. }, received)), Some(proof)) = (pair, &offer.proof) else {
             let secret = PairSecret::new(&fresh.share, &offer.share);
             self.prove(own, &secret, fresh, offer, 0).await?;
-            return Ok(Terms::New(Pair::new(secret, offer.boot)));
+            if self.key().is_some() {
+                // Whether this node's key may come in is known only now.
+                self.hear_received().await?;
+            }
+            return Ok(Terms::New(Pair::new(secret, offer.boot, self.key())));
         };
         if !secret.accepts(proof, Role::Listener, &fresh.nonce, &offer.nonce) {
             return Err(HandshakeError::NotProved);
         }
         self.prove(own, secret, fresh, offer, received).await?;
-        let answer = self.hear_control().await?;
-        let received = answer.received.ok_or(HandshakeError::NotProved)?;
-        Ok(Terms::Resumed { received })
+        Ok(Terms::Resumed { received: self.hear_received().await? })
+    }
+
+    /// Hears how many frames the listener received, with which it lets this node in.
+    async fn hear_received(&mut self) -> Result<u64, HandshakeError> {
+        self.hear_control().await?.received.ok_or(HandshakeError::NotProved)
     }
 
     async fn prove(
@@ -168,23 +199,34 @@ impl<'a> Handshake<'a> {
         self.say(Ack { id, peer_type: hello.peer_type }.encode(&[])).await
     }
 
-    /// Answers the Hello of a node that shares records, and hears its proof: on what terms they
-    /// are, and what is to be done before [`say_received`](Handshake::say_received).
-    pub(super) async fn answer(
+    /// Answers the Hello of a node that shares records, and encrypts the stream if both can.
+    pub(super) async fn say_offer(
         &mut self,
         id: Id,
         hello: &Hello,
         fresh: &Fresh,
         offer: &Offer,
         known: Option<&PairSecret>,
-    ) -> Result<Terms, HandshakeError> {
+    ) -> Result<(), HandshakeError> {
         let proof = known.map(|secret| secret.proof(Role::Listener, &offer.nonce, &fresh.nonce));
-        let records = Records { proof, ..fresh.records() };
+        let noise = offer.noise.and_then(|_| self.encryption.means());
+        let records = Records { proof, noise, ..fresh.records() };
         self.say(Ack { id, peer_type: hello.peer_type }.encode(&records.encode())).await?;
         // A copy of this node closes when it has seen our id; it has nothing to prove.
         if offer.boot == fresh.boot || hello.id == id {
             return Err(HandshakeError::OwnSelf);
         }
+        self.encrypt_accepted(id, hello.id, offer.noise).await
+    }
+
+    /// Hears the proof of a node that was answered: on what terms they are, and what is to be done
+    /// before [`say_received`](Handshake::say_received).
+    pub(super) async fn hear_proof(
+        &mut self,
+        fresh: &Fresh,
+        offer: &Offer,
+        known: Option<&PairSecret>,
+    ) -> Result<Terms, HandshakeError> {
         let answer = self.hear_control().await?;
         let new = PairSecret::new(&offer.share, &fresh.share);
         let secret = known.unwrap_or(&new);
@@ -193,7 +235,7 @@ impl<'a> Handshake<'a> {
         match secret.accepts(&shown, Role::Dialer, &offer.nonce, &fresh.nonce) {
             false => Err(HandshakeError::NotProved),
             true if known.is_some() => Ok(Terms::Resumed { received }),
-            true => Ok(Terms::New(Pair::new(new, offer.boot))),
+            true => Ok(Terms::New(Pair::new(new, offer.boot, self.key()))),
         }
     }
 
@@ -212,9 +254,10 @@ impl<'a> Handshake<'a> {
         self.say_control(id, Records { end: Some(end), ..Records::default() }).await
     }
 
-    /// What was read behind the handshake.
-    pub(super) fn into_rest(self) -> Vec<u8> {
-        self.buffer
+    /// The stream, which may be encrypted now, and what was read behind the handshake.
+    pub(super) fn into_stream(self) -> (Arc<dyn Stream>, Vec<u8>) {
+        self.encryption.open_up();
+        (self.stream, self.buffer)
     }
 
     async fn hear_ack(&mut self) -> Result<(Ack, Option<Offer>), HandshakeError> {
@@ -237,9 +280,13 @@ impl<'a> Handshake<'a> {
         self.say(records.into_frame(id)).await
     }
 
-    async fn say(&mut self, frame: Result<Frame, FrameError>) -> Result<(), HandshakeError> {
+    pub(super) async fn say(
+        &mut self,
+        frame: Result<Frame, FrameError>,
+    ) -> Result<(), HandshakeError> {
         let frame = frame.map_err(HandshakeError::Frame)?;
         let message = [&encode_length(frame.len()), frame.as_bytes()].concat();
+        self.encryption.note(&message);
         let mut rest = &message[..];
         while !rest.is_empty() {
             match self.stream.try_write(&[IoSlice::new(rest)]) {
@@ -254,7 +301,7 @@ impl<'a> Handshake<'a> {
         Ok(())
     }
 
-    async fn hear(&mut self) -> Result<Frame, HandshakeError> {
+    pub(super) async fn hear(&mut self) -> Result<Frame, HandshakeError> {
         loop {
             if let Some(frame) = self.take_frame()? {
                 return Ok(frame);
@@ -277,8 +324,9 @@ impl<'a> Handshake<'a> {
         if len > self.limit {
             return Err(HandshakeError::TooLong(len));
         }
-        let Some(frame) = self.buffer.get(PREFIX..len) else { return Ok(None) };
-        let frame = Frame::parse(frame.to_vec()).map_err(HandshakeError::Frame)?;
+        let Some(message) = self.buffer.get(..len) else { return Ok(None) };
+        let frame = Frame::parse(message[PREFIX..].to_vec()).map_err(HandshakeError::Frame)?;
+        self.encryption.note(message);
         self.buffer.drain(..len);
         Ok(Some(frame))
     }

@@ -103,7 +103,11 @@ fn hear_same(
     let Some(sibling) = running.paired(name, &own.boot) else { return };
     let Some(other) = sibling.pair() else { return };
     let due = other.secret.same_node(&own.boot, &own.secret.name());
-    if due != *proof || Arc::ptr_eq(&sibling, peer) || !carry_the_same(&sibling, peer) {
+    if !other.is_with_the_same(own)
+        || due != *proof
+        || Arc::ptr_eq(&sibling, peer)
+        || !carry_the_same(&sibling, peer)
+    {
         return;
     }
     peer.note_same(name);
@@ -232,7 +236,8 @@ fn hear_merge(
     let Some(goes) = running.paired(&name, &own.boot) else { return };
     let Some(other) = goes.pair() else { return };
     let due = other.secret.decision(&own.boot, &own.secret.name(), received);
-    let may_decide = own.boot < running.boot && peer.is_same(&name) && due == *proof;
+    let is_shown = other.is_with_the_same(own) && due == *proof;
+    let may_decide = own.boot < running.boot && peer.is_same(&name) && is_shown;
     if !may_decide || Arc::ptr_eq(&goes, peer) || !carry_the_same(&goes, peer) {
         return;
     }

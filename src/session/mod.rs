@@ -3,6 +3,8 @@
 mod accept;
 mod connect;
 mod dial;
+#[cfg_attr(not(feature = "noise"), path = "plain.rs")]
+mod encrypted;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod fuzz;
 mod handshake;
@@ -28,7 +30,7 @@ pub(crate) use probe::probe;
 
 /// Notes and tells that a peer's link is up.
 async fn link_up(running: &Arc<Running>, peer: &Arc<Peer>, link: &Link, id: Id) {
-    peer.link_up(id, link);
+    encrypted::enter(running, peer, id, link);
     probe::probe_claimed(running, peer, id);
     running.routes.add_peer(peer.target(), peer.clone()).await;
     running.events.emit(Event::Up {
@@ -37,6 +39,7 @@ async fn link_up(running: &Arc<Running>, peer: &Arc<Peer>, link: &Link, id: Id) 
         addr: link.addr,
         origin: peer.origin(),
         peer_type: peer.peer_type(),
+        key: link.key(),
     });
     merge::introduce(running, peer);
 }

@@ -73,6 +73,8 @@ mod tests {
             resolver: Box::new(Silent),
             connector: Box::new(Tcp { patience }),
             policy: AcceptPolicy::all(),
+            #[cfg(feature = "noise")]
+            encryption: None,
             spawner: Box::new(spawner),
         };
         Running::new(Arc::new(Context::new(parts, inbound)), sender)

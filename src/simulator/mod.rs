@@ -108,6 +108,8 @@ impl World {
                 resolver: Box::new(System::default()),
                 connector: Box::new(Dialer { network: self.network.clone(), host }),
                 policy: AcceptPolicy::all(),
+                #[cfg(feature = "noise")]
+                encryption: self.encryption(host),
                 spawner: Box::new(group.clone()),
             },
             &[],
@@ -116,6 +118,15 @@ impl World {
         let arrived = Arc::new(Mutex::new(Vec::new()));
         running.spawn(hand_out(endpoint.clone(), arrived.clone(), self.slowness));
         Node { host, events: endpoint.events(), endpoint, arrived, group }
+    }
+
+    /// With `NETMOD_INET_ENCRYPTED` in the environment all nodes encrypt: a key for each host.
+    #[cfg(feature = "noise")]
+    fn encryption(&self, host: Host) -> Option<crate::Encryption> {
+        std::env::var_os("NETMOD_INET_ENCRYPTED")?;
+        let mut key = [7; 32];
+        key[..2].copy_from_slice(&host.to_be_bytes());
+        Some(crate::Encryption::new(crate::KeyPair::from_bytes(key)).required())
     }
 
     fn listen(&self, host: Host, running: &Arc<Running>) {

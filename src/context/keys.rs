@@ -1,0 +1,110 @@
+//! Who has which key, and which router id.
+
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
+
+use super::{Context, Trust};
+use crate::error::{DownReason, HandshakeError};
+use crate::link::Link;
+use crate::peer::{Closing, Origin, Peer};
+use crate::proto::{Id, PublicKey};
+
+impl Context {
+    /// Whether a stranger with this key may come in: its key is allowed, or one of a peer that this
+    /// node is told to dial.
+    pub(crate) fn admits_key(&self, trust: &Trust, key: &PublicKey) -> bool {
+        trust.admits(key) || self.is_pinned(key)
+    }
+
+    /// Whether the address of a peer names this key.
+    fn is_pinned(&self, key: &PublicKey) -> bool {
+        let mut is_pinned = false;
+        self.for_each_peer(|peer| is_pinned |= peer.is_pinned(key));
+        is_pinned
+    }
+
+    /// Whether a node that has shown this key, or is on a plain link, may have a router id.
+    ///
+    /// An id belongs to the key of the peer that has it, as long as there is that peer. A key that
+    /// is listed or pinned goes before one that is not: the peers that go for it are returned.
+    fn judge_claim(
+        &self,
+        trust: &Trust,
+        id: Id,
+        key: Option<PublicKey>,
+        own: Option<&Peer>,
+    ) -> Result<Vec<std::sync::Arc<Peer>>, HandshakeError> {
+        if !trust.may_be(&id, key.as_ref()) {
+            return Err(HandshakeError::IdTaken { id, key, holder: None });
+        }
+        let mut rivals = Vec::new();
+        self.for_each_peer(|peer| {
+            let is_own = own.is_some_and(|own| std::ptr::eq(own, &**peer));
+            if !is_own && !peer.has_ended() && peer.id() == Some(id) && peer.key() != key {
+                rivals.push(peer.clone());
+            }
+        });
+        let is_trusted = |key: &PublicKey| trust.lists(key) || self.is_pinned(key);
+        let goes_first = key.as_ref().is_some_and(is_trusted);
+        for holder in rivals.iter().filter_map(|rival| rival.key()) {
+            if !goes_first || is_trusted(&holder) {
+                return Err(HandshakeError::IdTaken { id, key, holder: Some(holder) });
+            }
+        }
+        // A plain one has claimed the id and shown nothing, which anybody can do.
+        rivals.retain(|rival| key.is_some() && rival.queue.is_up());
+        Ok(rivals)
+    }
+
+    /// Whether a node may have the router id that it claims.
+    pub(crate) fn check_claim(
+        &self,
+        id: Id,
+        key: Option<PublicKey>,
+        own: Option<&Peer>,
+    ) -> Result<(), HandshakeError> {
+        match &self.trust {
+            Some(trust) => self.judge_claim(trust, id, key, own).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes that a peer's link is up, and has those go that claimed its id with less right. If
+    /// another one was there first meanwhile, the link is cut.
+    pub(crate) fn enter_claim(&self, peer: &Peer, id: Id, link: &Link) {
+        let Some(trust) = &self.trust else { return peer.link_up(id, link) };
+        let entering = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        let judged = self.judge_claim(trust, id, link.key(), Some(peer));
+        if judged.is_ok() {
+            peer.link_up(id, link);
+            drop(entering);
+        } else {
+            // As a peer of no id: that of another is not to be had for a moment either.
+            peer.link_up(Id::from_bytes([0; 32]), link);
+            link.stream.abort();
+        }
+        for rival in judged.unwrap_or_default() {
+            match (link.key(), rival.is_dialed()) {
+                (Some(key), false) => rival.stop(Closing::Now, DownReason::IdTaken(key)),
+                // It is dialed again, and refused as long as the id belongs to another.
+                _ => rival.abort_link(),
+            }
+        }
+    }
+
+    /// Changes which keys may come in, and has those go that may not any more.
+    pub(crate) fn set_allowed_keys(&self, trust: &Trust, keys: Option<BTreeSet<PublicKey>>) {
+        let is_open = keys.is_none();
+        trust.set_allowed(keys);
+        if is_open {
+            return;
+        }
+        for peer in self.peers() {
+            let key = peer.key();
+            let came_in = peer.origin() == Origin::Accepted && !peer.is_dialed();
+            if came_in && !key.is_some_and(|key| self.admits_key(trust, &key)) {
+                peer.stop(Closing::Now, DownReason::NotAllowed(key));
+            }
+        }
+    }
+}

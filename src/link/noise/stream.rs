@@ -1,0 +1,203 @@
+//! The stream behind an exchange of keys.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use snow::TransportState;
+
+use super::Spare;
+use super::reading::Reading;
+use super::writing::Writing;
+use crate::link::Stream;
+
+/// Length of the length in front of each message.
+pub(super) const HEADER: usize = 4;
+
+/// Longest message that there is, as Noise says.
+pub(super) const MOST: usize = 65_535;
+
+/// Messages after which a side makes its key anew. A quiet link has one now and then; a busy one
+/// does it every 16 MiB, and does not notice.
+const NEW_KEY: u64 = 1024;
+
+/// A stream that encrypts what is written to it, and whose other side is known.
+///
+/// After anything that is not as it should be it is at its end: nothing more is handed out, and
+/// nothing that did not come from the other side ever was.
+pub(crate) struct Encrypted {
+    stream: Arc<dyn Stream>,
+    state: Mutex<State>,
+    spare: Arc<Spare>,
+    /// Reads that brought something, be it a part of a message only.
+    reads: AtomicUsize,
+}
+
+struct State {
+    keys: Keys,
+    reading: Reading,
+    writing: Writing,
+}
+
+/// The keys of both directions, and how many messages were encrypted with them.
+pub(super) struct Keys {
+    transport: TransportState,
+}
+
+impl Keys {
+    #[cfg(test)]
+    pub(super) fn of(exchange: super::Exchange) -> Keys {
+        Keys { transport: exchange.into_transport().unwrap() }
+    }
+
+    /// Encrypts one message. `None` when all numbers are used up, in some millions of years.
+    pub(super) fn seal(&mut self, plain: &[u8], out: &mut [u8]) -> Option<usize> {
+        let len = self.transport.write_message(plain, out).ok()?;
+        if self.transport.sending_nonce() % NEW_KEY == 0 {
+            self.transport.rekey_outgoing();
+        }
+        Some(len)
+    }
+
+    /// Decrypts one message, if it is the next that the other side sent.
+    pub(super) fn open(&mut self, message: &[u8], out: &mut [u8]) -> Result<(), Fault> {
+        self.transport.read_message(message, out).map_err(|_| Fault::Changed)?;
+        if self.transport.receiving_nonce() % NEW_KEY == 0 {
+            self.transport.rekey_incoming();
+        }
+        Ok(())
+    }
+}
+
+/// Why an encrypted stream is at its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// A message was changed, left out or repeated on the way.
+    Changed,
+    /// The stream ended inside a message.
+    Cut,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Fault::Changed => "what arrived is not what the other side sent",
+            Fault::Cut => "closed inside an encrypted message",
+        })
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl From<Fault> for io::Error {
+    fn from(fault: Fault) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidData, fault)
+    }
+}
+
+impl Fault {
+    /// The fault behind an error, if it is one.
+    pub(crate) fn of(error: &io::Error) -> Option<Fault> {
+        error.get_ref()?.downcast_ref().copied()
+    }
+}
+
+impl Encrypted {
+    /// Of `ahead`, which was read already, the messages come first. None may be longer than `most`
+    /// for now.
+    pub(super) fn new(
+        stream: Arc<dyn Stream>,
+        transport: TransportState,
+        ahead: Vec<u8>,
+        spare: Arc<Spare>,
+        most: usize,
+    ) -> Encrypted {
+        let state = State {
+            keys: Keys { transport },
+            reading: Reading::new(ahead, most.min(MOST)),
+            writing: Writing::default(),
+        };
+        Encrypted { stream, state: Mutex::new(state), spare, reads: AtomicUsize::new(0) }
+    }
+
+    /// Takes messages of any length from now on: the other side may come in.
+    pub(crate) fn open_up(&self) {
+        self.lock().reading.open_up();
+    }
+
+    /// How many messages were sent and received.
+    #[cfg(test)]
+    pub(super) fn numbers(&self) -> [u64; 2] {
+        let transport = &self.lock().keys.transport;
+        [transport.sending_nonce(), transport.receiving_nonce()]
+    }
+
+    /// Bytes of the buffers that it holds.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        let state = self.lock();
+        state.reading.held() + state.writing.held()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Stream for Encrypted {
+    fn try_read(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        let State { keys, reading, .. } = &mut *self.lock();
+        let fill = |bytes: &mut Vec<u8>| {
+            let read = self.stream.try_read(bytes)?;
+            self.reads.fetch_add(1, Ordering::Relaxed);
+            Ok(read)
+        };
+        reading.read(buffer, keys, &self.spare, fill)
+    }
+
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let State { keys, writing, .. } = &mut *self.lock();
+        writing
+            .write(slices, keys, &self.spare, |bytes| self.stream.try_write(&[IoSlice::new(bytes)]))
+    }
+
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.lock().reading.has_something() {
+            true => Poll::Ready(Ok(())),
+            false => self.stream.poll_readable(cx),
+        }
+    }
+
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_writable(cx)
+    }
+
+    fn close_write(&self) {
+        // Nothing waits: a write is not over before all of it was taken.
+        self.stream.close_write();
+    }
+
+    fn parts_read(&self) -> usize {
+        self.reads.load(Ordering::Relaxed)
+    }
+
+    fn probe(&self) -> bool {
+        self.stream.probe()
+    }
+
+    fn trust(&self) {
+        self.stream.trust();
+    }
+
+    fn abort(&self) {
+        self.stream.abort();
+    }
+}
+
+impl fmt::Debug for Encrypted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Encrypted")
+    }
+}

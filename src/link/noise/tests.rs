@@ -1,0 +1,303 @@
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use serde_json::Value;
+use snow::Builder;
+
+use super::primitives::{Primitives, TAG};
+use super::reading::Reading;
+use super::stream::{HEADER, Keys, MOST};
+use super::*;
+use crate::fuzz::Line;
+use crate::keys::KeyPair;
+use crate::link::Stream;
+use crate::proto::{Role, Suite};
+
+/// Both sides of an exchange of keys that went well.
+fn exchanged(suite: Suite) -> [Exchange; 2] {
+    let [one, other] = [1, 2].map(|number| KeyPair::from_bytes([number; 32]));
+    let begin = |role, keys| Exchange::begin(suite, role, keys, None, b"hello").unwrap();
+    let (mut dialer, mut listener) = (begin(Role::Dialer, &one), begin(Role::Listener, &other));
+    listener.read(&dialer.write().unwrap()).unwrap();
+    dialer.read(&listener.write().unwrap()).unwrap();
+    listener.read(&dialer.write().unwrap()).unwrap();
+    assert_eq!(dialer.other(), Some(other.public()));
+    assert_eq!(listener.other(), Some(one.public()));
+    [dialer, listener]
+}
+
+/// Two encrypted streams with a line between them, and the ends of that.
+fn joined(suite: Suite) -> ([Encrypted; 2], [Arc<Line>; 2]) {
+    let [dialer, listener] = exchanged(suite);
+    let (near, far) = Line::pair();
+    let spare = Arc::<Spare>::default();
+    let finish = |exchange: Exchange, line: &Arc<Line>| {
+        let stream = exchange.finish(line.clone(), Vec::new(), spare.clone(), 100).unwrap();
+        stream.open_up();
+        stream
+    };
+    ([finish(dialer, &near), finish(listener, &far)], [near, far])
+}
+
+/// The keys of both sides.
+fn keys() -> [Keys; 2] {
+    exchanged(Suite::ChaChaPoly).map(Keys::of)
+}
+
+fn is_blocked<T>(result: &io::Result<T>) -> bool {
+    result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
+
+fn fault<T>(result: io::Result<T>) -> Option<Fault> {
+    Fault::of(&result.err()?)
+}
+
+#[test]
+fn published_vectors() {
+    let vectors: Value = serde_json::from_str(include_str!("../../../tests/vectors/noise.json"))
+        .expect("the vectors are JSON");
+    let vectors = vectors["vectors"].as_array().unwrap();
+    assert_eq!(vectors.len(), 4);
+    vectors.iter().for_each(check);
+}
+
+fn check(vector: &Value) {
+    let name = vector["protocol_name"].as_str().unwrap();
+    let bytes = |value: &Value| -> Vec<u8> {
+        let text = value.as_str().unwrap();
+        let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+        (0..text.len()).step_by(2).map(byte).collect()
+    };
+    let side = |side: &str| {
+        let field = |field: &str| bytes(&vector[format!("{side}_{field}")]);
+        let (private, ephemeral, prologue) =
+            (field("static"), field("ephemeral"), field("prologue"));
+        let psk = vector[format!("{side}_psks")].get(0).map(&bytes);
+        let psk: Option<[u8; 32]> = psk.map(|psk| psk.try_into().unwrap());
+        let mut builder = Builder::with_resolver(name.parse().unwrap(), Box::new(Primitives));
+        builder = builder.local_private_key(&private).unwrap().prologue(&prologue).unwrap();
+        builder = builder.fixed_ephemeral_key_for_testing_only(&ephemeral);
+        if let Some(psk) = &psk {
+            builder = builder.psk(3, psk).unwrap();
+        }
+        match side {
+            "init" => builder.build_initiator().unwrap(),
+            _ => builder.build_responder().unwrap(),
+        }
+    };
+    let mut sides = [side("init"), side("resp")];
+    let mut messages = vector["messages"].as_array().unwrap().iter().enumerate();
+    let both = |message: &Value| (bytes(&message["payload"]), bytes(&message["ciphertext"]));
+    let (mut sealed, mut opened) = ([0; 200], [0; 200]);
+    for (at, message) in messages.by_ref().take(3) {
+        let (payload, ciphertext) = both(message);
+        let len = sides[at % 2].write_message(&payload, &mut sealed).unwrap();
+        assert_eq!(sealed[..len], ciphertext, "{name} {at}");
+        let len = sides[1 - at % 2].read_message(&ciphertext, &mut opened).unwrap();
+        assert_eq!(opened[..len], payload, "{name} {at}");
+    }
+    let mut sides = sides.map(|side| side.into_transport_mode().unwrap());
+    for (at, message) in messages {
+        let (payload, ciphertext) = both(message);
+        let len = sides[at % 2].write_message(&payload, &mut sealed).unwrap();
+        assert_eq!(sealed[..len], ciphertext, "{name} {at}");
+        let len = sides[1 - at % 2].read_message(&ciphertext, &mut opened).unwrap();
+        assert_eq!(opened[..len], payload, "{name} {at}");
+    }
+}
+
+/// Whatever is written in whatever pieces, and however the line cuts it, arrives as it was; keys
+/// are made anew many times meanwhile.
+#[test]
+fn what_is_written_arrives_however_it_is_cut() {
+    let mut random = fastrand::Rng::with_seed(5);
+    for suite in [Suite::ChaChaPoly, Suite::AesGcm] {
+        let ([dialer, listener], lines) = joined(suite);
+        for _ in 0..2_500 {
+            let (writer, reader, at) = match random.bool() {
+                true => (&dialer, &listener, 0),
+                false => (&listener, &dialer, 1),
+            };
+            let len = *random.choice(&[1, 10, 1_000, 40_000]).unwrap();
+            let sent: Vec<u8> = (0..random.usize(1..=len)).map(|_| random.u8(..)).collect();
+            let (first, second) = sent.split_at(random.usize(0..=sent.len()));
+            let mut got = Vec::new();
+            let mut done = 0;
+            while got.len() < sent.len() {
+                lines[at].outgoing().room += random.usize(1..=len);
+                if done < sent.len() {
+                    let rest = done.min(first.len());
+                    let slices = [&first[rest..], &second[done - rest..]].map(IoSlice::new);
+                    match writer.try_write(&slices) {
+                        Ok(count) => done += count,
+                        blocked => assert!(is_blocked(&blocked)),
+                    }
+                }
+                lines[1 - at].incoming().arrive(random.usize(1..=len));
+                let mut piece = Vec::with_capacity(random.usize(1..=len));
+                match reader.try_read(&mut piece) {
+                    Ok(count) => assert_eq!(piece.len(), count),
+                    blocked => assert!(is_blocked(&blocked)),
+                }
+                got.extend(piece);
+            }
+            assert!(got == sent && done == sent.len());
+        }
+        for stream in [&dialer, &listener] {
+            assert!(is_blocked(&stream.try_read(&mut Vec::with_capacity(10))));
+            assert!(stream.numbers().iter().all(|number| *number > 1_024), "no key was made anew");
+            assert!(stream.held() < 200, "{} bytes while it rests", stream.held());
+        }
+    }
+}
+
+/// Nothing counts as written that the other side could not have read.
+#[test]
+fn what_counts_as_written_can_be_read() {
+    let ([dialer, listener], [near, far]) = joined(Suite::ChaChaPoly);
+    let sent = vec![7; 100_000];
+    let mut done = 0;
+    let mut got = Vec::with_capacity(sent.len());
+    while done < sent.len() {
+        near.outgoing().room += 5_000;
+        match dialer.try_write(&[IoSlice::new(&sent[done..])]) {
+            Ok(count) => done += count,
+            blocked => assert!(is_blocked(&blocked)),
+        }
+        far.incoming().arrive(usize::MAX);
+        while listener.try_read(&mut got).is_ok() {}
+        assert_eq!(got.len(), done);
+    }
+    // Who says something else instead is not believed to have said it.
+    assert!(is_blocked(&dialer.try_write(&[IoSlice::new(&sent[..50_000])])));
+    near.outgoing().room = 1 << 20;
+    assert_eq!(dialer.try_write(&[IoSlice::new(&[1, 2, 3])]).unwrap(), 3);
+    far.incoming().arrive(usize::MAX);
+    let mut rest = Vec::with_capacity(sent.len());
+    while listener.try_read(&mut rest).is_ok() {}
+    assert_eq!(rest, sent[..50_000]);
+}
+
+/// A message as it goes over the wire.
+fn seal(keys: &mut Keys, plain: &[u8]) -> Vec<u8> {
+    let mut message = vec![0; HEADER + plain.len() + TAG];
+    let len = keys.seal(plain, &mut message[HEADER..]).unwrap();
+    message[..HEADER].copy_from_slice(&(len as u32).to_be_bytes());
+    message
+}
+
+/// What a reader makes of these bytes, after which the stream ends.
+fn read(keys: &mut Keys, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+    let mut reading = Reading::new(bytes, MOST);
+    let mut buffer = Vec::with_capacity(1_000);
+    let read = reading.read(&mut buffer, keys, &Spare::default(), |_| Ok(0));
+    assert!(read.is_ok() || buffer.is_empty(), "it was handed out");
+    // And it goes on as it ended.
+    let mut more = Vec::with_capacity(1_000);
+    let again = reading.read(&mut more, keys, &Spare::default(), |_| Ok(0));
+    assert!(more.is_empty() && again.is_ok() == read.is_ok());
+    read.map(|_| buffer)
+}
+
+#[test]
+fn every_flipped_byte_of_a_thousand_messages_is_found_out() {
+    let [mut sender, mut receiver] = keys();
+    let mut random = fastrand::Rng::with_seed(6);
+    let mut flipped = 0;
+    for number in 0..1_000 {
+        let plain: Vec<u8> = (0..random.usize(1..100)).map(|_| random.u8(..)).collect();
+        let message = seal(&mut sender, &plain);
+        for at in 0..message.len() {
+            let mut changed = message.clone();
+            changed[at] ^= 1 << random.u8(..8);
+            assert!(fault(read(&mut receiver, changed)).is_some(), "message {number} byte {at}");
+            flipped += 1;
+        }
+        assert_eq!(read(&mut receiver, message).unwrap(), plain);
+    }
+    println!("{flipped} bytes of 1000 messages flipped in turn: all found out");
+}
+
+#[test]
+fn a_message_that_is_repeated_left_out_or_in_another_place_is_found_out() {
+    let [mut sender, mut receiver] = keys();
+    let [first, second, third] = [1, 2, 3].map(|number| seal(&mut sender, &[number; 30]));
+    assert_eq!(fault(read(&mut receiver, second.clone())), Some(Fault::Changed), "out of order");
+    assert_eq!(read(&mut receiver, first.clone()).unwrap(), [1; 30]);
+    assert_eq!(fault(read(&mut receiver, first)), Some(Fault::Changed), "repeated");
+    assert_eq!(fault(read(&mut receiver, third)), Some(Fault::Changed), "left out");
+    // A good one goes before what is wrong behind it.
+    let mut reading = Reading::new([&second[..], &second].concat(), MOST);
+    reading.open_up();
+    let mut buffer = Vec::with_capacity(1_000);
+    let mut read =
+        |buffer: &mut Vec<u8>| reading.read(buffer, &mut receiver, &Spare::default(), |_| Ok(0));
+    assert_eq!(read(&mut buffer).unwrap(), 30);
+    assert_eq!(fault(read(&mut buffer)), Some(Fault::Changed));
+    // Its own side's message, sent back.
+    let own = seal(&mut sender, &[9]);
+    assert_eq!(fault(self::read(&mut sender, own)), Some(Fault::Changed), "reflected");
+}
+
+#[test]
+fn the_end_is_told_from_a_cut() {
+    let [mut sender, mut receiver] = keys();
+    let message = seal(&mut sender, &[7; 30]);
+    assert_eq!(read(&mut receiver, Vec::new()).unwrap(), Vec::<u8>::new());
+    for len in 1..message.len() {
+        assert_eq!(fault(read(&mut receiver, message[..len].to_vec())), Some(Fault::Cut));
+    }
+    assert_eq!(read(&mut receiver, message).unwrap(), [7; 30]);
+}
+
+#[test]
+fn lengths_that_cannot_be_cost_no_memory() {
+    let [_, mut receiver] = keys();
+    for len in [0, 16, 65_536, u32::MAX] {
+        let bytes = [&len.to_be_bytes()[..], &[0; 40]].concat();
+        assert_eq!(fault(read(&mut receiver, bytes)), Some(Fault::Changed), "{len}");
+    }
+    // Of a stranger no more is read than a handshake takes.
+    let mut reading = Reading::new(60_000u32.to_be_bytes().to_vec(), 512);
+    let mut buffer = Vec::with_capacity(1_000);
+    let read = reading.read(&mut buffer, &mut receiver, &Spare::default(), |_| panic!("it read"));
+    assert_eq!(fault(read), Some(Fault::Changed));
+    let mut reading = Reading::new(500u32.to_be_bytes().to_vec(), 512);
+    let read = reading.read(&mut buffer, &mut receiver, &Spare::default(), |bytes| {
+        assert!(bytes.capacity() <= 512 + HEADER + 256);
+        Ok(0)
+    });
+    assert_eq!(fault(read), Some(Fault::Cut));
+}
+
+#[test]
+fn a_key_that_is_the_same_with_everybody_is_refused() {
+    let keys = KeyPair::from_bytes([1; 32]);
+    let mut dialer = Exchange::begin(Suite::ChaChaPoly, Role::Dialer, &keys, None, b"").unwrap();
+    dialer.write().unwrap();
+    // An ephemeral key of small order.
+    assert_eq!(dialer.read(&[0; 96]), Err(NotAuthentic));
+}
+
+#[test]
+fn another_prologue_or_secret_is_found_out() {
+    let keys = KeyPair::from_bytes([1; 32]);
+    let secrets = [3, 4].map(|byte| crate::NetworkSecret::from_bytes([byte; 32]));
+    let begin = |role, secret, prologue: &[u8]| {
+        Exchange::begin(Suite::ChaChaPoly, role, &keys, secret, prologue).unwrap()
+    };
+    let fits = |mut dialer: Exchange, mut listener: Exchange| {
+        listener.read(&dialer.write()?)?;
+        dialer.read(&listener.write()?)?;
+        listener.read(&dialer.write()?)
+    };
+    let [one, other] = secrets.each_ref().map(Some);
+    let (dialer, listener) = (Role::Dialer, Role::Listener);
+    assert_eq!(fits(begin(dialer, one, b"a"), begin(listener, one, b"a")), Ok(()));
+    assert_eq!(fits(begin(dialer, one, b"a"), begin(listener, other, b"a")), Err(NotAuthentic));
+    assert_eq!(fits(begin(dialer, None, b"a"), begin(listener, one, b"a")), Err(NotAuthentic));
+    assert_eq!(fits(begin(dialer, None, b"a"), begin(listener, None, b"b")), Err(NotAuthentic));
+    // Without the secret the first message is the last: nothing is multiplied for it.
+    let first = begin(dialer, other, b"a").write().unwrap();
+    assert_eq!(begin(listener, one, b"a").read(&first), Err(NotAuthentic));
+}

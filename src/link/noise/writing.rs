@@ -1,0 +1,156 @@
+//! What goes out over an encrypted stream.
+
+use std::io::{self, IoSlice};
+
+use super::Spare;
+use super::primitives::TAG;
+use super::spare::For;
+use super::stream::{HEADER, Keys};
+
+/// What one message holds at most. Four times as much is no faster, and the other side has to wait
+/// for all of a message before it can read any of it.
+const PLAIN: usize = 16 << 10;
+
+/// A piece of this length makes a message of its own, which saves copying it.
+const NOT_GATHERED: usize = 8 << 10;
+
+/// Messages that are encrypted at once.
+const AT_ONCE: usize = 4;
+
+/// Size of a buffer: messages, and what goes into one of them.
+const SIZE: usize = AT_ONCE * (HEADER + PLAIN + TAG) + PLAIN;
+
+/// What was encrypted and not written.
+///
+/// A write counts only when the message that holds it was taken by the stream below as a whole.
+/// Until then the caller is told that nothing goes, and comes again with the same bytes, which are
+/// not encrypted a second time. So what he thinks was written was, and nothing needs to be flushed.
+#[derive(Default)]
+pub(super) struct Writing {
+    /// Empty while nothing waits.
+    buffer: Vec<u8>,
+    filled: usize,
+    written: usize,
+    /// Where the first message begins that was not written whole.
+    start: usize,
+    has_failed: bool,
+}
+
+impl Writing {
+    pub(super) fn write(
+        &mut self,
+        slices: &[IoSlice<'_>],
+        keys: &mut Keys,
+        spare: &Spare,
+        write: impl FnMut(&[u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        if self.has_failed {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        if self.written == self.filled {
+            self.buffer = spare.take(For::Writing, SIZE);
+            (self.filled, self.written, self.start) = (0, 0, 0);
+            if self.seal(slices, keys).is_none() {
+                return Err(self.fail(io::ErrorKind::BrokenPipe.into()));
+            }
+        }
+        let counted = self.flush(write);
+        if self.written == self.filled {
+            spare.give(For::Writing, std::mem::take(&mut self.buffer));
+        }
+        // The caller may have given up what it had begun with, and say a last word instead.
+        let most = slices.iter().map(|slice| slice.len()).sum();
+        match counted {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(self.fail(error)),
+            counted => counted.map(|counted| counted.min(most)),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.buffer.capacity()
+    }
+
+    fn fail(&mut self, error: io::Error) -> io::Error {
+        self.has_failed = true;
+        error
+    }
+
+    /// Encrypts as much as fits.
+    fn seal(&mut self, slices: &[IoSlice<'_>], keys: &mut Keys) -> Option<()> {
+        let (out, gathered) = self.buffer.split_at_mut(SIZE - PLAIN);
+        let mut source = Source { slices, skip: 0 };
+        while let Some(plain) = source.next(gathered) {
+            let (header, body) = out[self.filled..].split_first_chunk_mut()?;
+            let len = keys.seal(plain, body)?;
+            *header = u32::try_from(len).ok()?.to_be_bytes();
+            self.filled += HEADER + len;
+            if self.filled + HEADER + PLAIN + TAG > out.len() {
+                break;
+            }
+        }
+        Some(())
+    }
+
+    /// Writes what waits. Returns how much of what the caller brought is in messages that were
+    /// written whole by that.
+    fn flush(&mut self, mut write: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<usize> {
+        let mut counted = 0;
+        while counted == 0 && self.written < self.filled {
+            match write(&self.buffer[self.written..self.filled])? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                written => self.written += written,
+            }
+            while let Some(len) = self.first_written() {
+                self.start += HEADER + len;
+                counted += len - TAG;
+            }
+        }
+        Ok(counted)
+    }
+
+    /// The length of the first message, if it was written whole.
+    fn first_written(&self) -> Option<usize> {
+        let header = self.buffer.get(self.start..self.written)?.first_chunk()?;
+        let len = u32::from_be_bytes(*header) as usize;
+        (self.start + HEADER + len <= self.written).then_some(len)
+    }
+}
+
+/// Hands out what a caller brought, message by message.
+struct Source<'a> {
+    slices: &'a [IoSlice<'a>],
+    /// Bytes of the first slice that were handed out.
+    skip: usize,
+}
+
+impl<'a> Source<'a> {
+    /// The next piece: a part of one slice if that is long enough, or else of many, gathered.
+    fn next<'b>(&mut self, gathered: &'b mut [u8]) -> Option<&'b [u8]>
+    where
+        'a: 'b,
+    {
+        let mut len = 0;
+        while let Some((first, others)) = self.slices.split_first() {
+            let rest = &first[self.skip..];
+            if rest.is_empty() {
+                (self.slices, self.skip) = (others, 0);
+                continue;
+            }
+            if len == 0 && rest.len() >= NOT_GATHERED {
+                let part = rest.len().min(PLAIN);
+                self.skip += part;
+                return Some(&rest[..part]);
+            }
+            let part = rest.len().min(PLAIN - len);
+            gathered[len..len + part].copy_from_slice(&rest[..part]);
+            len += part;
+            if part < rest.len() {
+                self.skip += part;
+                break;
+            }
+            (self.slices, self.skip) = (others, 0);
+        }
+        (len > 0).then(|| &gathered[..len])
+    }
+}

@@ -1,0 +1,104 @@
+use std::fmt;
+use std::str::FromStr;
+
+/// The public half of a node's key: what it is known by on encrypted links.
+///
+/// Shown, and read from text, as 64 hexadecimal digits. It is no secret. Only the feature `noise`
+/// makes use of it; without that no peer has one.
+///
+/// ```
+/// use netmod_inet::PublicKey;
+///
+/// let key: PublicKey = "0a".repeat(32).parse()?;
+/// assert_eq!(key, PublicKey::from_bytes([10; 32]));
+/// # Ok::<(), netmod_inet::ParseKeyError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PublicKey([u8; 32]);
+
+impl PublicKey {
+    /// The key with these bytes: a point of Curve25519, as Noise writes it.
+    pub const fn from_bytes(bytes: [u8; 32]) -> PublicKey {
+        PublicKey(bytes)
+    }
+
+    /// The bytes of the key.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({self})")
+    }
+}
+
+impl FromStr for PublicKey {
+    type Err = ParseKeyError;
+
+    fn from_str(text: &str) -> Result<PublicKey, ParseKeyError> {
+        let mut bytes = [0; 32];
+        read_digits(text, &mut bytes).map(|()| PublicKey(bytes))
+    }
+}
+
+/// Reads the hexadecimal digits of a key. Where to is the caller's, who may want to wipe it.
+pub(crate) fn read_digits(text: &str, bytes: &mut [u8; 32]) -> Result<(), ParseKeyError> {
+    let digits = text.as_bytes();
+    if digits.len() != 64 {
+        return Err(ParseKeyError::Length(digits.len()));
+    }
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = digit(digits, 2 * at)? << 4 | digit(digits, 2 * at + 1)?;
+    }
+    Ok(())
+}
+
+fn digit(digits: &[u8], at: usize) -> Result<u8, ParseKeyError> {
+    let digit = digits.get(at).and_then(|digit| char::from(*digit).to_digit(16));
+    digit.map(|digit| digit as u8).ok_or(ParseKeyError::Digit(at))
+}
+
+/// Why a text is no key. It does not quote the text, which may be a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ParseKeyError {
+    /// It has this many bytes, not 64.
+    Length(usize),
+    /// What stands at this position, counted from 0, is no hexadecimal digit.
+    Digit(usize),
+}
+
+impl fmt::Display for ParseKeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ParseKeyError::Length(len) => write!(f, "a key has 64 hexadecimal digits, not {len}"),
+            ParseKeyError::Digit(at) => {
+                write!(f, "character {} of the key is no hexadecimal digit", at + 1)
+            }
+        }
+    }
+}
+
+impl std::error::Error for ParseKeyError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_and_back() {
+        let key = PublicKey::from_bytes(std::array::from_fn(|at| (at * 9) as u8));
+        assert_eq!(key.to_string().parse(), Ok(key));
+        assert_eq!("12".parse::<PublicKey>(), Err(ParseKeyError::Length(2)));
+        let text = format!("{}x{}", "0".repeat(40), "0".repeat(23));
+        assert_eq!(text.parse::<PublicKey>(), Err(ParseKeyError::Digit(40)));
+    }
+}

@@ -1,0 +1,236 @@
+//! The part of the handshake in which both sides exchange keys, and what a key decides.
+//!
+//! See `proto::noise` for what goes over the wire.
+
+use std::sync::Arc;
+
+use super::handshake::{Handshake, Offer};
+use crate::context::{Context, Running};
+use crate::encryption::Trust;
+use crate::error::{DropReason, Farewell, FarewellReason, HandshakeError};
+use crate::link::{Encrypted, Exchange, Link, NotAuthentic};
+use crate::peer::Peer;
+use crate::proto::{Hello, Id, KeyExchange, Means, PublicKey, Role, Suite};
+
+/// What a handshake knows about encryption.
+pub(super) struct Encryption<'a> {
+    trust: Option<&'a Trust>,
+    /// Of which the other side must have one, if there are any.
+    keys: &'a [PublicKey],
+    /// Hello and Ack as they went over the wire.
+    transcript: Vec<u8>,
+    encrypted: Option<(Arc<Encrypted>, PublicKey)>,
+}
+
+impl<'a> Encryption<'a> {
+    pub(super) fn new(context: Option<&'a Context>, keys: &'a [PublicKey]) -> Encryption<'a> {
+        let trust = context.and_then(|context| context.trust.as_ref());
+        Encryption { trust, keys, transcript: Vec::new(), encrypted: None }
+    }
+
+    /// What this node can encrypt with, as the record says it.
+    pub(super) fn means(&self) -> Option<u8> {
+        self.trust.map(|trust| trust.means().bits())
+    }
+
+    /// The key that the other side has shown to have.
+    pub(super) fn key(&self) -> Option<PublicKey> {
+        self.encrypted.as_ref().map(|(_, key)| *key)
+    }
+
+    /// Notes a message that was said or heard, in plain, before keys are exchanged.
+    pub(super) fn note(&mut self, message: &[u8]) {
+        if self.trust.is_some() && self.encrypted.is_none() {
+            self.transcript.extend_from_slice(message);
+        }
+    }
+
+    /// Whether this node dials only to encrypt.
+    fn is_wanted(&self) -> bool {
+        !self.keys.is_empty() || self.trust.is_some_and(Trust::is_required)
+    }
+
+    /// What is left of a refusal that anybody may have said: where encryption is wanted, nobody on
+    /// the way is to keep this node away for longer than he is there himself.
+    pub(super) fn doubt(&self, error: HandshakeError) -> HandshakeError {
+        match error {
+            HandshakeError::Refused(farewell) if self.is_wanted() => {
+                HandshakeError::Refused(Farewell { retry_after: None, ..farewell })
+            }
+            error => error,
+        }
+    }
+
+    /// The other side is let in: from now on its messages may be as long as they can be.
+    pub(super) fn open_up(&self) {
+        if let Some((stream, _)) = &self.encrypted {
+            stream.open_up();
+        }
+    }
+
+    /// Begins to exchange keys, if both sides can. `None`: the link is to be plain.
+    fn begin(
+        &mut self,
+        role: Role,
+        offered: Option<u8>,
+    ) -> Result<Option<(&'a Trust, Exchange)>, HandshakeError> {
+        let (Some(trust), Some(offered)) = (self.trust, offered) else { return Ok(None) };
+        let offered = Means::read(offered);
+        let Some(suite) = common(trust, offered)? else { return Ok(None) };
+        let prologue = KeyExchange::prologue(&std::mem::take(&mut self.transcript));
+        let exchange = trust.exchange(suite, role, &prologue);
+        exchange.map(|exchange| Some((trust, exchange))).ok_or(HandshakeError::NotAuthentic)
+    }
+}
+
+/// What this node and one that offers these can use.
+fn common(trust: &Trust, offered: Means) -> Result<Option<Suite>, HandshakeError> {
+    let Some(suite) = trust.means().choose(offered) else { return Ok(None) };
+    let here = trust.means().has_secret();
+    match here == offered.has_secret() {
+        true => Ok(Some(suite)),
+        false => Err(HandshakeError::NetworkSecret { here }),
+    }
+}
+
+impl Handshake<'_> {
+    /// The dialer's part, behind the Ack of a node that offers these means.
+    pub(super) async fn encrypt_dialed(
+        &mut self,
+        own: Id,
+        other: Id,
+        offered: Option<u8>,
+    ) -> Result<(), HandshakeError> {
+        let Some((trust, mut exchange)) = self.encryption.begin(Role::Dialer, offered)? else {
+            return match self.encryption.is_wanted() {
+                true => Err(HandshakeError::NotEncrypted),
+                false => Ok(()),
+            };
+        };
+        self.say_keys(own, KeyExchange::First, exchange.write()?).await?;
+        let second = self.hear_keys(other, KeyExchange::Second).await?;
+        exchange.read(&second)?;
+        let key = exchange.other().ok_or(HandshakeError::NotAuthentic)?;
+        // Before this node shows its own.
+        if !self.encryption.keys.is_empty() && !self.encryption.keys.contains(&key) {
+            return Err(HandshakeError::WrongKey(key));
+        }
+        self.say_keys(own, KeyExchange::Third, exchange.write()?).await?;
+        self.go_on_encrypted(trust, exchange, key)
+    }
+
+    /// The listener's part, behind its own Ack.
+    pub(super) async fn encrypt_accepted(
+        &mut self,
+        own: Id,
+        other: Id,
+        offered: Option<u8>,
+    ) -> Result<(), HandshakeError> {
+        let Some((trust, mut exchange)) = self.encryption.begin(Role::Listener, offered)? else {
+            return Ok(());
+        };
+        let first = self.hear_keys(other, KeyExchange::First).await?;
+        // Costs next to nothing, and is the end if the other side should have a secret and has not.
+        exchange.read(&first)?;
+        let second = trust.effort.spend(|| exchange.write()).await?;
+        self.say_keys(own, KeyExchange::Second, second).await?;
+        let third = self.hear_keys(other, KeyExchange::Third).await?;
+        trust.effort.spend(|| exchange.read(&third)).await?;
+        let key = exchange.other().ok_or(HandshakeError::NotAuthentic)?;
+        self.go_on_encrypted(trust, exchange, key)
+    }
+
+    /// What follows goes over the encrypted stream, and what was read already came over it.
+    fn go_on_encrypted(
+        &mut self,
+        trust: &Trust,
+        exchange: Exchange,
+        key: PublicKey,
+    ) -> Result<(), HandshakeError> {
+        let (stream, ahead) = (self.stream.clone(), std::mem::take(&mut self.buffer));
+        let encrypted = exchange.finish(stream, ahead, trust.spare.clone(), self.limit)?;
+        let encrypted = Arc::new(encrypted);
+        self.stream = encrypted.clone();
+        self.encryption.encrypted = Some((encrypted, key));
+        Ok(())
+    }
+
+    async fn say_keys(
+        &mut self,
+        own: Id,
+        which: KeyExchange,
+        message: Vec<u8>,
+    ) -> Result<(), HandshakeError> {
+        self.say(which.encode(own, message)).await
+    }
+
+    async fn hear_keys(
+        &mut self,
+        other: Id,
+        which: KeyExchange,
+    ) -> Result<Vec<u8>, HandshakeError> {
+        let frame = self.hear().await?;
+        which.decode(other, &frame).map(<[u8]>::to_vec).ok_or(HandshakeError::NotAuthentic)
+    }
+}
+
+impl From<NotAuthentic> for HandshakeError {
+    fn from(_: NotAuthentic) -> HandshakeError {
+        HandshakeError::NotAuthentic
+    }
+}
+
+/// Why a stranger may not come in that has said Hello, and what it is told.
+pub(super) fn refusal(
+    running: &Running,
+    hello: &Hello,
+    offer: Option<&Offer>,
+    known: Option<&Peer>,
+) -> Option<(DropReason, FarewellReason)> {
+    let trust = running.trust.as_ref()?;
+    let offered = offer.and_then(|offer| offer.noise).map(Means::read);
+    let refused = match offered.map(|offered| common(trust, offered)) {
+        Some(Ok(Some(_))) => return None,
+        Some(Err(error)) => Some(error),
+        _ if trust.is_required_to_come_in() => Some(HandshakeError::NotEncrypted),
+        _ => None,
+    };
+    match refused {
+        Some(error) => Some((DropReason::Handshake(error), FarewellReason::NotEncrypted)),
+        None => {
+            let claimed = running.check_claim(hello.id, None, known);
+            let error = claimed.err()?;
+            Some((DropReason::Handshake(error), FarewellReason::NotAllowed))
+        }
+    }
+}
+
+/// Whether a stranger may come in that has shown this key, or none, and claims a router id.
+pub(super) fn judge(
+    running: &Running,
+    id: Id,
+    key: Option<PublicKey>,
+    known: Option<&Peer>,
+) -> Result<(), HandshakeError> {
+    match (&running.trust, key) {
+        (Some(trust), Some(key)) if !running.admits_key(trust, &key) => {
+            Err(HandshakeError::KeyNotAllowed(key))
+        }
+        _ => running.check_claim(id, key, known),
+    }
+}
+
+/// Whether a node that was dialed may have the router id that it claims.
+pub(super) fn check_claim(
+    running: &Running,
+    id: Id,
+    key: Option<PublicKey>,
+    own: Option<&Arc<Peer>>,
+) -> Result<(), HandshakeError> {
+    running.check_claim(id, key, own.map(|own| &**own))
+}
+
+/// Notes that a peer's link is up.
+pub(super) fn enter(running: &Running, peer: &Peer, id: Id, link: &Link) {
+    running.enter_claim(peer, id, link);
+}

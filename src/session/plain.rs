@@ -1,0 +1,86 @@
+//! What [`Handshake`] does about encryption in a build that has none: nothing.
+
+use std::sync::Arc;
+
+use super::handshake::{Handshake, Offer};
+use crate::context::{Context, Running};
+use crate::error::{DropReason, FarewellReason, HandshakeError};
+use crate::link::Link;
+use crate::peer::Peer;
+use crate::proto::{Hello, Id, PublicKey};
+
+/// No encryption.
+pub(super) struct Encryption<'a>(std::marker::PhantomData<&'a ()>);
+
+impl<'a> Encryption<'a> {
+    pub(super) fn new(_: Option<&'a Context>, _: &'a [PublicKey]) -> Encryption<'a> {
+        Encryption(std::marker::PhantomData)
+    }
+
+    pub(super) fn means(&self) -> Option<u8> {
+        None
+    }
+
+    pub(super) fn key(&self) -> Option<PublicKey> {
+        None
+    }
+
+    pub(super) fn note(&mut self, _: &[u8]) {}
+
+    pub(super) fn doubt(&self, error: HandshakeError) -> HandshakeError {
+        error
+    }
+
+    pub(super) fn open_up(&self) {}
+}
+
+impl Handshake<'_> {
+    pub(super) async fn encrypt_dialed(
+        &mut self,
+        _: Id,
+        _: Id,
+        _: Option<u8>,
+    ) -> Result<(), HandshakeError> {
+        Ok(())
+    }
+
+    pub(super) async fn encrypt_accepted(
+        &mut self,
+        _: Id,
+        _: Id,
+        _: Option<u8>,
+    ) -> Result<(), HandshakeError> {
+        Ok(())
+    }
+}
+
+pub(super) fn refusal(
+    _: &Running,
+    _: &Hello,
+    _: Option<&Offer>,
+    _: Option<&Peer>,
+) -> Option<(DropReason, FarewellReason)> {
+    None
+}
+
+pub(super) fn judge(
+    _: &Running,
+    _: Id,
+    _: Option<PublicKey>,
+    _: Option<&Peer>,
+) -> Result<(), HandshakeError> {
+    Ok(())
+}
+
+pub(super) fn check_claim(
+    _: &Running,
+    _: Id,
+    _: Option<PublicKey>,
+    _: Option<&Arc<Peer>>,
+) -> Result<(), HandshakeError> {
+    Ok(())
+}
+
+pub(super) fn enter(_: &Running, peer: &Peer, id: Id, link: &Link) {
+    peer.link_up(id, link);
+}
