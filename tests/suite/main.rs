@@ -3,6 +3,8 @@
 mod bad_input;
 mod binds;
 mod dialing;
+#[cfg(feature = "noise")]
+mod encrypted;
 mod ends;
 mod executors;
 mod plain_peer;

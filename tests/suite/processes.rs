@@ -40,6 +40,9 @@ pub(crate) fn program() -> &'static Path {
         let mut build = Command::new(cargo);
         build.args(["build", "--quiet", "--example", "node", "--profile", profile, "--target-dir"]);
         build.arg(target).current_dir(env!("CARGO_MANIFEST_DIR"));
+        if cfg!(feature = "noise") {
+            build.args(["--features", "noise"]);
+        }
         assert!(build.status().expect("cargo").success(), "the node was not built");
         folder.join("examples").join("node")
     })
@@ -55,7 +58,7 @@ pub(crate) struct Process {
 
 impl Process {
     /// One that tells objects.
-    fn start(args: &[&str]) -> Process {
+    pub(crate) fn start(args: &[&str]) -> Process {
         let mut command = runner::command(program());
         command.arg("--json").args(args).stdout(Stdio::piped());
         Process::run(command.stdin(Stdio::piped()))

@@ -44,6 +44,29 @@ pub(crate) fn parsed(body: &[u8]) -> Frame {
     Frame::parse(body.to_vec()).expect("a valid frame")
 }
 
+/// Whether the whole suite runs over encrypted links.
+pub(crate) fn is_encrypted() -> bool {
+    cfg!(feature = "noise") && std::env::var_os("NETMOD_INET_ENCRYPTED").is_some()
+}
+
+#[cfg(feature = "noise")]
+fn with_key(builder: Builder, number: Option<u8>) -> Builder {
+    use netmod_inet::{Encryption, KeyPair};
+    let keys = match number {
+        Some(number) => KeyPair::from_bytes([number; 32]),
+        None => KeyPair::generate().expect("random bytes"),
+    };
+    match is_encrypted() {
+        true => builder.encrypt(Encryption::new(keys)),
+        false => builder,
+    }
+}
+
+#[cfg(not(feature = "noise"))]
+fn with_key(builder: Builder, _: Option<u8>) -> Builder {
+    builder
+}
+
 /// One endpoint and everything it told about itself.
 pub(crate) struct Node {
     pub(crate) endpoint: InetEndpoint,
@@ -62,7 +85,19 @@ impl Node {
         Self::built(InetEndpoint::builder().limits(quick()))
     }
 
+    /// Under `NETMOD_INET_ENCRYPTED` with a key, so that links to other nodes of this crate are
+    /// encrypted, and those to scripted peers are as plain as ever.
     pub(crate) fn built(builder: Builder) -> Self {
+        Self::started(with_key(builder, None))
+    }
+
+    /// The same with the same key each time, for a node that comes back.
+    pub(crate) fn known_as(number: u8, builder: Builder) -> Self {
+        Self::started(with_key(builder, Some(number)))
+    }
+
+    /// As it is, whatever the environment says: for attackers who speak plain records by hand.
+    pub(crate) fn started(builder: Builder) -> Self {
         let endpoint = within("start", builder.start()).expect("start");
         let events = endpoint.events();
         Self { endpoint, events, told: String::new() }

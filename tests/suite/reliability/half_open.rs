@@ -35,7 +35,7 @@ fn set_up_network() {
 /// what it hears.
 fn far(listener: &str) {
     let id = Id::from_bytes([FAR; 32]);
-    let mut node = Node::built(InetEndpoint::builder().router_id(id).limits(quick()));
+    let mut node = Node::known_as(FAR, InetEndpoint::builder().router_id(id).limits(quick()));
     let target = node.add(listener);
     node.up();
     say("up");

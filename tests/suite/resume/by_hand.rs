@@ -1,35 +1,36 @@
 //! The records of this crate, written and read by hand: for attackers, who do not keep to it.
 //!
-//! Of the crate under test nothing is used here. `src/proto/records.rs` describes the bytes.
+//! Of the crate under test nothing is used here but the node to attack. `src/proto/records.rs` describes the bytes.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
+use netmod_inet::InetEndpoint;
 use serde_json::Value;
 use siphasher::sip128::SipHasher24;
 
 use crate::scripted::{STANDARD, ack_payload, carrier, from_hex, hello_payload, hex, prefixed};
-use crate::subject::PATIENCE;
+use crate::subject::{Node, PATIENCE, quick};
 
-pub(super) const VERSION: u8 = 1;
-pub(super) const BOOT: u8 = 2;
-pub(super) const NONCE: u8 = 3;
-pub(super) const SHARE: u8 = 4;
-pub(super) const PAIR: u8 = 5;
-pub(super) const PROOF: u8 = 6;
-pub(super) const RECEIVED: u8 = 7;
-pub(super) const SAME: u8 = 12;
-pub(super) const MERGE: u8 = 13;
-pub(super) const MERGED: u8 = 14;
+pub(crate) const VERSION: u8 = 1;
+pub(crate) const BOOT: u8 = 2;
+pub(crate) const NONCE: u8 = 3;
+pub(crate) const SHARE: u8 = 4;
+pub(crate) const PAIR: u8 = 5;
+pub(crate) const PROOF: u8 = 6;
+pub(crate) const RECEIVED: u8 = 7;
+pub(crate) const SAME: u8 = 12;
+pub(crate) const MERGE: u8 = 13;
+pub(crate) const MERGED: u8 = 14;
 
-pub(super) type Bits = [u8; 16];
+pub(crate) type Bits = [u8; 16];
 
 /// The records of one block, by their type.
-pub(super) type Records = BTreeMap<u8, Vec<u8>>;
+pub(crate) type Records = BTreeMap<u8, Vec<u8>>;
 
 /// A block of records.
-pub(super) fn block<'a>(records: impl IntoIterator<Item = (&'a u8, &'a Vec<u8>)>) -> Vec<u8> {
+pub(crate) fn block<'a>(records: impl IntoIterator<Item = (&'a u8, &'a Vec<u8>)>) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (kind, value) in records {
         bytes.extend([*kind, u8::try_from(value.len()).expect("a short value")]);
@@ -40,7 +41,7 @@ pub(super) fn block<'a>(records: impl IntoIterator<Item = (&'a u8, &'a Vec<u8>)>
 }
 
 /// The records of the block that `bytes` begin with.
-pub(super) fn records_in(bytes: &[u8]) -> Records {
+pub(crate) fn records_in(bytes: &[u8]) -> Records {
     assert_eq!(bytes[..4], *b"nmi\x01", "no records");
     let len = usize::from(u16::from_be_bytes([bytes[4], bytes[5]]));
     let (mut rest, mut records) = (&bytes[6..6 + len], Records::new());
@@ -53,25 +54,25 @@ pub(super) fn records_in(bytes: &[u8]) -> Records {
 }
 
 /// The records behind the fields of a Standard Hello, or of its Ack.
-pub(super) fn offered(frame: &[u8]) -> Records {
+pub(crate) fn offered(frame: &[u8]) -> Records {
     let fields = if frame[2] == 32 { 50 } else { 48 };
     records_in(&frame[41 + fields..])
 }
 
-pub(super) fn hello(id: u8, records: &Records) -> Vec<u8> {
+pub(crate) fn hello(id: u8, records: &Records) -> Vec<u8> {
     carrier(32, id, &[hello_payload(STANDARD, 0, id), block(records)].concat())
 }
 
-pub(super) fn ack(id: u8, records: &Records) -> Vec<u8> {
+pub(crate) fn ack(id: u8, records: &Records) -> Vec<u8> {
     carrier(33, id, &[ack_payload(STANDARD, id), block(records)].concat())
 }
 
-pub(super) fn control(id: u8, records: &Records) -> Vec<u8> {
+pub(crate) fn control(id: u8, records: &Records) -> Vec<u8> {
     carrier(40, id, &block(records))
 }
 
 /// What a node offers that says it is the run `boot`.
-pub(super) fn offer(boot: &[u8], nonce: Bits, share: Bits) -> Records {
+pub(crate) fn offer(boot: &[u8], nonce: Bits, share: Bits) -> Records {
     Records::from([
         (VERSION, vec![1, 1]),
         (BOOT, boot.to_vec()),
@@ -81,45 +82,51 @@ pub(super) fn offer(boot: &[u8], nonce: Bits, share: Bits) -> Records {
 }
 
 /// What one side contributed: 16 bytes.
-pub(super) fn bits(records: &Records, kind: u8) -> Bits {
+pub(crate) fn bits(records: &Records, kind: u8) -> Bits {
     records[&kind][..].try_into().expect("sixteen bytes")
 }
 
-fn mac(key: &Bits, parts: &[&[u8]]) -> Bits {
+pub(crate) fn mac(key: &Bits, parts: &[&[u8]]) -> Bits {
     SipHasher24::new_with_key(key).hash(&parts.concat()).as_bytes()
 }
 
 /// The secret of dialer and listener.
-pub(super) fn secret(dialer: &Records, listener: &Records) -> Bits {
+pub(crate) fn secret(dialer: &Records, listener: &Records) -> Bits {
     mac(&bits(dialer, SHARE), &[b"netmod-inet pair secret", &bits(listener, SHARE)])
 }
 
 /// What the dialer of a pair shows.
-pub(super) fn proof_of_dialer(secret: &Bits, dialer: &Records, listener: &Records) -> Bits {
+pub(crate) fn proof_of_dialer(secret: &Bits, dialer: &Records, listener: &Records) -> Bits {
     let nonces = [bits(dialer, NONCE), bits(listener, NONCE)];
     mac(secret, &[b"netmod-inet proof of the dialer", &nonces[0], &nonces[1]])
 }
 
+/// A listener that encrypts nothing, whatever the environment says: who attacks it by hand speaks
+/// plain records.
+pub(crate) fn plain_listener() -> Node {
+    Node::started(InetEndpoint::builder().bind("127.0.0.1:0").limits(quick()))
+}
+
 /// One end of a stream, frame by frame.
-pub(super) struct Wire(pub(super) TcpStream);
+pub(crate) struct Wire(pub(crate) TcpStream);
 
 impl Wire {
-    pub(super) fn over(stream: TcpStream) -> Wire {
+    pub(crate) fn over(stream: TcpStream) -> Wire {
         stream.set_nodelay(true).expect("a socket");
         stream.set_read_timeout(Some(PATIENCE)).expect("a deadline");
         Wire(stream)
     }
 
-    pub(super) fn to(port: u16) -> Wire {
+    pub(crate) fn to(port: u16) -> Wire {
         Wire::over(TcpStream::connect(("127.0.0.1", port)).expect("a listener"))
     }
 
-    pub(super) fn say(&mut self, frame: &[u8]) {
+    pub(crate) fn say(&mut self, frame: &[u8]) {
         self.0.write_all(&prefixed(frame)).expect("somebody who reads");
     }
 
     /// The next frame; `None` at the end.
-    pub(super) fn hear(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn hear(&mut self) -> Option<Vec<u8>> {
         let mut length = [0; 4];
         self.0.read_exact(&mut length).ok()?;
         let mut body = vec![0; u32::from_be_bytes(length) as usize];
@@ -128,13 +135,13 @@ impl Wire {
     }
 
     /// The next frame, which must come.
-    pub(super) fn heard(&mut self) -> Vec<u8> {
+    pub(crate) fn heard(&mut self) -> Vec<u8> {
         self.hear().expect("a frame")
     }
 
     /// The next control frame that has a record of this type; the record. What comes before it is
     /// not looked at.
-    pub(super) fn heard_record(&mut self, kind: u8) -> Vec<u8> {
+    pub(crate) fn heard_record(&mut self, kind: u8) -> Vec<u8> {
         loop {
             let frame = self.heard();
             if frame[2] == 40 {

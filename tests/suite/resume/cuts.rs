@@ -8,7 +8,7 @@ use netmod_inet::{Event, InetEndpoint, Limits, Refusal, Target};
 
 use super::line::{Break, Line};
 use crate::scripted::{number_of, numbered};
-use crate::subject::{Node, parsed, quick, within};
+use crate::subject::{Node, is_encrypted, parsed, quick, within};
 
 /// A listener and a dialer, and the line between them.
 struct Two {
@@ -27,6 +27,7 @@ fn two() -> Two {
     let to_listener = dialer.add(&line.address());
     dialer.up();
     let (to_dialer, _, _) = listener.up();
+    assert_eq!(dialer.info(to_listener).key.is_some(), is_encrypted());
     Two { listener, dialer, line, to_dialer, to_listener }
 }
 

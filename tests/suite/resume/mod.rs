@@ -1,6 +1,6 @@
 //! Between two nodes of ours a cut loses nothing, doubles nothing and keeps the order.
 
-mod by_hand;
+pub(crate) mod by_hand;
 mod cuts;
 pub(crate) mod line;
 mod merges;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use netmod_inet::{Id, InetEndpoint};
 
+use super::by_hand::plain_listener;
 use crate::scripted::{PlainPeer, STANDARD, carrier, number_of, numbered, prefixed};
 use crate::subject::{Node, quick};
 
@@ -29,10 +30,11 @@ fn message(stream: &mut TcpStream) -> Vec<u8> {
 
 /// Lets a dialer come in over a relay that writes down its handshake; the relay then goes on.
 fn watched() -> Watched {
-    let mut listener = Node::listening();
+    let mut listener = plain_listener();
     let between = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let mut dialer =
-        Node::built(InetEndpoint::builder().router_id(Id::from_bytes([0xD1; 32])).limits(quick()));
+    let mut dialer = Node::started(
+        InetEndpoint::builder().router_id(Id::from_bytes([0xD1; 32])).limits(quick()),
+    );
     dialer.add(&between.local_addr().expect("an address").to_string());
     let (mut near, _) = between.accept().expect("a dialer");
     let mut far = TcpStream::connect(("127.0.0.1", listener.port())).expect("a listener");
@@ -106,7 +108,7 @@ fn without_the_proof_nobody_comes_in_and_nothing_is_taken_over() {
 
 #[test]
 fn a_plain_node_sees_nothing_of_ours_after_the_hello() {
-    let mut node = Node::listening();
+    let mut node = plain_listener();
     let (mut peer, target) = node.welcome(STANDARD, 5);
     for number in 0..50 {
         peer.send(&numbered(number, 3_000));

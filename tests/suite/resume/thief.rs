@@ -8,7 +8,7 @@ use netmod_inet::{Event, Id, InetEndpoint, Target};
 
 use super::by_hand::{
     BOOT, Bits, MERGE, MERGED, NONCE, PAIR, PROOF, RECEIVED, Records, SAME, SHARE, Wire, ack,
-    control, hello, offer, offered, proof_of_dialer, records_in, secret,
+    control, hello, offer, offered, plain_listener, proof_of_dialer, records_in, secret,
 };
 use super::line::{Break, Line};
 use crate::scripted::{number_of, numbered, prefixed};
@@ -35,8 +35,8 @@ impl Two {
     fn over(way: impl FnOnce(u16) -> String) -> Two {
         let builder =
             |id| InetEndpoint::builder().router_id(Id::from_bytes([id; 32])).limits(quick());
-        let mut listener = Node::built(builder(LISTENER).bind("127.0.0.1:0"));
-        let mut dialer = Node::built(builder(DIALER));
+        let mut listener = Node::started(builder(LISTENER).bind("127.0.0.1:0"));
+        let mut dialer = Node::started(builder(DIALER));
         let to_listener = dialer.add(&way(listener.port()));
         dialer.up();
         let (to_dialer, _, _) = listener.up();
@@ -269,9 +269,9 @@ impl Place {
 
 #[test]
 fn who_answers_at_an_old_address_cannot_go_on_in_the_place_of_the_other() {
-    let mut listener = Node::listening();
+    let mut listener = plain_listener();
     let doors = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let mut dialer = Node::dial_only();
+    let mut dialer = Node::started(InetEndpoint::builder().limits(quick()));
     let to_listener = dialer.add(&doors.local_addr().expect("an address").to_string());
     let place = Place { doors, leads_to: listener.port() };
     let first = place.let_through();

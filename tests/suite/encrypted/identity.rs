@@ -1,0 +1,206 @@
+//! Who the other side is: pinned keys, the allow-list, and router ids.
+
+use netmod_inet::{
+    AttemptError, DownReason, DropReason, Event, FarewellReason, HandshakeError, InetEndpoint,
+};
+
+use super::{at, dialer, encryption, exchange, id, keys, listener, public};
+use crate::scripted::{PlainPeer, STANDARD, hello, prefixed};
+use crate::subject::{Node, quick, within};
+
+/// Why the next stranger was dropped, as the owner reads it.
+fn dropped(node: &mut Node) -> HandshakeError {
+    node.wait("dropped stranger", |event| match event {
+        Event::Dropped { reason: DropReason::Handshake(error), .. } => Some(error.clone()),
+        _ => None,
+    })
+}
+
+fn refused(node: &mut Node, target: u16) -> HandshakeError {
+    match node.attempt(target) {
+        AttemptError::Handshake(error) => error,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn only_a_node_with_a_pinned_key_is_dialed() {
+    let far = listener(1, encryption(1));
+    let mut near = dialer(2, encryption(2));
+    let target = near.add(&at(&far, &[1]));
+    near.up();
+    assert_eq!(near.info(target).key, Some(public(1)));
+    let mut other = listener(3, encryption(3));
+    let target = near.add(&at(&other, &[1]));
+    let error = refused(&mut near, target);
+    assert!(matches!(error, HandshakeError::WrongKey(key) if key == public(3)), "{error}");
+    assert!(error.to_string().contains(&public(3).to_string()), "{error}");
+    // Which never sees whom it has to do with.
+    let told = dropped(&mut other).to_string();
+    assert!(!told.contains(&public(2).to_string()), "{told}");
+    assert!(other.endpoint.peers().is_empty());
+}
+
+#[test]
+fn a_key_is_changed_by_pinning_the_old_and_the_new_one() {
+    let mut far = listener(1, encryption(1));
+    let mut near = dialer(2, encryption(2));
+    let target = near.add(&at(&far, &[1, 4]));
+    near.up();
+    far.up();
+    let port = far.port();
+    drop(far);
+    near.down(target);
+    let builder = InetEndpoint::builder().router_id(id(1)).bind(format!("127.0.0.1:{port}"));
+    let mut far = Node::started(builder.encrypt(encryption(4)).limits(quick()));
+    near.up();
+    let (to_near, _, _) = far.up();
+    assert_eq!(near.info(target).key, Some(public(4)));
+    exchange(&near, target, &far, to_near);
+}
+
+#[test]
+fn only_listed_keys_come_in_and_the_owner_is_told_which_did_not() {
+    let mut far = listener(1, encryption(1).allow(public(2)));
+    let mut friend = dialer(2, encryption(2));
+    friend.add(&at(&far, &[]));
+    friend.up();
+    far.up();
+    let mut stranger = dialer(3, encryption(3));
+    let target = stranger.add(&at(&far, &[]));
+    // It learns that it may not come in, and nothing else.
+    let HandshakeError::Refused(farewell) = refused(&mut stranger, target) else {
+        panic!("it was not told");
+    };
+    assert_eq!(farewell.reason, FarewellReason::NotAllowed);
+    let error = dropped(&mut far);
+    assert!(matches!(error, HandshakeError::KeyNotAllowed(key) if key == public(3)), "{error}");
+    assert_eq!(far.endpoint.peers().len(), 1);
+}
+
+#[test]
+fn the_list_is_changed_while_the_node_runs() {
+    let mut far = listener(1, encryption(1).allow(public(9)));
+    let mut near = dialer(2, encryption(2));
+    let to_far = near.add(&at(&far, &[1]));
+    dropped(&mut far);
+    far.endpoint.set_allowed_keys([public(2), public(9)]).expect("it encrypts");
+    near.up();
+    let (to_near, _, _) = far.up();
+    exchange(&near, to_far, &far, to_near);
+    far.endpoint.set_allowed_keys([public(9)]).expect("it encrypts");
+    let (reason, _) = far.down(to_near);
+    let is_due = matches!(reason, DownReason::NotAllowed(Some(key)) if key == public(2));
+    assert!(is_due, "{reason}");
+    near.down(to_far);
+    let error = dropped(&mut far);
+    assert!(matches!(error, HandshakeError::KeyNotAllowed(key) if key == public(2)), "{error}");
+    far.endpoint.allow_any_key().expect("it encrypts");
+    near.up();
+    far.up();
+}
+
+/// Both list each other, and either may be the one that gets through.
+#[test]
+fn a_pinned_peer_may_come_in_too() {
+    let mut far = listener(1, encryption(1).allow(public(9)));
+    let mut near = listener(2, encryption(2));
+    far.add(&format!("127.0.0.1:1?key={}", public(2)));
+    near.add(&at(&far, &[1]));
+    near.up();
+    far.up();
+}
+
+#[test]
+fn a_router_id_belongs_to_a_key_as_long_as_its_peer_lives() {
+    let mut far = listener(1, encryption(1));
+    let mut owner = dialer(2, encryption(2));
+    owner.add(&at(&far, &[1]));
+    owner.up();
+    let (to_owner, _, _) = far.up();
+    // Another key, and none at all.
+    let mut thief = dialer(2, encryption(3));
+    let target = thief.add(&at(&far, &[1]));
+    let error = refused(&mut thief, target);
+    assert!(matches!(error, HandshakeError::Refused(_)), "{error}");
+    let (claimed, taken) = (Some(public(3)), Some(public(2)));
+    let error = dropped(&mut far);
+    let is_due = matches!(error, HandshakeError::IdTaken { id: of, key, holder }
+        if of == id(2) && key == claimed && holder == taken);
+    assert!(is_due, "{error}");
+    thief.remove(target);
+    let mut plain = PlainPeer::connect(far.port());
+    plain.write(&prefixed(&hello(STANDARD, 0, 2)));
+    plain.expect_end();
+    let reason = far.dropped(&plain).to_string();
+    assert!(reason.contains("a node on a plain link"), "{reason}");
+    // The owner itself may have another link, under the same key.
+    let builder = InetEndpoint::builder().router_id(id(2)).encrypt(encryption(2));
+    let mut again = Node::started(builder.limits(quick()));
+    again.add(&at(&far, &[1]));
+    again.up();
+    far.up();
+    within("shutdown", again.endpoint.shutdown());
+    // When the owner's peer is gone, so is its claim.
+    far.remove(to_owner);
+    far.removed(to_owner);
+    drop(owner);
+    far.until("nobody", |endpoint| endpoint.peers().is_empty());
+    let to_far = thief.add(&at(&far, &[1]));
+    thief.up();
+    assert_eq!(thief.info(to_far).key, Some(public(1)));
+}
+
+#[test]
+fn a_trusted_key_goes_before_one_that_only_was_there_first() {
+    let mut far = listener(1, encryption(1));
+    // Somebody whom the owner knows, and who is not there yet.
+    far.add(&format!("127.0.0.1:1?key={}", public(2)));
+    let mut thief = dialer(2, encryption(3));
+    thief.add(&at(&far, &[1]));
+    thief.up();
+    let (to_thief, _, _) = far.up();
+    let mut owner = dialer(2, encryption(2));
+    owner.add(&at(&far, &[1]));
+    owner.up();
+    let (reason, _) = far.down(to_thief);
+    assert!(matches!(reason, DownReason::IdTaken(key) if key == public(2)), "{reason}");
+    let error = dropped(&mut far);
+    assert!(matches!(error, HandshakeError::IdTaken { .. }), "{error}");
+}
+
+#[test]
+fn the_caller_pins_who_has_a_router_id() {
+    let pinning = encryption(1).pin(id(2), public(2)).pin(id(2), public(4));
+    let mut far = listener(1, pinning);
+    let mut thief = dialer(2, encryption(3));
+    let target = thief.add(&at(&far, &[1]));
+    refused(&mut thief, target);
+    let error = dropped(&mut far);
+    assert!(matches!(error, HandshakeError::IdTaken { holder: None, .. }), "{error}");
+    let mut plain = PlainPeer::connect(far.port());
+    plain.write(&prefixed(&hello(STANDARD, 0, 2)));
+    plain.expect_end();
+    for number in [4, 2] {
+        let mut owner = dialer(2, encryption(number));
+        owner.add(&at(&far, &[1]));
+        owner.up();
+        let (target, _, _) = far.up();
+        assert_eq!(far.info(target).key, Some(public(number)));
+        far.remove(target);
+        far.removed(target);
+    }
+}
+
+#[test]
+fn nothing_that_is_shown_holds_a_secret() {
+    let own = keys(0x5e);
+    let secret = netmod_inet::NetworkSecret::from_bytes([0x6f; 32]);
+    let encryption = netmod_inet::Encryption::new(own).network_secret(secret);
+    let shown = format!("{encryption:?} {:?}", InetEndpoint::builder().encrypt(encryption.clone()));
+    let node = listener(1, encryption);
+    let shown = format!("{shown} {:?} {:?}", node.endpoint, node.endpoint.peers());
+    for secret in ["5e5e", "6f6f", "94, 94", "111, 111"] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
+}
