@@ -22,6 +22,9 @@ mod input;
 mod json;
 #[path = "node/json_lines.rs"]
 mod json_lines;
+#[cfg(feature = "noise")]
+#[path = "node/keys.rs"]
+mod keys;
 #[path = "node/metrics.rs"]
 mod metrics;
 #[path = "node/obey.rs"]
@@ -53,12 +56,23 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "noise")]
+    {
+        let mut args = std::env::args_os();
+        if args.nth(1).is_some_and(|word| word == "keygen") {
+            return exit(keys::keygen(args));
+        }
+    }
     let done = match Request::parse(lexopt::Parser::from_env()) {
         Ok(Request::Run(options)) => run::run(*options),
         Ok(Request::Help) => print(&help::text()),
         Ok(Request::Version) => print(concat!("node ", env!("CARGO_PKG_VERSION"), "\n")),
         Err(message) => Err(Failure::option(message)),
     };
+    exit(done)
+}
+
+fn exit(done: Result<(), Failure>) -> ExitCode {
     let Err(failure) = done else { return ExitCode::SUCCESS };
     // Not with `eprintln`, which panics when nobody reads.
     let _ = writeln!(io::stderr(), "node: {}", failure.message);

@@ -88,7 +88,12 @@ Exit status:
 
 /// All that `--help` prints.
 pub(crate) fn text() -> String {
-    let mut text = [OPTIONS, COMMANDS, "\n\nLimits, with their defaults and bounds:\n"].concat();
+    #[cfg(feature = "noise")]
+    let keys = crate::keys::HELP;
+    #[cfg(not(feature = "noise"))]
+    let keys = "";
+    let mut text =
+        [OPTIONS, keys, COMMANDS, "\n\nLimits, with their defaults and bounds:\n"].concat();
     for (name, default, meaning) in Limits::describe() {
         text.push_str(&["  ", name, "=", default].concat());
         wrap(&mut text, meaning);

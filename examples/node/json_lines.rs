@@ -24,12 +24,13 @@ impl Report for JsonLines {
 
     fn event(&self, out: &mut Vec<u8>, event: &Event) {
         match event {
-            Event::Up { target, id, addr, origin, peer_type } => Object::event(out, "up")
+            Event::Up { target, id, addr, origin, peer_type, key } => Object::event(out, "up")
                 .number("target", *target)
                 .text("id", id)
                 .text_or_null("addr", addr.as_ref())
                 .text("direction", origin)
                 .text("type", peer_type)
+                .text_or_null("key", key.as_ref())
                 .end(),
             Event::Down { target, reason, retry } => Object::event(out, "down")
                 .number("target", *target)
@@ -127,6 +128,7 @@ fn peer(out: &mut Vec<u8>, info: &PeerInfo) {
     let line = Object::event(out, "peer")
         .number("target", info.target)
         .text_or_null("id", info.id)
+        .text_or_null("key", info.key)
         .text_or_null("addr", info.addr)
         .text_or_null("dial", info.dial.as_ref())
         .text("state", info.state)

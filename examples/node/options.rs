@@ -33,12 +33,21 @@ pub(crate) struct Options {
     pub(crate) metrics: Option<SocketAddr>,
     pub(crate) accept: AcceptPolicy,
     pub(crate) limits: Limits,
+    #[cfg(feature = "noise")]
+    pub(crate) encryption: Option<netmod_inet::Encryption>,
 }
 
 impl Request {
     /// The error names the option and its value.
     pub(crate) fn parse(parser: Parser) -> Result<Request, String> {
-        let mut reader = Reader { parser, known_only: false, allow: Vec::new(), deny: Vec::new() };
+        let mut reader = Reader {
+            parser,
+            known_only: false,
+            allow: Vec::new(),
+            deny: Vec::new(),
+            #[cfg(feature = "noise")]
+            keys: crate::keys::Keys::default(),
+        };
         let mut options = Options::default();
         loop {
             let option = match reader.parser.next() {
@@ -50,6 +59,10 @@ impl Request {
                 Err(error) => return Err(error.to_string()),
             };
             reader.option(&option, &mut options)?;
+        }
+        #[cfg(feature = "noise")]
+        {
+            options.encryption = std::mem::take(&mut reader.keys).encryption()?;
         }
         options.accept = reader.policy();
         if options.json && (options.watch || options.time) {
@@ -66,6 +79,8 @@ struct Reader {
     known_only: bool,
     allow: Vec<IpRange>,
     deny: Vec<IpRange>,
+    #[cfg(feature = "noise")]
+    keys: crate::keys::Keys,
 }
 
 impl Reader {
@@ -96,6 +111,8 @@ impl Reader {
             "allow" => self.allow.push(value(&mut self.parser, name)?),
             "deny" => self.deny.push(value(&mut self.parser, name)?),
             "limit" => self.limit(name, &mut options.limits)?,
+            #[cfg(feature = "noise")]
+            _ if self.keys.take(&mut self.parser, name)? => {}
             _ => return Err(Arg::Long(name).unexpected().to_string()),
         }
         Ok(())

@@ -87,13 +87,16 @@ impl Report for Readable {
 /// and without the time of a retry of which nothing will be told.
 fn tell(text: &mut Shown<'_>, event: &Event, news: News) -> fmt::Result {
     match event {
-        Event::Up { target, id, addr, origin, peer_type } => {
+        Event::Up { target, id, addr, origin, peer_type, key } => {
             write!(text, "peer {target} up: ")?;
             match addr {
                 Some(addr) => write!(text, "{addr}")?,
                 None => text.write_str("unknown address")?,
             }
             write!(text, " ({peer_type}, {origin}), id {}", Short(*id))?;
+            if let Some(key) = key {
+                write!(text, ", key {key}")?;
+            }
             if let Some(down) = news.down {
                 write!(text, ", after {}", Span(down))?;
             }
@@ -131,6 +134,11 @@ fn peer(out: &mut Vec<u8>, info: &PeerInfo) {
     }
     if let Some(id) = info.id {
         let _ = write!(text, ", id {}", Short(id));
+    }
+    match info.key {
+        Some(key) => _ = write!(text, ", key {key}"),
+        None if cfg!(feature = "noise") && info.links > 0 => _ = text.write_str(", plain"),
+        None => {}
     }
     text.end();
     counters(out, info);

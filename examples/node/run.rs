@@ -176,6 +176,10 @@ fn build(options: &Options, binds: &[&str]) -> Builder {
     if let Some(id) = options.id {
         builder = builder.router_id(id);
     }
+    #[cfg(feature = "noise")]
+    if let Some(encryption) = &options.encryption {
+        builder = builder.encrypt(encryption.clone());
+    }
     binds.iter().fold(builder, |builder, bind| builder.bind(bind))
 }
 
