@@ -12,6 +12,9 @@ mod activity;
 mod chart;
 #[path = "measure/child.rs"]
 mod child;
+#[cfg(feature = "noise")]
+#[path = "throughput/cipher.rs"]
+mod cipher;
 #[path = "throughput/codec.rs"]
 mod codec;
 #[path = "measure/command_line.rs"]
@@ -46,6 +49,9 @@ mod pair;
 mod plain;
 #[path = "throughput/rounds.rs"]
 mod rounds;
+#[cfg(feature = "noise")]
+#[path = "throughput/sealed.rs"]
+mod sealed;
 #[path = "throughput/summary.rs"]
 mod summary;
 #[path = "throughput/table.rs"]
@@ -84,6 +90,8 @@ fn run(options: &Options) -> Result<(), Failure> {
         }
         charted.push((measure, lines));
     }
+    #[cfg(feature = "noise")]
+    sealed::run(options, &pace)?;
     for measure in options.idle_measures() {
         let all = idle::run(measure, &pace)?;
         match options.json {
@@ -107,7 +115,9 @@ fn play(part: Part) -> Result<(), Failure> {
         (Kind::Flood, Side::Listener, Contender::Plain) => flood::bare(&part, &meter),
         (_, _, Contender::Plain) => plain::run(part, &meter),
         (_, _, Contender::Codec) => codec::run(part, &meter),
-        (_, _, Contender::Ours | Contender::OursOwn) => ours::run(part, &meter),
+        #[cfg(feature = "noise")]
+        (_, _, Contender::Cipher) => cipher::run(part, &meter),
+        _ => ours::run(part, &meter),
     };
     never.map(|_| ())
 }

@@ -171,7 +171,7 @@ mod tests {
         );
         let id = "ab".repeat(32).parse().unwrap();
         let (origin, peer_type) = (netmod_inet::Origin::Dialed, netmod_inet::PeerType::Standard);
-        let up = Event::Up { target: 3, id, addr: None, origin, peer_type };
+        let up = Event::Up { target: 3, id, addr: None, origin, peer_type, key: None };
         let news = changes.note(&up, now + SECOND);
         assert_eq!(news, Some(News { down: Some(SECOND), count: 5 }));
         assert!(told(&mut changes, 1), "it is another outage");

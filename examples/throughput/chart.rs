@@ -68,6 +68,8 @@ fn color(with: Contender) -> &'static str {
         Contender::Codec => "#b8b8b8",
         Contender::Ours => "#2a7ab8",
         Contender::OursOwn => "#1b9e77",
+        // They are not drawn.
+        Contender::Cipher | Contender::Sealed | Contender::SealedOwn => GOAL,
     }
 }
 

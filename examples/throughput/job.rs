@@ -23,6 +23,8 @@ pub(crate) enum Kind {
     BusyTrip,
     /// The listener sends a frame to every link, and waits until the dialer has all of them.
     Flood,
+    /// The dialer sends as for a stream, over links that are encrypted and others.
+    Sealed,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +46,12 @@ pub(crate) enum Contender {
     Ours,
     /// An endpoint on an executor that the caller drives.
     OursOwn,
+    /// Nobody: frames are encrypted and thrown away.
+    Cipher,
+    /// An endpoint that encrypts, on the default executor.
+    Sealed,
+    /// An endpoint that encrypts, on an executor that the caller drives.
+    SealedOwn,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,8 +71,15 @@ pub(crate) struct Part {
 }
 
 impl Kind {
-    const ALL: [Kind; 6] =
-        [Kind::Stream, Kind::Singles, Kind::Both, Kind::Trip, Kind::BusyTrip, Kind::Flood];
+    const ALL: [Kind; 7] = [
+        Kind::Stream,
+        Kind::Singles,
+        Kind::Both,
+        Kind::Trip,
+        Kind::BusyTrip,
+        Kind::Flood,
+        Kind::Sealed,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -74,18 +89,26 @@ impl Kind {
             Kind::Trip => "trip",
             Kind::BusyTrip => "busy-trip",
             Kind::Flood => "flood",
+            Kind::Sealed => "sealed",
         }
     }
 
     /// Whether a rate is measured, and not a time.
     pub(crate) fn is_rate(self) -> bool {
-        matches!(self, Kind::Stream | Kind::Singles | Kind::Both)
+        matches!(self, Kind::Stream | Kind::Singles | Kind::Both | Kind::Sealed)
     }
 }
 
 impl Contender {
-    pub(crate) const ALL: [Contender; 4] =
-        [Contender::Plain, Contender::Codec, Contender::Ours, Contender::OursOwn];
+    const ALL: [Contender; 7] = [
+        Contender::Plain,
+        Contender::Codec,
+        Contender::Ours,
+        Contender::OursOwn,
+        Contender::Cipher,
+        Contender::Sealed,
+        Contender::SealedOwn,
+    ];
 
     /// For the machine.
     pub(crate) fn name(self) -> &'static str {
@@ -94,6 +117,9 @@ impl Contender {
             Contender::Codec => "codec",
             Contender::Ours => "ours",
             Contender::OursOwn => "ours-own",
+            Contender::Cipher => "cipher",
+            Contender::Sealed => "sealed",
+            Contender::SealedOwn => "sealed-own",
         }
     }
 
@@ -104,7 +130,15 @@ impl Contender {
             Contender::Codec => "tokio codec",
             Contender::Ours => "ours, default executor",
             Contender::OursOwn => "ours, own executor",
+            Contender::Cipher => "cipher alone",
+            Contender::Sealed => "encrypted, default executor",
+            Contender::SealedOwn => "encrypted, own executor",
         }
+    }
+
+    /// Whether it is an endpoint on an executor that the caller drives.
+    pub(crate) fn is_on_own_executor(self) -> bool {
+        matches!(self, Contender::OursOwn | Contender::SealedOwn)
     }
 }
 
@@ -120,7 +154,12 @@ impl Side {
 impl Job {
     /// Those who can do it.
     pub(crate) fn contenders(&self) -> Vec<Contender> {
-        let can = |with: &Contender| self.kind != Kind::Flood || *with != Contender::Codec;
+        use Contender::{Cipher, Codec, Plain, Sealed, SealedOwn};
+        let can = |with: &Contender| match (self.kind, with) {
+            (Kind::Sealed, with) => !matches!(with, Plain | Codec),
+            (_, Cipher | Sealed | SealedOwn) | (Kind::Flood, Codec) => false,
+            _ => true,
+        };
         Contender::ALL.into_iter().filter(can).collect()
     }
 

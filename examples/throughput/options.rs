@@ -50,6 +50,8 @@ Measures:
   flood-10 flood-100 flood-1000
                  time until a frame that goes to all has arrived everywhere. The
                  peers are plain sockets, the same ones for the bare loop
+  sealed-32000   with the feature noise: a link that is encrypted, beside one that
+                 is not and beside the cipher alone
   idle-1000 idle-10000
                  memory for each idle link, fresh and after it carried a frame
                  with 32 000 bytes of payload both ways; wake-ups and CPU time
@@ -132,7 +134,7 @@ impl Options {
             .filter(|measure| self.wants(measure.name))
     }
 
-    fn wants(&self, name: &str) -> bool {
+    pub(crate) fn wants(&self, name: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|only| name.starts_with(only.as_str()))
     }
 }
@@ -162,7 +164,9 @@ impl command_line::Options for Options {
 
 fn parse_only(name: String) -> Result<String, String> {
     let measures = measures::MEASURES.iter().map(|measure| measure.name);
-    let mut all = measures.chain(idle::MEASURES.iter().map(|measure| measure.name));
+    let idle = idle::MEASURES.iter().map(|measure| measure.name);
+    let sealed = ["sealed-32000"].into_iter().filter(|_| cfg!(feature = "noise"));
+    let mut all = measures.chain(idle).chain(sealed);
     match all.any(|known| known.starts_with(&name)) {
         true => Ok(name),
         false => Err(format!("--only: no measure has a name that begins with \"{name}\"")),

@@ -33,11 +33,11 @@ pub(crate) fn run(part: Part, meter: &Arc<Meter>) -> Result<Infallible, Failure>
             Side::Dialer => node.dial().await,
         }
     });
-    match part.with {
-        Contender::OursOwn => smol::block_on(router),
+    match part.with.is_on_own_executor() {
+        true => smol::block_on(router),
         // Which leaves the reactor alone: `smol::block_on` would take events that the executor's own
         // thread waits for, and have to wake it for each.
-        _ => future::block_on(router),
+        false => future::block_on(router),
     }
 }
 
@@ -119,9 +119,13 @@ impl Node {
         limits.pending_per_addr = limits.pending_per_addr.max(links);
         let policy = AcceptPolicy::none().allow("127.0.0.0/8".parse()?);
         let builder = InetEndpoint::builder().limits(limits).accept(policy);
-        Ok(match self.part.with {
-            Contender::OursOwn => builder.spawner(Arc::downgrade(&self.executor)),
+        let builder = match self.part.with {
+            Contender::Sealed | Contender::SealedOwn => encrypted(builder)?,
             _ => builder,
+        };
+        Ok(match self.part.with.is_on_own_executor() {
+            true => builder.spawner(Arc::downgrade(&self.executor)),
+            false => builder,
         })
     }
 
@@ -161,6 +165,17 @@ impl Node {
             self.meter.add(1);
         }
     }
+}
+
+#[cfg(feature = "noise")]
+fn encrypted(builder: Builder) -> Result<Builder, Failure> {
+    let keys = netmod_inet::KeyPair::generate()?;
+    Ok(builder.encrypt(netmod_inet::Encryption::new(keys).required()))
+}
+
+#[cfg(not(feature = "noise"))]
+fn encrypted(_: Builder) -> Result<Builder, Failure> {
+    Err("encryption is not built in (feature `noise`)".into())
 }
 
 /// Waits for a link; returns its target.

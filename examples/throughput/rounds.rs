@@ -84,7 +84,7 @@ fn watch(job: &Job, both: &mut [Child; 2], time: Duration) -> Result<[Tally; 2],
 /// What was counted that is to be measured.
 fn count(job: &Job, [listener, dialer]: &[Tally; 2]) -> u64 {
     match job.kind {
-        Kind::Stream | Kind::Singles | Kind::Both => listener.count + dialer.count,
+        Kind::Stream | Kind::Singles | Kind::Both | Kind::Sealed => listener.count + dialer.count,
         Kind::Trip | Kind::BusyTrip => dialer.count,
         Kind::Flood => listener.count * job.links as u64,
     }
@@ -101,7 +101,9 @@ impl Sample {
         let [listener, dialer] = both;
         let rate = |tally: &Tally| tally.count as f64 / tally.time.as_secs_f64();
         let value = match job.kind {
-            Kind::Stream | Kind::Singles | Kind::Both => rate(listener) + rate(dialer),
+            Kind::Stream | Kind::Singles | Kind::Both | Kind::Sealed => {
+                rate(listener) + rate(dialer)
+            }
             Kind::Trip | Kind::BusyTrip => dialer.trips[0].as_secs_f64(),
             Kind::Flood => 1.0 / rate(listener),
         };

@@ -81,7 +81,7 @@ pub(crate) fn idle(measure: &IdleMeasure, all: &[Idle]) {
     }
 }
 
-fn verdict(reached: bool) -> &'static str {
+pub(crate) fn verdict(reached: bool) -> &'static str {
     if reached { "reached" } else { "missed" }
 }
 
@@ -91,7 +91,7 @@ fn memory(bytes: Option<u64>) -> String {
     format!("{bytes} B, <= {MEMORY_BAR} {verdict}")
 }
 
-fn rate(per_second: f64) -> String {
+pub(crate) fn rate(per_second: f64) -> String {
     match per_second {
         rate if rate >= 1e6 => format!("{:.2} M/s", rate / 1e6),
         rate => format!("{:.1} k/s", rate / 1e3),
