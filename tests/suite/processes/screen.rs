@@ -10,6 +10,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use super::Process;
+use crate::subject::PATIENCE;
 
 /// What begins a picture, and what ends it.
 const HOME: &str = "\x1b[H";
@@ -25,7 +26,8 @@ impl Screen {
     /// Starts a program whose standard input and output are a terminal of this size. What it says
     /// on standard error can be heard.
     pub(crate) fn start(command: &mut Command, columns: u16, rows: u16) -> (Screen, Process) {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+            .expect("a terminal");
         grantpt(&master).and_then(|()| unlockpt(&master)).expect("a terminal");
         let name = ptsname(&master, Vec::new()).expect("its name");
         let slave = OpenOptions::new()
@@ -60,8 +62,21 @@ impl Screen {
         self.terminal.write_all(key.as_bytes()).expect("a terminal");
     }
 
-    /// All that was sent so far.
-    pub(crate) fn sent(&self) -> String {
+    /// Waits until what was sent ends so, and returns all of it. What a program sent last may still
+    /// be under way when it has ended.
+    pub(crate) fn until(&self, end: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let sent = self.sent();
+            if sent.ends_with(end) {
+                return sent;
+            }
+            assert!(Instant::now() < deadline, "it does not end with {end:?}: {sent}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn sent(&self) -> String {
         String::from_utf8_lossy(&self.sent.lock().expect("no panic")).into_owned()
     }
 
