@@ -78,11 +78,11 @@ fn where_encryption_is_asked_for_no_plain_stranger_comes_in() {
 
 #[test]
 fn where_encryption_is_asked_for_no_plain_link_is_dialed() {
-    let plain = PlainListener::bind();
     let [required, _, secret] = demands(1);
     let cases =
         [(required, String::new()), (secret, String::new()), (encryption(1), pin(&public(9)))];
     for (encryption, options) in cases {
+        let plain = PlainListener::bind();
         let mut node = dialer(1, encryption);
         let target = node.add(&plain.addr(&options));
         let mut peer = plain.answer(STANDARD, 6);
@@ -90,7 +90,6 @@ fn where_encryption_is_asked_for_no_plain_link_is_dialed() {
         let is_due = matches!(reason, AttemptError::Handshake(HandshakeError::NotEncrypted));
         assert!(is_due, "{reason}");
         peer.expect_end();
-        node.remove(target);
     }
 }
 
