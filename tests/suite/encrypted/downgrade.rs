@@ -1,17 +1,9 @@
 //! Somebody on the way who would rather have a plain link.
 
-use netmod_inet::{AttemptError, Event, HandshakeError};
+use netmod_inet::{Event, HandshakeError};
 
 use super::between::{Door, change_hellos, with_means};
-use super::{dialer, encryption, listener, public};
-use crate::subject::Node;
-
-fn refusal(node: &mut Node, target: u16) -> HandshakeError {
-    match node.attempt(target) {
-        AttemptError::Handshake(error) => error,
-        other => panic!("{other}"),
-    }
-}
+use super::{dialer, encryption, listener, public, refused};
 
 #[test]
 fn where_nothing_asks_for_encryption_it_can_be_kept_away_and_is_seen_to_be() {
@@ -35,11 +27,11 @@ fn a_dialer_that_asks_for_encryption_is_not_kept_from_it() {
         let target = near.add(&format!("127.0.0.1:{}{options}", door.port()));
         // Both records gone, so that the listener believes in a plain dialer.
         change_hellos(door.next(), |hello| with_means(hello, None), <[u8]>::to_vec);
-        let error = refusal(&mut near, target);
+        let error = refused(&mut near, target);
         assert!(matches!(error, HandshakeError::NotEncrypted), "{error}");
         // Only that of the listener gone.
         change_hellos(door.next(), <[u8]>::to_vec, |ack| with_means(ack, None));
-        let error = refusal(&mut near, target);
+        let error = refused(&mut near, target);
         assert!(matches!(error, HandshakeError::NotEncrypted), "{error}");
         near.remove(target);
     }
@@ -73,7 +65,7 @@ fn whatever_is_changed_in_the_hellos_ends_the_exchange_of_keys() {
     let target = near.add(&format!("127.0.0.1:{}", door.port()));
     let mut fails = |hello: fn(&[u8]) -> Vec<u8>, ack: fn(&[u8]) -> Vec<u8>| {
         change_hellos(door.next(), hello, ack);
-        let error = refusal(&mut near, target);
+        let error = refused(&mut near, target);
         let is_due = matches!(error, HandshakeError::Closed | HandshakeError::NotAuthentic);
         assert!(is_due, "{error}");
         let reason = far.wait("dropped stranger", |event| match event {

@@ -1,27 +1,10 @@
 //! Who the other side is: pinned keys, the allow-list, and router ids.
 
-use netmod_inet::{
-    AttemptError, DownReason, DropReason, Event, FarewellReason, HandshakeError, InetEndpoint,
-};
+use netmod_inet::{DownReason, FarewellReason, HandshakeError, InetEndpoint};
 
-use super::{at, dialer, encryption, exchange, id, keys, listener, public};
+use super::{at, dialer, dropped, encryption, exchange, id, keys, listener, public, refused};
 use crate::scripted::{PlainPeer, STANDARD, hello, prefixed};
 use crate::subject::{Node, quick, within};
-
-/// Why the next stranger was dropped, as the owner reads it.
-fn dropped(node: &mut Node) -> HandshakeError {
-    node.wait("dropped stranger", |event| match event {
-        Event::Dropped { reason: DropReason::Handshake(error), .. } => Some(error.clone()),
-        _ => None,
-    })
-}
-
-fn refused(node: &mut Node, target: u16) -> HandshakeError {
-    match node.attempt(target) {
-        AttemptError::Handshake(error) => error,
-        other => panic!("{other}"),
-    }
-}
 
 #[test]
 fn only_a_node_with_a_pinned_key_is_dialed() {

@@ -13,11 +13,13 @@ mod sameness;
 mod secret;
 mod tampering;
 
-use netmod_inet::{Encryption, Id, InetEndpoint, KeyPair, PublicKey};
+use netmod_inet::{
+    AttemptError, DropReason, Encryption, Event, HandshakeError, Id, InetEndpoint, KeyPair,
+    PublicKey, Target,
+};
 
 use crate::scripted::{number_of, numbered};
 use crate::subject::{Node, quick};
-use netmod_inet::Target;
 
 /// The key with this number.
 fn keys(number: u8) -> KeyPair {
@@ -54,6 +56,22 @@ fn at(node: &Node, keys: &[u8]) -> String {
     let pins: Vec<String> = keys.iter().map(|key| format!("key={}", public(*key))).collect();
     let options = if pins.is_empty() { String::new() } else { format!("?{}", pins.join("&")) };
     format!("127.0.0.1:{}{options}", node.port())
+}
+
+/// Why the next stranger was dropped, as the owner reads it.
+fn dropped(node: &mut Node) -> HandshakeError {
+    node.wait("dropped stranger", |event| match event {
+        Event::Dropped { reason: DropReason::Handshake(error), .. } => Some(error.clone()),
+        _ => None,
+    })
+}
+
+/// Why the next handshake with this peer failed.
+fn refused(node: &mut Node, target: Target) -> HandshakeError {
+    match node.attempt(target) {
+        AttemptError::Handshake(error) => error,
+        other => panic!("{other}"),
+    }
 }
 
 /// Some frames each way.

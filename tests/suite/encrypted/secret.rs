@@ -1,19 +1,11 @@
 //! The secret of a network.
 
-use netmod_inet::{AttemptError, DropReason, Event, HandshakeError, NetworkSecret};
+use netmod_inet::{AttemptError, HandshakeError, NetworkSecret};
 
-use super::{at, dialer, encryption, exchange, listener};
-use crate::subject::Node;
+use super::{at, dialer, dropped, encryption, exchange, listener};
 
 fn secret(byte: u8) -> NetworkSecret {
     NetworkSecret::from_bytes([byte; 32])
-}
-
-fn dropped(node: &mut Node) -> HandshakeError {
-    node.wait("dropped stranger", |event| match event {
-        Event::Dropped { reason: DropReason::Handshake(error), .. } => Some(error.clone()),
-        _ => None,
-    })
 }
 
 #[test]
