@@ -44,6 +44,11 @@ impl<C: Cipher> Sealed<C> {
         }
     }
 
+    /// Ends this side's direction only.
+    pub(super) fn half_close(&mut self) {
+        self.stream.shutdown(std::net::Shutdown::Write).expect("an open stream");
+    }
+
     pub(super) fn say(&mut self, frame: &[u8]) {
         self.write(&prefixed(frame));
     }

@@ -6,6 +6,7 @@
 mod between;
 mod by_other_means;
 mod downgrade;
+mod hostile;
 mod identity;
 mod links;
 mod processes;
