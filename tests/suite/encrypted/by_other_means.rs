@@ -195,7 +195,8 @@ fn a_dialer_with_another_implementation_comes_in_with_a_network_secret() {
 #[test]
 fn a_dialer_with_another_implementation_comes_in_over_aes_where_there_is_such_a_processor() {
     let has_aes = {
-        let mut wire = Wire::to(listener(1, encryption(1)).port());
+        let node = listener(1, encryption(1));
+        let mut wire = Wire::to(node.port());
         let mut records = offer(&[3; 16], [3; 16], [3; 16]);
         records.insert(NOISE, vec![CHACHA | AES]);
         wire.say(&hello(3, &records));
