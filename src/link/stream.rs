@@ -9,6 +9,10 @@ pub(crate) trait Stream: Send + Sync + 'static {
     fn try_read(&self, buffer: &mut Vec<u8>) -> io::Result<usize>;
     /// Writes once.
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+    /// Whether a write was begun that counts only once it is over: nothing else may be written before.
+    fn has_begun(&self) -> bool {
+        false
+    }
     /// Counts reads that brought something which is not to be handed out yet.
     fn parts_read(&self) -> usize {
         0

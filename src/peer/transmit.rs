@@ -54,7 +54,8 @@ async fn part(peer: &Peer, link: &Link, outbox: &mut Outbox<'_>) -> io::Result<(
 
 /// Tells the other side what it is owed, if that can be done without waiting: the link ends.
 pub(super) fn settle(peer: &Peer, link: &Link) {
-    if link.is_torn.load(Ordering::Relaxed) {
+    // A frame that was encrypted and not written would go instead, and nobody would count it.
+    if link.is_torn.load(Ordering::Relaxed) || link.stream.has_begun() {
         return;
     }
     if let Some(frame) = control_frame(link, peer.queue.owed()) {
@@ -87,4 +88,46 @@ fn poll_write_out(
         }
     }
     Poll::Ready(Ok(()))
+}
+
+#[cfg(all(test, feature = "noise"))]
+mod tests {
+    use super::*;
+    use crate::fuzz::{Line, Wakes};
+    use crate::keys::KeyPair;
+    use crate::link::{Exchange, Spare};
+    use crate::peer::{Budget, Origin, Queue};
+    use crate::proto::{Frame, Id, PeerType, Role, Suite};
+    use std::pin::pin;
+
+    /// It went as the last word of a link, was not counted, and no later link could resume.
+    #[test]
+    fn a_frame_that_was_encrypted_and_not_written_does_not_go_when_the_link_ends() {
+        let keys = [1, 2].map(|number| KeyPair::from_bytes([number; 32]));
+        let begin =
+            |role, at: usize| Exchange::begin(Suite::ChaChaPoly, role, &keys[at], None, b"");
+        let mut dialer = begin(Role::Dialer, 0).unwrap();
+        let mut listener = begin(Role::Listener, 1).unwrap();
+        listener.read(&dialer.write().unwrap()).unwrap();
+        dialer.read(&listener.write().unwrap()).unwrap();
+        listener.read(&dialer.write().unwrap()).unwrap();
+        let (near, far) = Line::pair();
+        let stream = dialer.finish(near, Vec::new(), Arc::<Spare>::default(), 100).unwrap();
+        stream.open_up();
+        let id = Id::from_bytes([1; 32]);
+        let queue = Queue::new(Budget::new(usize::MAX), usize::MAX, 99);
+        let peer = Peer::linked(7, PeerType::Standard, Origin::Accepted, queue);
+        let link = Link::new(Arc::new(stream), None, Vec::new(), Some(id));
+        peer.link_up(id, &link);
+        let frame = Frame::builder(8, id).payload(vec![7; 9]).build().unwrap();
+        peer.push(frame, None, false).unwrap();
+        assert!(Wakes::new().poll(pin!(transmit(&peer, &link))).is_none());
+        peer.count_received(1, 50);
+        far.incoming().room = usize::MAX;
+        settle(&peer, &link);
+        assert_eq!(far.incoming().bytes.len(), 0);
+        peer.link_down(&DownReason::Closed, None);
+        peer.queue.resume(0).unwrap();
+        assert_eq!(peer.queue.size().0, 1, "it waits for the next link");
+    }
 }

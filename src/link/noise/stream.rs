@@ -179,6 +179,10 @@ impl Stream for Encrypted {
         self.stream.close_write();
     }
 
+    fn has_begun(&self) -> bool {
+        self.lock().writing.has_begun()
+    }
+
     fn parts_read(&self) -> usize {
         self.reads.load(Ordering::Relaxed)
     }

@@ -66,6 +66,11 @@ impl Writing {
         }
     }
 
+    /// Whether something was encrypted and not written.
+    pub(super) fn has_begun(&self) -> bool {
+        self.written < self.filled
+    }
+
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {
         self.buffer.capacity()
