@@ -15,8 +15,10 @@ use crate::child::Failure;
 use crate::job::{Kind, Part, Side};
 use crate::meter::Meter;
 
-/// Size of the buffers, and of what one write carries. From half to four times as much is as fast.
-const BUFFER: usize = 256 << 10;
+/// Size of the buffers, and of what one write carries: the fastest. With 64, 128 and 256 KiB it moved
+/// 6.4, 9.2 and 4.5 M/s of 1 KiB and 297, 301 and 148 k/s of 32 000 B on a machine whose processor
+/// has a cache of 1 MiB for each core; on another one they were alike.
+const BUFFER: usize = 128 << 10;
 
 /// Largest message that is copied into the buffer. At 64 bytes of payload copying is four times as
 /// fast as handing the system a list, at 1 KiB as fast, at 4 KiB and beyond slower by a third.
