@@ -1,13 +1,29 @@
 //! Who has which key, and which router id.
 
 use std::collections::BTreeSet;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use super::{Context, Trust};
 use crate::error::{DownReason, HandshakeError};
 use crate::link::Link;
 use crate::peer::{Closing, Origin, Peer};
 use crate::proto::{Id, PublicKey};
+
+/// Who goes before whom, where two claim a router id: the later of these.
+#[derive(PartialEq, PartialOrd)]
+enum Standing {
+    /// Dialed in, with a key that nobody named or with none.
+    Stranger,
+    /// This node was told to have a link with it, whatever its key.
+    Wanted,
+    /// Has a key that is listed or pinned.
+    Trusted,
+}
+
+/// Whether it is only the other side that wanted to have the peer.
+fn came_in(peer: &Peer) -> bool {
+    peer.origin() == Origin::Accepted && !peer.is_dialed()
+}
 
 impl Context {
     /// Whether a stranger with this key may come in: its key is allowed, or one of a peer that this
@@ -25,15 +41,15 @@ impl Context {
 
     /// Whether a node that has shown this key, or is on a plain link, may have a router id.
     ///
-    /// An id belongs to the key of the peer that has it, as long as there is that peer. A key that
-    /// is listed or pinned goes before one that is not: the peers that go for it are returned.
+    /// An id belongs to the key of the peer that has it, as long as there is that peer. One of a
+    /// higher standing goes first: the peers that go for it are returned.
     fn judge_claim(
         &self,
         trust: &Trust,
         id: Id,
         key: Option<PublicKey>,
         own: Option<&Peer>,
-    ) -> Result<Vec<std::sync::Arc<Peer>>, HandshakeError> {
+    ) -> Result<Vec<Arc<Peer>>, HandshakeError> {
         if !trust.may_be(&id, key.as_ref()) {
             return Err(HandshakeError::IdTaken { id, key, holder: None });
         }
@@ -44,16 +60,27 @@ impl Context {
                 rivals.push(peer.clone());
             }
         });
-        let is_trusted = |key: &PublicKey| trust.lists(key) || self.is_pinned(key);
-        let goes_first = key.as_ref().is_some_and(is_trusted);
-        for holder in rivals.iter().filter_map(|rival| rival.key()) {
-            if !goes_first || is_trusted(&holder) {
-                return Err(HandshakeError::IdTaken { id, key, holder: Some(holder) });
-            }
+        let claimed = self.standing(trust, key, own);
+        let goes_first = |rival: &Peer| claimed > self.standing(trust, rival.key(), Some(rival));
+        // A plain one has claimed the id and shown nothing, which anybody can do: it keeps nobody
+        // out. Nor does it go for one who only made himself a key, which anybody can do as well.
+        let is_in_the_way = |rival: &&Arc<Peer>| rival.key().is_some() && !goes_first(rival);
+        if let Some(rival) = rivals.iter().find(is_in_the_way) {
+            return Err(HandshakeError::IdTaken { id, key, holder: rival.key() });
         }
-        // A plain one has claimed the id and shown nothing, which anybody can do.
-        rivals.retain(|rival| key.is_some() && rival.queue.is_up());
+        rivals.retain(|rival| rival.queue.is_up() && goes_first(rival));
         Ok(rivals)
+    }
+
+    /// How well this node knows who is at the other end of a link.
+    fn standing(&self, trust: &Trust, key: Option<PublicKey>, peer: Option<&Peer>) -> Standing {
+        if key.is_some_and(|key| trust.lists(&key) || self.is_pinned(&key)) {
+            return Standing::Trusted;
+        }
+        match peer.is_some_and(|peer| !came_in(peer)) {
+            true => Standing::Wanted,
+            false => Standing::Stranger,
+        }
     }
 
     /// Whether a node may have the router id that it claims.
@@ -101,8 +128,7 @@ impl Context {
         }
         for peer in self.peers() {
             let key = peer.key();
-            let came_in = peer.origin() == Origin::Accepted && !peer.is_dialed();
-            if came_in && !key.is_some_and(|key| self.admits_key(trust, &key)) {
+            if came_in(&peer) && !key.is_some_and(|key| self.admits_key(trust, &key)) {
                 peer.stop(Closing::Now, DownReason::NotAllowed(key));
             }
         }

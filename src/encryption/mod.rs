@@ -78,7 +78,8 @@ impl Encryption {
     /// calls.
     ///
     /// Without this, a router id is bound to the key of the first peer that claims it, for as long
-    /// as that peer lives; a peer whose key is allowed or pinned goes before others.
+    /// as that peer lives. One whose key is allowed or pinned goes before others, and one that this
+    /// node dials before others that dialed in.
     #[must_use]
     pub fn pin(mut self, id: Id, key: PublicKey) -> Encryption {
         self.pins.entry(id).or_default().insert(key);

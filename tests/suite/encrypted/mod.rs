@@ -5,6 +5,7 @@
 
 mod between;
 mod by_other_means;
+mod claims;
 mod downgrade;
 mod hostile;
 mod identity;
