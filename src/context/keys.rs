@@ -26,10 +26,20 @@ fn came_in(peer: &Peer) -> bool {
 }
 
 impl Context {
-    /// Whether a stranger with this key may come in: its key is allowed, or one of a peer that this
-    /// node is told to dial.
-    pub(crate) fn admits_key(&self, trust: &Trust, key: &PublicKey) -> bool {
-        trust.admits(key) || self.is_pinned(key)
+    /// Whether a stranger with this key, or on a plain link, may come in: its key is allowed, or
+    /// one of a peer that this node is told to dial, or nothing asks for one.
+    pub(crate) fn check_key(
+        &self,
+        trust: &Trust,
+        key: Option<PublicKey>,
+    ) -> Result<(), HandshakeError> {
+        match key {
+            None if trust.is_required_to_come_in() => Err(HandshakeError::NotEncrypted),
+            Some(key) if !trust.admits(&key) && !self.is_pinned(&key) => {
+                Err(HandshakeError::KeyNotAllowed(key))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether the address of a peer names this key.
@@ -101,7 +111,12 @@ impl Context {
     pub(crate) fn enter_claim(&self, peer: &Peer, id: Id, link: &Link) {
         let Some(trust) = &self.trust else { return peer.link_up(id, link) };
         let entering = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        let judged = self.judge_claim(trust, id, link.key(), Some(peer));
+        // What is asked of links may have changed since the handshake.
+        let judged = match came_in(peer) {
+            true => self.check_key(trust, link.key()),
+            false => Ok(()),
+        };
+        let judged = judged.and_then(|()| self.judge_claim(trust, id, link.key(), Some(peer)));
         if judged.is_ok() {
             peer.link_up(id, link);
             drop(entering);
@@ -121,14 +136,14 @@ impl Context {
 
     /// Changes which keys may come in, and has those go that may not any more.
     pub(crate) fn set_allowed_keys(&self, trust: &Trust, keys: Option<BTreeSet<PublicKey>>) {
-        let is_open = keys.is_none();
+        // A link is entered under the old list, and found here, or under the new one.
+        let _entering = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
         trust.set_allowed(keys);
-        if is_open {
-            return;
-        }
         for peer in self.peers() {
             let key = peer.key();
-            if came_in(&peer) && !key.is_some_and(|key| self.admits_key(trust, &key)) {
+            // One without an id was not entered yet.
+            let is_judged = came_in(&peer) && peer.id().is_some();
+            if is_judged && self.check_key(trust, key).is_err() {
                 peer.stop(Closing::Now, DownReason::NotAllowed(key));
             }
         }

@@ -212,12 +212,11 @@ pub(super) fn judge(
     key: Option<PublicKey>,
     known: Option<&Peer>,
 ) -> Result<(), HandshakeError> {
-    match (&running.trust, key) {
-        (Some(trust), Some(key)) if !running.admits_key(trust, &key) => {
-            Err(HandshakeError::KeyNotAllowed(key))
-        }
-        _ => running.check_claim(id, key, known),
+    if let Some(trust) = &running.trust {
+        // Of a plain one too: what is asked for may have changed since its Hello.
+        running.check_key(trust, key)?;
     }
+    running.check_claim(id, key, known)
 }
 
 /// Whether a node that was dialed may have the router id that it claims.

@@ -1,8 +1,12 @@
 //! Who the other side is: pinned keys, the allow-list, and router ids.
 
-use netmod_inet::{DownReason, FarewellReason, HandshakeError, InetEndpoint};
+use netmod_inet::{DownReason, DropReason, Event, FarewellReason, HandshakeError, InetEndpoint};
 
 use super::{at, dialer, dropped, encryption, exchange, id, keys, listener, public, refused};
+use crate::resume::by_hand::{
+    PROOF, RECEIVED, Records, Wire, control, hello as hello_with, offer, offered, proof_of_dialer,
+    secret,
+};
 use crate::scripted::{PlainPeer, STANDARD, hello, prefixed};
 use crate::subject::{Node, quick, within};
 
@@ -81,6 +85,26 @@ fn the_list_is_changed_while_the_node_runs() {
     far.endpoint.allow_any_key().expect("it encrypts");
     near.up();
     far.up();
+}
+
+/// He said Hello when plain links were let in.
+#[test]
+fn a_plain_stranger_does_not_come_in_through_a_change_of_the_list() {
+    let mut far = listener(1, encryption(1));
+    let mut wire = Wire::to(far.port());
+    let own = offer(&[9; 16], [8; 16], [7; 16]);
+    wire.say(&hello_with(9, &own));
+    let theirs = offered(&wire.heard());
+    far.endpoint.set_allowed_keys([public(2)]).expect("it encrypts");
+    let proof = proof_of_dialer(&secret(&own, &theirs), &own, &theirs);
+    wire.say(&control(9, &Records::from([(PROOF, proof.to_vec()), (RECEIVED, vec![0; 8])])));
+    let error = far.wait("end of the handshake", |event| match event {
+        Event::Up { .. } => Some(None),
+        Event::Dropped { reason: DropReason::Handshake(error), .. } => Some(Some(error.clone())),
+        _ => None,
+    });
+    assert!(matches!(error, Some(HandshakeError::NotEncrypted)), "{error:?}");
+    assert!(far.endpoint.peers().is_empty());
 }
 
 /// Both list each other, and either may be the one that gets through.
