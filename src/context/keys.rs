@@ -34,7 +34,7 @@ impl Context {
         key: Option<PublicKey>,
     ) -> Result<(), HandshakeError> {
         match key {
-            None if trust.is_required_to_come_in() => Err(HandshakeError::NotEncrypted),
+            None if trust.is_required() => Err(HandshakeError::NotEncrypted),
             Some(key) if !trust.admits(&key) && !self.is_pinned(&key) => {
                 Err(HandshakeError::KeyNotAllowed(key))
             }

@@ -48,12 +48,7 @@ impl Trust {
 
     /// Whether links that this node dials must be encrypted, whoever is at the other end.
     pub(crate) fn is_required(&self) -> bool {
-        self.is_required || self.secret.is_some()
-    }
-
-    /// Whether links that others dial must be encrypted.
-    pub(crate) fn is_required_to_come_in(&self) -> bool {
-        self.is_required() || self.lists_keys()
+        self.is_required || self.secret.is_some() || self.lists_keys()
     }
 
     fn lists_keys(&self) -> bool {

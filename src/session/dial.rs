@@ -150,7 +150,10 @@ async fn attempt(
     let (stream, addr) = open(running, peer, dial, *opened).await?;
     *opened = Some(addr);
     let started = timer::now();
-    let shaken = handshake(running, peer, stream, Some(addr), dial.keys()).await;
+    // Of all its addresses: one that a merge brought may name no key, and leads to the same node.
+    let addrs = peer.dial_addrs();
+    let keys: Vec<PublicKey> = addrs.iter().flat_map(|addr| addr.keys().iter().copied()).collect();
+    let shaken = handshake(running, peer, stream, Some(addr), &keys).await;
     if shaken.is_ok() {
         peer.tried(addr.to_string(), timer::since(begun), None);
     }

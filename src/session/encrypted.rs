@@ -192,7 +192,7 @@ pub(super) fn refusal(
     let refused = match offered.map(|offered| common(trust, offered)) {
         Some(Ok(Some(_))) => return None,
         Some(Err(error)) => Some(error),
-        _ if trust.is_required_to_come_in() => Some(HandshakeError::NotEncrypted),
+        _ if trust.is_required() => Some(HandshakeError::NotEncrypted),
         _ => None,
     };
     match refused {

@@ -1,13 +1,17 @@
 //! Who the other side is: pinned keys, the allow-list, and router ids.
 
-use netmod_inet::{DownReason, DropReason, Event, FarewellReason, HandshakeError, InetEndpoint};
+use std::net::TcpListener;
+
+use netmod_inet::{
+    AttemptError, DownReason, DropReason, Event, FarewellReason, HandshakeError, InetEndpoint,
+};
 
 use super::{at, dialer, dropped, encryption, exchange, id, keys, listener, public, refused};
 use crate::resume::by_hand::{
     PROOF, RECEIVED, Records, Wire, control, hello as hello_with, offer, offered, proof_of_dialer,
     secret,
 };
-use crate::scripted::{PlainPeer, STANDARD, hello, prefixed};
+use crate::scripted::{PlainPeer, STANDARD, ack, hello, numbered, prefixed};
 use crate::subject::{Node, quick, within};
 
 #[test]
@@ -210,4 +214,43 @@ fn nothing_that_is_shown_holds_a_secret() {
     for secret in ["5e5e", "6f6f", "94, 94", "111, 111"] {
         assert!(!shown.contains(secret), "{shown}");
     }
+}
+
+/// The list is of those who may dial in, and yet shows that the owner wants encryption.
+#[test]
+fn who_lists_keys_dials_no_plain_node() {
+    let builder = InetEndpoint::builder().router_id(id(7)).bind("127.0.0.1:0");
+    let far = Node::started(builder.limits(quick()));
+    let mut near = dialer(2, encryption(2).allow(public(1)));
+    let target = near.add(&at(&far, &[]));
+    assert!(matches!(refused(&mut near, target), HandshakeError::NotEncrypted));
+}
+
+/// It was dialed without a key, for the address that named none, and told what was queued.
+#[test]
+fn a_pin_holds_at_all_addresses_of_a_peer_that_two_became() {
+    let builder = InetEndpoint::builder().router_id(id(1)).bind("127.0.0.1:0").bind("127.0.0.2:0");
+    let far = Node::started(builder.encrypt(encryption(1)).limits(quick()));
+    let addrs = far.endpoint.local_addrs().to_vec();
+    let mut near = dialer(2, encryption(2));
+    let target = near.add(&format!("{}?key={}", addrs[0], public(1)));
+    near.up();
+    near.add(&addrs[1].to_string());
+    near.until("merge", |endpoint| endpoint.peers().len() == 1);
+    drop(far);
+    near.down(target);
+    near.try_send(target, &numbered(77, 100));
+    let thief = TcpListener::bind(addrs[1]).expect("an address that is free again");
+    let thief = std::thread::spawn(move || {
+        let mut wire = Wire::over(thief.accept().expect("a dialer").0);
+        wire.heard();
+        wire.say(&ack(STANDARD, 66));
+        wire.hear()
+    });
+    let error = near.wait("refused handshake", |event| match event {
+        Event::Attempt { reason: AttemptError::Handshake(error), .. } => Some(error.clone()),
+        _ => None,
+    });
+    assert!(matches!(error, HandshakeError::NotEncrypted), "{error}");
+    assert_eq!(thief.join().expect("a thief"), None, "it was sent something");
 }
