@@ -301,3 +301,30 @@ fn another_prologue_or_secret_is_found_out() {
     let first = begin(dialer, other, b"a").write().unwrap();
     assert_eq!(begin(listener, one, b"a").read(&first), Err(NotAuthentic));
 }
+
+/// There may be many links that nobody reads from.
+#[test]
+fn a_blocked_link_holds_no_more_than_what_waits() {
+    let ([one, other], [near, _far]) = joined(Suite::ChaChaPoly);
+    let sealed = |len: usize| HEADER + len + TAG;
+    near.outgoing().room = 5;
+    let small = [IoSlice::new(&[7; 10])];
+    assert!(is_blocked(&one.try_write(&small)));
+    assert!(one.held() <= sealed(10), "{} bytes for 10", one.held());
+    near.outgoing().room = sealed(10) - 5;
+    assert_eq!(one.try_write(&small).unwrap(), 10);
+    // It is full again: of a lot only one message is encrypted.
+    let lot = vec![8; 200_000];
+    assert!(is_blocked(&one.try_write(&[IoSlice::new(&lot)])));
+    assert!(one.held() <= sealed(16 << 10), "{} bytes of a lot", one.held());
+    near.outgoing().room = usize::MAX;
+    let mut written = 0;
+    while written < lot.len() {
+        written += one.try_write(&[IoSlice::new(&lot[written..])]).unwrap();
+    }
+    near.outgoing().arrive(usize::MAX);
+    let mut got = Vec::with_capacity(300_000);
+    while other.try_read(&mut got).is_ok() {}
+    assert!(got == [&[7; 10][..], &lot].concat());
+    assert_eq!(one.held(), 0, "it rests");
+}

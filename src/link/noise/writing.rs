@@ -17,7 +17,7 @@ const NOT_GATHERED: usize = 8 << 10;
 /// Messages that are encrypted at once.
 const AT_ONCE: usize = 4;
 
-/// Size of a buffer: messages, and what goes into one of them.
+/// Size of a buffer to encrypt in: messages, and what goes into one of them.
 const SIZE: usize = AT_ONCE * (HEADER + PLAIN + TAG) + PLAIN;
 
 /// What was encrypted and not written.
@@ -27,12 +27,15 @@ const SIZE: usize = AT_ONCE * (HEADER + PLAIN + TAG) + PLAIN;
 /// not encrypted a second time. So what he thinks was written was, and nothing needs to be flushed.
 #[derive(Default)]
 pub(super) struct Writing {
-    /// Empty while nothing waits.
+    /// Empty while nothing waits, and no longer than what waits once the stream below is full: there
+    /// may be many links that nobody reads from, and no budget counts this.
     buffer: Vec<u8>,
     filled: usize,
     written: usize,
     /// Where the first message begins that was not written whole.
     start: usize,
+    /// The stream below was full, and has taken nothing since but what waited.
+    is_slow: bool,
     has_failed: bool,
 }
 
@@ -47,21 +50,26 @@ impl Writing {
         if self.has_failed {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        if self.written == self.filled {
+        if !self.has_begun() {
             self.buffer = spare.take(For::Writing, SIZE);
             (self.filled, self.written, self.start) = (0, 0, 0);
-            if self.seal(slices, keys).is_none() {
+            let most = if std::mem::take(&mut self.is_slow) { 1 } else { AT_ONCE };
+            if self.seal(slices, keys, most).is_none() {
                 return Err(self.fail(io::ErrorKind::BrokenPipe.into()));
             }
         }
         let counted = self.flush(write);
-        if self.written == self.filled {
-            spare.give(For::Writing, std::mem::take(&mut self.buffer));
+        let is_blocked = counted.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock);
+        if is_blocked {
+            self.is_slow = true;
+            self.shrink(spare);
+        } else if !self.has_begun() {
+            self.let_go(spare);
         }
         // The caller may have given up what it had begun with, and say a last word instead.
         let most = slices.iter().map(|slice| slice.len()).sum();
         match counted {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(self.fail(error)),
+            Err(error) if !is_blocked => Err(self.fail(error)),
             counted => counted.map(|counted| counted.min(most)),
         }
     }
@@ -81,18 +89,35 @@ impl Writing {
         error
     }
 
-    /// Encrypts as much as fits.
-    fn seal(&mut self, slices: &[IoSlice<'_>], keys: &mut Keys) -> Option<()> {
+    /// Keeps what waits, and no more.
+    fn shrink(&mut self, spare: &Spare) {
+        if self.buffer.len() == SIZE {
+            let rest = self.buffer[self.start..self.filled].to_vec();
+            self.let_go(spare);
+            self.buffer = rest;
+            self.filled -= self.start;
+            self.written -= self.start;
+            self.start = 0;
+        }
+    }
+
+    fn let_go(&mut self, spare: &Spare) {
+        let buffer = std::mem::take(&mut self.buffer);
+        if buffer.len() == SIZE {
+            spare.give(For::Writing, buffer);
+        }
+    }
+
+    /// Encrypts so many messages at most.
+    fn seal(&mut self, slices: &[IoSlice<'_>], keys: &mut Keys, most: usize) -> Option<()> {
         let (out, gathered) = self.buffer.split_at_mut(SIZE - PLAIN);
         let mut source = Source { slices, skip: 0 };
-        while let Some(plain) = source.next(gathered) {
+        for _ in 0..most {
+            let Some(plain) = source.next(gathered) else { break };
             let (header, body) = out[self.filled..].split_first_chunk_mut()?;
             let len = keys.seal(plain, body)?;
             *header = u32::try_from(len).ok()?.to_be_bytes();
             self.filled += HEADER + len;
-            if self.filled + HEADER + PLAIN + TAG > out.len() {
-                break;
-            }
         }
         Some(())
     }
