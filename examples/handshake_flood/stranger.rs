@@ -6,7 +6,7 @@
 use std::io::{BufRead, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -46,8 +46,8 @@ impl Flood {
 #[derive(Default)]
 struct Shared {
     is_on: AtomicBool,
-    begun: AtomicU64,
-    answered: AtomicU64,
+    begun: AtomicUsize,
+    answered: AtomicUsize,
 }
 
 /// Begins so many handshakes per second while it is told to.
@@ -65,7 +65,7 @@ pub(crate) fn crowd(port: u16, rate: u64) -> Result<(), Failure> {
             "begin" => shared.is_on.store(true, Ordering::Relaxed),
             "end" => shared.is_on.store(false, Ordering::Relaxed),
             _ => {
-                let take = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
+                let take = |count: &AtomicUsize| count.swap(0, Ordering::Relaxed);
                 println!("done {} {}", take(&shared.begun), take(&shared.answered));
             }
         }
