@@ -68,6 +68,15 @@ impl Builder {
     }
 
     /// Gives the endpoint a key, and says how it encrypts. Default: it does not.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// use netmod_inet::{Encryption, InetEndpoint, KeyPair};
+    ///
+    /// let encryption = Encryption::new(KeyPair::generate()?).required();
+    /// let endpoint = InetEndpoint::builder().bind("[::1]:0").encrypt(encryption).start().await?;
+    /// # Ok(()) }) }
+    /// ```
     #[cfg(feature = "noise")]
     #[must_use]
     pub fn encrypt(mut self, encryption: Encryption) -> Builder {

@@ -345,6 +345,15 @@ impl fmt::Display for UnknownTarget {
 impl std::error::Error for UnknownTarget {}
 
 /// The endpoint was given no key to encrypt with.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+/// use netmod_inet::{InetEndpoint, NotEncrypting};
+///
+/// let plain = InetEndpoint::start("[::1]:0").await?;
+/// assert!(matches!(plain.allow_any_key(), Err(NotEncrypting)));
+/// # Ok(()) }) }
+/// ```
 #[cfg(feature = "noise")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotEncrypting;

@@ -46,12 +46,33 @@ pub struct Encryption {
 
 impl Encryption {
     /// Encrypts links with nodes that can, whatever key they have.
+    ///
+    /// ```
+    /// # use netmod_inet::{Encryption, KeyPair};
+    /// let keys = KeyPair::generate()?;
+    /// let encryption = Encryption::new(keys.clone());
+    /// assert_eq!(encryption.public(), keys.public());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn new(keys: KeyPair) -> Encryption {
         Encryption { keys, is_required: false, secret: None, allowed: None, pins: BTreeMap::new() }
     }
 
     /// Refuses links that are not encrypted, dialed ones and others.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::{Encryption, Event, InetEndpoint, KeyPair};
+    /// let required = Encryption::new(KeyPair::generate()?).required();
+    /// let alice = InetEndpoint::builder().bind("[::1]:0").encrypt(required).start().await?;
+    /// let events = alice.events();
+    /// let plain = InetEndpoint::start("[::1]:0").await?;
+    /// plain.add_peers([format!("[::1]:{}", alice.port().unwrap())]).await?;
+    /// while !matches!(events.next().await?, Event::Dropped { .. }) {}
+    /// assert!(alice.peers().is_empty(), "nobody came in");
+    /// # Ok(()) }) }
+    /// ```
     #[must_use]
     pub fn required(mut self) -> Encryption {
         self.is_required = true;
@@ -61,6 +82,13 @@ impl Encryption {
     /// Lets no node in but those with allowed keys: this one, and those of other calls. Peers whose
     /// key is pinned by an address may come in too. To be changed by
     /// [`InetEndpoint::set_allowed_keys`](crate::InetEndpoint::set_allowed_keys).
+    ///
+    /// ```
+    /// # use netmod_inet::{Encryption, KeyPair, PublicKey};
+    /// let [alice, bob] = [[1; 32], [2; 32]].map(PublicKey::from_bytes);
+    /// let encryption = Encryption::new(KeyPair::generate()?).allow(alice).allow(bob);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn allow(mut self, key: PublicKey) -> Encryption {
         self.allowed.get_or_insert_default().insert(key);
@@ -68,6 +96,14 @@ impl Encryption {
     }
 
     /// Has links only with nodes that have the same secret. Default: none.
+    ///
+    /// ```
+    /// # use netmod_inet::{Encryption, KeyPair, NetworkSecret};
+    /// let secret = NetworkSecret::generate()?;
+    /// let alice = Encryption::new(KeyPair::generate()?).network_secret(secret.clone());
+    /// let bob = Encryption::new(KeyPair::generate()?).network_secret(secret);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn network_secret(mut self, secret: NetworkSecret) -> Encryption {
         self.secret = Some(secret);
@@ -80,6 +116,13 @@ impl Encryption {
     /// Without this, a router id is bound to the key of the first peer that claims it, for as long
     /// as that peer lives. One whose key is allowed or pinned goes before others, and one that this
     /// node dials before others that dialed in.
+    ///
+    /// ```
+    /// # use netmod_inet::{Encryption, Id, KeyPair, PublicKey};
+    /// let (alice, her_key) = (Id::from_bytes([7; 32]), PublicKey::from_bytes([1; 32]));
+    /// let encryption = Encryption::new(KeyPair::generate()?).pin(alice, her_key);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn pin(mut self, id: Id, key: PublicKey) -> Encryption {
         self.pins.entry(id).or_default().insert(key);
@@ -87,6 +130,13 @@ impl Encryption {
     }
 
     /// The public key that others see.
+    ///
+    /// ```
+    /// # use netmod_inet::{Encryption, KeyPair};
+    /// let encryption = Encryption::new(KeyPair::generate()?);
+    /// println!("dial me at mynas.example:9000?key={}", encryption.public());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn public(&self) -> PublicKey {
         self.keys.public()
     }

@@ -12,6 +12,16 @@ impl InetEndpoint {
     /// # Errors
     ///
     /// [`NotEncrypting`] if the endpoint was given no key of its own.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// use netmod_inet::{Encryption, InetEndpoint, KeyPair, PublicKey};
+    ///
+    /// let encryption = Encryption::new(KeyPair::generate()?);
+    /// let endpoint = InetEndpoint::builder().bind("[::1]:0").encrypt(encryption).start().await?;
+    /// endpoint.set_allowed_keys([PublicKey::from_bytes([1; 32])])?;
+    /// # Ok(()) }) }
+    /// ```
     pub fn set_allowed_keys(
         &self,
         keys: impl IntoIterator<Item = PublicKey>,
@@ -26,6 +36,15 @@ impl InetEndpoint {
     /// # Errors
     ///
     /// [`NotEncrypting`] if the endpoint was given no key of its own.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::{Encryption, InetEndpoint, KeyPair, PublicKey};
+    /// let encryption = Encryption::new(KeyPair::generate()?).allow(PublicKey::from_bytes([1; 32]));
+    /// let endpoint = InetEndpoint::builder().bind("[::1]:0").encrypt(encryption).start().await?;
+    /// endpoint.allow_any_key()?;
+    /// # Ok(()) }) }
+    /// ```
     pub fn allow_any_key(&self) -> Result<(), NotEncrypting> {
         let trust = self.context().trust.as_ref().ok_or(NotEncrypting)?;
         self.context().set_allowed_keys(trust, None);

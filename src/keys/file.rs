@@ -77,6 +77,13 @@ pub(super) fn create(
 }
 
 /// A file that no secret can be read from, or written to. Shown with its path.
+///
+/// ```
+/// use netmod_inet::KeyPair;
+///
+/// let error = KeyPair::load("/nowhere/node.key").unwrap_err();
+/// assert!(error.to_string().starts_with("/nowhere/node.key: "));
+/// ```
 #[derive(Debug, Clone)]
 pub struct KeyError {
     path: PathBuf,
@@ -84,6 +91,15 @@ pub struct KeyError {
 }
 
 /// What is wrong with a file that should hold a secret.
+///
+/// ```
+/// use netmod_inet::{KeyFault, KeyPair};
+///
+/// match KeyPair::load("/nowhere/node.key").unwrap_err().fault() {
+///     KeyFault::Io(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound),
+///     fault => panic!("{fault}"),
+/// }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum KeyFault {
@@ -109,11 +125,23 @@ impl KeyError {
     }
 
     /// The file.
+    ///
+    /// ```
+    /// # use netmod_inet::KeyPair;
+    /// let error = KeyPair::load("/nowhere/node.key").unwrap_err();
+    /// assert_eq!(error.path().to_str(), Some("/nowhere/node.key"));
+    /// ```
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// What is wrong with it.
+    ///
+    /// ```
+    /// # use netmod_inet::{KeyFault, KeyPair};
+    /// let error = KeyPair::load("/").unwrap_err();
+    /// assert!(matches!(error.fault(), KeyFault::NotAFile));
+    /// ```
     pub fn fault(&self) -> &KeyFault {
         &self.fault
     }

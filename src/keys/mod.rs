@@ -42,11 +42,24 @@ impl KeyPair {
     /// # Errors
     ///
     /// What the system says, if it has no randomness to give.
+    ///
+    /// ```
+    /// # use netmod_inet::KeyPair;
+    /// assert_ne!(KeyPair::generate()?.public(), KeyPair::generate()?.public());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn generate() -> std::io::Result<KeyPair> {
         random_secret().map(KeyPair::new)
     }
 
     /// The key with these bytes: any 32 that nobody can guess.
+    ///
+    /// ```
+    /// # use netmod_inet::KeyPair;
+    /// # let kept_elsewhere = || [9; 32];
+    /// let keys = KeyPair::from_bytes(kept_elsewhere());
+    /// assert_eq!(keys.public(), KeyPair::from_bytes(kept_elsewhere()).public());
+    /// ```
     #[must_use]
     pub fn from_bytes(private: [u8; 32]) -> KeyPair {
         KeyPair::new(Zeroizing::new(private))
@@ -65,6 +78,17 @@ impl KeyPair {
     ///
     /// [`KeyError`] names the file and what is wrong: it cannot be read, others than its owner may
     /// read or write it, or it holds no key.
+    ///
+    /// ```
+    /// # use netmod_inet::KeyPair;
+    /// # let path = std::env::temp_dir().join(format!("netmod-inet-load-{}.key", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// let made = KeyPair::create(&path)?;
+    /// let keys = KeyPair::load(&path)?;
+    /// assert_eq!(keys.public(), made.public());
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn load(path: impl AsRef<Path>) -> Result<KeyPair, KeyError> {
         file::load(path.as_ref()).map(KeyPair::new)
     }
@@ -76,6 +100,17 @@ impl KeyPair {
     /// # Errors
     ///
     /// [`KeyError`] names the file and what is wrong. A file that is there is never overwritten.
+    ///
+    /// ```
+    /// # use netmod_inet::KeyPair;
+    /// # let path = std::env::temp_dir().join(format!("netmod-inet-create-{}.key", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// let keys = KeyPair::create(&path)?;
+    /// println!("{} is the key of {}", path.display(), keys.public());
+    /// assert!(KeyPair::create(&path).is_err(), "a key is there");
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn create(path: impl AsRef<Path>) -> Result<KeyPair, KeyError> {
         let path = path.as_ref();
         let keys = KeyPair::generate().map_err(|error| KeyError::io(path, error))?;
@@ -85,6 +120,13 @@ impl KeyPair {
     }
 
     /// The public half, which others pin and allow.
+    ///
+    /// ```
+    /// # use netmod_inet::KeyPair;
+    /// let keys = KeyPair::generate()?;
+    /// println!("dial me at mynas.example:9000?key={}", keys.public());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn public(&self) -> PublicKey {
         self.public
     }
@@ -113,6 +155,14 @@ impl fmt::Debug for KeyPair {
 /// A node that has one takes part only in links with nodes that have the same, and a stranger
 /// without it learns no key and costs next to nothing. It is no password: somebody who reads along
 /// could try words. Read from text as 64 hexadecimal digits.
+///
+/// ```
+/// use netmod_inet::{Encryption, KeyPair, NetworkSecret};
+///
+/// let secret: NetworkSecret = NetworkSecret::generate()?;
+/// let encryption = Encryption::new(KeyPair::generate()?).network_secret(secret);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct NetworkSecret(SecretBytes);
 
@@ -122,11 +172,24 @@ impl NetworkSecret {
     /// # Errors
     ///
     /// What the system says, if it has no randomness to give.
+    ///
+    /// ```
+    /// # use netmod_inet::NetworkSecret;
+    /// let secret = NetworkSecret::generate()?;
+    /// assert_eq!(format!("{secret:?}"), "NetworkSecret", "nothing shows it");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn generate() -> std::io::Result<NetworkSecret> {
         random_secret().map(NetworkSecret)
     }
 
     /// The secret with these bytes.
+    ///
+    /// ```
+    /// # use netmod_inet::NetworkSecret;
+    /// # let kept_elsewhere = || [7; 32];
+    /// let secret = NetworkSecret::from_bytes(kept_elsewhere());
+    /// ```
     #[must_use]
     pub fn from_bytes(secret: [u8; 32]) -> NetworkSecret {
         NetworkSecret(Zeroizing::new(secret))
@@ -137,6 +200,16 @@ impl NetworkSecret {
     /// # Errors
     ///
     /// As of [`KeyPair::load`].
+    ///
+    /// ```
+    /// # use netmod_inet::{KeyFault, NetworkSecret};
+    /// # let path = std::env::temp_dir().join(format!("netmod-inet-load-{}.secret", std::process::id()));
+    /// std::fs::write(&path, "1f".repeat(32))?;
+    /// let error = NetworkSecret::load(&path).unwrap_err();
+    /// assert!(matches!(error.fault(), KeyFault::Permissions(_)), "others may read it");
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn load(path: impl AsRef<Path>) -> Result<NetworkSecret, KeyError> {
         file::load(path.as_ref()).map(NetworkSecret)
     }
@@ -146,6 +219,16 @@ impl NetworkSecret {
     /// # Errors
     ///
     /// As of [`KeyPair::create`].
+    ///
+    /// ```
+    /// # use netmod_inet::NetworkSecret;
+    /// # let path = std::env::temp_dir().join(format!("netmod-inet-create-{}.secret", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// NetworkSecret::create(&path)?;
+    /// let secret = NetworkSecret::load(&path)?;
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn create(path: impl AsRef<Path>) -> Result<NetworkSecret, KeyError> {
         let path = path.as_ref();
         let secret = NetworkSecret::generate().map_err(|error| KeyError::io(path, error))?;

@@ -195,6 +195,14 @@ impl Peer {
     }
 
     /// The key that it has shown to have, if its link, or the last that it had, is encrypted.
+    ///
+    /// ```
+    /// # async fn run(endpoint: netmod_inet::InetEndpoint) {
+    /// if let Some(peer) = endpoint.routes().get_peer_by_id(0).await {
+    ///     println!("its key is {:?}", peer.key());
+    /// }
+    /// # }
+    /// ```
     pub fn key(&self) -> Option<PublicKey> {
         self.history().key.as_deref().copied()
     }

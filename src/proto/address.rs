@@ -90,6 +90,17 @@ impl PeerAddr {
     }
 
     /// The keys of which the other side must have one. Empty: any, or none.
+    ///
+    /// ```
+    /// use netmod_inet::{PeerAddr, PublicKey};
+    ///
+    /// assert!("mynas.example:9000".parse::<PeerAddr>()?.keys().is_empty());
+    /// # if cfg!(feature = "noise") {
+    /// let addr: PeerAddr = format!("mynas.example:9000?key={}", "0a".repeat(32)).parse()?;
+    /// assert_eq!(addr.keys(), [PublicKey::from_bytes([10; 32])]);
+    /// # }
+    /// # Ok::<(), netmod_inet::AddressError>(())
+    /// ```
     pub fn keys(&self) -> &[PublicKey] {
         &self.keys
     }

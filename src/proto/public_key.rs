@@ -18,11 +18,23 @@ pub struct PublicKey([u8; 32]);
 
 impl PublicKey {
     /// The key with these bytes: a point of Curve25519, as Noise writes it.
+    ///
+    /// ```
+    /// # use netmod_inet::PublicKey;
+    /// assert_eq!(PublicKey::from_bytes([10; 32]).to_string(), "0a".repeat(32));
+    /// ```
     pub const fn from_bytes(bytes: [u8; 32]) -> PublicKey {
         PublicKey(bytes)
     }
 
     /// The bytes of the key.
+    ///
+    /// ```
+    /// # use netmod_inet::PublicKey;
+    /// let key: PublicKey = "0a".repeat(32).parse()?;
+    /// assert_eq!(key.as_bytes(), &[10; 32]);
+    /// # Ok::<(), netmod_inet::ParseKeyError>(())
+    /// ```
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -67,6 +79,13 @@ fn digit(digits: &[u8], at: usize) -> Result<u8, ParseKeyError> {
 }
 
 /// Why a text is no key. It does not quote the text, which may be a secret.
+///
+/// ```
+/// use netmod_inet::{ParseKeyError, PublicKey};
+///
+/// assert_eq!("0a0b".parse::<PublicKey>(), Err(ParseKeyError::Length(4)));
+/// assert_eq!("x".repeat(64).parse::<PublicKey>(), Err(ParseKeyError::Digit(0)));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ParseKeyError {
