@@ -127,3 +127,8 @@ pub use spawn::{Spawn, Task};
 /// # Ok(()) }) }
 /// ```
 pub type Target = u16;
+
+/// The programs of the README, so that they are tested too. One of them takes the feature `sink`.
+#[cfg(all(doctest, feature = "sink"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
