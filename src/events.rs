@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use event_listener::{Event as Signal, EventListener};
 
 use crate::Target;
-use crate::error::{AttemptError, Closed, DownReason, DropReason, whole_millis};
+use crate::error::{AttemptError, Closed, DownReason, DropReason};
 use crate::peer::Origin;
 use crate::proto::{Id, PeerType, PublicKey};
-use crate::timer;
+use crate::timer::{self, whole_millis};
 
 /// Something that changed, and why. Shown as one readable line.
 ///

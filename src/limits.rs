@@ -1,8 +1,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::error::whole_millis;
 use crate::proto::Frame;
+use crate::timer::whole_millis;
 
 /// Writes [`Limits`] with its defaults, bounds, and the names by which text sets them, from one
 /// table.

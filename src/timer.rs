@@ -30,6 +30,11 @@ pub(crate) fn since(then: Instant) -> Duration {
     now().saturating_duration_since(then)
 }
 
+/// A time in milliseconds. In 64 bits: to show 128 takes a kilobyte of code.
+pub(crate) fn whole_millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// A timer that fires after so long.
 pub(crate) fn after(delay: Duration) -> Timer {
     Timer::after(delay)

@@ -2,6 +2,7 @@
 
 mod connect;
 mod connection;
+mod fault;
 #[cfg(feature = "noise")]
 mod noise;
 mod socket;
@@ -19,7 +20,7 @@ use crate::proto::{Id, PublicKey};
 pub(crate) use connect::{Connect, Connecting, Tcp};
 pub(crate) use connection::Connection;
 #[cfg(feature = "noise")]
-pub(crate) use noise::{Effort, Encrypted, Exchange, Fault, NotAuthentic, Spare, has_aes};
+pub(crate) use noise::{Effort, Encrypted, Exchange, NotAuthentic, Spare, has_aes};
 pub(crate) use socket::{JUDGED, PROBING, Patience, listen};
 pub(crate) use stream::Stream;
 

@@ -1,0 +1,139 @@
+use std::fmt;
+
+use crate::proto::Frame;
+
+/// A frame that was not taken, and why.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+/// # use netmod_inet::{Frame, InetEndpoint};
+/// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+/// let frame = Frame::builder(8, endpoint.router_id()).build()?;
+/// let error = endpoint.try_send(7, frame.clone()).unwrap_err();
+/// assert_eq!(error.to_string(), "there is no peer with this target");
+/// assert_eq!(error.into_frame(), frame);
+/// # Ok(()) }) }
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct SendError {
+    reason: Refusal,
+    frame: Frame,
+}
+
+impl SendError {
+    pub(crate) fn new(reason: Refusal, frame: Frame) -> SendError {
+        SendError { reason, frame }
+    }
+
+    /// Why the frame was not taken.
+    ///
+    /// ```
+    /// # async fn run(endpoint: netmod_inet::InetEndpoint, frame: netmod_inet::Frame) {
+    /// if let Err(error) = endpoint.try_send(7, frame) {
+    ///     println!("not sent: {}", error.reason());
+    /// }
+    /// # }
+    /// ```
+    pub fn reason(&self) -> Refusal {
+        self.reason
+    }
+
+    /// The frame.
+    ///
+    /// ```
+    /// # async fn run(endpoint: netmod_inet::InetEndpoint, frame: netmod_inet::Frame) {
+    /// if let Err(error) = endpoint.try_send(7, frame) {
+    ///     println!("{} bytes were not sent", error.frame().len());
+    /// }
+    /// # }
+    /// ```
+    pub fn frame(&self) -> &Frame {
+        &self.frame
+    }
+
+    /// Gives the frame back.
+    ///
+    /// ```
+    /// use netmod_inet::{Frame, InetEndpoint, SendError};
+    ///
+    /// /// Sends through the first neighbour that has room.
+    /// fn send_by_any(endpoint: &InetEndpoint, mut frame: Frame) -> Result<(), Frame> {
+    ///     for peer in endpoint.peers() {
+    ///         frame = match endpoint.try_send(peer.target, frame) {
+    ///             Ok(()) => return Ok(()),
+    ///             Err(error) => error.into_frame(),
+    ///         };
+    ///     }
+    ///     Err(frame)
+    /// }
+    /// ```
+    pub fn into_frame(self) -> Frame {
+        self.frame
+    }
+}
+
+impl fmt::Debug for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendError").field("reason", &self.reason).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reason.fmt(f)
+    }
+}
+
+impl std::error::Error for SendError {}
+
+/// Why a frame was not taken for a peer.
+///
+/// ```
+/// use netmod_inet::Refusal;
+///
+/// /// Whether it makes sense to send the same frame to the same neighbour later.
+/// fn may_be_taken_later(reason: Refusal) -> bool {
+///     matches!(reason, Refusal::Full | Refusal::TimedOut | Refusal::EndpointFull)
+/// }
+/// # assert!(may_be_taken_later(Refusal::Full));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// There is no such peer, or no longer.
+    UnknownTarget,
+    /// The peer's queue is full; try again later.
+    Full,
+    /// The peer's queue stayed full for `Limits::send_timeout`.
+    TimedOut,
+    /// The queues of all peers together are full.
+    EndpointFull,
+    /// The frame is over `Limits::frame_bytes`, or over what the peer's queue can ever hold.
+    TooLarge,
+    /// Modes 32..=63 belong to the netmod.
+    Reserved,
+    /// The link is limited, and frames go the other way.
+    WrongDirection,
+    /// The peer's link is down, and a flood goes to peers that are up.
+    LinkDown,
+    /// The endpoint is shut down.
+    Closed,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refusal::UnknownTarget => "there is no peer with this target",
+            Refusal::Full => "the peer's queue is full",
+            Refusal::TimedOut => "the peer's queue stayed full for too long",
+            Refusal::EndpointFull => "the queues of all peers together are full",
+            Refusal::TooLarge => "the frame is too large",
+            Refusal::Reserved => "modes 32 to 63 are reserved for the netmod",
+            Refusal::WrongDirection => "the link is limited: frames go the other way only",
+            Refusal::LinkDown => "the peer's link is down",
+            Refusal::Closed => "the endpoint is closed",
+        })
+    }
+}
+
+impl std::error::Error for Refusal {}
