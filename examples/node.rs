@@ -66,6 +66,7 @@ fn main() -> ExitCode {
     let done = match Request::parse(lexopt::Parser::from_env()) {
         Ok(Request::Run(options)) => run::run(*options),
         Ok(Request::Help) => print(&help::text()),
+        Ok(Request::Limits) => print(&help::limits()),
         Ok(Request::Version) => print(concat!("node ", env!("CARGO_PKG_VERSION"), "\n")),
         Err(message) => Err(Failure::option(message)),
     };

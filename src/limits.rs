@@ -271,7 +271,11 @@ impl fmt::Display for LimitError {
         match self {
             LimitError::Name(name) => write!(f, "there is no limit `{name}`"),
             LimitError::Value { name, value } => {
-                write!(f, "`{value}` is no value of the limit {name}")
+                write!(
+                    f,
+                    "`{value}` is no value of the limit {name} (write 500ms, 30s or 5m for a "
+                )?;
+                f.write_str("time, 4096, 64k or 1m for a number)")
             }
             LimitError::OutOfBounds { name, value, least, most } => {
                 write!(f, "the limit {name} is {value}: it can be {least} to {most}")
@@ -304,7 +308,8 @@ mod tests {
         for (name, value) in
             [("peers", "-1"), ("peers", "1s"), ("send_timeout", "1"), ("send_timeout", "")]
         {
-            assert_eq!(error(name, value), format!("`{value}` is no value of the limit {name}"));
+            let error = error(name, value);
+            assert!(error.starts_with(&format!("`{value}` is no value of the limit {name} (")));
         }
     }
 

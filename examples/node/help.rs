@@ -47,7 +47,9 @@ Options:
   --json                print one JSON object per line
   --metrics ADDR        serve http://ADDR/metrics as OpenMetrics text, e.g. for
                         127.0.0.1:9100. Default: not at all
-  --limit NAME=VALUE    set a limit of the list below; may be repeated
+  --limit NAME=VALUE    set a limit, e.g. keepalive=10s or queue_bytes=64k; may be
+                        repeated
+  --limits              list the limits, with their defaults and bounds
   --help                show this text
   --version             show the version
 
@@ -92,13 +94,16 @@ pub(crate) fn text() -> String {
     let keys = crate::keys::HELP;
     #[cfg(not(feature = "noise"))]
     let keys = "";
-    let mut text =
-        [OPTIONS, keys, COMMANDS, "\n\nLimits, with their defaults and bounds:\n"].concat();
+    [OPTIONS, keys, COMMANDS, "\n", EXAMPLES].concat()
+}
+
+/// All that `--limits` prints.
+pub(crate) fn limits() -> String {
+    let mut text = "Limits for --limit NAME=VALUE, with their defaults and bounds:\n".to_owned();
     for (name, default, meaning) in Limits::describe() {
         text.push_str(&["  ", name, "=", default].concat());
         wrap(&mut text, meaning);
     }
-    text.push_str(EXAMPLES);
     text
 }
 

@@ -8,10 +8,15 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
+/// Why what is about keys cannot be used.
+#[cfg(not(feature = "noise"))]
+const NO_KEYS: &str = "this node was built without the feature noise, and has no keys";
+
 /// What the command line asks for.
 pub(crate) enum Request {
     Run(Box<Options>),
     Help,
+    Limits,
     Version,
 }
 
@@ -53,8 +58,13 @@ impl Request {
             let option = match reader.parser.next() {
                 Ok(None) => break,
                 Ok(Some(Arg::Long("help") | Arg::Short('h'))) => return Ok(Request::Help),
+                Ok(Some(Arg::Long("limits"))) => return Ok(Request::Limits),
                 Ok(Some(Arg::Long("version") | Arg::Short('V'))) => return Ok(Request::Version),
                 Ok(Some(Arg::Long(name))) => name.to_owned(),
+                #[cfg(not(feature = "noise"))]
+                Ok(Some(Arg::Value(word))) if word == "keygen" => {
+                    return Err(format!("keygen: {NO_KEYS}"));
+                }
                 Ok(Some(other)) => return Err(other.unexpected().to_string()),
                 Err(error) => return Err(error.to_string()),
             };
@@ -99,7 +109,7 @@ impl Reader {
             "quiet" => options.quiet = true,
             "time" => options.time = true,
             "watch" => options.watch = true,
-            "metrics" => options.metrics = Some(value(&mut self.parser, name)?),
+            "metrics" => options.metrics = Some(self.metrics(name)?),
             "accept" => {
                 let text = text(&mut self.parser, name)?;
                 self.known_only = match text.as_str() {
@@ -113,9 +123,18 @@ impl Reader {
             "limit" => self.limit(name, &mut options.limits)?,
             #[cfg(feature = "noise")]
             _ if self.keys.take(&mut self.parser, name)? => {}
+            #[cfg(not(feature = "noise"))]
+            "key-file" | "encrypted-only" | "allow-key" | "network-secret-file" => {
+                return Err(format!("--{name}: {NO_KEYS}"));
+            }
             _ => return Err(Arg::Long(name).unexpected().to_string()),
         }
         Ok(())
+    }
+
+    fn metrics(&mut self, name: &str) -> Result<SocketAddr, String> {
+        let text = text(&mut self.parser, name)?;
+        text.parse().map_err(|_| bad(name, &text, &"no socket address (write 127.0.0.1:9100)"))
     }
 
     fn limit(&mut self, name: &str, limits: &mut Limits) -> Result<(), String> {

@@ -77,8 +77,17 @@ fn exit_codes_tell_what_kind_of_failure_it_was() {
     assert!(code == Some(3) && text.contains("--metrics") && text.contains(&held), "{text}");
     let (code, text) = run(&["--metrics", "9100"]);
     assert!(code == Some(2) && text.contains("9100"), "{code:?} {text}");
+    let (code, text) = run(&["--limit", "keepalive=1"]);
+    assert!(code == Some(2) && text.contains("keepalive (write 500ms, 30s"), "{code:?} {text}");
+    #[cfg(not(feature = "noise"))]
+    for words in [&["keygen", "node.key"][..], &["--key-file", "node.key"]] {
+        let (code, text) = run(words);
+        assert!(code == Some(2) && text.contains("without the feature noise"), "{code:?} {text}");
+    }
     let (code, text) = run(&["--watch", "--json"]);
     assert!(code == Some(2) && text.contains("--watch"), "{code:?} {text}");
-    let (code, text) = run(&["--help"]);
-    assert!(code == Some(0) && text.is_empty());
+    for word in ["--help", "--limits"] {
+        let (code, text) = run(&[word]);
+        assert!(code == Some(0) && text.is_empty(), "{code:?} {text}");
+    }
 }
