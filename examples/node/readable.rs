@@ -46,7 +46,7 @@ impl Report for Readable {
     }
 
     fn sent(&self, out: &mut Vec<u8>, target: Target) {
-        line(out, format_args!("sent to {target}"));
+        line(out, format_args!("queued for {target}"));
     }
 
     fn refused(&self, out: &mut Vec<u8>, target: Option<u64>, reason: &dyn Display) {
