@@ -1,0 +1,72 @@
+use std::fmt;
+
+use super::parse::MOST_KEYS;
+use crate::proto::ParseKeyError;
+
+/// Why a text is no peer address.
+///
+/// ```
+/// use netmod_inet::PeerAddr;
+///
+/// let error = "mynas.example".parse::<PeerAddr>().unwrap_err();
+/// assert_eq!(error.to_string(), "the port is missing");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AddressError {
+    /// There is nothing.
+    Empty,
+    /// A `[` without its `]`.
+    OpenBracket,
+    /// An IPv6 address must stand in brackets, or its port cannot be told.
+    NoBrackets,
+    /// There is no port.
+    NoPort,
+    /// This is no port: 1..=65535.
+    Port(String),
+    /// This is no IPv6 address.
+    Ipv6(String),
+    /// This is neither a host name nor an IPv4 address.
+    Host(String),
+    /// An option that does not exist.
+    Option(String),
+    /// An option that may be given once.
+    OptionTwice(&'static str),
+    /// A link is Cross or Limited, not both.
+    CrossAndLimited,
+    /// This is no key.
+    Key(ParseKeyError),
+    /// There are more keys than 16.
+    TooManyKeys,
+    /// The address asks for encryption, which is not built in (feature `noise`).
+    NoEncryption,
+}
+
+impl fmt::Display for AddressError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AddressError::Empty => f.write_str("the address is empty"),
+            AddressError::OpenBracket => f.write_str("`[` without `]`"),
+            AddressError::NoBrackets => {
+                f.write_str("an IPv6 address must stand in brackets: `[2001:db8::1]:9000`")
+            }
+            AddressError::NoPort => f.write_str("the port is missing"),
+            AddressError::Port(text) => write!(f, "`{text}` is no port (1 to 65535)"),
+            AddressError::Ipv6(text) => write!(f, "`{text}` is no IPv6 address"),
+            AddressError::Host(text) => write!(f, "`{text}` is neither a name nor an address"),
+            AddressError::Option(text) => {
+                let known = "limited=send, limited=recv and key=";
+                write!(f, "unknown option `{text}` (there are {known})")
+            }
+            AddressError::OptionTwice(name) => write!(f, "option `{name}` is given twice"),
+            AddressError::CrossAndLimited => f.write_str("a link is either cross or limited"),
+            AddressError::Key(error) => error.fmt(f),
+            AddressError::TooManyKeys => write!(f, "more than {MOST_KEYS} keys"),
+            AddressError::NoEncryption => {
+                f.write_str("key= asks for encryption, which is not built in (feature `noise`)")
+            }
+        }
+    }
+}
+
+impl std::error::Error for AddressError {}
