@@ -7,6 +7,7 @@ mod buffers;
 mod control;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod fuzz;
+mod gate;
 mod inbound;
 mod info;
 mod merging;

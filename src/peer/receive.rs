@@ -9,7 +9,8 @@ use std::time::Duration;
 use futures_lite::future;
 
 use super::buffers::Buffers;
-use super::inbound::{Batch, InboundSender, Room};
+use super::gate::Room;
+use super::inbound::{Batch, InboundSender};
 use super::scan::{Kind, Rules, scan};
 use super::{Notice, Notices, Peer};
 use crate::error::{Closed, DownReason};
