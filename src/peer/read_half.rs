@@ -19,6 +19,10 @@ const MIN_READ: usize = 16 << 10;
 /// and 256 KiB, and 0.69, 0.75 and 0.67 M/s of 4 KiB.
 const MAX_READ: usize = 128 << 10;
 
+/// Size of the buffer of a link that is busy: it stays that large for as long as reads bring a quarter
+/// of it.
+const BUSY: usize = 64 << 10;
+
 /// Runs up to this length are copied out of the buffer, which is then read into again. Longer ones
 /// take the buffer with them and are never copied.
 const COPY: usize = 16 << 10;
@@ -43,6 +47,11 @@ impl ReadHalf {
     /// Length of the message of which a part has arrived, if that is known.
     pub(super) fn begun(&self) -> Option<usize> {
         whole_message(self.unread()).ok()?
+    }
+
+    /// Whether much arrives over the link: of late, reads have filled a good part of a large buffer.
+    pub(super) fn is_busy(&self) -> bool {
+        self.size >= BUSY
     }
 
     /// Size that the buffer should have for the next read.

@@ -20,10 +20,17 @@ use crate::proto::{Frame, Impossible, PREFIX, Records};
 /// Reads in a row before other tasks get their turn, so that a busy peer cannot starve them.
 const READS_PER_TURN: usize = 8;
 
+/// Times that a busy link is looked at again, each after other tasks had their turn, before its task
+/// sleeps. To sleep, and to be woken by who sends, costs both of them more than that: with the router
+/// on the same thread frames of 4 KiB came 1.10 times as fast (1.02 to 1.16, 21 interleaved rounds)
+/// for 0.94 of the CPU time. Other sizes, a router on another thread, and up to 20 looks made no
+/// difference that is worth it.
+const LOOKS: usize = 3;
+
 /// Reads frames and hands them to the router until the link ends. Returns why it did.
 ///
-/// An idle link costs nothing: after a read that found no data the loop yields once, and then
-/// sleeps until the system says that there is something to read. Nor much memory: it holds this
+/// An idle link costs nothing: after a read that found no data the loop yields, and then sleeps
+/// until the system says that there is something to read. Nor much memory: it holds this
 /// future for as long as it lasts, so waits for a slow router are in boxes of their own, and an
 /// `async fn` would hold its arguments twice.
 pub(super) fn receive<'a>(
@@ -34,11 +41,17 @@ pub(super) fn receive<'a>(
 ) -> impl Future<Output = DownReason> + Send + use<'a> {
     async move {
         let mut reads = 0;
+        let mut looks = 0;
         let mut room = None;
         loop {
             match read_frames(peer, link, &mut room, inbound, notices) {
+                Step::NoData if looks < LOOKS && link.read_half().is_busy() => {
+                    looks += 1;
+                    future::yield_now().await;
+                }
                 Step::NoData => {
                     room = None;
+                    link.read_half().rest(inbound.buffers());
                     future::yield_now().await;
                     if let Err(error) = link.readable().await {
                         return DownReason::io(error);
@@ -57,7 +70,7 @@ pub(super) fn receive<'a>(
                     }
                     reads += 1;
                 }
-                Step::More => reads += 1,
+                Step::More => (reads, looks) = (reads + 1, 0),
                 Step::Failed(reason) => return reason,
             }
             if reads >= READS_PER_TURN {
@@ -112,9 +125,9 @@ fn read_frames(
     let step = read_once(peer, link, &mut half, room, inbound, notices);
     // Memory is not held by those who wait.
     match step {
-        Step::NoData | Step::NoRoom(_) => half.rest(inbound.buffers()),
+        Step::NoRoom(_) => half.rest(inbound.buffers()),
         Step::NoPlace(_) => half.ease(inbound.buffers()),
-        Step::More | Step::Failed(_) => {}
+        Step::NoData | Step::More | Step::Failed(_) => {}
     }
     step
 }
