@@ -8,9 +8,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::budget::{FloodCharge, OVERHEAD, PLACE};
+use super::buffers::{Buffers, Lent};
 use super::plan::Plan;
 use crate::proto::{Frame, PREFIX, encode_length, whole_message};
 
@@ -29,7 +30,7 @@ const FIRST_ROOM: usize = 4 << 10;
 pub(super) struct Backlog {
     segments: VecDeque<Part>,
     /// The run that small frames are added to, behind all segments.
-    open: BytesMut,
+    open: Lent,
     open_frames: u32,
     /// Room that the next run is given.
     next_room: usize,
@@ -150,8 +151,8 @@ impl Backlog {
         len <= COPY
     }
 
-    /// Adds a small frame.
-    pub(super) fn copy(&mut self, frame: &Frame) {
+    /// Adds a small frame, if need be to a new run that is one of `buffers`.
+    pub(super) fn copy(&mut self, frame: &Frame, buffers: &Arc<Buffers>) {
         let len = PREFIX + frame.len();
         if self.open.capacity() - self.open.len() < len {
             // Frames come faster than they are written: the next run has twice the room. To let this
@@ -161,7 +162,7 @@ impl Backlog {
                 false => (2 * self.open.capacity()).min(RUN),
             };
             self.seal();
-            self.open.reserve(next_room.max(len));
+            self.open = buffers.borrow(next_room.max(len));
         }
         self.open.extend_from_slice(&encode_length(frame.len()));
         self.open.extend_from_slice(frame.as_bytes());
@@ -351,9 +352,13 @@ mod tests {
         builder.payload(vec![number; payload]).build().unwrap()
     }
 
+    fn copy(backlog: &mut Backlog, frame: Frame) {
+        backlog.copy(&frame, &Buffers::new(0));
+    }
+
     fn add(backlog: &mut Backlog, frame: Frame) {
         match Backlog::copies(frame.len()) {
-            true => backlog.copy(&frame),
+            true => copy(backlog, frame),
             false => backlog.push(frame, None),
         }
     }
@@ -370,10 +375,10 @@ mod tests {
     #[test]
     fn a_lone_frame_keeps_no_room_for_many() {
         let mut backlog = Backlog::default();
-        (0..100).for_each(|number| backlog.copy(&frame(number, 500)));
+        (0..100).for_each(|number| copy(&mut backlog, frame(number, 500)));
         backlog.plan(&mut Plan::default());
         assert_eq!(take(&mut backlog, 100).len(), 100);
-        backlog.copy(&frame(1, 0));
+        copy(&mut backlog, frame(1, 0));
         assert!(backlog.open.capacity() > 1000, "many were expected");
         backlog.plan(&mut Plan::default());
         assert!(backlog.next_room < 100 && backlog.open.capacity() == 0);
@@ -382,11 +387,11 @@ mod tests {
     #[test]
     fn a_lone_frame_that_waits_keeps_little_room() {
         let mut backlog = Backlog::default();
-        (0..200).for_each(|number| backlog.copy(&frame(number, 500)));
+        (0..200).for_each(|number| copy(&mut backlog, frame(number, 500)));
         backlog.plan(&mut Plan::default());
-        backlog.copy(&frame(1, 0));
+        copy(&mut backlog, frame(1, 0));
         assert!(backlog.open.capacity() <= FIRST_ROOM, "{}", backlog.open.capacity());
-        (0..100).for_each(|number| backlog.copy(&frame(number, 500)));
+        (0..100).for_each(|number| copy(&mut backlog, frame(number, 500)));
         assert!(backlog.open.capacity() <= 2 * backlog.open.len());
     }
 
@@ -396,9 +401,9 @@ mod tests {
             Part::Run { messages, .. } => messages.as_ptr_range().end,
             Part::Single { .. } => panic!("a small frame is copied"),
         };
-        let open = BytesMut::with_capacity(RUN);
+        let open = Buffers::new(0).borrow(RUN);
         let mut backlog = Backlog { open, ..Backlog::default() };
-        (0..100).for_each(|number| backlog.copy(&frame(number, 500)));
+        (0..100).for_each(|number| copy(&mut backlog, frame(number, 500)));
         backlog.plan(&mut Plan::default());
         let whole = end(&backlog);
         assert_eq!(take(&mut backlog, 60).len(), 60);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::buffers::Buffers;
 use crate::proto::Frame;
 
 /// What a place in a queue costs, which has room for twice as many.
@@ -10,6 +11,10 @@ pub(crate) const PLACE: usize = 96;
 
 /// What a waiting frame costs beside its own bytes: its place, and its allocation.
 pub(super) const OVERHEAD: usize = PLACE + 32;
+
+/// The part of the bound that is kept as buffers to copy frames to while nothing waits: with 1 MiB,
+/// what two neighbours have under way at most.
+const KEPT: usize = 64;
 
 /// What a frame counts against the budgets.
 pub(crate) fn cost(frame: &Frame) -> usize {
@@ -21,11 +26,19 @@ pub(crate) fn cost(frame: &Frame) -> usize {
 pub(crate) struct Budget {
     used: AtomicUsize,
     limit: usize,
+    /// What small frames are copied to.
+    buffers: Arc<Buffers>,
 }
 
 impl Budget {
     pub(crate) fn new(limit: usize) -> Arc<Budget> {
-        Arc::new(Budget { used: AtomicUsize::new(0), limit })
+        let buffers = Buffers::new(limit / KEPT);
+        Arc::new(Budget { used: AtomicUsize::new(0), limit, buffers })
+    }
+
+    /// What small frames are copied to.
+    pub(super) fn buffers(&self) -> &Arc<Buffers> {
+        &self.buffers
     }
 
     /// Takes so many bytes, if they are there.

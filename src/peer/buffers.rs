@@ -1,6 +1,7 @@
-//! Large read buffers that go round: an allocator gives memory of this size back to the system at
-//! once, and the page faults of getting it again cost more than reading does.
+//! Large buffers that go round: an allocator gives memory of this size back to the system at once,
+//! and the page faults of getting it again cost more than reading does.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use bytes::Bytes;
 /// Smaller buffers are left to the allocator.
 const SMALLEST: usize = 64 << 10;
 
-/// Buffers that wait to be read into, for all links together.
+/// Buffers that wait to be filled, for all links together.
 #[derive(Debug)]
 pub(crate) struct Buffers {
     spare: Mutex<Spare>,
@@ -43,20 +44,25 @@ impl Buffers {
 
     /// Takes a buffer back that is not needed any more.
     pub(super) fn give(&self, mut buffer: Vec<u8>) {
+        if buffer.capacity() < SMALLEST {
+            return;
+        }
         let mut spare = self.spare();
-        if buffer.capacity() >= SMALLEST && spare.bytes + buffer.capacity() <= self.kept {
+        if spare.bytes + buffer.capacity() <= self.kept {
             buffer.clear();
             spare.bytes += buffer.capacity();
             spare.buffers.push(buffer);
         }
     }
 
+    /// An empty buffer of so many bytes at least, which comes back when it is dropped.
+    pub(super) fn borrow(self: &Arc<Self>, capacity: usize) -> Lent {
+        Lent { buffer: self.take(capacity), buffers: Some(self.clone()) }
+    }
+
     /// What is in a buffer, which comes back when nobody needs that any more.
     pub(super) fn lend(self: &Arc<Self>, buffer: Vec<u8>) -> Bytes {
-        match buffer.capacity() < SMALLEST {
-            true => Bytes::from(buffer),
-            false => Bytes::from_owner(Lent { buffer, buffers: self.clone() }),
-        }
+        Lent { buffer, buffers: Some(self.clone()) }.freeze()
     }
 
     fn spare(&self) -> MutexGuard<'_, Spare> {
@@ -64,10 +70,35 @@ impl Buffers {
     }
 }
 
-/// A buffer that somebody reads.
-struct Lent {
+/// A buffer that comes back when it is dropped.
+#[derive(Debug, Default)]
+pub(super) struct Lent {
     buffer: Vec<u8>,
-    buffers: Arc<Buffers>,
+    buffers: Option<Arc<Buffers>>,
+}
+
+impl Lent {
+    /// What is in it, to be read by many.
+    pub(super) fn freeze(mut self) -> Bytes {
+        match self.capacity() < SMALLEST {
+            true => Bytes::from(std::mem::take(&mut self.buffer)),
+            false => Bytes::from_owner(self),
+        }
+    }
+}
+
+impl Deref for Lent {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.buffer
+    }
+}
+
+impl DerefMut for Lent {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
 }
 
 impl AsRef<[u8]> for Lent {
@@ -78,7 +109,9 @@ impl AsRef<[u8]> for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        self.buffers.give(std::mem::take(&mut self.buffer));
+        if let Some(buffers) = &self.buffers {
+            buffers.give(std::mem::take(&mut self.buffer));
+        }
     }
 }
 

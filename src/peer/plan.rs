@@ -131,6 +131,7 @@ mod tests {
     use crate::fuzz::Line;
     use crate::link::Stream;
     use crate::peer::backlog::Backlog;
+    use crate::peer::buffers::Buffers;
     use crate::proto::{Id, Records, whole_message};
     use std::sync::{Arc, Mutex};
     use std::task::{Context, Poll};
@@ -196,9 +197,10 @@ mod tests {
             .collect();
             let mut plan = Plan::default();
             let mut backlog = Backlog::default();
+            let buffers = Buffers::new(1 << 20);
             for frame in &frames {
                 match Backlog::copies(frame.len()) {
-                    true => backlog.copy(frame),
+                    true => backlog.copy(frame, &buffers),
                     false => backlog.push(frame.clone(), None),
                 }
             }

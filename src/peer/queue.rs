@@ -117,7 +117,7 @@ impl Queue {
         }
         let copied = match is_copied {
             true => {
-                state.backlog.copy(&frame);
+                state.backlog.copy(&frame, self.budget.buffers());
                 Some(frame)
             }
             false => {
@@ -162,7 +162,7 @@ impl Queue {
                 break;
             }
             match Backlog::copies(frame.len()) {
-                true => state.backlog.copy(frame),
+                true => state.backlog.copy(frame, self.budget.buffers()),
                 false => state.backlog.push(frame.clone().compact(), None),
             }
             taken += 1;
