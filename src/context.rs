@@ -244,7 +244,9 @@ impl Context {
         self.forget(peer);
         self.forget_pair(peer);
         self.keep_unconfirmed(peer, frames);
-        self.events.emit(Event::Removed { target });
+        if peer.was_told() {
+            self.events.emit(Event::Removed { target });
+        }
         self.routes.retire(target);
     }
 

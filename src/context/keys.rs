@@ -106,32 +106,34 @@ impl Context {
         }
     }
 
-    /// Notes that a peer's link is up, and has those go that claimed its id with less right. If
-    /// another one was there first meanwhile, the link is cut.
-    pub(crate) fn enter_claim(&self, peer: &Peer, id: Id, link: &Link) {
-        let Some(trust) = &self.trust else { return peer.link_up(id, link) };
+    /// Notes that a peer's link is up, and has those go that claimed its id with less right. Not if
+    /// another one was there first meanwhile, or if the link may not come in any more.
+    pub(crate) fn enter_claim(
+        &self,
+        peer: &Peer,
+        id: Id,
+        link: &Link,
+    ) -> Result<(), HandshakeError> {
+        let Some(trust) = &self.trust else {
+            peer.link_up(id, link);
+            return Ok(());
+        };
         let entering = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
         // What is asked of links may have changed since the handshake.
-        let judged = match came_in(peer) {
-            true => self.check_key(trust, link.key()),
-            false => Ok(()),
-        };
-        let judged = judged.and_then(|()| self.judge_claim(trust, id, link.key(), Some(peer)));
-        if judged.is_ok() {
-            peer.link_up(id, link);
-            drop(entering);
-        } else {
-            // As a peer of no id: that of another is not to be had for a moment either.
-            peer.link_up(Id::from_bytes([0; 32]), link);
-            link.stream.abort();
+        if came_in(peer) {
+            self.check_key(trust, link.key())?;
         }
-        for rival in judged.unwrap_or_default() {
+        let rivals = self.judge_claim(trust, id, link.key(), Some(peer))?;
+        peer.link_up(id, link);
+        drop(entering);
+        for rival in rivals {
             match (link.key(), rival.is_dialed()) {
                 (Some(key), false) => rival.stop(Closing::Now, DownReason::IdTaken(key)),
                 // It is dialed again, and refused as long as the id belongs to another.
                 _ => rival.abort_link(),
             }
         }
+        Ok(())
     }
 
     /// Changes which keys may come in, and has those go that may not any more.

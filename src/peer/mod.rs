@@ -581,6 +581,11 @@ impl Peer {
         !self.has_ended() && !self.queue.is_up()
     }
 
+    /// Whether anybody knows of the peer: a stranger is told of once it is up.
+    pub(crate) fn was_told(&self) -> bool {
+        self.origin == Origin::Dialed || self.history().links > 0
+    }
+
     /// Whether the peer came to its end, or is about to.
     pub(crate) fn is_off(&self) -> bool {
         self.has_ended() || self.is_stopping()

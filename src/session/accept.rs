@@ -52,11 +52,15 @@ async fn enter(running: Arc<Running>, stream: Arc<dyn Stream>, addr: SocketAddr)
     let accepted = accept_connection(&running, stream, addr, &mut known).await;
     let reason = match accepted {
         Ok(Accepted { hello, pair, link }) => {
+            let was_known = known.is_some();
             match known.or_else(|| adopt(&running, &hello, pair, &link)) {
-                Some(service) => {
-                    link_up(&running, &service.peer, &link, hello.id).await;
-                    return Entered::Up(service, link);
-                }
+                Some(service) => match link_up(&running, &service.peer, &link, hello.id).await {
+                    Ok(()) => return Entered::Up(service, link),
+                    Err(error) => {
+                        running.events.dropped(Some(addr), DropReason::Handshake(error));
+                        return Entered::Failed(was_known.then_some(service));
+                    }
+                },
                 None if running.is_stopping() => DropReason::ShuttingDown,
                 None => DropReason::TooManyPeers,
             }

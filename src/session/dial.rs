@@ -22,7 +22,7 @@ use crate::proto::{Hello, Id, Impossible, PeerAddr, PublicKey};
 use crate::timer::{self, within};
 
 /// A stream that has shaken hands, and whom it leads to.
-type Connected = (Arc<Link>, Id);
+pub(super) type Connected = (Arc<Link>, Id);
 
 /// A wait before a dial: for so long, unless the peer is kicked more often than this meanwhile.
 type Wait = (Duration, usize);
@@ -52,15 +52,25 @@ fn redial(running: Arc<Running>, service: Service, wait: Option<Wait>) {
         // In a box of its own: what it needs is freed as a whole, and leaves no holes.
         let connected = Box::pin(unless_called_off(&service, dialing)).await;
         match connected.flatten() {
-            Some(connected) => {
-                let restart = serve(&task, &service, connected).await;
-                setup_cleanuptask(task, service, restart);
-            }
+            Some(connected) => go_up(&task, service, connected).await,
             None if peer.is_stopping() => {}
             // Who wanted the peer may have given up by now.
             None => accept::go_on(&task, service).await,
         }
     });
+}
+
+/// Serves a peer over its link, if it may have one to that node; otherwise dials it again.
+pub(super) async fn go_up(running: &Arc<Running>, service: Service, connected: Connected) {
+    match serve(running, &service, connected).await {
+        Ok(restart) => setup_cleanuptask(running.clone(), service, restart),
+        Err(failure) => {
+            let retry = next_delay(&running.limits, &service.peer, None);
+            let wait = (retry, service.peer.kicks());
+            report(running, &service.peer, failure, Some(retry));
+            redial(running.clone(), service, Some(wait));
+        }
+    }
 }
 
 /// Starts to shake hands, as the dialer, over a stream that the caller opened. The peer lasts as
@@ -77,19 +87,24 @@ pub(crate) fn start_stream(
         let started = timer::now();
         let shaking = Box::pin(handshake(&task, &peer, stream, addr, &[]));
         match unless_called_off(&service, shaking).await {
-            Some(Ok(connected)) => {
-                let restart = serve(&task, &service, connected).await;
-                setup_cleanuptask(task, service, restart);
-            }
+            Some(Ok(connected)) => match serve(&task, &service, connected).await {
+                Ok(restart) => setup_cleanuptask(task, service, restart),
+                Err(failure) => report(&task, &peer, failure, None),
+            },
             Some(Err(error)) => {
-                let addr = addr.map_or_else(|| "given stream".to_owned(), |addr| addr.to_string());
                 let reason = AttemptError::Handshake(error);
-                let failure = Failure { addr, reason, took: timer::since(started) };
+                let took = timer::since(started);
+                let failure = Failure { addr: given_stream(addr), reason, took };
                 report(&task, &peer, failure, None);
             }
             None => {}
         }
     });
+}
+
+/// Where a stream leads to, as far as whoever gave it said so.
+fn given_stream(addr: Option<SocketAddr>) -> String {
+    addr.map_or_else(|| "given stream".to_owned(), |addr| addr.to_string())
 }
 
 /// The result of `future`, unless the peer is told to stop first, or another task wants it.
@@ -233,9 +248,12 @@ async fn serve(
     running: &Arc<Running>,
     service: &Service,
     (link, id): Connected,
-) -> Receiver<DownReason> {
+) -> Result<Receiver<DownReason>, Failure> {
     let peer = service.peer.clone();
-    link_up(running, &peer, &link, id).await;
+    if let Err(error) = link_up(running, &peer, &link, id).await {
+        let addr = given_stream(link.addr);
+        return Err(Failure { addr, reason: AttemptError::Handshake(error), took: Duration::ZERO });
+    }
     let (ended, restart) = async_channel::bounded(1);
     let task = running.clone();
     let wanted = service.turn.wanted();
@@ -250,7 +268,7 @@ async fn serve(
         // It fails only if the cleanup task was dropped, and with it the executor.
         let _ = ended.try_send(reason);
     });
-    restart
+    Ok(restart)
 }
 
 /// Starts the task that waits for the end of a link, and then dials again, or ends the peer if

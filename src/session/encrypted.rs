@@ -229,7 +229,12 @@ pub(super) fn check_claim(
     running.check_claim(id, key, own.map(|own| &**own))
 }
 
-/// Notes that a peer's link is up.
-pub(super) fn enter(running: &Running, peer: &Peer, id: Id, link: &Link) {
-    running.enter_claim(peer, id, link);
+/// Notes that a peer's link is up, if the other side may have the router id that it claims.
+pub(super) fn enter(
+    running: &Running,
+    peer: &Peer,
+    id: Id,
+    link: &Link,
+) -> Result<(), HandshakeError> {
+    running.enter_claim(peer, id, link)
 }

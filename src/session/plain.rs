@@ -81,6 +81,7 @@ pub(super) fn check_claim(
     Ok(())
 }
 
-pub(super) fn enter(_: &Running, peer: &Peer, id: Id, link: &Link) {
+pub(super) fn enter(_: &Running, peer: &Peer, id: Id, link: &Link) -> Result<(), HandshakeError> {
     peer.link_up(id, link);
+    Ok(())
 }

@@ -46,48 +46,18 @@ impl Service {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::accept::AcceptPolicy;
-    use crate::context::{Context, Parts};
     use crate::fuzz::{Line, Wakes};
-    use crate::limits::Limits;
-    use crate::link::{Link, Patience, Tcp};
-    use crate::peer::{Closing, Origin, inbound};
+    use crate::link::Link;
+    use crate::peer::{Closing, Origin};
     use crate::proto::{Frame, Id, PeerType};
-    use crate::resolver::{Resolution, Resolve};
+    use crate::session::scene::running;
     use crate::session::{accept, start_connection};
-    use crate::spawn::{Global, Spawn, Task};
+    use crate::spawn::{Global, Task};
     use bytes::Bytes;
     use futures_lite::{Future, future};
     use std::pin::pin;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::task::{Context as TaskContext, Wake};
-
-    fn running(spawner: impl Spawn) -> Arc<Running> {
-        let limits = Limits::default();
-        let (sender, inbound) = inbound(limits.inbound_bytes, limits.inbound_frames);
-        let patience = Patience::new(&limits);
-        let parts = Parts {
-            id: Id::from_bytes([1; 32]),
-            boot: [1; 16],
-            limits,
-            resolver: Box::new(Silent),
-            connector: Box::new(Tcp { patience }),
-            policy: AcceptPolicy::all(),
-            #[cfg(feature = "noise")]
-            encryption: None,
-            spawner: Box::new(spawner),
-        };
-        Running::new(Arc::new(Context::new(parts, inbound)), sender)
-    }
-
-    /// A name server that is gone.
-    struct Silent;
-
-    impl Resolve for Silent {
-        fn resolve(&self, _: &str, _: u16) -> Resolution {
-            Box::pin(future::pending())
-        }
-    }
 
     /// Notes whether the peer has ended when its turn is offered.
     struct Waiting {

@@ -1,0 +1,57 @@
+//! An endpoint's state for tests that call the functions of a session one by one.
+
+use std::sync::Arc;
+
+use futures_lite::future;
+
+use crate::accept::AcceptPolicy;
+use crate::context::{Context, Parts, Running};
+#[cfg(feature = "noise")]
+use crate::encryption::Encryption;
+use crate::limits::Limits;
+use crate::link::{Patience, Tcp};
+use crate::peer::inbound;
+use crate::proto::Id;
+use crate::resolver::{Resolution, Resolve};
+use crate::spawn::Spawn;
+
+/// A node that nobody can reach, and which finds nobody by name.
+pub(super) fn running(spawner: impl Spawn) -> Arc<Running> {
+    of(parts(spawner))
+}
+
+/// The same with keys.
+#[cfg(feature = "noise")]
+pub(super) fn encrypting(spawner: impl Spawn, encryption: Encryption) -> Arc<Running> {
+    of(Parts { encryption: Some(encryption), ..parts(spawner) })
+}
+
+fn of(parts: Parts) -> Arc<Running> {
+    let (sender, inbound) = inbound(parts.limits.inbound_bytes, parts.limits.inbound_frames);
+    Running::new(Arc::new(Context::new(parts, inbound)), sender)
+}
+
+fn parts(spawner: impl Spawn) -> Parts {
+    let limits = Limits::default();
+    let patience = Patience::new(&limits);
+    Parts {
+        id: Id::from_bytes([1; 32]),
+        boot: [1; 16],
+        limits,
+        resolver: Box::new(Silent),
+        connector: Box::new(Tcp { patience }),
+        policy: AcceptPolicy::all(),
+        #[cfg(feature = "noise")]
+        encryption: None,
+        spawner: Box::new(spawner),
+    }
+}
+
+/// A name server that is gone.
+struct Silent;
+
+impl Resolve for Silent {
+    fn resolve(&self, _: &str, _: u16) -> Resolution {
+        Box::pin(future::pending())
+    }
+}
