@@ -154,10 +154,24 @@ async fn decide(running: Arc<Running>, merging: Merging, older: Arc<Peer>, newer
             // There may be a third, of which nothing could be said meanwhile.
             introduce(&running, &stays);
         }
-        None => {
-            introduce(&running, &stays);
-            accept::go_on(&running, service).await;
-        }
+        None => stay_apart(&running, &stays, service).await,
+    }
+}
+
+/// Goes on with two peers that are not to be one after all.
+async fn stay_apart(running: &Arc<Running>, stays: &Arc<Peer>, service: Service) {
+    introduce(running, stays);
+    accept::go_on(running, service).await;
+}
+
+/// Whether two peers are the pairs of these names, and lead to one node. While somebody waits, each
+/// may become another pair, with another node.
+fn are_the_same(one: (&Peer, &[u8; 8]), other: (&Peer, &[u8; 8])) -> bool {
+    let pair =
+        |(peer, name): (&Peer, &[u8; 8])| peer.pair().filter(|pair| pair.secret.name() == *name);
+    match (pair(one), pair(other)) {
+        (Some(one), Some(other)) => one.is_with_the_same(&other),
+        _ => false,
     }
 }
 
@@ -187,13 +201,12 @@ async fn lives(peer: &Peer) -> bool {
 /// the other side does not know the one that goes any more.
 async fn agree(running: &Running, stays: &Peer, goes: &Peer) -> Option<u64> {
     let (own, other) = (stays.pair()?, goes.pair()?);
-    let name = other.secret.name();
+    let (own_name, name) = (own.secret.name(), other.secret.name());
     let received = goes.queue.received_total();
-    let proof = other.secret.decision(&running.boot, &own.secret.name(), received);
+    let proof = other.secret.decision(&running.boot, &own_name, received);
     let mut unheeded = 0;
-    // Another run of the other node knows of nothing.
-    let is_same = |peer: &Peer, name| peer.pair().is_some_and(|pair| pair.secret.name() == name);
-    let is_on = || is_same(stays, own.secret.name()) && is_same(goes, name);
+    // Another run of the other node knows of nothing, and another node is not to be asked.
+    let is_on = || are_the_same((stays, &own_name), (goes, &name));
     while unheeded < HEEDS && !stays.is_off() && !goes.is_off() && is_on() {
         // With the proof once more: it may have come before the other side knew both pairs.
         tell_same(running, stays, &own, goes);
@@ -214,7 +227,7 @@ async fn agree(running: &Running, stays: &Peer, goes: &Peer) -> Option<u64> {
             None
         };
         if let Some(received) = future::or(answered, again).await {
-            return Some(received);
+            return is_on().then_some(received);
         }
         unheeded += u32::from(stays.answers() != before);
     }
@@ -242,20 +255,25 @@ fn hear_merge(
         return;
     }
     if let Some(merging) = Merging::begin(peer, &goes) {
-        running.spawn(follow(running.clone(), merging, peer.clone(), goes, name, received));
+        let names = [own.secret.name(), name];
+        running.spawn(follow(running.clone(), merging, peer.clone(), goes, names, received));
     }
 }
 
-/// Does what the other side decided.
+/// Does what the other side decided about the pairs of these names.
 async fn follow(
     running: Arc<Running>,
     merging: Merging,
     stays: Arc<Peer>,
     goes: Arc<Peer>,
-    name: [u8; 8],
+    [own_name, name]: [[u8; 8]; 2],
     received: u64,
 ) {
     let service = Service::take(&running, &goes).await;
+    if !are_the_same((&stays, &own_name), (&goes, &name)) {
+        drop(merging);
+        return stay_apart(&running, &stays, service).await;
+    }
     goes.set_going();
     let own = goes.queue.received_total();
     stays.note_told(name, own);
@@ -277,4 +295,110 @@ async fn finish(running: &Arc<Running>, stays: &Arc<Peer>, service: Service, rec
     }
     running.routes.remove_peer(goes.target()).await;
     running.events.emit(Event::Merged { target: stays.target(), retired: goes.target() });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::{PairSecret, PublicKey};
+    use crate::session::scene::running;
+    use crate::spawn::Global;
+    use futures_lite::future::{block_on, poll_once};
+    use std::pin::pin;
+
+    const NODE: [u8; 16] = [9; 16];
+
+    fn pair(number: u8, boot: [u8; 16], key: u8) -> Pair {
+        let secret = PairSecret::new(&[number; 16], &[number; 16]);
+        Pair::new(secret, boot, Some(PublicKey::from_bytes([key; 32])))
+    }
+
+    /// Two peers that lead to one node and have no link, and the service of the one that goes.
+    struct Scene {
+        running: Arc<Running>,
+        stays: Arc<Peer>,
+        goes: Arc<Peer>,
+        service: Service,
+    }
+
+    fn scene() -> Scene {
+        let running = running(Global);
+        let add = |number: u8| {
+            let dial = format!("far:900{number}").parse().unwrap();
+            let peer = Arc::new(Peer::dialed(number.into(), dial, running.new_queue()));
+            let peer = running.add_peers(|_| Ok::<_, ()>(vec![peer])).unwrap().remove(0);
+            running.pair_anew(&peer, Some(pair(number, NODE, 1)));
+            peer
+        };
+        let (stays, goes) = (add(1), add(2));
+        let service = Service::begin(&running, &goes).unwrap();
+        Scene { running, stays, goes, service }
+    }
+
+    fn in_time<T>(work: impl Future<Output = T>) -> T {
+        block_on(within(Duration::from_secs(10), work)).expect("an end")
+    }
+
+    impl Scene {
+        fn merging(&self) -> Merging {
+            Merging::begin(&self.stays, &self.goes).unwrap()
+        }
+
+        /// Begins a merge, and has one of the two become another pair by the time that the task
+        /// which serves the one that goes lets go of it.
+        fn merge(self, merge: impl Future<Output = ()>, becomes_another: &Peer) {
+            let mut merge = pin!(merge);
+            assert!(block_on(poll_once(merge.as_mut())).is_none(), "it does not wait for its turn");
+            self.become_another(becomes_another);
+            let mut giving = pin!(self.service.give_way());
+            assert!(block_on(poll_once(giving.as_mut())).is_none());
+            in_time(merge);
+            assert!(in_time(giving).is_none());
+            let found = self.running.peer(self.goes.target()).unwrap();
+            assert!(Arc::ptr_eq(&found, &self.goes), "it became another node's");
+            assert!(!self.goes.has_ended() && !self.goes.is_going() && !self.goes.is_merging());
+        }
+
+        /// Another node has the peer's address now. Whoever is asked answers: names are no secret.
+        fn become_another(&self, peer: &Peer) {
+            let peer = self.running.peer(peer.target()).unwrap();
+            self.running.pair_anew(&peer, Some(pair(3, [8; 16], 2)));
+            self.stays.note_answer(self.goes.pair().unwrap().secret.name(), 0);
+        }
+    }
+
+    /// Frames for one node went to another.
+    #[test]
+    fn who_decides_looks_again_when_it_is_its_turn() {
+        for which in 0..2 {
+            let scene = scene();
+            let (older, newer) = (scene.goes.clone(), scene.stays.clone());
+            let another = [&older, &newer][which].clone();
+            // The older one has no link, so it goes.
+            let merge = decide(scene.running.clone(), scene.merging(), older, newer);
+            scene.merge(merge, &another);
+        }
+    }
+
+    #[test]
+    fn who_follows_looks_again_when_it_is_its_turn() {
+        for which in 0..2 {
+            let scene = scene();
+            let (stays, goes) = (scene.stays.clone(), scene.goes.clone());
+            let another = [&goes, &stays][which].clone();
+            let names = [1, 2].map(|number| pair(number, NODE, 1).secret.name());
+            let merge = follow(scene.running.clone(), scene.merging(), stays, goes, names, 0);
+            scene.merge(merge, &another);
+        }
+    }
+
+    #[test]
+    fn an_answer_of_another_node_is_none() {
+        let scene = scene();
+        let (stays, goes) = (scene.stays.clone(), scene.goes.clone());
+        let mut agreeing = pin!(agree(&scene.running, &stays, &goes));
+        assert!(block_on(poll_once(agreeing.as_mut())).is_none());
+        scene.become_another(&stays);
+        assert_eq!(in_time(agreeing), None);
+    }
 }
