@@ -202,7 +202,15 @@ pub(super) struct Dials {
     pub(super) backoff: Option<Backoff>,
     pub(super) attempts: VecDeque<AttemptInfo>,
     /// Addresses of peers that turned out to be the same.
-    pub(super) parked: Vec<PeerAddr>,
+    pub(super) parked: Vec<Parked>,
+}
+
+/// An address of a peer that turned out to be the same as another.
+#[derive(Debug, Clone)]
+pub(crate) struct Parked {
+    pub(crate) addr: PeerAddr,
+    /// The key by which it turned out so, if the links were encrypted.
+    pub(crate) proved: Option<PublicKey>,
 }
 
 impl Empty for Dials {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Peer;
-use crate::proto::PeerAddr;
+use super::info::Parked;
 use crate::timer;
 
 /// Two peers that are being merged. Dropping it is the end of that, however it went.
@@ -32,8 +32,13 @@ impl Merging {
 
 impl Peer {
     /// Takes over the addresses of a peer that turned out to be the same.
-    pub(crate) fn park(&self, addrs: Vec<PeerAddr>) {
-        self.history().dials.parked.extend(addrs);
+    pub(crate) fn park(&self, other: &Peer) {
+        let proved = other.pair().and_then(|pair| pair.key);
+        let own = other.dial.iter().map(|addr| Parked { addr: (**addr).clone(), proved });
+        let parked: Vec<_> = own.chain(other.history().dials.parked.iter().cloned()).collect();
+        if !parked.is_empty() {
+            self.history().dials.parked.extend(parked);
+        }
     }
 
     /// Notes that another link to the same node has this name.

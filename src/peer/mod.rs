@@ -250,7 +250,13 @@ impl Peer {
 
     /// Where to dial it: at its own address, and at those of peers that turned out to be the same.
     pub(crate) fn dial_addrs(&self) -> Vec<PeerAddr> {
-        self.dial.as_deref().into_iter().chain(&self.history().dials.parked).cloned().collect()
+        let parked = &self.history().dials.parked;
+        self.dial.as_deref().into_iter().chain(parked.iter().map(|at| &at.addr)).cloned().collect()
+    }
+
+    /// The key by which the peer at this address turned out to be the same as this one.
+    pub(crate) fn proved_at(&self, addr: &PeerAddr) -> Option<PublicKey> {
+        self.history().dials.parked.iter().find(|at| at.addr == *addr)?.proved
     }
 
     /// Whether this node is told to dial it.
@@ -260,7 +266,13 @@ impl Peer {
 
     /// The least that `find` makes of the addresses where this node is told to dial the peer.
     pub(crate) fn dialed_at<T: Ord>(&self, find: impl Fn(&PeerAddr) -> Option<T>) -> Option<T> {
-        self.dial.as_deref().into_iter().chain(&self.history().dials.parked).filter_map(find).min()
+        let parked = &self.history().dials.parked;
+        self.dial
+            .as_deref()
+            .into_iter()
+            .chain(parked.iter().map(|at| &at.addr))
+            .filter_map(find)
+            .min()
     }
 
     /// Whether an address where this node is told to dial the peer names this key.

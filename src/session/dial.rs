@@ -165,9 +165,7 @@ async fn attempt(
     let (stream, addr) = open(running, peer, dial, *opened).await?;
     *opened = Some(addr);
     let started = timer::now();
-    // Of all its addresses: one that a merge brought may name no key, and leads to the same node.
-    let addrs = peer.dial_addrs();
-    let keys: Vec<PublicKey> = addrs.iter().flat_map(|addr| addr.keys().iter().copied()).collect();
+    let keys = keys(peer, dial);
     let shaken = handshake(running, peer, stream, Some(addr), &keys).await;
     if shaken.is_ok() {
         peer.tried(addr.to_string(), timer::since(begun), None);
@@ -176,6 +174,20 @@ async fn attempt(
         let reason = AttemptError::Handshake(error);
         vec![Failure { addr: addr.to_string(), reason, took: timer::since(started) }]
     })
+}
+
+/// The keys of which the node at an address of this peer must have one; if there are none, any will
+/// do.
+fn keys(peer: &Peer, dial: &PeerAddr) -> Vec<PublicKey> {
+    // Of all its addresses: one that a merge brought may name no key, and leads to the same node.
+    let addrs = peer.dial_addrs();
+    let pinned: Vec<_> = addrs.iter().flat_map(|addr| addr.keys().iter().copied()).collect();
+    match peer.proved_at(dial) {
+        // Nobody named one. Still, what waits for a node at one address is not for whoever is at
+        // another, but the node that had both, or that has the first one now.
+        Some(proved) if pinned.is_empty() => [proved].into_iter().chain(peer.key()).collect(),
+        _ => pinned,
+    }
 }
 
 /// Shakes hands as the dialer, with a node that has one of these keys, if there are any.

@@ -289,7 +289,7 @@ async fn finish(running: &Arc<Running>, stays: &Arc<Peer>, service: Service, rec
         // One of them is gone, or the other side counts what cannot be: nothing of it is taken.
         return drop(service);
     }
-    stays.park(goes.dial_addrs());
+    stays.park(&goes);
     if !running.make_alias(&goes, stays) {
         return drop(service);
     }

@@ -226,14 +226,14 @@ fn who_lists_keys_dials_no_plain_node() {
     assert!(matches!(refused(&mut near, target), HandshakeError::NotEncrypted));
 }
 
-/// It was dialed without a key, for the address that named none, and told what was queued.
-#[test]
-fn a_pin_holds_at_all_addresses_of_a_peer_that_two_became() {
+/// Two addresses of one node, whose peers become one at the node that dials them; then it goes away,
+/// and somebody else without a key has the second address. What came of his handshake.
+fn handshake_at_the_second_address(pin: &str) -> HandshakeError {
     let builder = InetEndpoint::builder().router_id(id(1)).bind("127.0.0.1:0").bind("127.0.0.2:0");
     let far = Node::started(builder.encrypt(encryption(1)).limits(quick()));
     let addrs = far.endpoint.local_addrs().to_vec();
     let mut near = dialer(2, encryption(2));
-    let target = near.add(&format!("{}?key={}", addrs[0], public(1)));
+    let target = near.add(&format!("{}{pin}", addrs[0]));
     near.up();
     near.add(&addrs[1].to_string());
     near.until("merge", |endpoint| endpoint.peers().len() == 1);
@@ -249,8 +249,23 @@ fn a_pin_holds_at_all_addresses_of_a_peer_that_two_became() {
     });
     let error = near.wait("refused handshake", |event| match event {
         Event::Attempt { reason: AttemptError::Handshake(error), .. } => Some(error.clone()),
+        Event::Up { target: from, .. } if *from == target => panic!("he came up"),
         _ => None,
     });
-    assert!(matches!(error, HandshakeError::NotEncrypted), "{error}");
     assert_eq!(thief.join().expect("a thief"), None, "it was sent something");
+    error
+}
+
+/// It was dialed without a key, for the address that named none, and told what was queued.
+#[test]
+fn a_pin_holds_at_all_addresses_of_a_peer_that_two_became() {
+    let error = handshake_at_the_second_address(&format!("?key={}", public(1)));
+    assert!(matches!(error, HandshakeError::NotEncrypted), "{error}");
+}
+
+/// The same where nobody named a key at all.
+#[test]
+fn an_address_that_a_merge_brought_leads_to_the_node_that_was_merged() {
+    let error = handshake_at_the_second_address("");
+    assert!(matches!(error, HandshakeError::NotEncrypted), "{error}");
 }
