@@ -214,7 +214,9 @@ impl Context {
     /// Whether this node was told to dial this address.
     pub(crate) fn is_configured(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
-        self.peers().iter().any(|peer| peer.is_configured_at(ip))
+        let mut is_configured = false;
+        self.for_each_peer(|peer| is_configured = is_configured || peer.is_configured_at(ip));
+        is_configured
     }
 
     /// Whether the accept policy lets a connection from here say who it is.

@@ -93,6 +93,11 @@ impl Context {
         }
     }
 
+    /// Whether this node neither dials a peer nor was told of its key.
+    pub(crate) fn is_stranger(&self, trust: &Trust, peer: &Peer) -> bool {
+        self.standing(trust, peer.key(), Some(peer)) == Standing::Stranger
+    }
+
     /// Whether a node may have the router id that it claims.
     pub(crate) fn check_claim(
         &self,

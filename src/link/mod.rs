@@ -20,7 +20,7 @@ use crate::proto::{Id, PublicKey};
 pub(crate) use connect::{Connect, Connecting, Tcp};
 pub(crate) use connection::Connection;
 #[cfg(feature = "noise")]
-pub(crate) use noise::{Effort, Encrypted, Exchange, NotAuthentic, Spare, has_aes};
+pub(crate) use noise::{Effort, Encrypted, Exchange, NotAuthentic, Spare, Urgency, has_aes};
 pub(crate) use socket::{JUDGED, PROBING, Patience, listen};
 pub(crate) use stream::Stream;
 

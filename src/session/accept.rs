@@ -94,8 +94,13 @@ async fn accept_connection(
         running.until_stopping().await;
         Err(DropReason::ShuttingDown)
     };
+    let displaced = async {
+        ticket.displaced().await;
+        Err(DropReason::Displaced)
+    };
     // In a box: what wraps it would hold it several times.
-    let shaking = future::or(stopping, Box::pin(shake(running, stream, addr, known)));
+    let shaking = Box::pin(shake(running, stream, addr, known));
+    let shaking = future::or(displaced, future::or(stopping, shaking));
     let shaken = within(running.limits.handshake_timeout, shaking).await;
     match ticket.was_displaced() {
         true => Err(DropReason::Displaced),
@@ -120,7 +125,11 @@ async fn shake(
         return Err(reason);
     }
     let pair = match &offer {
-        Some(offer) => answer(running, &mut handshake, &hello, offer, known).await,
+        Some(offer) => {
+            let peer = known_peer(running, &hello, offer);
+            handshake.encryption.expect(running, peer.as_deref(), addr);
+            answer(running, &mut handshake, &hello, offer, known).await
+        }
         None => handshake.say_ack(running.id, &hello).await.map(|()| None),
     };
     let pair = pair.map_err(DropReason::Handshake)?;

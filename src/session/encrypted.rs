@@ -2,13 +2,14 @@
 //!
 //! See `proto::noise` for what goes over the wire.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::handshake::{Handshake, Offer};
 use crate::context::{Context, Running};
 use crate::encryption::Trust;
 use crate::error::{DropReason, Farewell, FarewellReason, HandshakeError};
-use crate::link::{Encrypted, Exchange, Link, NotAuthentic};
+use crate::link::{Encrypted, Exchange, Link, NotAuthentic, Urgency};
 use crate::peer::Peer;
 use crate::proto::{Hello, Id, KeyExchange, Means, PublicKey, Role, Suite};
 
@@ -17,6 +18,8 @@ pub(super) struct Encryption<'a> {
     trust: Option<&'a Trust>,
     /// Of which the other side must have one, if there are any.
     keys: &'a [PublicKey],
+    /// Whether this node waits for the other side, as far as it can know before keys are exchanged.
+    is_expected: bool,
     /// Hello and Ack as they went over the wire.
     transcript: Vec<u8>,
     encrypted: Option<(Arc<Encrypted>, PublicKey)>,
@@ -25,7 +28,20 @@ pub(super) struct Encryption<'a> {
 impl<'a> Encryption<'a> {
     pub(super) fn new(context: Option<&'a Context>, keys: &'a [PublicKey]) -> Encryption<'a> {
         let trust = context.and_then(|context| context.trust.as_ref());
-        Encryption { trust, keys, transcript: Vec::new(), encrypted: None }
+        Encryption { trust, keys, is_expected: false, transcript: Vec::new(), encrypted: None }
+    }
+
+    /// Has a stranger go before others, if it comes from where this node dials, or claims to be a
+    /// peer that this node dials or trusts.
+    pub(super) fn expect(&mut self, running: &Running, known: Option<&Peer>, addr: SocketAddr) {
+        self.is_expected = self.trust.is_some_and(|trust| {
+            let is_known = known.is_some_and(|peer| !running.is_stranger(trust, peer));
+            is_known || running.is_configured(addr.ip())
+        });
+    }
+
+    fn urgency(&self, otherwise: Urgency) -> Urgency {
+        if self.is_expected { Urgency::Expected } else { otherwise }
     }
 
     /// What this node can encrypt with, as the record says it.
@@ -132,10 +148,16 @@ impl Handshake<'_> {
         let first = self.hear_keys(other, KeyExchange::First).await?;
         // Costs next to nothing, and is the end if the other side should have a secret and has not.
         exchange.read(&first)?;
-        let second = trust.effort.spend(|| exchange.write()).await?;
+        let urgency = self.encryption.urgency(Urgency::Stranger);
+        let write = || {
+            self.check_open()?;
+            exchange.write().map_err(HandshakeError::from)
+        };
+        let second = trust.effort.spend(urgency, write).await?;
         self.say_keys(own, KeyExchange::Second, second).await?;
         let third = self.hear_keys(other, KeyExchange::Third).await?;
-        trust.effort.spend(|| exchange.read(&third)).await?;
+        let urgency = self.encryption.urgency(Urgency::Begun);
+        trust.effort.spend(urgency, || exchange.read(&third)).await?;
         let key = exchange.other().ok_or(HandshakeError::NotAuthentic)?;
         self.go_on_encrypted(trust, exchange, key)
     }

@@ -318,6 +318,20 @@ impl<'a> Handshake<'a> {
         }
     }
 
+    /// Whether the other side is still there, while it has nothing to say.
+    #[cfg(feature = "noise")]
+    pub(super) fn check_open(&mut self) -> Result<(), HandshakeError> {
+        self.buffer.reserve_exact(self.limit - self.buffer.len());
+        if self.buffer.len() == self.buffer.capacity() {
+            return Ok(());
+        }
+        match self.stream.try_read(&mut self.buffer) {
+            Ok(0) => Err(HandshakeError::Closed),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
     fn take_frame(&mut self) -> Result<Option<Frame>, HandshakeError> {
         let whole = whole_message(&self.buffer).map_err(HandshakeError::OutOfStep)?;
         let Some(len) = whole else { return Ok(None) };

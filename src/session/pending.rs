@@ -1,8 +1,10 @@
 //! Handshakes of strangers: so many at once, and the newcomer goes before the oldest.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
 
 use rustix::process::{Resource, getrlimit};
 
@@ -30,6 +32,8 @@ struct Stranger {
     number: u64,
     place: Place,
     stream: Arc<dyn Stream>,
+    /// Of the task that shakes hands with it.
+    waker: Option<Waker>,
 }
 
 /// Where strangers count as one: an IPv4 address, or an IPv6 network of 64 bits, which is what one
@@ -75,12 +79,15 @@ impl Pending {
             true => strangers.queue.iter().position(|other| other.place == place),
             false => (strangers.queue.len() >= self.most).then_some(0),
         };
-        if let Some(displaced) = oldest.and_then(|at| strangers.queue.remove(at)) {
-            displaced.stream.abort();
-        }
+        let displaced = oldest.and_then(|at| strangers.queue.remove(at));
         strangers.last += 1;
         let number = strangers.last;
-        strangers.queue.push_back(Stranger { number, place, stream });
+        strangers.queue.push_back(Stranger { number, place, stream, waker: None });
+        drop(strangers);
+        if let Some(displaced) = displaced {
+            displaced.stream.abort();
+            displaced.waker.into_iter().for_each(Waker::wake);
+        }
         Ticket { pending: self, number }
     }
 
@@ -102,6 +109,22 @@ pub(crate) struct Ticket<'a> {
 }
 
 impl Ticket<'_> {
+    /// Waits until the stranger has to go in favour of a newcomer: what it is done for is over then,
+    /// whatever it waits for.
+    pub(crate) async fn displaced(&self) {
+        poll_fn(|cx| {
+            let mut strangers = self.pending.lock();
+            match self.position(&strangers) {
+                Some(at) => {
+                    strangers.queue[at].waker = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+                None => Poll::Ready(()),
+            }
+        })
+        .await;
+    }
+
     /// Whether the stranger had to go in favour of a newcomer.
     pub(crate) fn was_displaced(&self) -> bool {
         self.position(&self.pending.lock()).is_none()
@@ -124,6 +147,7 @@ impl Drop for Ticket<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::Wakes;
     use std::io::{self, IoSlice};
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::task::{Context, Poll};
@@ -178,5 +202,19 @@ mod tests {
         assert_eq!([&first, &a2, &c].map(|t| t.was_displaced()), [true, false, false]);
         drop((a2, a3));
         assert_eq!(pending.lock().queue.len(), 2);
+    }
+
+    #[test]
+    fn who_is_displaced_hears_of_it_while_he_waits() {
+        let pending = Pending::new(2, 2);
+        let enter = || pending.enter("10.0.0.1".parse().unwrap(), Arc::new(Flag::default()));
+        let (first, second) = (enter(), enter());
+        let wakes = [Wakes::new(), Wakes::new()];
+        let mut waits = [Box::pin(first.displaced()), Box::pin(second.displaced())];
+        let mut poll = |at: usize| wakes[at].poll(waits[at].as_mut()).is_some();
+        assert!(!poll(0) && !poll(1));
+        let _third = enter();
+        assert_eq!([0, 1].map(|at: usize| wakes[at].was_woken()), [true, false]);
+        assert!(poll(0) && !poll(1));
     }
 }

@@ -1,5 +1,6 @@
 //! What [`Handshake`] does about encryption in a build that has none: nothing.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::handshake::{Handshake, Offer};
@@ -30,6 +31,8 @@ impl<'a> Encryption<'a> {
     pub(super) fn doubt(&self, error: HandshakeError) -> HandshakeError {
         error
     }
+
+    pub(super) fn expect(&mut self, _: &Running, _: Option<&Peer>, _: SocketAddr) {}
 
     pub(super) fn open_up(&self) {}
 }

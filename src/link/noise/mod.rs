@@ -10,7 +10,7 @@ mod stream;
 mod tests;
 mod writing;
 
-pub(crate) use effort::Effort;
+pub(crate) use effort::{Effort, Urgency};
 pub(crate) use exchange::{Exchange, NotAuthentic};
 pub(crate) use primitives::has_aes;
 pub(crate) use spare::Spare;

@@ -6,6 +6,7 @@
 mod between;
 mod by_other_means;
 mod claims;
+mod crowds;
 mod downgrade;
 mod hostile;
 mod identity;
