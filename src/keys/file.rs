@@ -1,5 +1,6 @@
 //! Files that hold a secret.
 
+use std::ffi::OsString;
 use std::fmt::{self, Write as _};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
@@ -66,14 +67,59 @@ pub(super) fn create(
     let _ = write!(text, "# netmod-inet: {what}. Keep this file to yourself.\n# {note}\n");
     secret.iter().for_each(|byte| _ = write!(text, "{byte:02x}"));
     text.push('\n');
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    let mut file = file.map_err(|error| KeyError::io(path, error))?;
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-    written.map_err(|error| {
-        // Half a key helps nobody, and would be in the way of the next try.
-        let _ = fs::remove_file(path);
-        KeyError::io(path, error)
-    })
+    write_new(path, text.as_bytes()).map_err(|error| KeyError::io(path, error))
+}
+
+/// Writes a file that is there as a whole or not at all, whenever this is interrupted, and never
+/// takes the place of another.
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    let folder = folder.unwrap_or(Path::new("."));
+    // In the same folder, for a link reaches no further.
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{:016x}", fastrand::u64(..)));
+    let temporary = write_private(&folder.join(name), bytes)?;
+    match fs::hard_link(&temporary.0, path) {
+        // What a file system without links can do.
+        Err(error) if has_no_links(&error) => write_private(path, bytes)?.keep(),
+        linked => linked?,
+    }
+    // The name, too. Not every system can do that for a folder.
+    let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    Ok(())
+}
+
+fn has_no_links(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied)
+}
+
+/// Writes a file that was not there, and which only its owner may read. It goes again unless it is
+/// kept.
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<Unfinished> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let unfinished = Unfinished(path.to_owned());
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    Ok(unfinished)
+}
+
+/// A file that is removed when this is dropped: half a key helps nobody, and would be in the way of
+/// the next try.
+struct Unfinished(PathBuf);
+
+impl Unfinished {
+    fn keep(mut self) {
+        self.0 = PathBuf::new();
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if self.0 != Path::new("") {
+            let _ = fs::remove_file(&self.0);
+        }
+    }
 }
 
 /// A file that no secret can be read from, or written to. Shown with its path.
@@ -206,6 +252,13 @@ mod tests {
         let before = fs::read(&path).unwrap();
         assert!(matches!(KeyPair::create(&path).unwrap_err().fault(), KeyFault::Io(_)));
         assert_eq!(fs::read(&path).unwrap(), before, "it was overwritten");
+        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1, "something else was left behind");
+        // Not even if it leads nowhere.
+        let nowhere = folder.0.join("link.key");
+        std::os::unix::fs::symlink("nobody", &nowhere).unwrap();
+        assert!(KeyPair::create(&nowhere).is_err());
+        let missing = KeyPair::create(folder.0.join("none/node.key")).unwrap_err();
+        assert!(missing.to_string().contains("none/node.key: "), "{missing}");
     }
 
     #[test]
