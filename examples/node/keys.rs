@@ -83,8 +83,8 @@ fn file<T>(
 
 fn key(parser: &mut Parser, name: &str) -> Result<PublicKey, String> {
     let text = parser.value().map_err(|_| format!("--{name} needs a value"))?;
-    let text = text.to_string_lossy().into_owned();
-    text.parse().map_err(|error| format!("--{name} `{text}`: {error}"))
+    // Not quoted: somebody may have taken the secret half for the public one.
+    text.to_string_lossy().parse().map_err(|error| format!("--{name}: {error}"))
 }
 
 /// Makes or shows a key, as the words behind `keygen` say.

@@ -101,7 +101,8 @@ fn flood(endpoint: &InetEndpoint, report: &dyn Report, answer: &mut Vec<u8>, con
 }
 
 fn add(endpoint: &InetEndpoint, text: &str) -> Result<Target, String> {
-    let addr: PeerAddr = text.parse().map_err(|error| format!("`{text}`: {error}"))?;
+    let addr: PeerAddr =
+        text.parse().map_err(|error| format!("`{}`: {error}", peer_files::without_key(text)))?;
     match peer_files::add(endpoint, vec![addr]) {
         Ok(targets) => Ok(targets[0]),
         // Of a single entry the number need not be told.

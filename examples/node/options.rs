@@ -167,5 +167,5 @@ fn value<T: FromStr<Err: Display>>(parser: &mut Parser, name: &str) -> Result<T,
 }
 
 fn bad(name: &str, value: &str, error: &dyn Display) -> String {
-    format!("--{name} `{value}`: {error}")
+    format!("--{name} `{}`: {error}", peer_files::without_key(value))
 }

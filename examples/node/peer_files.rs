@@ -166,3 +166,12 @@ pub(crate) fn check_new(peers: &[PeerAddr], peer: &PeerAddr) -> Result<(), Strin
         false => Ok(()),
     }
 }
+
+/// What a message quotes of an address that is wrong: not the key that it names, which may be
+/// the secret half.
+pub(crate) fn without_key(addr: &str) -> String {
+    match addr.split_once("key=") {
+        Some((before, _)) => format!("{before}key=…"),
+        None => addr.to_owned(),
+    }
+}

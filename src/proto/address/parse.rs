@@ -154,9 +154,14 @@ fn parse_options(text: &str) -> Result<Options, AddressError> {
     Ok(options)
 }
 
-/// What an error quotes of its input: enough to find it by, never a whole file.
+/// What an error quotes of its input: enough to find it by, never a whole file, and no key, which
+/// may be a secret that somebody took for one.
 pub(crate) fn shorten(text: &str) -> String {
     const MOST: usize = 80;
+    const KEY: &str = "key=";
+    if let Some(at) = text.find(KEY).filter(|at| *at < MOST) {
+        return format!("{}…", shorten(&text[..at]) + KEY);
+    }
     match text.char_indices().nth(MOST) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),

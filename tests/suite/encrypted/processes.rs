@@ -9,8 +9,8 @@ use crate::processes::{Process, program};
 struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Folder {
-        let name = format!("netmod-inet-node-keys-{}", std::process::id());
+    fn new(name: &str) -> Folder {
+        let name = format!("netmod-inet-node-{name}-{}", std::process::id());
         let path = std::env::temp_dir().join(name);
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir(&path).expect("a folder");
@@ -43,7 +43,7 @@ fn keygen(args: &[&str]) -> String {
 
 #[test]
 fn two_nodes_with_keys_from_files_peer_and_a_third_is_kept_out() {
-    let folder = Folder::new();
+    let folder = Folder::new("keys");
     let [a, b, c, net] = ["a.key", "b.key", "c.key", "net.secret"].map(|name| folder.file(name));
     let [key_a, key_b, key_c] = [&a, &b, &c].map(|file| keygen(&[file]));
     assert_eq!(keygen(&["--show", &a]), key_a);
@@ -76,7 +76,15 @@ fn options_about_keys_name_what_is_wrong() {
     let key = "0a".repeat(32);
     for (args, told) in [
         (&["--key-file", missing.as_str()][..], "--key-file "),
-        (&["--allow-key", "12"], "--allow-key `12`: a key has 64 hexadecimal digits, not 2"),
+        (&["--allow-key", &key[1..]], "--allow-key: a key has 64 hexadecimal digits, not 63"),
+        (
+            &["--allow-key", &format!("{}x", &key[1..])],
+            "--allow-key: character 64 of the key is no hexadecimal digit",
+        ),
+        (
+            &["--peer", &format!("a.example:1?key={}", &key[1..])],
+            "--peer `a.example:1?key=…`: a key has 64 hexadecimal digits, not 63",
+        ),
         (&["--allow-key", &key], "--allow-key needs --key-file"),
         (&["--encrypted-only"], "--encrypted-only needs --key-file"),
         (&["--peer", &format!("a.example:1?key={key}")], "and this node has no key"),
@@ -84,6 +92,23 @@ fn options_about_keys_name_what_is_wrong() {
     ] {
         let (status, _, error) = run(args);
         assert!(status == Some(2) && error.contains(told), "{args:?}: {status:?} {error}");
+        // What was taken for the public half may be the secret one.
+        assert!(told.contains("this node has no key") || !error.contains("0a0a"), "{error}");
     }
     assert!(!Path::new(&missing).exists());
+}
+
+/// It left an empty file, which was in the way of the next try.
+#[test]
+fn a_key_file_is_there_as_a_whole_or_not_at_all() {
+    let folder = Folder::new("killed");
+    let file = folder.file("node.key");
+    // The system kills it when it writes the first byte.
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -c 0; ulimit -f 0; exec \"$@\"", "sh"]).arg(program());
+    let status = shell.args(["keygen", &file]).status().expect("a shell");
+    assert_eq!(status.code(), None, "it was not killed");
+    assert!(!Path::new(&file).exists());
+    let key = keygen(&[&file]);
+    assert_eq!(keygen(&["--show", &file]), key);
 }
