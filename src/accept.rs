@@ -3,7 +3,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::proto::{Id, PeerType, shorten};
+use crate::proto::{Id, PeerType, PublicKey, shorten};
 
 /// Who may come in.
 ///
@@ -58,6 +58,8 @@ pub struct Incoming {
     pub peer_type: PeerType,
     /// The port that it says it listens on, 0 if on none.
     pub listening_port: u16,
+    /// The key that it has shown to have, if its link is encrypted. `None` on a plain link.
+    pub key: Option<PublicKey>,
 }
 
 impl AcceptPolicy {
@@ -133,8 +135,9 @@ impl AcceptPolicy {
         self
     }
 
-    /// Has the last word over those who passed the rest. It is called from the endpoint's tasks,
-    /// so it must not block. The endpoint keeps it, so a handle of that endpoint in it would keep
+    /// Has the last word over those who passed the rest. It is asked once about each of them: of an
+    /// encrypted link when the key is known and may come in, of a plain one at its Hello. It is
+    /// called from the endpoint's tasks, so it must not block. The endpoint keeps it, so a handle of that endpoint in it would keep
     /// the endpoint open; [`shutdown`](crate::InetEndpoint::shutdown) ends it all the same.
     ///
     /// ```

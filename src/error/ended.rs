@@ -114,6 +114,12 @@ pub enum DropReason {
     Handshake(HandshakeError),
 }
 
+impl From<HandshakeError> for DropReason {
+    fn from(error: HandshakeError) -> DropReason {
+        DropReason::Handshake(error)
+    }
+}
+
 impl fmt::Display for DropReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -14,7 +14,7 @@ use crate::context::Running;
 use crate::error::{DownReason, DropReason, Farewell, FarewellReason, HandshakeError};
 use crate::link::{Link, Stream};
 use crate::peer::{Origin, Pair, Peer};
-use crate::proto::Hello;
+use crate::proto::{Hello, Impossible, PublicKey};
 use crate::timer::{self, within};
 
 /// Serves a stream that a listener accepted: shakes hands, and if that goes well runs the peer
@@ -116,11 +116,17 @@ async fn shake(
 ) -> Result<Accepted, DropReason> {
     let limit = running.limits.handshake_bytes;
     let mut handshake = Handshake::new(stream, limit, Some(running), &[]);
-    let (hello, offer) = handshake.hear_hello().await.map_err(DropReason::Handshake)?;
-    if let Some((reason, farewell)) = refusal(running, &hello, offer.as_ref(), addr) {
+    let (hello, offer) = handshake.hear_hello().await?;
+    let incoming = Incoming {
+        addr,
+        id: hello.id,
+        peer_type: hello.peer_type.seen_from_other_end(),
+        listening_port: hello.port,
+        key: None,
+    };
+    if let Some((reason, farewell)) = refusal(running, &hello, offer.as_ref(), &incoming) {
         if offer.is_some() {
-            let said = handshake.say_end(running.id, Farewell::new(farewell).into()).await;
-            said.map_err(DropReason::Handshake)?;
+            handshake.say_end(running.id, Farewell::new(farewell).into()).await?;
         }
         return Err(reason);
     }
@@ -128,14 +134,16 @@ async fn shake(
         Some(offer) => {
             let peer = known_peer(running, &hello, offer);
             handshake.encryption.expect(running, peer.as_deref(), addr);
-            answer(running, &mut handshake, &hello, offer, known).await
+            answer(running, &mut handshake, &hello, &incoming, offer, known).await?
         }
-        None => handshake.say_ack(running.id, &hello).await.map(|()| None),
+        None => {
+            handshake.say_ack(running.id, &hello).await?;
+            None
+        }
     };
-    let pair = pair.map_err(DropReason::Handshake)?;
     // Answered all the same: this node itself, or a copy of it, learns what is wrong from our id.
     if hello.id == running.id {
-        return Err(DropReason::Handshake(HandshakeError::OwnSelf));
+        return Err(HandshakeError::OwnSelf.into());
     }
     let key = handshake.key();
     let (stream, ahead) = handshake.into_stream();
@@ -149,16 +157,12 @@ fn refusal(
     running: &Running,
     hello: &Hello,
     offer: Option<&Offer>,
-    addr: SocketAddr,
+    incoming: &Incoming,
 ) -> Option<(DropReason, FarewellReason)> {
-    let incoming = Incoming {
-        addr,
-        id: hello.id,
-        peer_type: hello.peer_type.seen_from_other_end(),
-        listening_port: hello.port,
-    };
+    let is_judged_later = offer.is_some_and(|offer| encrypted::shows_key(running, offer));
     // The address once more: the policy may have changed since it was let in to say so much.
-    if !running.admits_addr(addr) || !running.admits(&incoming) {
+    let is_admitted = running.admits_addr(incoming.addr);
+    if !is_admitted || !(is_judged_later || running.admits(incoming)) {
         return Some((DropReason::NotAllowed, FarewellReason::NotAllowed));
     }
     let known = offer.and_then(|offer| known_peer(running, hello, offer));
@@ -169,7 +173,7 @@ fn refusal(
         Some(peer) if is_taken(running, &peer, offer) => {
             Some((DropReason::Duplicate, FarewellReason::Duplicate))
         }
-        None if !running.has_room_for_peer(addr) => {
+        None if !running.has_room_for_peer(incoming.addr) => {
             Some((DropReason::TooManyPeers, FarewellReason::Busy))
         }
         _ => None,
@@ -196,9 +200,10 @@ async fn answer(
     running: &Arc<Running>,
     handshake: &mut Handshake<'_>,
     hello: &Hello,
+    incoming: &Incoming,
     offer: &Offer,
     known: &mut Option<Service>,
-) -> Result<Option<Pair>, HandshakeError> {
+) -> Result<Option<Pair>, DropReason> {
     let fresh = Fresh::new(running.boot)?;
     let peer = known_peer(running, hello, offer);
     let pair = peer.as_ref().and_then(|peer| peer.pair());
@@ -210,10 +215,10 @@ async fn answer(
     let secret = secret.filter(|_| peer.is_some());
     let terms = handshake.hear_proof(&fresh, offer, secret).await?;
     // Not before: who closes with something unread may take back what it said.
-    if let Err(error) = encrypted::judge(running, hello.id, key, peer.as_deref()) {
+    if let Err(reason) = judge(running, incoming, offer, key, peer.as_deref()) {
         let end = Farewell::new(FarewellReason::NotAllowed).into();
         handshake.say_end(running.id, end).await?;
-        return Err(error);
+        return Err(reason);
     }
     match (terms, peer) {
         (Terms::New(pair), _) => {
@@ -224,18 +229,36 @@ async fn answer(
         }
         (Terms::Resumed { received }, Some(peer)) => {
             if is_taken(running, &peer, Some(offer)) {
-                return Err(HandshakeError::Refused(Farewell::new(FarewellReason::Duplicate)));
+                let farewell = Farewell::new(FarewellReason::Duplicate);
+                return Err(HandshakeError::Refused(farewell).into());
             }
             let service = known.insert(Service::take(running, &peer).await);
             if service.peer.has_ended() {
-                return Err(HandshakeError::NotProved);
+                return Err(HandshakeError::NotProved.into());
             }
             let queue = &service.peer.queue;
-            queue.resume(received).map_err(|_| HandshakeError::NotProved)?;
+            queue.resume(received).map_err(|Impossible| HandshakeError::NotProved)?;
             handshake.say_received(running.id, queue.received_total()).await?;
             Ok(None)
         }
-        _ => Err(HandshakeError::NotProved),
+        _ => Err(HandshakeError::NotProved.into()),
+    }
+}
+
+/// Whether a stranger may come in that has proved what it could, and shown its key if the link is
+/// encrypted.
+fn judge(
+    running: &Running,
+    incoming: &Incoming,
+    offer: &Offer,
+    key: Option<PublicKey>,
+    known: Option<&Peer>,
+) -> Result<(), DropReason> {
+    encrypted::judge(running, incoming.id, key, known)?;
+    let incoming = Incoming { key, ..incoming.clone() };
+    match encrypted::shows_key(running, offer) && !running.admits(&incoming) {
+        true => Err(DropReason::NotAllowed),
+        false => Ok(()),
     }
 }
 

@@ -202,6 +202,12 @@ impl From<NotAuthentic> for HandshakeError {
     }
 }
 
+/// Whether a stranger that offers this is about to show its key.
+pub(super) fn shows_key(running: &Running, offer: &Offer) -> bool {
+    let suite = |trust| common(trust, Means::read(offer.noise?)).ok()?;
+    running.trust.as_ref().and_then(suite).is_some()
+}
+
 /// Why a stranger may not come in that has said Hello, and what it is told.
 pub(super) fn refusal(
     running: &Running,

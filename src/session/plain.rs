@@ -57,6 +57,10 @@ impl Handshake<'_> {
     }
 }
 
+pub(super) fn shows_key(_: &Running, _: &Offer) -> bool {
+    false
+}
+
 pub(super) fn refusal(
     _: &Running,
     _: &Hello,

@@ -1,9 +1,11 @@
 //! Who the other side is: pinned keys, the allow-list, and router ids.
 
 use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
 
 use netmod_inet::{
-    AttemptError, DownReason, DropReason, Event, FarewellReason, HandshakeError, InetEndpoint,
+    AcceptPolicy, AttemptError, DownReason, DropReason, Event, FarewellReason, HandshakeError,
+    InetEndpoint,
 };
 
 use super::{at, dialer, dropped, encryption, exchange, id, keys, listener, public, refused};
@@ -201,6 +203,38 @@ fn the_caller_pins_who_has_a_router_id() {
         far.remove(target);
         far.removed(target);
     }
+}
+
+/// The list and the pins are for what is known beforehand. Who knows better is asked.
+#[test]
+fn the_callers_callback_sees_key_and_claimed_id_once_for_each_stranger() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let asked = seen.clone();
+    let policy = AcceptPolicy::all().callback(move |incoming| {
+        asked.lock().unwrap().push((incoming.id, incoming.key));
+        (incoming.id, incoming.key) == (id(2), Some(public(2)))
+    });
+    let builder = InetEndpoint::builder().router_id(id(1)).bind("127.0.0.1:0").accept(policy);
+    let mut far = Node::started(builder.encrypt(encryption(1)).limits(quick()));
+    let mut near = dialer(2, encryption(2));
+    near.add(&at(&far, &[]));
+    near.up();
+    far.up();
+    let mut thief = dialer(3, encryption(3));
+    let target = thief.add(&at(&far, &[]));
+    let error = refused(&mut thief, target);
+    let is_due = matches!(&error, HandshakeError::Refused(farewell)
+        if farewell.reason == FarewellReason::NotAllowed);
+    assert!(is_due, "{error}");
+    thief.remove(target);
+    let mut plain = PlainPeer::connect(far.port());
+    plain.write(&prefixed(&hello(STANDARD, 0, 2)));
+    assert!(matches!(far.dropped(&plain), DropReason::NotAllowed));
+    let mut seen = std::mem::take(&mut *seen.lock().unwrap());
+    // The thief may have come again before it was removed.
+    seen.dedup();
+    let due = [(id(2), Some(public(2))), (id(3), Some(public(3))), (id(2), None)];
+    assert_eq!(seen, due);
 }
 
 #[test]
