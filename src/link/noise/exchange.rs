@@ -26,7 +26,7 @@ pub(crate) struct Exchange(Box<HandshakeState>);
 pub(crate) struct NotAuthentic;
 
 impl Exchange {
-    /// `None` if the primitives cannot be had, which they always can.
+    /// `None` if there is no randomness to be had, or no primitives, which there always are.
     pub(crate) fn begin(
         suite: Suite,
         role: Role,
@@ -35,10 +35,12 @@ impl Exchange {
         prologue: &[u8],
     ) -> Option<Exchange> {
         let params = suite.protocol(secret.is_some()).parse().ok()?;
-        let builder = Builder::with_resolver(params, Box::new(Primitives));
+        let primitives = Primitives::new().ok()?;
+        let secret = secret.map(|secret| primitives.veiled(secret.bytes()));
+        let builder = Builder::with_resolver(params, Box::new(primitives));
         let builder = builder.local_private_key(&**keys.private()).ok()?.prologue(prologue).ok()?;
-        let builder = match secret {
-            Some(secret) => builder.psk(SECRET_AT, secret.bytes()).ok()?,
+        let builder = match &secret {
+            Some(secret) => builder.psk(SECRET_AT, secret).ok()?,
             None => builder,
         };
         let state = match role {

@@ -2,12 +2,16 @@
 
 mod effort;
 mod exchange;
+mod hash;
 mod primitives;
 mod reading;
 mod spare;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod veil;
+#[cfg(test)]
+mod wiping;
 mod writing;
 
 pub(crate) use effort::{Effort, Urgency};

@@ -1,8 +1,11 @@
 //! The primitives that Noise is made of, in pure Rust.
 //!
-//! They are snow's own, which leave keys in memory when they are let go; here keys are wiped.
+//! Ciphers and hash are snow's own, which leave keys in memory when they are let go; here keys are
+//! wiped. What stays are copies on the stack, which primitives make for a moment, until something
+//! else is written there.
 
 use std::hint::black_box;
+use std::io;
 
 use curve25519_dalek::MontgomeryPoint;
 use snow::Error;
@@ -11,6 +14,8 @@ use snow::resolvers::{CryptoResolver, DefaultResolver};
 use snow::types::{Cipher, Dh, Hash, Random};
 use zeroize::{Zeroize, Zeroizing};
 
+use super::hash::Veiling;
+use super::veil::Veil;
 use crate::random;
 
 /// Bytes that each message is longer than what it holds.
@@ -30,8 +35,19 @@ pub(crate) fn has_aes() -> bool {
     }
 }
 
-/// Hands the primitives out.
-pub(super) struct Primitives;
+/// Hands the primitives of one exchange of keys out.
+pub(super) struct Primitives(Veil);
+
+impl Primitives {
+    pub(super) fn new() -> io::Result<Primitives> {
+        Veil::new().map(Primitives)
+    }
+
+    /// A network secret as snow is to be given it.
+    pub(super) fn veiled(&self, secret: &[u8; 32]) -> Zeroizing<[u8; 32]> {
+        self.0.veil(secret)
+    }
+}
 
 impl CryptoResolver for Primitives {
     fn resolve_rng(&self) -> Option<Box<dyn Random>> {
@@ -40,17 +56,25 @@ impl CryptoResolver for Primitives {
 
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
         match choice {
-            DHChoice::Curve25519 => Some(Box::<Curve25519>::default()),
+            DHChoice::Curve25519 => Some(Box::new(Curve25519::new(self.0.clone()))),
             _ => None,
         }
     }
 
     fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
-        DefaultResolver.resolve_hash(choice)
+        // Keys come out of it as they do of BLAKE2s.
+        match choice {
+            HashChoice::Blake2s => {
+                let hash = DefaultResolver.resolve_hash(choice)?;
+                Some(Box::new(Veiling::new(hash, self.0.clone())))
+            }
+            _ => None,
+        }
     }
 
     fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
-        Some(Box::new(Wiped(DefaultResolver.resolve_cipher(choice)?)))
+        let cipher = DefaultResolver.resolve_cipher(choice)?;
+        Some(Box::new(Wiped { cipher, veil: self.0.clone() }))
     }
 }
 
@@ -64,13 +88,17 @@ impl Random for System {
 }
 
 /// A key for Curve25519.
-#[derive(Default)]
 struct Curve25519 {
     private: Zeroizing<[u8; 32]>,
     public: [u8; 32],
+    veil: Veil,
 }
 
 impl Curve25519 {
+    fn new(veil: Veil) -> Curve25519 {
+        Curve25519 { private: Zeroizing::default(), public: [0; 32], veil }
+    }
+
     fn derive_public(&mut self) {
         self.public = MontgomeryPoint::mul_base_clamped(*self.private).to_bytes();
     }
@@ -116,27 +144,30 @@ impl Dh for Curve25519 {
         let mut shared = MontgomeryPoint(*public).mul_clamped(*self.private);
         let is_nothing = shared.0.iter().fold(0, |all, byte| all | byte) == 0;
         if let Some(out) = out.first_chunk_mut() {
-            *out = shared.0;
+            *out = *self.veil.made(&shared.0);
         }
         shared.zeroize();
         if is_nothing { Err(Error::Dh) } else { Ok(()) }
     }
 }
 
-/// A cipher whose key is wiped when it is let go.
-struct Wiped(Box<dyn Cipher>);
+/// A cipher whose key comes to it veiled, and is wiped when it is let go.
+struct Wiped {
+    cipher: Box<dyn Cipher>,
+    veil: Veil,
+}
 
 impl Cipher for Wiped {
     fn name(&self) -> &'static str {
-        self.0.name()
+        self.cipher.name()
     }
 
     fn set(&mut self, key: &[u8; 32]) {
-        self.0.set(key);
+        self.cipher.set(&self.veil.unveil(key));
     }
 
     fn encrypt(&self, nonce: u64, also: &[u8], plain: &[u8], out: &mut [u8]) -> usize {
-        self.0.encrypt(nonce, also, plain, out)
+        self.cipher.encrypt(nonce, also, plain, out)
     }
 
     fn decrypt(
@@ -146,18 +177,23 @@ impl Cipher for Wiped {
         sealed: &[u8],
         out: &mut [u8],
     ) -> Result<usize, Error> {
-        self.0.decrypt(nonce, also, sealed, out)
+        self.cipher.decrypt(nonce, also, sealed, out)
     }
 
+    /// As Noise says, which is as snow does it.
     fn rekey(&mut self) {
-        self.0.rekey();
+        let mut sealed = Zeroizing::new([0; 32 + TAG]);
+        self.cipher.encrypt(u64::MAX, &[], &[0; 32], &mut *sealed);
+        if let Some(key) = sealed.first_chunk() {
+            self.cipher.set(key);
+        }
     }
 }
 
 impl Drop for Wiped {
     fn drop(&mut self) {
-        self.0.set(&[0; 32]);
+        self.cipher.set(&[0; 32]);
         // Or it would seem that nobody needs what was just written.
-        black_box(&self.0);
+        black_box(&self.cipher);
     }
 }

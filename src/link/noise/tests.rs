@@ -73,8 +73,9 @@ fn check(vector: &Value) {
         let (private, ephemeral, prologue) =
             (field("static"), field("ephemeral"), field("prologue"));
         let psk = vector[format!("{side}_psks")].get(0).map(&bytes);
-        let psk: Option<[u8; 32]> = psk.map(|psk| psk.try_into().unwrap());
-        let mut builder = Builder::with_resolver(name.parse().unwrap(), Box::new(Primitives));
+        let primitives = Primitives::new().unwrap();
+        let psk = psk.map(|psk| primitives.veiled(&psk.try_into().unwrap()));
+        let mut builder = Builder::with_resolver(name.parse().unwrap(), Box::new(primitives));
         builder = builder.local_private_key(&private).unwrap().prologue(&prologue).unwrap();
         builder = builder.fixed_ephemeral_key_for_testing_only(&ephemeral);
         if let Some(psk) = &psk {
