@@ -6,6 +6,7 @@ use snow::Builder;
 
 use super::primitives::{Primitives, TAG};
 use super::reading::Reading;
+use super::spare::For;
 use super::stream::{HEADER, Keys, MOST};
 use super::*;
 use crate::fuzz::Line;
@@ -328,4 +329,20 @@ fn a_blocked_link_holds_no_more_than_what_waits() {
     while other.try_read(&mut got).is_ok() {}
     assert!(got == [&[7; 10][..], &lot].concat());
     assert_eq!(one.held(), 0, "it rests");
+}
+
+/// The next link to write got the buffer as it was, and nobody wiped it in the end.
+#[test]
+fn what_is_written_does_not_stay_in_a_buffer_that_all_links_share() {
+    let [dialer, _listener] = exchanged(Suite::ChaChaPoly);
+    let (near, _far) = Line::pair();
+    let spare = Arc::<Spare>::default();
+    let stream = dialer.finish(near.clone(), Vec::new(), spare.clone(), 100).unwrap();
+    near.outgoing().room = usize::MAX;
+    let text = b"for the other side only";
+    let count = stream.try_write(&[IoSlice::new(text), IoSlice::new(text)]).unwrap();
+    assert_eq!(count, 2 * text.len());
+    let buffer = spare.take(For::Writing, writing::SIZE);
+    assert!(buffer.iter().any(|byte| *byte != 0), "it was not given back");
+    assert!(!buffer.windows(text.len()).any(|window| window == text));
 }

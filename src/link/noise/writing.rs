@@ -18,7 +18,7 @@ const NOT_GATHERED: usize = 8 << 10;
 const AT_ONCE: usize = 4;
 
 /// Size of a buffer to encrypt in: messages, and what goes into one of them.
-const SIZE: usize = AT_ONCE * (HEADER + PLAIN + TAG) + PLAIN;
+pub(super) const SIZE: usize = AT_ONCE * (HEADER + PLAIN + TAG) + PLAIN;
 
 /// What was encrypted and not written.
 ///
@@ -111,15 +111,18 @@ impl Writing {
     /// Encrypts so many messages at most.
     fn seal(&mut self, slices: &[IoSlice<'_>], keys: &mut Keys, most: usize) -> Option<()> {
         let (out, gathered) = self.buffer.split_at_mut(SIZE - PLAIN);
-        let mut source = Source { slices, skip: 0 };
+        let mut source = Source { slices, skip: 0, gathered: 0 };
+        let mut sealed = Some(());
         for _ in 0..most {
             let Some(plain) = source.next(gathered) else { break };
-            let (header, body) = out[self.filled..].split_first_chunk_mut()?;
-            let len = keys.seal(plain, body)?;
-            *header = u32::try_from(len).ok()?.to_be_bytes();
-            self.filled += HEADER + len;
+            sealed = seal(plain, &mut out[self.filled..], keys).map(|len| self.filled += len);
+            if sealed.is_none() {
+                break;
+            }
         }
-        Some(())
+        // The buffer goes to other links then, and is kept when there are none any more.
+        gathered[..source.gathered].fill(0);
+        sealed
     }
 
     /// Writes what waits. Returns how much of what the caller brought is in messages that were
@@ -147,11 +150,21 @@ impl Writing {
     }
 }
 
+/// Encrypts a message, behind its length. How long both are.
+fn seal(plain: &[u8], out: &mut [u8], keys: &mut Keys) -> Option<usize> {
+    let (header, body) = out.split_first_chunk_mut()?;
+    let len = keys.seal(plain, body)?;
+    *header = u32::try_from(len).ok()?.to_be_bytes();
+    Some(HEADER + len)
+}
+
 /// Hands out what a caller brought, message by message.
 struct Source<'a> {
     slices: &'a [IoSlice<'a>],
     /// Bytes of the first slice that were handed out.
     skip: usize,
+    /// The most that was gathered for one message.
+    gathered: usize,
 }
 
 impl<'a> Source<'a> {
@@ -181,6 +194,7 @@ impl<'a> Source<'a> {
             }
             (self.slices, self.skip) = (others, 0);
         }
+        self.gathered = self.gathered.max(len);
         (len > 0).then(|| &gathered[..len])
     }
 }
