@@ -4,8 +4,8 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
 use netmod_inet::{
-    AcceptPolicy, AttemptError, DownReason, DropReason, Event, FarewellReason, HandshakeError,
-    InetEndpoint,
+    AcceptPolicy, AttemptError, DownReason, DropReason, Encryption, Event, FarewellReason,
+    HandshakeError, InetEndpoint, NetworkSecret,
 };
 
 use super::{at, dialer, dropped, encryption, exchange, id, keys, listener, public, refused};
@@ -237,16 +237,41 @@ fn the_callers_callback_sees_key_and_claimed_id_once_for_each_stranger() {
     assert_eq!(seen, due);
 }
 
+/// Neither what can be printed nor what happens to links: they come up, are refused, resumed and end.
 #[test]
-fn nothing_that_is_shown_holds_a_secret() {
-    let own = keys(0x5e);
-    let secret = netmod_inet::NetworkSecret::from_bytes([0x6f; 32]);
-    let encryption = netmod_inet::Encryption::new(own).network_secret(secret);
-    let shown = format!("{encryption:?} {:?}", InetEndpoint::builder().encrypt(encryption.clone()));
-    let node = listener(1, encryption);
-    let shown = format!("{shown} {:?} {:?}", node.endpoint, node.endpoint.peers());
-    for secret in ["5e5e", "6f6f", "94, 94", "111, 111"] {
-        assert!(!shown.contains(secret), "{shown}");
+fn nothing_that_is_shown_or_told_holds_a_secret() {
+    let network = || NetworkSecret::from_bytes([0x6f; 32]);
+    let own = Encryption::new(keys(0x5e)).network_secret(network());
+    let mut shown = format!("{own:?} {:?}", InetEndpoint::builder().encrypt(own.clone()));
+    let mut far = listener(1, own);
+    let events = [far.endpoint.events()];
+    let [mut near, mut other] = [(2, network()), (3, NetworkSecret::from_bytes([0x71; 32]))]
+        .map(|(number, secret)| dialer(number, Encryption::new(keys(0x70)).network_secret(secret)));
+    let events = [&near, &other].map(|node| node.endpoint.events()).into_iter().chain(events);
+    let target = near.add(&at(&far, &[0x5e]));
+    near.up();
+    let (to_near, _, _) = far.up();
+    exchange(&near, target, &far, to_near);
+    let refused = other.add(&at(&far, &[0x5e]));
+    shown += &other.attempt(refused).to_string();
+    dropped(&mut far);
+    for node in [&far, &near, &other] {
+        shown += &format!("{:?} {:?}", node.endpoint, node.endpoint.peers());
+    }
+    near.remove(target);
+    far.down(to_near);
+    let mut told = 0;
+    for events in events {
+        while let Ok(Some(event)) = events.try_next() {
+            shown += &format!("{event} {event:?} ");
+            told += 1;
+        }
+    }
+    assert!(told > 5 && shown.contains(&public(0x70).to_string()), "{shown}");
+    for byte in [0x5e, 0x6f, 0x70, 0x71] {
+        for secret in [format!("{byte:02x}{byte:02x}"), format!("{byte}, {byte}")] {
+            assert!(!shown.contains(&secret), "{shown}");
+        }
     }
 }
 
