@@ -114,13 +114,14 @@ limits! {
     /// Largest frame that this node sends.
     frame_bytes: usize = Frame::MAX_LEN, "65768", "41"..="65768";
     /// What may wait in one peer's outbound queue. Each frame counts 128 bytes more than it has,
-    /// for what the queue itself takes. A peer that shares records acknowledges frames after 64 KiB
-    /// or 50 ms, and they wait for that: a queue for less than 64 KiB is full most of the time.
+    /// for what the queue itself takes. Frames wait until a peer that shares records has acknowledged
+    /// them: it does so after 256 KiB or 50 ms, and when half of a smaller queue waits for it.
     queue_bytes: usize = 1 << 20, "1m", "1k"..="2047m";
     /// Frames that may wait in one peer's outbound queue.
     queue_frames: usize = 8192, "8192", "1"..="1m";
     /// What may wait in all outbound queues together. A flooded frame counts once, and 96 bytes for
-    /// its place in each queue beside the first.
+    /// its place in each queue beside the first. A 64th of it is kept as buffers to copy small frames
+    /// to, once there was much to send.
     total_queue_bytes: usize = 64 << 20, "64m", "1k"..="2047m";
     /// What may have arrived and wait for the router. Reading pauses at this bound, and TCP then
     /// holds the senders back. Frames of which a part was read are read to their ends, up to a
