@@ -13,8 +13,13 @@ use crate::limits::Limits;
 const BACKLOG: i32 = 4096;
 
 /// Probes of the kernel on a quiet link before it gives up, one every [`KEEPALIVE_INTERVAL`].
-const KEEPALIVE_PROBES: u32 = 3;
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_PROBES: u8 = 3;
+
+/// In seconds.
+const KEEPALIVE_INTERVAL: u8 = 10;
+
+/// What the kernel takes for the seconds before the first probe.
+const KEEPALIVE_IDLE: std::ops::RangeInclusive<u64> = 1..=32_767;
 
 /// Opens a listener; one for IPv6 takes IPv4 too unless `only_v6`.
 pub(crate) fn listen(addr: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
@@ -43,27 +48,23 @@ fn open(family: AddressFamily) -> io::Result<rustix::fd::OwnedFd> {
     Ok(socket)
 }
 
-/// How long the kernel waits on a link before it gives it up.
+/// How long the kernel waits on a link before it gives it up. As the kernel takes it, which is
+/// smaller: every link has one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
-    /// For sent bytes that are not taken. With none the kernel counts probes instead.
-    user_timeout: Duration,
-    /// In quiet, before the first probe.
-    idle: Duration,
-    /// From one probe to the next.
-    interval: Duration,
+    /// For sent bytes that are not taken, in milliseconds. With none the kernel counts probes instead.
+    user_timeout: u32,
+    /// Seconds of quiet before the first probe: 1 to 32 767.
+    idle: u16,
+    /// Seconds from one probe to the next.
+    interval: u8,
     /// Probes that are not answered.
-    probes: u32,
+    probes: u8,
 }
 
 /// Finds out whether the other end is still there: in about 2 s on a link that was quiet, in 3 s and
 /// some more, for the kernel's clock is coarse, on one that carried something a moment ago.
-pub(super) const PROBE: Patience = Patience {
-    user_timeout: Duration::ZERO,
-    idle: Duration::from_secs(1),
-    interval: Duration::from_secs(1),
-    probes: 2,
-};
+pub(super) const PROBE: Patience = Patience { user_timeout: 0, idle: 1, interval: 1, probes: 2 };
 
 /// Time after which both probes of [`PROBE`] were sent, the second of them most of a second ago, and
 /// the kernel is asked for its judgement. Left alone it takes 0.2 s longer.
@@ -74,9 +75,12 @@ pub(crate) const PROBING: Duration = Duration::from_secs(4);
 
 impl Patience {
     pub(crate) fn new(limits: &Limits) -> Patience {
+        // Whole seconds, and a part of one counts as one.
+        let idle = limits.keepalive.as_secs() + u64::from(limits.keepalive.subsec_nanos() > 0);
+        let idle = idle.clamp(*KEEPALIVE_IDLE.start(), *KEEPALIVE_IDLE.end());
         Patience {
-            user_timeout: limits.user_timeout,
-            idle: limits.keepalive,
+            user_timeout: u32::try_from(limits.user_timeout.as_millis()).unwrap_or(u32::MAX),
+            idle: idle as u16,
             interval: KEEPALIVE_INTERVAL,
             probes: KEEPALIVE_PROBES,
         }
@@ -85,13 +89,11 @@ impl Patience {
     pub(super) fn set(&self, stream: &TcpStream) -> io::Result<()> {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         {
-            // The kernel takes whole seconds from 1 to 32 767 here, and milliseconds below.
-            let idle = self.idle.clamp(Duration::from_secs(1), Duration::from_secs(32_767));
-            let millis = u32::try_from(self.user_timeout.as_millis()).unwrap_or(u32::MAX);
-            sockopt::set_tcp_user_timeout(stream, millis)?;
-            sockopt::set_tcp_keepcnt(stream, self.probes)?;
-            sockopt::set_tcp_keepintvl(stream, self.interval)?;
-            sockopt::set_tcp_keepidle(stream, idle)?;
+            let seconds = |seconds: u16| Duration::from_secs(seconds.into());
+            sockopt::set_tcp_user_timeout(stream, self.user_timeout)?;
+            sockopt::set_tcp_keepcnt(stream, self.probes.into())?;
+            sockopt::set_tcp_keepintvl(stream, seconds(self.interval.into()))?;
+            sockopt::set_tcp_keepidle(stream, seconds(self.idle))?;
         }
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
         let _ = (self.user_timeout, self.idle, self.interval, self.probes);
