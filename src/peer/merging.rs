@@ -54,7 +54,7 @@ impl Peer {
     /// Notes what the other side answered about the pair that goes.
     pub(crate) fn note_answer(&self, name: [u8; 8], received: u64) {
         self.history().sameness.answer = Some((name, received));
-        self.signal.notify(usize::MAX);
+        self.signal.tell();
     }
 
     /// What the other side answered about the pair that goes.
@@ -75,7 +75,7 @@ impl Peer {
     /// Notes that the other side told a count.
     pub(crate) fn note_life(&self) {
         self.answers.fetch_add(1, Ordering::Relaxed);
-        self.signal.notify(usize::MAX);
+        self.signal.tell();
     }
 
     /// How often the other side told a count.

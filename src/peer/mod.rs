@@ -20,6 +20,7 @@ mod receive;
 mod run;
 mod scan;
 mod seldom;
+mod signal;
 mod transmit;
 mod turn;
 mod watch;
@@ -31,7 +32,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use event_listener::{Event, EventListener};
+use event_listener::EventListener;
 use futures_lite::future;
 
 use crate::Target;
@@ -49,6 +50,7 @@ pub(crate) use queue::{Closing, Pushed, Queue};
 pub(crate) use turn::Turn;
 
 use info::History;
+use signal::Signal;
 
 /// What the other side of a link says about another link.
 #[derive(Debug, Clone, Copy)]
@@ -112,7 +114,7 @@ pub struct Peer {
     pair: Mutex<Option<Pair>>,
     /// Notified on [`kick`](Peer::kick), [`stop`](Peer::stop), when the link ends and when a [`Turn`]
     /// changes.
-    signal: Event,
+    signal: Signal,
     kicks: AtomicUsize,
     answers: AtomicUsize,
     ended: AtomicBool,
@@ -149,7 +151,7 @@ impl Peer {
             queue,
             history: Mutex::new(History::new()),
             pair: Mutex::new(None),
-            signal: Event::new(),
+            signal: Signal::new(),
             kicks: AtomicUsize::new(0),
             answers: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
@@ -373,7 +375,7 @@ impl Peer {
     pub(crate) fn stop(&self, how: Closing, reason: DownReason) {
         self.history().ending.stopping.get_or_insert(reason);
         self.queue.close(how);
-        self.signal.notify(usize::MAX);
+        self.signal.tell();
     }
 
     /// Has the neighbour be told, when this node closes its link, to stay away for so long.
@@ -441,7 +443,7 @@ impl Peer {
     /// Dials again now instead of later.
     pub(crate) fn kick(&self) {
         self.kicks.fetch_add(1, Ordering::Relaxed);
-        self.signal.notify(usize::MAX);
+        self.signal.tell();
     }
 
     /// How often the peer was kicked; for [`kicked`](Peer::kicked) and [`pause`](Peer::pause).
@@ -526,7 +528,7 @@ impl Peer {
         history.stream = None;
         history.waiting(reason.to_string(), retry);
         drop(history);
-        self.signal.notify(usize::MAX);
+        self.signal.tell();
     }
 
     /// Finds out at once whether the link that the peer has is still alive. Returns its stream if it

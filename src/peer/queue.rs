@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use event_listener::{Event, EventListener};
+use event_listener::EventListener;
 
 use super::at_once::AtOnce;
 use super::backlog::{Backlog, Part};
 use super::budget::{Budget, Charge, FloodCharge, OVERHEAD, PLACE, cost};
 use super::plan::Plan;
 use super::seldom::Seldom;
+use super::signal::Signal;
 use crate::error::Refusal;
 use crate::link::Link;
 use crate::proto::{Frame, Impossible, PREFIX, Received, Records, Sent, TELL_BYTES};
@@ -44,7 +45,7 @@ pub(crate) enum Closing {
 pub(crate) struct Queue {
     state: Mutex<State>,
     /// Notified when room was made, for those who wait in `send`.
-    room: Event,
+    room: Signal,
     budget: Arc<Budget>,
     max_bytes: usize,
     max_frames: usize,
@@ -90,7 +91,7 @@ pub(super) struct State {
 
 impl Queue {
     pub(crate) fn new(budget: Arc<Budget>, max_bytes: usize, max_frames: usize) -> Queue {
-        Queue { state: Mutex::default(), room: Event::new(), budget, max_bytes, max_frames }
+        Queue { state: Mutex::default(), room: Signal::new(), budget, max_bytes, max_frames }
     }
 
     /// Takes a frame, and writes it at once if it is alone; or says why not and gives it back.
@@ -134,7 +135,7 @@ impl Queue {
             false => wake_writer(state),
         }
         if at_once.as_ref().is_some_and(|at_once| !at_once.parts.is_empty()) {
-            self.room.notify(usize::MAX);
+            self.room.tell();
         }
         Ok(Pushed { is_up, at_once, _copied: copied })
     }
@@ -217,7 +218,7 @@ impl Queue {
     pub(crate) fn link_down(&self) {
         self.lock().up = false;
         // Those who wait for room must learn that none is made for now.
-        self.room.notify(usize::MAX);
+        self.room.tell();
     }
 
     /// Goes on with a new link of the same pair, whose other side has `count` frames: the others
@@ -258,7 +259,7 @@ impl Queue {
         state.has_asked = false;
         drop(state);
         drop(arrived);
-        self.room.notify(usize::MAX);
+        self.room.tell();
         Ok(())
     }
 
@@ -312,7 +313,7 @@ impl Queue {
         state.backlog.append(&mut own.backlog);
         drop(own);
         wake_writer(state);
-        self.room.notify(usize::MAX);
+        self.room.tell();
         true
     }
 
@@ -324,7 +325,7 @@ impl Queue {
         drop(state);
         if !parts.is_empty() {
             drop(parts);
-            self.room.notify(usize::MAX);
+            self.room.tell();
         }
         (frames, bytes)
     }
@@ -370,7 +371,7 @@ impl Queue {
             state.closing = Some(how);
         }
         wake_writer(state);
-        self.room.notify(usize::MAX);
+        self.room.tell();
     }
 
     /// Waits until the queue is closing, or the other side parts.
@@ -392,7 +393,7 @@ impl Queue {
         let parts = self.take(&mut state, usize::MAX);
         drop(state);
         // Nobody may have closed it: a task that is dropped ends its peer right away.
-        self.room.notify(usize::MAX);
+        self.room.tell();
         into_frames(parts)
     }
 

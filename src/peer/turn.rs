@@ -85,7 +85,7 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         self.peer.history().is_served = false;
-        self.peer.signal.notify(usize::MAX);
+        self.peer.signal.tell();
     }
 }
 
@@ -101,7 +101,7 @@ impl Wish<'_> {
         if let Some(server) = server {
             server.wake();
         }
-        peer.signal.notify(usize::MAX);
+        peer.signal.tell();
         Wish(peer)
     }
 }
@@ -109,7 +109,7 @@ impl Wish<'_> {
 impl Drop for Wish<'_> {
     fn drop(&mut self) {
         self.0.history().wishes -= 1;
-        self.0.signal.notify(usize::MAX);
+        self.0.signal.tell();
     }
 }
 
