@@ -9,8 +9,6 @@ mod socket;
 mod stream;
 
 use std::fmt;
-use std::future::poll_fn;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -99,11 +97,6 @@ impl Link {
     /// Counts signs of life: everything that arrives.
     pub(crate) fn signs_of_life(&self) -> usize {
         self.reads.load(Ordering::Relaxed).wrapping_add(self.stream.parts_read())
-    }
-
-    /// Waits until there is something to read, or the other side has closed.
-    pub(crate) async fn readable(&self) -> io::Result<()> {
-        poll_fn(|cx| self.stream.poll_readable(cx)).await
     }
 }
 

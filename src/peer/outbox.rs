@@ -28,10 +28,10 @@ pub(crate) enum Filled {
 #[derive(Debug)]
 pub(crate) struct Outbox<'a> {
     queue: &'a Queue,
-    link: &'a Arc<Link>,
+    pub(super) link: &'a Arc<Link>,
     pub(super) plan: Plan,
     /// Runs only while the other side is owed a count.
-    tell: Option<(Instant, Pin<Box<Timer>>)>,
+    tell: Option<Box<(Instant, Timer)>>,
 }
 
 impl<'a> Outbox<'a> {
@@ -92,11 +92,11 @@ impl<'a> Outbox<'a> {
     fn poll_timer(&mut self, cx: &mut Context<'_>, at: Option<Instant>) -> Poll<Filled> {
         // One that fires too early is set again then: setting it anew for every frame would wake
         // the reactor each time.
-        if at.is_some_and(|at| self.tell.as_ref().is_none_or(|(set_to, _)| *set_to > at)) {
-            self.tell = at.map(|at| (at, Box::pin(timer::at(at))));
+        if at.is_some_and(|at| self.tell.as_ref().is_none_or(|tell| tell.0 > at)) {
+            self.tell = at.map(|at| Box::new((at, timer::at(at))));
         }
-        let Some((_, timer)) = &mut self.tell else { return Poll::Pending };
-        match timer.as_mut().poll(cx) {
+        let Some(tell) = &mut self.tell else { return Poll::Pending };
+        match Pin::new(&mut tell.1).poll(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(_) => {
                 self.tell = None;

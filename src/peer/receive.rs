@@ -1,12 +1,12 @@
 //! The receive loop of a link.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
-
-use futures_lite::future;
 
 use super::buffers::Buffers;
 use super::gate::Room;
@@ -18,67 +18,138 @@ use crate::link::{Link, ReadHalf};
 use crate::proto::{Frame, Impossible, PREFIX, Records};
 
 /// Reads in a row before other tasks get their turn, so that a busy peer cannot starve them.
-const READS_PER_TURN: usize = 8;
+const READS_PER_TURN: u8 = 8;
 
 /// Times that a busy link is looked at again, each after other tasks had their turn, before its task
 /// sleeps. To sleep, and to be woken by who sends, costs both of them more than that: with the router
 /// on the same thread frames of 4 KiB came 1.10 times as fast (1.02 to 1.16, 21 interleaved rounds)
 /// for 0.94 of the CPU time. Other sizes, a router on another thread, and up to 20 looks made no
 /// difference that is worth it.
-const LOOKS: usize = 3;
+const LOOKS: u8 = 3;
 
 /// Reads frames and hands them to the router until the link ends. Returns why it did.
 ///
 /// An idle link costs nothing: after a read that found no data the loop yields, and then sleeps
-/// until the system says that there is something to read. Nor much memory: it holds this
-/// future for as long as it lasts, so waits for a slow router are in boxes of their own, and an
-/// `async fn` would hold its arguments twice.
+/// until the system says that there is something to read. Nor much memory: waits for a slow router
+/// are in boxes of their own.
 pub(super) fn receive<'a>(
     peer: &'a Peer,
     link: &'a Link,
     inbound: &'a InboundSender,
     notices: Notices<'a>,
-) -> impl Future<Output = DownReason> + Send + use<'a> {
-    async move {
-        let mut reads = 0;
-        let mut looks = 0;
-        let mut room = None;
+) -> impl Future<Output = DownReason> + Send + Unpin + use<'a> {
+    let (room, waiting) = (None, None);
+    let mut reader = Reader {
+        peer,
+        link,
+        inbound,
+        notices,
+        room,
+        waiting,
+        reads: 0,
+        looks: 0,
+        must_sleep: false,
+    };
+    poll_fn(move |cx| reader.poll(cx))
+}
+
+/// The reader at work.
+struct Reader<'a> {
+    peer: &'a Peer,
+    link: &'a Link,
+    inbound: &'a InboundSender,
+    notices: Notices<'a>,
+    room: Option<Room>,
+    /// A wait for the router.
+    waiting: Option<Waiting<'a>>,
+    reads: u8,
+    looks: u8,
+    /// Whether there was nothing to read.
+    must_sleep: bool,
+}
+
+/// Waits until there is room, or until frames were handed on.
+type Waiting<'a> = Pin<Box<dyn Future<Output = Result<Option<Room>, Closed>> + Send + 'a>>;
+
+impl<'a> Reader<'a> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<DownReason> {
         loop {
-            match read_frames(peer, link, &mut room, inbound, notices) {
-                Step::NoData if looks < LOOKS && link.read_half().is_busy() => {
-                    looks += 1;
-                    future::yield_now().await;
+            if let Err(reason) = ready!(self.poll_ready(cx)) {
+                return Poll::Ready(reason);
+            }
+            let Reader { peer, link, inbound, notices, .. } = *self;
+            let step = match self.reads {
+                READS_PER_TURN.. => {
+                    self.reads = 0;
+                    return yield_now(cx);
+                }
+                _ => read_frames(peer, link, &mut self.room, inbound, notices),
+            };
+            match step {
+                Step::NoData if self.looks < LOOKS && link.read_half().is_busy() => {
+                    self.looks += 1;
+                    return yield_now(cx);
                 }
                 Step::NoData => {
-                    room = None;
+                    self.room = None;
                     link.read_half().rest(inbound.buffers());
-                    future::yield_now().await;
-                    if let Err(error) = link.readable().await {
-                        return DownReason::io(error);
-                    }
-                    reads = 0;
+                    (self.reads, self.must_sleep) = (0, true);
+                    return yield_now(cx);
                 }
-                Step::NoRoom(bytes) => match Box::pin(held_up(peer, inbound.room(bytes))).await {
-                    Ok(taken) => room = Some(taken),
-                    Err(Closed) => return DownReason::ShuttingDown,
-                },
+                Step::NoRoom(bytes) => {
+                    self.waiting = Some(Box::pin(wait_for_room(peer, inbound, bytes)))
+                }
                 Step::NoPlace(found) => {
-                    let Found { batch, frames, bytes } = *found;
-                    match Box::pin(held_up(peer, inbound.send(batch))).await {
-                        Ok(()) => peer.count_received(frames, bytes),
-                        Err(Closed) => return DownReason::ShuttingDown,
-                    }
-                    reads += 1;
+                    self.waiting = Some(Box::pin(wait_for_place(peer, inbound, found)))
                 }
-                Step::More => (reads, looks) = (reads + 1, 0),
-                Step::Failed(reason) => return reason,
-            }
-            if reads >= READS_PER_TURN {
-                future::yield_now().await;
-                reads = 0;
+                Step::More => (self.reads, self.looks) = (self.reads + 1, 0),
+                Step::Failed(reason) => return Poll::Ready(reason),
             }
         }
     }
+
+    /// Waits for what there was not: data, or the router.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), DownReason>> {
+        if self.must_sleep {
+            ready!(self.link.stream.poll_readable(cx)).map_err(DownReason::io)?;
+            self.must_sleep = false;
+        }
+        if let Some(waiting) = &mut self.waiting {
+            let done = ready!(waiting.as_mut().poll(cx));
+            self.waiting = None;
+            match done {
+                Ok(Some(room)) => self.room = Some(room),
+                Ok(None) => self.reads += 1,
+                Err(Closed) => return Poll::Ready(Err(DownReason::ShuttingDown)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Gives other tasks their turn.
+fn yield_now<T>(cx: &Context<'_>) -> Poll<T> {
+    cx.waker().wake_by_ref();
+    Poll::Pending
+}
+
+async fn wait_for_room(
+    peer: &Peer,
+    inbound: &InboundSender,
+    bytes: usize,
+) -> Result<Option<Room>, Closed> {
+    held_up(peer, inbound.room(bytes)).await.map(Some)
+}
+
+async fn wait_for_place(
+    peer: &Peer,
+    inbound: &InboundSender,
+    found: Box<Found>,
+) -> Result<Option<Room>, Closed> {
+    let Found { batch, frames, bytes } = *found;
+    held_up(peer, inbound.send(batch)).await?;
+    peer.count_received(frames, bytes);
+    Ok(None)
 }
 
 /// Waits for what only the router can give. The other side is told meanwhile that this one lives.

@@ -1,7 +1,9 @@
 //! A link at work: its reader, its writer and who watches it, in one task.
 
 use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_lite::future;
@@ -18,62 +20,83 @@ impl Peer {
     /// One task reads and writes. Once the queue is closing, the link has `drain` to send what is
     /// left, half-close and read to the end: a socket that is closed with unread input would throw
     /// away what it already sent.
+    ///
+    /// Every idle link holds this future. So it and what it is made of are functions that are polled,
+    /// with what they need and no more: `async` blocks would hold their arguments once more for each
+    /// other that they wait for, twice as much in all.
     pub(crate) fn run<'a>(
         &'a self,
         link: &'a Arc<Link>,
         inbound: &'a InboundSender,
-        drain: Duration,
+        drain: &'a Duration,
         notices: Notices<'a>,
     ) -> impl Future<Output = DownReason> + Send + use<'a> {
-        async move {
-            let reading = receive::receive(self, link, inbound, notices);
-            let serving =
-                future::or(reading, future::or(self.write(link, drain), self.watch(link)));
-            let reason = future::or(serving, self.close(drain)).await;
-            // The other side may have closed because it is done, and reads on to its end.
-            transmit::settle(self, link);
-            let history = self.history();
-            let farewell = history.ending.farewell.map(DownReason::Farewell);
-            history.ending.stopping.clone().or(farewell).unwrap_or(reason)
-        }
+        let reading = receive::receive(self, link, inbound, notices);
+        let writing = future::or(self.write(link, drain), watch::watch(self, link));
+        let mut serving = Some(future::or(reading, future::or(writing, self.close(drain))));
+        poll_fn(move |cx| {
+            let Some(at_work) = &mut serving else { return Poll::Pending };
+            let reason = ready!(Pin::new(at_work).poll(cx));
+            // What the writer had in hand is let go of before anything else is written.
+            serving = None;
+            Poll::Ready(self.ended(link, reason))
+        })
+    }
+
+    /// Does what is left to do when the link has ended, and returns why it did.
+    fn ended(&self, link: &Link, reason: DownReason) -> DownReason {
+        // The other side may have closed because it is done, and reads on to its end.
+        transmit::settle(self, link);
+        let history = self.history();
+        let farewell = history.ending.farewell.map(DownReason::Farewell);
+        history.ending.stopping.clone().or(farewell).unwrap_or(reason)
     }
 
     /// Writes until nothing more is to be written, and then leaves the reader to read to the end.
     fn write<'a>(
         &'a self,
         link: &'a Arc<Link>,
-        drain: Duration,
-    ) -> impl Future<Output = DownReason> + Send + use<'a> {
-        async move {
-            match transmit::transmit(self, link).await {
-                // What arrived before the link broke is still there to be read.
-                Err(reason) => {
-                    Box::pin(timer::after(drain)).await;
-                    reason
-                }
-                Ok(()) => {
-                    link.stream.close_write();
-                    future::pending().await
-                }
+        drain: &'a Duration,
+    ) -> impl Future<Output = DownReason> + Send + Unpin + use<'a> {
+        let mut writing = Some(transmit::transmit(self, link));
+        let mut leaving = None;
+        poll_fn(move |cx: &mut Context<'_>| {
+            if let Some(at_work) = &mut writing {
+                let done = ready!(Pin::new(at_work).poll(cx));
+                writing = None;
+                leaving = Some(Box::pin(leave(link, done, drain)));
             }
-        }
-    }
-
-    /// Waits until the other side of a link that carries records gives no sign of life. The kernel
-    /// watches a plain one.
-    fn watch<'a>(&'a self, link: &'a Link) -> impl Future<Output = DownReason> + Send + use<'a> {
-        async move {
-            match link.records_as {
-                Some(_) => watch::watch(self, link).await,
-                None => future::pending().await,
-            }
-        }
+            leaving.as_mut().map_or(Poll::Pending, |leaving| leaving.as_mut().poll(cx))
+        })
     }
 
     /// Waits until the queue is closing, and then for as long as what is left may take.
-    async fn close(&self, drain: Duration) -> DownReason {
-        poll_fn(|cx| self.queue.poll_closing(cx)).await;
-        Box::pin(timer::after(drain)).await;
-        DownReason::ShuttingDown
+    fn close<'a>(
+        &'a self,
+        drain: &'a Duration,
+    ) -> impl Future<Output = DownReason> + Send + Unpin + use<'a> {
+        let mut waiting = None;
+        poll_fn(move |cx: &mut Context<'_>| {
+            if waiting.is_none() {
+                ready!(self.queue.poll_closing(cx));
+            }
+            let waiting = waiting.get_or_insert_with(|| Box::pin(timer::after(*drain)));
+            waiting.as_mut().poll(cx).map(|_| DownReason::ShuttingDown)
+        })
+    }
+}
+
+/// Stays for as long as the reader may go on when no more is written.
+async fn leave(link: &Link, written: Result<(), DownReason>, drain: &Duration) -> DownReason {
+    match written {
+        // What arrived before the link broke is still there to be read.
+        Err(reason) => {
+            timer::after(*drain).await;
+            reason
+        }
+        Ok(()) => {
+            link.stream.close_write();
+            future::pending().await
+        }
     }
 }

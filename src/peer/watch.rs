@@ -1,7 +1,7 @@
 //! Finding out that the other side of a link is gone.
 
 use std::future::{Future, poll_fn};
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_lite::future;
@@ -32,27 +32,30 @@ const PATIENCE: u32 = 2;
 const SUSPICION: Duration = Duration::from_secs(2);
 
 /// Watches a link that carries records, and returns when the other side gives no sign of life
-/// though it owes one. Any byte is a sign of life.
+/// though it owes one. Any byte is a sign of life. The kernel watches a plain one.
 ///
 /// It is polled after the reader and the writer of the same task, so it needs no waker of its own
 /// to learn that there is something to watch.
 pub(super) fn watch<'a>(
     peer: &'a Peer,
     link: &'a Link,
-) -> impl Future<Output = DownReason> + Send + use<'a> {
-    async move {
-        loop {
-            poll_fn(|_| match peer.queue.watch() {
-                watched if watched.is_needed() => Poll::Ready(()),
-                _ => Poll::Pending,
-            })
-            .await;
+) -> impl Future<Output = DownReason> + Send + Unpin + use<'a> {
+    let mut watching = None;
+    poll_fn(move |cx: &mut Context<'_>| {
+        while watching.is_some() || must_watch(peer, link) {
             // A link that is quiet does not hold the memory for this.
-            if let Some(silence) = Box::pin(watch_while_owed(peer, link)).await {
-                return DownReason::Silent(silence);
+            let watch = watching.get_or_insert_with(|| Box::pin(watch_while_owed(peer, link)));
+            if let Some(silence) = ready!(watch.as_mut().poll(cx)) {
+                return Poll::Ready(DownReason::Silent(silence));
             }
+            watching = None;
         }
-    }
+        Poll::Pending
+    })
+}
+
+fn must_watch(peer: &Peer, link: &Link) -> bool {
+    link.records_as.is_some() && peer.queue.watch().is_needed()
 }
 
 /// Watches until nothing is owed any more. Returns how long the other side was silent, if that is

@@ -27,15 +27,29 @@ pub(crate) fn handle_stream(
     stream: Arc<dyn Stream>,
     addr: SocketAddr,
 ) -> impl Future<Output = ()> + Send {
-    let entering = Box::pin(enter(running.clone(), stream, addr));
+    let entering = Box::pin(come_in(running.clone(), stream, addr));
     async move {
-        match entering.await {
-            Entered::Up(service, link) => serve(running, service, link).await,
-            // A peer that was taken over for a link which then failed goes on waiting for one.
-            Entered::Failed(Some(service)) => Box::pin(go_on(&running, service)).await,
-            Entered::Failed(None) => {}
-        }
+        let Some((service, link)) = entering.await else { return };
+        serve(running, service, link).await;
     }
+}
+
+/// A peer's link, if a stream that was accepted becomes one.
+async fn come_in(
+    running: Arc<Running>,
+    stream: Arc<dyn Stream>,
+    addr: SocketAddr,
+) -> Option<(Service, Arc<Link>)> {
+    match enter(running.clone(), stream, addr).await {
+        Entered::Up(service, link) => return Some((service, link)),
+        // A peer that was taken over for a link which then failed goes on waiting for one.
+        Entered::Failed(Some(service)) => {
+            let task = running.clone();
+            running.spawn(async move { go_on(&task, service).await });
+        }
+        Entered::Failed(None) => {}
+    }
+    None
 }
 
 /// What came of a stream that was accepted.
@@ -285,7 +299,7 @@ fn serve(
         let reason = {
             let peer = &service.peer;
             let notices = |notice| merge::hear(&running, peer, notice);
-            let drain = running.limits.drain_timeout;
+            let drain = &running.limits.drain_timeout;
             let serving = peer.run(&link, &running.inbound, drain, &notices);
             let replaced = async {
                 service.turn.wanted().await;

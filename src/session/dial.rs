@@ -271,7 +271,7 @@ async fn serve(
     let wanted = service.turn.wanted();
     running.spawn(async move {
         let notices = |notice| merge::hear(&task, &peer, notice);
-        let serving = peer.run(&link, &task.inbound, task.limits.drain_timeout, &notices);
+        let serving = peer.run(&link, &task.inbound, &task.limits.drain_timeout, &notices);
         let replaced = async {
             wanted.await;
             DownReason::Replaced

@@ -127,7 +127,7 @@ mod tests {
             other.incoming().room = usize::MAX;
             let link = Link::new(line, None, Vec::new(), None);
             peer.link_up(Id::from_bytes([2; 32]), &link);
-            let drain = running.limits.drain_timeout;
+            let drain = &running.limits.drain_timeout;
             let mut serving = pin!(peer.run(&link, &running.inbound, drain, &|_| ()));
             assert!(Wakes::new().poll(serving.as_mut()).is_none());
             let was_held = Arc::new(AtomicBool::new(false));
