@@ -176,7 +176,7 @@ impl Backlog {
         self.seal();
         self.frames += 1;
         self.bytes += frame.len() + OVERHEAD;
-        self.segments.push_back(Part::Single { frame, flood });
+        self.add(Part::Single { frame, flood });
     }
 
     /// Closes the run that small frames are added to.
@@ -198,7 +198,16 @@ impl Backlog {
         // A run has 64 KiB at most.
         let room = room as u32;
         let frames = std::mem::take(&mut self.open_frames);
-        self.segments.push_back(Part::Run { messages, frames, room });
+        self.add(Part::Run { messages, frames, room });
+    }
+
+    /// Adds a part.
+    fn add(&mut self, part: Part) {
+        if self.segments.is_empty() {
+            // Most often it is the only one until all is written, and the first place would be four.
+            self.segments.reserve_exact(1);
+        }
+        self.segments.push_back(part);
     }
 
     /// Adds what is not written to a plan, as far as that has room.

@@ -33,7 +33,7 @@ impl Merging {
 impl Peer {
     /// Takes over the addresses of a peer that turned out to be the same.
     pub(crate) fn park(&self, other: &Peer) {
-        let proved = other.pair().and_then(|pair| pair.key);
+        let proved = other.pair().and_then(|pair| pair.key());
         let own = other.dial.iter().map(|addr| Parked { addr: (**addr).clone(), proved });
         let parked: Vec<_> = own.chain(other.history().dials.parked.iter().cloned()).collect();
         if !parked.is_empty() {

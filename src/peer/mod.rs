@@ -74,15 +74,21 @@ pub(crate) struct Pair {
     /// Tells the neighbour's present run from any other.
     pub(crate) boot: Bits,
     /// The neighbour's key, if they encrypt. The secret then is none, for everybody could hear what
-    /// it was made of: key and run together tell the neighbour from any other.
-    pub(crate) key: Option<PublicKey>,
+    /// it was made of: key and run together tell the neighbour from any other. Boxed, since most
+    /// have none.
+    key: Option<Box<PublicKey>>,
     /// When they agreed on it.
     pub(crate) since: Instant,
 }
 
 impl Pair {
     pub(crate) fn new(secret: PairSecret, boot: Bits, key: Option<PublicKey>) -> Pair {
-        Pair { secret, boot, key, since: timer::now() }
+        Pair { secret, boot, key: key.map(Box::new), since: timer::now() }
+    }
+
+    /// The neighbour's key, if they encrypt.
+    pub(crate) fn key(&self) -> Option<PublicKey> {
+        self.key.as_deref().copied()
     }
 
     /// Whether another pair is with the same run of the same node, as far as both say so.

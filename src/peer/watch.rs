@@ -1,10 +1,9 @@
 //! Finding out that the other side of a link is gone.
 
 use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-
-use futures_lite::future;
 
 use super::Peer;
 use crate::error::DownReason;
@@ -108,13 +107,13 @@ async fn watch_while_owed(peer: &Peer, link: &Link) -> Option<Duration> {
 }
 
 /// Waits for a tick, or until a suspicion comes up if there is none yet.
-async fn tick_or_suspicion(peer: &Peer, suspected: bool) {
-    let suspicion = poll_fn(|_| match !suspected && peer.queue.watched().is_suspected {
-        true => Poll::Ready(()),
-        false => Poll::Pending,
-    });
-    let tick = async {
-        timer::after(TICK).await;
-    };
-    future::or(tick, suspicion).await;
+fn tick_or_suspicion(peer: &Peer, suspected: bool) -> impl Future<Output = ()> + Send {
+    let mut tick = timer::after(TICK);
+    poll_fn(move |cx: &mut Context<'_>| {
+        let is_over = Pin::new(&mut tick).poll(cx).is_ready();
+        match is_over || (!suspected && peer.queue.watched().is_suspected) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
 }

@@ -41,6 +41,10 @@ impl RoundTrip {
             });
             self.spacing = (2 * self.spacing).max(LEAST_SPACING);
         }
+        if self.sent.is_empty() {
+            // Most often it is the only one before all is told, and the first place would be four.
+            self.sent.reserve_exact(1);
+        }
         self.sent.push_back((number, now));
     }
 

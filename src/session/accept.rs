@@ -225,7 +225,7 @@ async fn answer(
     handshake.say_offer(running.id, hello, &fresh, offer, secret).await?;
     // Who it is may have turned out otherwise.
     let key = handshake.key();
-    let peer = peer.filter(|_| pair.as_ref().is_some_and(|pair| pair.key == key));
+    let peer = peer.filter(|_| pair.as_ref().is_some_and(|pair| pair.key() == key));
     let secret = secret.filter(|_| peer.is_some());
     let terms = handshake.hear_proof(&fresh, offer, secret).await?;
     // Not before: who closes with something unread may take back what it said.

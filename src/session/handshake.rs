@@ -135,7 +135,7 @@ impl<'a> Handshake<'a> {
             None => Ok((ack.id, Terms::Plain)),
             Some(offer) => {
                 // With another node there is nothing to go on with.
-                let pair = pair.filter(|(pair, _)| pair.key == self.key());
+                let pair = pair.filter(|(pair, _)| pair.key() == self.key());
                 let terms = self.settle(hello.id, fresh, &offer, pair).await?;
                 Ok((ack.id, terms))
             }
