@@ -311,6 +311,8 @@ impl<'a> Handshake<'a> {
                 Ok(0) => return Err(HandshakeError::Closed),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // Many may wait here at once.
+                    self.buffer.shrink_to_fit();
                     poll_fn(|cx| self.stream.poll_readable(cx)).await?;
                 }
                 Err(error) => return Err(error.into()),
