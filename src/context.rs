@@ -39,6 +39,8 @@ pub(crate) type Peers = BTreeMap<Target, Arc<Peer>>;
 /// The state of an endpoint.
 pub(crate) struct Context {
     pub(crate) id: Id,
+    /// The same, for the links that carry records of ours.
+    pub(crate) records_as: Arc<Id>,
     /// Tells this run of the node from any other.
     pub(crate) boot: Bits,
     pub(crate) limits: Limits,
@@ -93,6 +95,7 @@ impl Context {
         let Parts { id, boot, limits, resolver, connector, policy, spawner, .. } = parts;
         Context {
             id,
+            records_as: Arc::new(id),
             boot,
             routes: Arc::new(Routes::new()),
             budget: Budget::new(limits.total_queue_bytes),

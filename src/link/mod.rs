@@ -26,8 +26,8 @@ pub(crate) use stream::Stream;
 pub(crate) struct Link {
     pub(crate) stream: Arc<dyn Stream>,
     pub(crate) addr: Option<SocketAddr>,
-    /// This node's id, if the link carries records of ours.
-    pub(crate) records_as: Option<Id>,
+    /// This node's id, if the link carries records of ours. All links share it.
+    pub(crate) records_as: Option<Arc<Id>>,
     /// The key of the other side, if the link is encrypted. Boxed, since most have none.
     key: Option<Box<PublicKey>>,
     /// Whether the writer stopped in the middle of a frame, so that nothing else may be written.
@@ -58,7 +58,7 @@ impl Link {
         ahead: Vec<u8>,
         records_as: Option<Id>,
     ) -> Arc<Link> {
-        Link::keyed(stream, addr, ahead, records_as, None)
+        Link::keyed(stream, addr, ahead, records_as.map(Arc::new), None)
     }
 
     /// A link over `stream`, from which `ahead` was read already, behind the handshake.
@@ -69,7 +69,7 @@ impl Link {
         stream: Arc<dyn Stream>,
         addr: Option<SocketAddr>,
         ahead: Vec<u8>,
-        records_as: Option<Id>,
+        records_as: Option<Arc<Id>>,
         key: Option<PublicKey>,
     ) -> Arc<Link> {
         let read_half = Mutex::new(ReadHalf { buffer: ahead, ..ReadHalf::default() });

@@ -170,7 +170,6 @@ pub(super) struct History {
     /// The stream of the link that is up.
     pub(super) stream: Option<Arc<dyn Stream>>,
     pub(super) links: u64,
-    pub(super) last_error: Option<String>,
     pub(super) dials: Seldom<Dials>,
     pub(super) sent: Count,
     pub(super) received: Count,
@@ -182,7 +181,7 @@ pub(super) struct History {
     pub(super) is_served: bool,
     /// The task that serves the peer, while it waits for such a wish.
     pub(super) server: Option<Waker>,
-    pub(super) turns: u64,
+    pub(super) turns: u32,
     pub(super) wishes: u32,
     pub(super) sameness: Seldom<Sameness>,
     pub(super) is_merging: bool,
@@ -232,10 +231,13 @@ pub(super) struct Ending {
     pub(super) retry_after: Option<Duration>,
     /// What the other side of the link said when it said goodbye.
     pub(super) farewell: Option<Farewell>,
+    /// Why its last link ended or its last dial failed.
+    pub(super) last_error: Option<String>,
 }
 
 impl Empty for Ending {
-    const EMPTY: &'static Ending = &Ending { stopping: None, retry_after: None, farewell: None };
+    const EMPTY: &'static Ending =
+        &Ending { stopping: None, retry_after: None, farewell: None, last_error: None };
 }
 
 /// What there is to know of a peer that has another link to the same node.
@@ -265,7 +267,6 @@ impl History {
             addr: None,
             stream: None,
             links: 0,
-            last_error: None,
             dials: Seldom::default(),
             sent: Count::default(),
             received: Count::default(),
@@ -299,7 +300,7 @@ impl History {
 
     pub(super) fn waiting(&mut self, error: String, retry: Option<Duration>) {
         self.enter(PeerState::Down);
-        self.last_error = Some(error);
+        self.ending.last_error = Some(error);
         // A peer that is not dialed has none to forget.
         if retry.is_some() || self.dials.next_retry.is_some() {
             self.dials.next_retry = retry.map(|retry| timer::now() + retry);

@@ -250,7 +250,7 @@ impl Peer {
             queued_bytes,
             links: history.links,
             round_trip: self.queue.round_trip(),
-            last_error: history.last_error.clone(),
+            last_error: history.ending.last_error.clone(),
             next_retry: history.dials.next_retry.map(|at| at.saturating_duration_since(now)),
             attempts: history.dials.attempts.iter().cloned().collect(),
         }

@@ -133,5 +133,5 @@ pub(super) fn fill(plan: &mut Plan, state: &mut State, link: &Link, now: Instant
 
 /// The frame for records, on a link that carries them.
 pub(super) fn control_frame(link: &Link, records: Option<Records>) -> Option<Frame> {
-    records?.into_frame(link.records_as?).ok()
+    records?.into_frame(**link.records_as.as_ref()?).ok()
 }

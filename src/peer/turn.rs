@@ -36,7 +36,7 @@ impl Turn {
             return None;
         }
         history.is_served = true;
-        history.turns += 1;
+        history.turns = history.turns.wrapping_add(1);
         Some(Turn { peer: peer.clone() })
     }
 

@@ -1,14 +1,13 @@
 //! How long it takes until the other side has a frame and its word of that is here.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// Times that are kept at most. What is measured is too long by an eighth of the time that frames
 /// are under way, if at all.
 const MOST: usize = 32;
 
-/// Shortest time between two that are kept once there were too many.
-const LEAST_SPACING: Duration = Duration::from_millis(1);
+/// Shortest time between two that are kept once there were too many, in microseconds.
+const LEAST_SPACING: u32 = 1000;
 
 /// Measures by the counts that the other side tells.
 ///
@@ -17,9 +16,9 @@ const LEAST_SPACING: Duration = Duration::from_millis(1);
 #[derive(Debug, Default)]
 pub(crate) struct RoundTrip {
     /// Numbers of frames whose count was not told yet, and when they were sent.
-    sent: VecDeque<(u64, Instant)>,
-    /// Time between two of them.
-    spacing: Duration,
+    sent: Vec<(u64, Instant)>,
+    /// Microseconds between two of them.
+    spacing: u32,
     /// Frames that were told.
     told: u64,
     smoothed: Option<Duration>,
@@ -28,8 +27,8 @@ pub(crate) struct RoundTrip {
 impl RoundTrip {
     /// The frame with this number was sent.
     pub(super) fn sent(&mut self, number: u64, now: Instant) {
-        if let Some((_, last)) = self.sent.back() {
-            if now.saturating_duration_since(*last) < self.spacing {
+        if let Some((_, last)) = self.sent.last() {
+            if now.saturating_duration_since(*last) < Duration::from_micros(self.spacing.into()) {
                 return;
             }
         }
@@ -39,13 +38,13 @@ impl RoundTrip {
                 is_kept = !is_kept;
                 is_kept
             });
-            self.spacing = (2 * self.spacing).max(LEAST_SPACING);
+            self.spacing = self.spacing.saturating_mul(2).max(LEAST_SPACING);
         }
         if self.sent.is_empty() {
             // Most often it is the only one before all is told, and the first place would be four.
             self.sent.reserve_exact(1);
         }
-        self.sent.push_back((number, now));
+        self.sent.push((number, now));
     }
 
     /// The other side told that it has `count` frames, and held that back for `held`.
@@ -69,8 +68,8 @@ impl RoundTrip {
 
     /// Everything that was sent was told: an idle link keeps no memory.
     pub(super) fn rest(&mut self) {
-        self.sent = VecDeque::new();
-        self.spacing = Duration::ZERO;
+        self.sent = Vec::new();
+        self.spacing = 0;
     }
 
     /// A new link begins, whose other side has `count` frames.
@@ -96,6 +95,7 @@ impl RoundTrip {
 mod tests {
     use super::super::resume::{Received, Sent, Tell};
     use super::*;
+    use std::collections::VecDeque;
 
     const MS: Duration = Duration::from_millis(1);
 

@@ -161,7 +161,7 @@ async fn shake(
     }
     let key = handshake.key();
     let (stream, ahead) = handshake.into_stream();
-    let records_as = offer.map(|_| running.id);
+    let records_as = offer.map(|_| running.records_as.clone());
     let link = Link::keyed(stream, Some(addr), ahead, records_as, key);
     Ok(Accepted { hello, pair, link })
 }

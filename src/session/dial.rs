@@ -214,7 +214,7 @@ async fn handshake(
     let shares_records = !matches!(terms, Terms::Plain);
     agree(running, peer, terms)?;
     let (stream, ahead) = handshake.into_stream();
-    let records_as = shares_records.then_some(running.id);
+    let records_as = shares_records.then(|| running.records_as.clone());
     Ok((Link::keyed(stream, addr, ahead, records_as, key), id))
 }
 

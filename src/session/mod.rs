@@ -85,7 +85,7 @@ mod tests {
 
     /// A link to whoever has the key with this number.
     fn link(number: u8) -> Arc<Link> {
-        Link::keyed(Line::pair().0, None, Vec::new(), Some(SEVEN), Some(public(number)))
+        Link::keyed(Line::pair().0, None, Vec::new(), Some(Arc::new(SEVEN)), Some(public(number)))
     }
 
     fn told(events: &Events) -> Vec<Event> {
