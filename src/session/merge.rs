@@ -117,9 +117,10 @@ fn hear_same(
         return tell_same(running, peer, own, &sibling);
     }
     if let Some(merging) = Merging::begin(peer, &sibling) {
-        let (older, newer) = match is_older(peer, &sibling) {
-            true => (peer.clone(), sibling),
-            false => (sibling, peer.clone()),
+        let (one, two) = ((peer.clone(), own.secret.name()), (sibling, *name));
+        let (older, newer) = match is_older(&one.0, &two.0) {
+            true => (one, two),
+            false => (two, one),
         };
         running.spawn(decide(running.clone(), merging, older, newer));
     }
@@ -138,15 +139,16 @@ fn carry_the_same(one: &Peer, other: &Peer) -> bool {
     one.peer_type().flows_like(other.peer_type())
 }
 
-/// Decides which of two peers stays, and has the other side do as much.
-async fn decide(running: Arc<Running>, merging: Merging, older: Arc<Peer>, newer: Arc<Peer>) {
-    let (stays, goes) = match lives(&older).await {
+/// Decides which of two peers stays, and has the other side do as much. With each is the name of the
+/// pair that it was when they were shown to be the same.
+async fn decide(running: Arc<Running>, merging: Merging, older: Named, newer: Named) {
+    let ((stays, own_name), (goes, name)) = match lives(&older.0).await {
         true => (older, newer),
         false => (newer, older),
     };
     let service = Service::take(&running, &goes).await;
     goes.set_going();
-    let answer = agree(&running, &stays, &goes).await;
+    let answer = agree(&running, (&stays, &own_name), (&goes, &name)).await;
     drop(merging);
     match answer {
         Some(received) => {
@@ -163,6 +165,9 @@ async fn stay_apart(running: &Arc<Running>, stays: &Arc<Peer>, service: Service)
     introduce(running, stays);
     accept::go_on(running, service).await;
 }
+
+/// A peer, and the name of a pair that it was.
+type Named = (Arc<Peer>, [u8; 8]);
 
 /// Whether two peers are the pairs of these names, and lead to one node. While somebody waits, each
 /// may become another pair, with another node.
@@ -199,24 +204,27 @@ async fn lives(peer: &Peer) -> bool {
 /// Tells the other side which peer goes, until it has answered: how many frames of it the other
 /// side received. `None` if one of the two ends meanwhile or becomes another pair, or if
 /// the other side does not know the one that goes any more.
-async fn agree(running: &Running, stays: &Peer, goes: &Peer) -> Option<u64> {
+async fn agree(
+    running: &Running,
+    (stays, own_name): (&Peer, &[u8; 8]),
+    (goes, name): (&Peer, &[u8; 8]),
+) -> Option<u64> {
     let (own, other) = (stays.pair()?, goes.pair()?);
-    let (own_name, name) = (own.secret.name(), other.secret.name());
     let received = goes.queue.received_total();
-    let proof = other.secret.decision(&running.boot, &own_name, received);
+    let proof = other.secret.decision(&running.boot, own_name, received);
     let mut unheeded = 0;
     // Another run of the other node knows of nothing, and another node is not to be asked.
-    let is_on = || are_the_same((stays, &own_name), (goes, &name));
+    let is_on = || are_the_same((stays, own_name), (goes, name));
     while unheeded < HEEDS && !stays.is_off() && !goes.is_off() && is_on() {
         // With the proof once more: it may have come before the other side knew both pairs.
         tell_same(running, stays, &own, goes);
-        stays.queue.say_merge(&name, received, &proof);
+        stays.queue.say_merge(name, received, &proof);
         let before = stays.answers();
         stays.queue.say_probe();
         let answered = async {
             loop {
                 let changed = stays.changed();
-                if let Some(received) = stays.answer(&name) {
+                if let Some(received) = stays.answer(name) {
                     return Some(received);
                 }
                 changed.await;
@@ -307,10 +315,15 @@ mod tests {
     use std::pin::pin;
 
     const NODE: [u8; 16] = [9; 16];
+    const OTHER: [u8; 16] = [8; 16];
+
+    /// For a key: there is none.
+    const PLAIN: u8 = 0;
 
     fn pair(number: u8, boot: [u8; 16], key: u8) -> Pair {
         let secret = PairSecret::new(&[number; 16], &[number; 16]);
-        Pair::new(secret, boot, Some(PublicKey::from_bytes([key; 32])))
+        let key = (key != PLAIN).then(|| PublicKey::from_bytes([key; 32]));
+        Pair::new(secret, boot, key)
     }
 
     /// Two peers that lead to one node and have no link, and the service of the one that goes.
@@ -321,13 +334,13 @@ mod tests {
         service: Service,
     }
 
-    fn scene() -> Scene {
+    fn scene(key: u8) -> Scene {
         let running = running(Global);
         let add = |number: u8| {
             let dial = format!("far:900{number}").parse().unwrap();
             let peer = Arc::new(Peer::dialed(number.into(), dial, running.new_queue()));
             let peer = running.add_peers(|_| Ok::<_, ()>(vec![peer])).unwrap().remove(0);
-            running.pair_anew(&peer, Some(pair(number, NODE, 1)));
+            running.pair_anew(&peer, Some(pair(number, NODE, key)));
             peer
         };
         let (stays, goes) = (add(1), add(2));
@@ -346,10 +359,10 @@ mod tests {
 
         /// Begins a merge, and has one of the two become another pair by the time that the task
         /// which serves the one that goes lets go of it.
-        fn merge(self, merge: impl Future<Output = ()>, becomes_another: &Peer) {
+        fn merge(self, merge: impl Future<Output = ()>, becomes: &Peer, another: Pair) {
             let mut merge = pin!(merge);
             assert!(block_on(poll_once(merge.as_mut())).is_none(), "it does not wait for its turn");
-            self.become_another(becomes_another);
+            self.become_another(becomes, another);
             let mut giving = pin!(self.service.give_way());
             assert!(block_on(poll_once(giving.as_mut())).is_none());
             in_time(merge);
@@ -360,45 +373,57 @@ mod tests {
         }
 
         /// Another node has the peer's address now. Whoever is asked answers: names are no secret.
-        fn become_another(&self, peer: &Peer) {
+        fn become_another(&self, peer: &Peer, another: Pair) {
             let peer = self.running.peer(peer.target()).unwrap();
-            self.running.pair_anew(&peer, Some(pair(3, [8; 16], 2)));
+            self.running.pair_anew(&peer, Some(another));
             self.stays.note_answer(self.goes.pair().unwrap().secret.name(), 0);
         }
+    }
+
+    /// Of two peers one, the key that both have, and whom it becomes. A run is no secret, so that on
+    /// plain links another node can claim to be the same one.
+    fn cases() -> impl Iterator<Item = (usize, u8, Pair)> {
+        let become_another =
+            |which| [(which, 1, pair(3, OTHER, 2)), (which, PLAIN, pair(3, NODE, PLAIN))];
+        [0, 1].into_iter().flat_map(become_another)
     }
 
     /// Frames for one node went to another.
     #[test]
     fn who_decides_looks_again_when_it_is_its_turn() {
-        for which in 0..2 {
-            let scene = scene();
-            let (older, newer) = (scene.goes.clone(), scene.stays.clone());
-            let another = [&older, &newer][which].clone();
+        for (which, key, another) in cases() {
+            let scene = scene(key);
+            let (stays, goes) = (scene.stays.clone(), scene.goes.clone());
+            let becomes = [&goes, &stays][which].clone();
+            let [stays, goes] = [(stays, 1), (goes, 2)]
+                .map(|(peer, number)| (peer, pair(number, NODE, key).secret.name()));
             // The older one has no link, so it goes.
-            let merge = decide(scene.running.clone(), scene.merging(), older, newer);
-            scene.merge(merge, &another);
+            let merge = decide(scene.running.clone(), scene.merging(), goes, stays);
+            scene.merge(merge, &becomes, another);
         }
     }
 
     #[test]
     fn who_follows_looks_again_when_it_is_its_turn() {
-        for which in 0..2 {
-            let scene = scene();
+        for (which, key, another) in cases() {
+            let scene = scene(key);
             let (stays, goes) = (scene.stays.clone(), scene.goes.clone());
-            let another = [&goes, &stays][which].clone();
-            let names = [1, 2].map(|number| pair(number, NODE, 1).secret.name());
+            let becomes = [&goes, &stays][which].clone();
+            let names = [1, 2].map(|number| pair(number, NODE, key).secret.name());
             let merge = follow(scene.running.clone(), scene.merging(), stays, goes, names, 0);
-            scene.merge(merge, &another);
+            scene.merge(merge, &becomes, another);
         }
     }
 
     #[test]
     fn an_answer_of_another_node_is_none() {
-        let scene = scene();
+        let scene = scene(1);
         let (stays, goes) = (scene.stays.clone(), scene.goes.clone());
-        let mut agreeing = pin!(agree(&scene.running, &stays, &goes));
+        let [own_name, name] = [1, 2].map(|number| pair(number, NODE, 1).secret.name());
+        let agreeing = agree(&scene.running, (&stays, &own_name), (&goes, &name));
+        let mut agreeing = pin!(agreeing);
         assert!(block_on(poll_once(agreeing.as_mut())).is_none());
-        scene.become_another(&stays);
+        scene.become_another(&stays, pair(3, OTHER, 2));
         assert_eq!(in_time(agreeing), None);
     }
 }
