@@ -1,6 +1,5 @@
 //! Files that hold a secret.
 
-use std::ffi::OsString;
 use std::fmt::{self, Write as _};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
@@ -75,10 +74,9 @@ pub(super) fn create(
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().filter(|folder| *folder != Path::new(""));
     let folder = folder.unwrap_or(Path::new("."));
-    // In the same folder, for a link reaches no further.
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{:016x}", fastrand::u64(..)));
+    // In the same folder, for a link reaches no further; with a name of its own, for that of the file
+    // may be as long as names can be.
+    let name = format!(".netmod-inet.{:016x}", fastrand::u64(..));
     let temporary = write_private(&folder.join(name), bytes)?;
     match fs::hard_link(&temporary.0, path) {
         // What a file system without links can do.
@@ -259,6 +257,14 @@ mod tests {
         assert!(KeyPair::create(&nowhere).is_err());
         let missing = KeyPair::create(folder.0.join("none/node.key")).unwrap_err();
         assert!(missing.to_string().contains("none/node.key: "), "{missing}");
+    }
+
+    #[test]
+    fn a_file_may_have_the_longest_name_that_there_is() {
+        let folder = Folder::new("longest");
+        let path = folder.0.join("k".repeat(255));
+        KeyPair::create(&path).unwrap();
+        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1, "something else was left behind");
     }
 
     #[test]
