@@ -427,6 +427,8 @@ impl Peer {
     /// terms before, and that the neighbour did not say it has.
     pub(crate) fn pair_anew(&self, pair: Option<Pair>) -> Vec<Frame> {
         *self.pair.lock().unwrap_or_else(PoisonError::into_inner) = pair;
+        // Whoever is there now has shown and answered nothing.
+        self.history().sameness = Default::default();
         self.queue.start_anew()
     }
 

@@ -426,4 +426,18 @@ mod tests {
         scene.become_another(&stays, pair(3, OTHER, 2));
         assert_eq!(in_time(agreeing), None);
     }
+
+    /// What it counted was taken for what the node itself has, and frames were lost or came twice.
+    #[test]
+    fn an_answer_of_who_was_at_the_address_before_is_none() {
+        let scene = scene(1);
+        let (stays, goes) = (&scene.stays, &scene.goes);
+        scene.become_another(stays, pair(3, OTHER, 2));
+        scene.running.pair_anew(stays, Some(pair(1, NODE, 1)));
+        let [own_name, name] = [1, 2].map(|number| pair(number, NODE, 1).secret.name());
+        let mut agreeing = pin!(agree(&scene.running, (stays, &own_name), (goes, &name)));
+        assert_eq!(block_on(poll_once(agreeing.as_mut())), None, "nobody answered yet");
+        stays.note_answer(name, 7);
+        assert_eq!(in_time(agreeing), Some(7));
+    }
 }
