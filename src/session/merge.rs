@@ -293,13 +293,17 @@ async fn follow(
 /// Lets what was left of a peer go over another, and makes its target an alias of that.
 async fn finish(running: &Arc<Running>, stays: &Arc<Peer>, service: Service, received: u64) {
     let goes = service.peer.clone();
-    if goes.has_ended() || stays.has_ended() || goes.queue.resume(received).is_err() {
-        // One of them is gone, or the other side counts what cannot be: nothing of it is taken.
+    if goes.has_ended() || goes.queue.resume(received).is_err() {
+        // It is gone, or the other side counts what cannot be: nothing of it is taken.
         return drop(service);
+    }
+    if stays.is_off() {
+        // Who removed that one did not remove this one.
+        return stay_apart(running, stays, service).await;
     }
     stays.park(&goes);
     if !running.make_alias(&goes, stays) {
-        return drop(service);
+        return stay_apart(running, stays, service).await;
     }
     running.routes.remove_peer(goes.target()).await;
     running.events.emit(Event::Merged { target: stays.target(), retired: goes.target() });
@@ -308,6 +312,8 @@ async fn finish(running: &Arc<Running>, stays: &Arc<Peer>, service: Service, rec
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::DownReason;
+    use crate::peer::Closing;
     use crate::proto::{PairSecret, PublicKey};
     use crate::session::scene::running;
     use crate::spawn::Global;
@@ -439,5 +445,23 @@ mod tests {
         assert_eq!(block_on(poll_once(agreeing.as_mut())), None, "nobody answered yet");
         stays.note_answer(name, 7);
         assert_eq!(in_time(agreeing), Some(7));
+    }
+
+    /// Nobody dialed it any more, though it was the other one that had been removed.
+    #[test]
+    fn what_was_to_go_stays_if_the_other_one_is_removed() {
+        for has_ended in [false, true] {
+            let Scene { running, stays, goes, service } = scene(1);
+            running.forget_peer(stays.target()).unwrap();
+            stays.stop(Closing::Now, DownReason::Removed);
+            if has_ended {
+                running.end_peer(&stays);
+            }
+            in_time(finish(&running, &stays, service, 0));
+            assert!(!goes.has_ended());
+            let found = running.peer(goes.target()).unwrap();
+            assert!(Arc::ptr_eq(&found, &goes), "its target is an alias");
+            assert!(Service::begin(&running, &goes).is_none(), "nobody serves it");
+        }
     }
 }
