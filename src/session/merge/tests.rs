@@ -1,0 +1,155 @@
+//! Merges that something comes in between of.
+
+use super::*;
+use crate::error::DownReason;
+use crate::peer::Closing;
+use crate::proto::{PairSecret, PublicKey};
+use crate::session::scene::running;
+use crate::spawn::Global;
+use futures_lite::future::{block_on, poll_once};
+use std::pin::pin;
+
+const NODE: [u8; 16] = [9; 16];
+const OTHER: [u8; 16] = [8; 16];
+
+/// For a key: there is none.
+const PLAIN: u8 = 0;
+
+fn pair(number: u8, boot: [u8; 16], key: u8) -> Pair {
+    let secret = PairSecret::new(&[number; 16], &[number; 16]);
+    let key = (key != PLAIN).then(|| PublicKey::from_bytes([key; 32]));
+    Pair::new(secret, boot, key)
+}
+
+/// Two peers that lead to one node and have no link, and the service of the one that goes.
+struct Scene {
+    running: Arc<Running>,
+    stays: Arc<Peer>,
+    goes: Arc<Peer>,
+    service: Service,
+}
+
+fn scene(key: u8) -> Scene {
+    let running = running(Global);
+    let add = |number: u8| {
+        let dial = format!("far:900{number}").parse().unwrap();
+        let peer = Arc::new(Peer::dialed(number.into(), dial, running.new_queue()));
+        let peer = running.add_peers(|_| Ok::<_, ()>(vec![peer])).unwrap().remove(0);
+        running.pair_anew(&peer, Some(pair(number, NODE, key)));
+        peer
+    };
+    let (stays, goes) = (add(1), add(2));
+    let service = Service::begin(&running, &goes).unwrap();
+    Scene { running, stays, goes, service }
+}
+
+fn in_time<T>(work: impl Future<Output = T>) -> T {
+    block_on(within(Duration::from_secs(10), work)).expect("an end")
+}
+
+impl Scene {
+    fn merging(&self) -> Merging {
+        Merging::begin(&self.stays, &self.goes).unwrap()
+    }
+
+    /// Begins a merge, and has one of the two become another pair by the time that the task
+    /// which serves the one that goes lets go of it.
+    fn merge(self, merge: impl Future<Output = ()>, becomes: &Peer, another: Pair) {
+        let mut merge = pin!(merge);
+        assert!(block_on(poll_once(merge.as_mut())).is_none(), "it does not wait for its turn");
+        self.become_another(becomes, another);
+        let mut giving = pin!(self.service.give_way());
+        assert!(block_on(poll_once(giving.as_mut())).is_none());
+        in_time(merge);
+        assert!(in_time(giving).is_none());
+        let found = self.running.peer(self.goes.target()).unwrap();
+        assert!(Arc::ptr_eq(&found, &self.goes), "it became another node's");
+        assert!(!self.goes.has_ended() && !self.goes.is_going() && !self.goes.is_merging());
+    }
+
+    /// Another node has the peer's address now. Whoever is asked answers: names are no secret.
+    fn become_another(&self, peer: &Peer, another: Pair) {
+        let peer = self.running.peer(peer.target()).unwrap();
+        self.running.pair_anew(&peer, Some(another));
+        self.stays.note_answer(self.goes.pair().unwrap().secret.name(), 0);
+    }
+}
+
+/// Of two peers one, the key that both have, and whom it becomes. A run is no secret, so that on
+/// plain links another node can claim to be the same one.
+fn cases() -> impl Iterator<Item = (usize, u8, Pair)> {
+    let become_another =
+        |which| [(which, 1, pair(3, OTHER, 2)), (which, PLAIN, pair(3, NODE, PLAIN))];
+    [0, 1].into_iter().flat_map(become_another)
+}
+
+/// Frames for one node went to another.
+#[test]
+fn who_decides_looks_again_when_it_is_its_turn() {
+    for (which, key, another) in cases() {
+        let scene = scene(key);
+        let (stays, goes) = (scene.stays.clone(), scene.goes.clone());
+        let becomes = [&goes, &stays][which].clone();
+        let [stays, goes] = [(stays, 1), (goes, 2)]
+            .map(|(peer, number)| (peer, pair(number, NODE, key).secret.name()));
+        // The older one has no link, so it goes.
+        let merge = decide(scene.running.clone(), scene.merging(), goes, stays);
+        scene.merge(merge, &becomes, another);
+    }
+}
+
+#[test]
+fn who_follows_looks_again_when_it_is_its_turn() {
+    for (which, key, another) in cases() {
+        let scene = scene(key);
+        let (stays, goes) = (scene.stays.clone(), scene.goes.clone());
+        let becomes = [&goes, &stays][which].clone();
+        let names = [1, 2].map(|number| pair(number, NODE, key).secret.name());
+        let merge = follow(scene.running.clone(), scene.merging(), stays, goes, names, 0);
+        scene.merge(merge, &becomes, another);
+    }
+}
+
+#[test]
+fn an_answer_of_another_node_is_none() {
+    let scene = scene(1);
+    let (stays, goes) = (scene.stays.clone(), scene.goes.clone());
+    let [own_name, name] = [1, 2].map(|number| pair(number, NODE, 1).secret.name());
+    let agreeing = agree(&scene.running, (&stays, &own_name), (&goes, &name));
+    let mut agreeing = pin!(agreeing);
+    assert!(block_on(poll_once(agreeing.as_mut())).is_none());
+    scene.become_another(&stays, pair(3, OTHER, 2));
+    assert_eq!(in_time(agreeing), None);
+}
+
+/// What it counted was taken for what the node itself has, and frames were lost or came twice.
+#[test]
+fn an_answer_of_who_was_at_the_address_before_is_none() {
+    let scene = scene(1);
+    let (stays, goes) = (&scene.stays, &scene.goes);
+    scene.become_another(stays, pair(3, OTHER, 2));
+    scene.running.pair_anew(stays, Some(pair(1, NODE, 1)));
+    let [own_name, name] = [1, 2].map(|number| pair(number, NODE, 1).secret.name());
+    let mut agreeing = pin!(agree(&scene.running, (stays, &own_name), (goes, &name)));
+    assert_eq!(block_on(poll_once(agreeing.as_mut())), None, "nobody answered yet");
+    stays.note_answer(name, 7);
+    assert_eq!(in_time(agreeing), Some(7));
+}
+
+/// Nobody dialed it any more, though it was the other one that had been removed.
+#[test]
+fn what_was_to_go_stays_if_the_other_one_is_removed() {
+    for has_ended in [false, true] {
+        let Scene { running, stays, goes, service } = scene(1);
+        running.forget_peer(stays.target()).unwrap();
+        stays.stop(Closing::Now, DownReason::Removed);
+        if has_ended {
+            running.end_peer(&stays);
+        }
+        in_time(finish(&running, &stays, service, 0));
+        assert!(!goes.has_ended());
+        let found = running.peer(goes.target()).unwrap();
+        assert!(Arc::ptr_eq(&found, &goes), "its target is an alias");
+        assert!(Service::begin(&running, &goes).is_none(), "nobody serves it");
+    }
+}
