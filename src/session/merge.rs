@@ -296,12 +296,12 @@ async fn follow(
 /// Lets what was left of a peer go over another, and makes its target an alias of that.
 async fn finish(running: &Arc<Running>, stays: &Arc<Peer>, service: Service, received: u64) {
     let goes = service.peer.clone();
-    if goes.has_ended() || goes.queue.resume(received).is_err() {
-        // It is gone, or the other side counts what cannot be: nothing of it is taken.
+    if goes.has_ended() {
         return drop(service);
     }
-    if stays.is_off() {
-        // Who removed that one did not remove this one.
+    // Who removed the other one did not remove this one, and who counts what cannot be does not
+    // decide whom this node dials.
+    if stays.is_off() || goes.queue.resume(received).is_err() {
         return stay_apart(running, stays, service).await;
     }
     stays.park(&goes);

@@ -153,3 +153,13 @@ fn what_was_to_go_stays_if_the_other_one_is_removed() {
         assert!(Service::begin(&running, &goes).is_none(), "nobody serves it");
     }
 }
+
+/// Who answers at two addresses for a while could have one of them never dialed again.
+#[test]
+fn what_was_to_go_stays_if_the_other_side_counts_what_cannot_be() {
+    let Scene { running, stays, goes, service } = scene(1);
+    in_time(finish(&running, &stays, service, 9));
+    assert!(!goes.has_ended());
+    assert!(Arc::ptr_eq(&running.peer(goes.target()).unwrap(), &goes));
+    assert!(Service::begin(&running, &goes).is_none(), "nobody serves it");
+}
