@@ -167,11 +167,15 @@ pub(crate) fn check_new(peers: &[PeerAddr], peer: &PeerAddr) -> Result<(), Strin
     }
 }
 
-/// What a message quotes of an address that is wrong: not the key that it names, which may be
-/// the secret half.
+/// What a message quotes of an address that is wrong: not what may be meant as a key, whatever stands
+/// in front of it, which may be the secret half.
 pub(crate) fn without_key(addr: &str) -> String {
-    match addr.split_once("key=") {
-        Some((before, _)) => format!("{before}key=…"),
+    let is_part = |run: &[u8]| {
+        run.iter().all(u8::is_ascii_hexdigit) && run.iter().any(u8::is_ascii_alphabetic)
+    };
+    let named = addr.find("key=").map(|at| at + "key=".len());
+    match named.into_iter().chain(addr.as_bytes().windows(16).position(is_part)).min() {
+        Some(end) => format!("{}…", &addr[..end]),
         None => addr.to_owned(),
     }
 }

@@ -267,4 +267,20 @@ mod tests {
             assert_eq!(parse(text), Err(error), "{text}");
         }
     }
+
+    #[test]
+    fn no_error_quotes_what_may_be_a_key() {
+        let key = "0a".repeat(32);
+        let quoted = |text: &str| match parse(text).unwrap_err() {
+            AddressError::Option(quoted) | AddressError::Port(quoted) => quoted,
+            AddressError::Host(quoted) => quoted,
+            error => panic!("{error}"),
+        };
+        assert_eq!(quoted(&format!("host:1?Key={key}")), "Key=…");
+        assert_eq!(quoted(&format!("host:1?{key}x")), "…");
+        assert_eq!(quoted(&format!("host:{key}")), "…");
+        assert_eq!(quoted("host:1234567890123456789"), "1234567890123456789");
+        assert_eq!(quoted("my.nas,my.example:1"), "my.nas,my.example");
+        assert_eq!(quoted(&format!("{}:1", "ü,".repeat(100))), format!("{}…", "ü,".repeat(40)));
+    }
 }

@@ -158,12 +158,22 @@ fn parse_options(text: &str) -> Result<Options, AddressError> {
 /// may be a secret that somebody took for one.
 pub(crate) fn shorten(text: &str) -> String {
     const MOST: usize = 80;
+    let end = text.char_indices().nth(MOST).map_or(text.len(), |(end, _)| end);
+    let end = key_at(text).map_or(end, |at| at.min(end));
+    match end < text.len() {
+        true => format!("{}…", &text[..end]),
+        false => text.to_owned(),
+    }
+}
+
+/// Where something begins that may be meant as a key, whatever stands in front of it.
+fn key_at(text: &str) -> Option<usize> {
     const KEY: &str = "key=";
-    if let Some(at) = text.find(KEY).filter(|at| *at < MOST) {
-        return format!("{}…", shorten(&text[..at]) + KEY);
-    }
-    match text.char_indices().nth(MOST) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
+    /// Digits that hardly anything else has in a row.
+    const DIGITS: usize = 16;
+    let is_part = |run: &[u8]| {
+        run.iter().all(u8::is_ascii_hexdigit) && run.iter().any(u8::is_ascii_alphabetic)
+    };
+    let named = text.find(KEY).map(|at| at + KEY.len());
+    named.into_iter().chain(text.as_bytes().windows(DIGITS).position(is_part)).min()
 }

@@ -85,6 +85,14 @@ fn options_about_keys_name_what_is_wrong() {
             &["--peer", &format!("a.example:1?key={}", &key[1..])],
             "--peer `a.example:1?key=…`: a key has 64 hexadecimal digits, not 63",
         ),
+        (
+            &["--peer", &format!("a.example:1?Key={key}")],
+            "--peer `a.example:1?Key=…`: unknown option `Key=…` (",
+        ),
+        (
+            &["--peer", &format!("a.example:{key}")],
+            "--peer `a.example:…`: `…` is no port (1 to 65535)",
+        ),
         (&["--allow-key", &key], "--allow-key needs --key-file"),
         (&["--encrypted-only"], "--encrypted-only needs --key-file"),
         (&["--peer", &format!("a.example:1?key={key}")], "and this node has no key"),
