@@ -405,6 +405,22 @@ mod tests {
     }
 
     #[test]
+    fn large_runs_go_round() {
+        let buffers = Buffers::new(1 << 20);
+        let mut backlog = Backlog::default();
+        let mut fill = |count| {
+            (0..count).for_each(|_| backlog.copy(&frame(1, 1000), &buffers));
+            backlog.plan(&mut Plan::default());
+            let kept = buffers.kept();
+            while backlog.pop(usize::MAX).is_some() {}
+            (kept, buffers.kept())
+        };
+        let (while_full, after) = fill(200);
+        assert!(after >= while_full + 2 * RUN, "{while_full} {after}");
+        assert_eq!(fill(200), (while_full, after), "they are filled again");
+    }
+
+    #[test]
     fn what_is_left_of_a_run_does_not_keep_all_of_it() {
         let end = |backlog: &Backlog| match &backlog.segments[0] {
             Part::Run { messages, .. } => messages.as_ptr_range().end,

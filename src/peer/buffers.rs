@@ -65,6 +65,12 @@ impl Buffers {
         Lent { buffer, buffers: Some(self.clone()) }.freeze()
     }
 
+    /// Bytes that wait to be filled.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> usize {
+        self.spare().bytes
+    }
+
     fn spare(&self) -> MutexGuard<'_, Spare> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
