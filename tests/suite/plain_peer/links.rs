@@ -72,6 +72,7 @@ fn an_accepted_plain_peer_is_dropped_after_every_ending() {
 fn a_failed_write_does_not_cost_what_arrived_before_it() {
     let mut limits = quick();
     limits.inbound_frames = 1;
+    limits.queue_frames = 64;
     // So long the link may still be read once it is broken.
     limits.drain_timeout = PATIENCE;
     let mut node = Node::built(InetEndpoint::builder().bind("127.0.0.1:0").limits(limits));
@@ -80,11 +81,11 @@ fn a_failed_write_does_not_cost_what_arrived_before_it() {
     peer.write(&run_of(&frames));
     node.until("first frame", |_| node.info(target).frames_received == 1);
     drop(peer);
-    // The first one is answered by a reset, and the next one fails.
-    for _ in 0..20 {
-        let _ = node.endpoint.try_send(target, parsed(&numbered(1, 9)));
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
+    // The first one is answered by a reset, the next one fails, and after that none is taken out of
+    // the queue.
+    node.until("queue that nobody empties", |endpoint| {
+        endpoint.try_send(target, parsed(&numbered(1, 9))).is_err()
+    });
     node.expect_frames(target, &frames);
     node.removed(target);
 }
