@@ -10,7 +10,7 @@ mod stream;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::proto::{Id, PublicKey};
@@ -33,7 +33,7 @@ pub(crate) struct Link {
     /// Whether the writer stopped in the middle of a frame, so that nothing else may be written.
     pub(crate) is_torn: AtomicBool,
     /// Counts reads that brought something: signs of life.
-    pub(crate) reads: AtomicUsize,
+    pub(crate) reads: AtomicU32,
     /// Held by the receive loop while it reads, and never while it waits.
     read_half: Mutex<ReadHalf>,
 }
@@ -79,7 +79,7 @@ impl Link {
             records_as,
             key: key.map(Box::new),
             is_torn: AtomicBool::new(false),
-            reads: AtomicUsize::new(0),
+            reads: AtomicU32::new(0),
             read_half,
         })
     }
@@ -95,7 +95,7 @@ impl Link {
     }
 
     /// Counts signs of life: everything that arrives.
-    pub(crate) fn signs_of_life(&self) -> usize {
+    pub(crate) fn signs_of_life(&self) -> u32 {
         self.reads.load(Ordering::Relaxed).wrapping_add(self.stream.parts_read())
     }
 }

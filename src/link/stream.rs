@@ -14,7 +14,7 @@ pub(crate) trait Stream: Send + Sync + 'static {
         false
     }
     /// Counts reads that brought something which is not to be handed out yet.
-    fn parts_read(&self) -> usize {
+    fn parts_read(&self) -> u32 {
         0
     }
     /// Waits for something to read.

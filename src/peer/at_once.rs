@@ -43,7 +43,7 @@ impl Queue {
         }
         let mut plan = Plan::default();
         plan.begin(None);
-        fill(&mut plan, state, &link, now);
+        fill(&mut &mut plan, state, &link, now);
         let Ok(bytes) = plan.write(&link) else {
             // Whatever it is, the writer will find out. The records are in the plan alone by now.
             state.begun = (plan.unwritten() > 0).then(|| Box::new(plan));

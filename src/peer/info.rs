@@ -246,7 +246,7 @@ pub(super) struct Sameness {
     /// The other pair of the same two nodes, once it was proved.
     pub(super) same_as: Option<[u8; 8]>,
     /// When the other side was last asked to tell a count, and how often it had told one by then.
-    pub(super) challenge: Option<(Instant, usize)>,
+    pub(super) challenge: Option<(Instant, u32)>,
     /// What the other side said of the pair that goes, and what it was told.
     pub(super) answer: Option<([u8; 8], u64)>,
     pub(super) told: Option<([u8; 8], u64)>,

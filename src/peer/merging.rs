@@ -79,13 +79,13 @@ impl Peer {
     }
 
     /// How often the other side told a count.
-    pub(crate) fn answers(&self) -> usize {
+    pub(crate) fn answers(&self) -> u32 {
         self.answers.load(Ordering::Relaxed)
     }
 
     /// Asks the other side to tell a count, unless it was asked within the last `recent`. Returns
     /// how often it had told one when it was asked.
-    pub(crate) fn challenge(&self, recent: Duration) -> usize {
+    pub(crate) fn challenge(&self, recent: Duration) -> u32 {
         let asked = self.history().sameness.challenge.filter(|(at, _)| timer::since(*at) < recent);
         let (_, answers) = asked.unwrap_or_else(|| {
             self.queue.say_probe();

@@ -28,7 +28,7 @@ mod watch;
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -121,8 +121,8 @@ pub struct Peer {
     /// Notified on [`kick`](Peer::kick), [`stop`](Peer::stop), when the link ends and when a [`Turn`]
     /// changes.
     signal: Signal,
-    kicks: AtomicUsize,
-    answers: AtomicUsize,
+    kicks: AtomicU32,
+    answers: AtomicU32,
     ended: AtomicBool,
 }
 
@@ -158,8 +158,8 @@ impl Peer {
             history: Mutex::new(History::new()),
             pair: Mutex::new(None),
             signal: Signal::new(),
-            kicks: AtomicUsize::new(0),
-            answers: AtomicUsize::new(0),
+            kicks: AtomicU32::new(0),
+            answers: AtomicU32::new(0),
             ended: AtomicBool::new(false),
         }
     }
@@ -455,12 +455,12 @@ impl Peer {
     }
 
     /// How often the peer was kicked; for [`kicked`](Peer::kicked) and [`pause`](Peer::pause).
-    pub(crate) fn kicks(&self) -> usize {
+    pub(crate) fn kicks(&self) -> u32 {
         self.kicks.load(Ordering::Relaxed)
     }
 
     /// Waits until the peer was kicked more often than `seen`.
-    pub(crate) async fn kicked(&self, seen: usize) {
+    pub(crate) async fn kicked(&self, seen: u32) {
         loop {
             let signal = self.signal.listen();
             if self.kicks() != seen {
@@ -471,7 +471,7 @@ impl Peer {
     }
 
     /// Waits for so long, or until the peer was kicked more often than `seen`, or told to stop.
-    pub(crate) async fn pause(&self, delay: Duration, seen: usize) {
+    pub(crate) async fn pause(&self, delay: Duration, seen: u32) {
         within(delay, future::or(self.kicked(seen), self.stopped())).await;
     }
 

@@ -1,6 +1,7 @@
 //! What the writer of a link has in hand.
 
 use std::future::Future;
+use std::ops::DerefMut;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,6 +9,7 @@ use std::time::Instant;
 
 use super::plan::Plan;
 use super::queue::{Closing, Queue, State, register};
+use super::seldom::Seldom;
 use crate::link::Link;
 use crate::proto::{Frame, Records};
 use crate::timer::{self, Timer};
@@ -29,24 +31,27 @@ pub(crate) enum Filled {
 pub(crate) struct Outbox<'a> {
     queue: &'a Queue,
     pub(super) link: &'a Arc<Link>,
-    pub(super) plan: Plan,
+    /// An idle link has none.
+    pub(super) plan: Seldom<Plan>,
     /// Runs only while the other side is owed a count.
     tell: Option<Box<(Instant, Timer)>>,
 }
 
 impl<'a> Outbox<'a> {
     pub(crate) fn new(queue: &'a Queue, link: &'a Arc<Link>) -> Outbox<'a> {
-        Outbox { queue, link, plan: Plan::default(), tell: None }
+        Outbox { queue, link, plan: Seldom::default(), tell: None }
     }
 
     /// Waits for something to write, and plans as much of it as one write takes.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Filled> {
         // Before the lock: bytes that the caller lent may run code of his when they are let go.
-        self.plan.begin(None);
+        if !self.plan.is_empty() {
+            self.plan.begin(None);
+        }
         let mut state = self.queue.lock();
         state.idle = None;
         if let Some(begun) = state.begun.take() {
-            self.plan = *begun;
+            self.plan = begun.into();
             return Poll::Ready(Filled::Something);
         }
         let now = timer::now();
@@ -61,8 +66,7 @@ impl<'a> Outbox<'a> {
         state.idle = Some(self.link.clone());
         let tell_at = Queue::tell_at(&state, now);
         drop(state);
-        // An idle link keeps no memory.
-        self.plan.rest();
+        self.plan = Seldom::default();
         self.poll_timer(cx, tell_at)
     }
 
@@ -116,8 +120,14 @@ impl Drop for Outbox<'_> {
     }
 }
 
-/// Plans the records that are due, and as much of what waits as one write takes.
-pub(super) fn fill(plan: &mut Plan, state: &mut State, link: &Link, now: Instant) {
+/// Plans the records that are due, and as much of what waits as one write takes. The plan may be one
+/// that takes memory only if there is something to write.
+pub(super) fn fill(
+    plan: &mut impl DerefMut<Target = Plan>,
+    state: &mut State,
+    link: &Link,
+    now: Instant,
+) {
     let records = Queue::take_control(state, now);
     if let Some(frame) = control_frame(link, records) {
         plan.begin(Some(&frame));

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
+use super::seldom::Empty;
 use crate::link::Link;
 use crate::proto::{Frame, PREFIX, encode_length};
 
@@ -25,6 +26,11 @@ pub(super) struct Plan {
     /// Length of what goes before the first frame of the router.
     uncounted: usize,
     written: usize,
+}
+
+impl Empty for Plan {
+    const EMPTY: &'static Plan =
+        &Plan { pieces: Vec::new(), skip: 0, len: 0, uncounted: 0, written: 0 };
 }
 
 #[derive(Debug)]
@@ -51,11 +57,6 @@ impl Plan {
             self.add_frame(frame);
         }
         self.uncounted = self.len;
-    }
-
-    /// Gives memory back, because nothing is to be written for now.
-    pub(super) fn rest(&mut self) {
-        *self = Plan::default();
     }
 
     /// Whether one more frame may be added.

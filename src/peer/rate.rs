@@ -9,37 +9,47 @@ const SPAN: Duration = Duration::from_secs(4);
 /// Shortest time that bytes are said to have come in: a single frame is no flow.
 const SHORTEST: Duration = Duration::from_secs(1);
 
+/// Time after which bytes count for nothing.
+const FORGOTTEN: Duration = Duration::from_secs(60);
+
 /// Bytes per second, of which the older ones count ever less.
 ///
 /// Nothing has to be done as time goes by: how much they still count is worked out when the rate is
-/// asked for, or changes.
+/// asked for, or changes. In 32 bits, since each idle link has two of them.
 #[derive(Debug, Default)]
 pub(super) struct Rate {
     /// What the rate was at the time of the last bytes, if there had been nothing before the first.
-    per_second: f64,
-    /// When the first and the last bytes came.
-    times: Option<(Instant, Instant)>,
+    per_second: f32,
+    /// Seconds between the first and the last bytes.
+    lasted: f32,
+    /// When the last bytes came.
+    last: Option<Instant>,
 }
 
 impl Rate {
     pub(super) fn add(&mut self, bytes: usize, now: Instant) {
         let left = self.left(now);
-        let first = self.times.filter(|_| left > 0.0).map_or(now, |(first, _)| first);
-        self.per_second = left + bytes as f64 / SPAN.as_secs_f64();
-        self.times = Some((first, now));
+        self.lasted = if left > 0.0 { self.seen(now).as_secs_f32() } else { 0.0 };
+        self.per_second = left + bytes as f32 / SPAN.as_secs_f32();
+        self.last = Some(now);
     }
 
     /// Bytes per second, over the last seconds.
     pub(super) fn per_second(&self, now: Instant) -> u64 {
-        let Some((first, _)) = self.times else { return 0 };
         // A flow that began just now has not had the time to add up.
-        let seen = now.saturating_duration_since(first).max(SHORTEST);
+        let seen = self.seen(now).max(SHORTEST);
         (self.left(now) / (1.0 - fading(seen))).round() as u64
     }
 
+    /// For how long the flow has been seen, as far as it matters.
+    fn seen(&self, now: Instant) -> Duration {
+        let since = self.last.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+        (Duration::from_secs_f32(self.lasted) + since).min(FORGOTTEN)
+    }
+
     /// What is left of the rate; nothing when less than a thousandth is.
-    fn left(&self, now: Instant) -> f64 {
-        let Some((_, last)) = self.times else { return 0.0 };
+    fn left(&self, now: Instant) -> f32 {
+        let Some(last) = self.last else { return 0.0 };
         match fading(now.saturating_duration_since(last)) {
             part if part < 0.001 => 0.0,
             part => self.per_second * part,
@@ -48,8 +58,8 @@ impl Rate {
 }
 
 /// How much bytes still count after so long.
-fn fading(time: Duration) -> f64 {
-    (-time.as_secs_f64() / SPAN.as_secs_f64()).exp()
+fn fading(time: Duration) -> f32 {
+    (-time.as_secs_f32() / SPAN.as_secs_f32()).exp()
 }
 
 #[cfg(test)]

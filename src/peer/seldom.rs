@@ -24,6 +24,12 @@ impl<T> Seldom<T> {
     }
 }
 
+impl<T> From<Box<T>> for Seldom<T> {
+    fn from(value: Box<T>) -> Seldom<T> {
+        Seldom(Some(value))
+    }
+}
+
 impl<T: Empty> Deref for Seldom<T> {
     type Target = T;
 

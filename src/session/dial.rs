@@ -25,7 +25,7 @@ use crate::timer::{self, within};
 pub(super) type Connected = (Arc<Link>, Id);
 
 /// A wait before a dial: for so long, unless the peer is kicked more often than this meanwhile.
-type Wait = (Duration, usize);
+type Wait = (Duration, u32);
 
 /// Starts to dial a peer. After each of its links it is dialed again, until it is told to stop.
 pub(crate) fn start_connection(running: &Arc<Running>, peer: Arc<Peer>) {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
@@ -32,7 +32,7 @@ pub(crate) struct Encrypted {
     state: Mutex<State>,
     spare: Arc<Spare>,
     /// Reads that brought something, be it a part of a message only.
-    reads: AtomicUsize,
+    reads: AtomicU32,
 }
 
 struct State {
@@ -119,7 +119,7 @@ impl Encrypted {
             reading: Reading::new(ahead, most.min(MOST)),
             writing: Writing::default(),
         };
-        Encrypted { stream, state: Mutex::new(state), spare, reads: AtomicUsize::new(0) }
+        Encrypted { stream, state: Mutex::new(state), spare, reads: AtomicU32::new(0) }
     }
 
     /// Takes messages of any length from now on: the other side may come in.
@@ -183,7 +183,7 @@ impl Stream for Encrypted {
         self.lock().writing.has_begun()
     }
 
-    fn parts_read(&self) -> usize {
+    fn parts_read(&self) -> u32 {
         self.reads.load(Ordering::Relaxed)
     }
 
