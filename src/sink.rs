@@ -120,6 +120,9 @@ mod tests {
     use crate::limits::Limits;
     use crate::peer::PeerState;
 
+    /// Far longer than anything takes here, even beside all other tests.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
     fn frame(number: u32) -> Frame {
         let builder = Frame::builder(8, crate::proto::Id::from_bytes([1; 32]));
         builder.payload(number.to_be_bytes().to_vec()).build().unwrap()
@@ -143,7 +146,8 @@ mod tests {
     fn a_sink_waits_for_room_and_all_arrives_in_order() {
         const COUNT: u32 = 5_000;
         smol::block_on(async {
-            let limits = Limits { queue_frames: 4, ..Limits::default() };
+            let mut limits = Limits { queue_frames: 4, ..Limits::default() };
+            limits.send_timeout = PATIENCE;
             let (from, to, target) = pair(limits).await;
             let sender = smol::spawn(async move {
                 let frames = stream::iter((0..COUNT).map(|number| Ok(frame(number))));
@@ -163,6 +167,7 @@ mod tests {
         smol::block_on(async {
             let mut limits = Limits { queue_frames: 1, ..Limits::default() };
             limits.redial_cap = Duration::from_millis(20);
+            limits.send_timeout = PATIENCE;
             let (from, to, target) = pair(limits).await;
             let mut nobody = from.sink(target + 1);
             let error = nobody.send(frame(1)).await.unwrap_err();

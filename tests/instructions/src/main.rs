@@ -12,9 +12,10 @@ mod relay;
 use std::collections::VecDeque;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_lite::future;
-use netmod_inet::{Event, Frame, Id, InetEndpoint, Refusal, Target};
+use netmod_inet::{Event, Frame, Id, InetEndpoint, Limits, Refusal, Target};
 use smol::Executor;
 
 fn main() -> ExitCode {
@@ -73,7 +74,11 @@ fn codec(payload: usize, frames: usize) {
 fn link(payload: usize, frames: usize, way: Way) {
     let is_plain = way == Way::Plain;
     let executor = Arc::new(Executor::new());
-    let builder = || InetEndpoint::builder().spawner(Arc::downgrade(&executor));
+    let mut limits = Limits::default();
+    // A machine that stands still for a while ends nothing here.
+    limits.send_timeout = Duration::from_secs(60);
+    let builder =
+        || InetEndpoint::builder().limits(limits.clone()).spawner(Arc::downgrade(&executor));
     smol::block_on(executor.run(async {
         let listener = builder().bind("127.0.0.1:0").start().await.expect("a free port");
         let dialer = builder().start().await.expect("an endpoint");
