@@ -23,7 +23,7 @@ mod runner;
 use relay::Relay;
 
 /// Time that any one step may take before the run counts as failed.
-const STEP: Duration = Duration::from_secs(10);
+const STEP: Duration = Duration::from_secs(60);
 
 type Failure = Box<dyn Error + Send + Sync>;
 

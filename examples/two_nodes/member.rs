@@ -2,11 +2,11 @@
 //! time, and says on standard output what happens.
 
 use std::error::Error;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_lite::io::{AsyncBufReadExt, BufReader};
 use futures_lite::{StreamExt, future};
-use netmod_inet::{DownReason, Event, Events, Frame, InetEndpoint, Target};
+use netmod_inet::{DownReason, Event, Events, Frame, InetEndpoint, Limits, Target};
 
 /// Frames that each node sends in one exchange.
 const FRAMES: u32 = 10_000;
@@ -18,7 +18,10 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 /// Runs a node that dials `peer`, if there is one, until it is told to quit.
 pub(crate) async fn run(peer: Option<String>) -> Result<(), Failure> {
-    let endpoint = InetEndpoint::start("127.0.0.1:0").await?;
+    let mut limits = Limits::default();
+    // A machine that is busy with something else for a while ends nothing here.
+    limits.send_timeout = Duration::from_secs(60);
+    let endpoint = InetEndpoint::builder().bind("127.0.0.1:0").limits(limits).start().await?;
     let events = endpoint.events();
     println!("listens on port {}", endpoint.port().unwrap_or(0));
     endpoint.add_peers(peer).await?;
