@@ -28,6 +28,7 @@ pub(crate) struct Lines {
     pub(crate) not_reached: u64,
     pub(crate) ended: u64,
     pub(crate) reloads: u64,
+    pub(crate) dropped: u64,
     pub(crate) other: u64,
     pub(crate) last_other: String,
 }
@@ -39,6 +40,7 @@ pub(crate) struct Links {
     pub(crate) downs: u64,
     pub(crate) attempts: u64,
     pub(crate) removed: u64,
+    pub(crate) dropped: u64,
     pub(crate) files: usize,
     pub(crate) most_files: usize,
     pub(crate) most_links: u64,
@@ -118,8 +120,9 @@ impl Node {
         Ok(())
     }
 
-    /// Waits until no link is there, every descriptor is back, and the log has caught up.
-    pub(crate) fn settle(&self, files: usize) -> Result<Links, Failure> {
+    /// Waits until no link is there, every descriptor is back, and the log has caught up. The peer
+    /// file was to be read again so often.
+    pub(crate) fn settle(&self, files: usize, reloads: u64) -> Result<Links, Failure> {
         let end = Instant::now() + PATIENCE;
         loop {
             let text = self.scrape()?;
@@ -130,6 +133,7 @@ impl Node {
                 downs: event("down")?,
                 attempts: event("attempt")?,
                 removed: event("removed")?,
+                dropped: event("dropped")?,
                 files: self.files()?,
                 most_files: self.most.0,
                 most_links: self.most.1,
@@ -137,9 +141,9 @@ impl Node {
             let lines = self.lines();
             let is_over = value(&text, "netmod_inet_peers{state=\"up\"}")? == 0
                 && links.files <= files
-                && (lines.up, lines.down) == (links.ups, links.downs);
+                && (lines.up, lines.down, lines.reloads) == (links.ups, links.downs, reloads);
             if is_over || Instant::now() > end {
-                if event("missed")? + event("other")? + event("dropped")? > 0 {
+                if event("missed")? + event("other")? > 0 {
                     eprintln!("{text}");
                 }
                 return match links.files <= files {
@@ -196,6 +200,7 @@ impl Lines {
             () if is(" not reached at ") => &mut self.not_reached,
             () if is(" ended") => &mut self.ended,
             () if line.starts_with("peer files: ") => &mut self.reloads,
+            () if line.starts_with("dropped ") => &mut self.dropped,
             () if line.contains(" on ") || line.starts_with("router id ") => return Some(line),
             () => {
                 self.last_other = line;
