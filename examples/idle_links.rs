@@ -68,7 +68,7 @@ fn run(options: &Options) -> Result<bool, Failure> {
         pair.carry(payload)?;
         eprintln!("each has carried a frame with {payload} bytes of payload both ways");
     }
-    std::thread::sleep(QUIET);
+    pair.rest(QUIET)?;
     eprintln!("watching for {:?}", options.watch);
     let idle = pair.watch(options.watch)?;
     let sides = pair.sides()?;

@@ -1,6 +1,5 @@
 //! What links cost that carry nothing: memory, wake-ups and CPU time.
 
-use std::thread;
 use std::time::Duration;
 
 use crate::activity::Spent;
@@ -63,12 +62,12 @@ fn once(measure: &IdleMeasure, pace: &Pace, own: bool) -> Result<Idle, Failure> 
     eprintln!("{}: opening {count} links, {executor}", measure.name);
     let mut pair = Pair::start(&Links { count, own })?;
     pair.link_up()?;
-    thread::sleep(QUIET);
+    pair.rest(QUIET)?;
     let per_link = |pair: &Pair| pair.sides().map(|sides| sides.map(|side| side.per_link(count)));
     let fresh = per_link(&pair)?;
     let watched = (count <= WATCHED).then(|| watch(&pair, pace.watch)).transpose()?;
     pair.carry(LARGE)?;
-    thread::sleep(QUIET);
+    pair.rest(QUIET)?;
     let carried = per_link(&pair)?;
     // Counters that do not count would have shown nothing but zeros.
     if pair.send_one()?.iter().any(|spent| spent.wakeups == 0) {
