@@ -76,6 +76,7 @@ impl Run {
         let (crowd, _) = start(Role::Crowd)?;
         let mut run = Run { node, crowd };
         run.crowd(&format!("dial {port} {}", options.peers))?;
+        run.node(&format!("up {}", options.peers))?;
         Ok(run)
     }
 

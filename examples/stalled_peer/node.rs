@@ -4,7 +4,9 @@ use std::io;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use netmod_inet::{Event, Events, Frame, InetEndpoint, Limits, Refusal, Target};
+use netmod_inet::{
+    Event, Events, Frame, InetEndpoint, Limits, PeerInfo, PeerState, Refusal, Target,
+};
 
 use crate::STALLED;
 use crate::child::Failure;
@@ -12,7 +14,7 @@ use crate::child::Failure;
 /// Time between two floods.
 const PACE: Duration = Duration::from_millis(5);
 
-/// Time between two looks for the peer that never reads.
+/// Time between two looks at the peers.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// Obeys until the end of standard input.
@@ -27,6 +29,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     for line in io::stdin().lines() {
         let line = line?;
         match line.split_once(' ').unwrap_or((&line, "")) {
+            ("up", count) => up(&endpoint, count.parse()?),
             ("flood", count) => flood(&endpoint, count.parse()?)?,
             ("fill", _) => fill(&endpoint)?,
             ("forget", _) => forget(&endpoint, &events)?,
@@ -36,6 +39,14 @@ pub(crate) fn run() -> Result<(), Failure> {
     }
     smol::block_on(endpoint.shutdown());
     Ok(())
+}
+
+/// Waits until so many peers are up. They may know of their links before this side does.
+fn up(endpoint: &InetEndpoint, count: usize) {
+    let is_up = |peer: &PeerInfo| peer.state == PeerState::Up;
+    while endpoint.peers().iter().filter(|peer| is_up(peer)).count() < count {
+        thread::sleep(LOOK);
+    }
 }
 
 /// Sends so many frames to all peers. Only the one that never reads may refuse them.
