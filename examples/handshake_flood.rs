@@ -183,7 +183,7 @@ async fn watch(
     let (start, cpu) = (Instant::now(), cpu_time(node)?);
     let mut trips = Vec::new();
     let mut next = smol::Timer::interval(PACE);
-    while start.elapsed() < time {
+    loop {
         futures_lite::StreamExt::next(&mut next).await;
         let began = Instant::now();
         endpoint.send(target, frame.clone()).await?;
@@ -194,6 +194,9 @@ async fn watch(
         let back = async { endpoint.next().await.map_err(Failure::from) };
         future::or(back, late).await?;
         trips.push(began.elapsed());
+        if start.elapsed() >= time {
+            break;
+        }
     }
     let took = start.elapsed().as_secs_f64();
     let cpu = (cpu_time(node)? - cpu).as_secs_f64() / took;
