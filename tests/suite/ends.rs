@@ -17,7 +17,10 @@ use crate::subject::{Node, PATIENCE, parsed, quick, within};
 
 #[test]
 fn shutdown_sends_what_is_queued_and_hands_out_what_arrived() {
-    let mut node = Node::listening();
+    let mut limits = quick();
+    // For as long as this thread may be kept from reading.
+    limits.drain_timeout = PATIENCE;
+    let mut node = Node::built(InetEndpoint::builder().bind("127.0.0.1:0").limits(limits));
     let (mut peer, target) = node.welcome(STANDARD, 5);
     let frames: Vec<_> = (0..100).map(|number| numbered(number, 2_000)).collect();
     peer.send(&frames[0]);

@@ -113,7 +113,11 @@ fn a_peer_that_does_not_read_makes_send_wait_and_then_refuse() {
         let mut peer = peer;
         (0..taken + 1).for_each(|_| assert_eq!(peer.read_frame(), carrier(8, 1, &payload(32_000))));
     });
-    within("room", waiting).expect("room");
+    while let Err(error) = within("room or refusal", waiting.as_mut()) {
+        // The reader was not let run for so long.
+        assert_eq!(error.reason(), Refusal::TimedOut);
+        waiting.set(node.endpoint.send(target, error.into_frame()));
+    }
     reader.join().expect("every frame whole");
 }
 

@@ -17,7 +17,7 @@ use smol::Timer;
 use crate::scripted::{PlainPeer, STANDARD, carrier};
 
 /// Far longer than anything takes here: a wait that lasts so long has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Drives one future to its end, or fails the test and names what it waited for.
 pub(crate) fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
