@@ -44,6 +44,7 @@ pub struct Builder {
     listeners: Vec<TcpListener>,
     streams: Vec<(TcpStream, PeerType)>,
     limits: Limits,
+    frames_follow_id: bool,
     policy: AcceptPolicy,
     resolver: Box<dyn Resolve>,
     spawner: Box<dyn Spawn>,
@@ -59,6 +60,7 @@ impl Builder {
             listeners: Vec::new(),
             streams: Vec::new(),
             limits: Limits::default(),
+            frames_follow_id: false,
             policy: AcceptPolicy::all(),
             resolver: Box::new(System::default()),
             spawner: Box::new(Global),
@@ -218,6 +220,28 @@ impl Builder {
         self
     }
 
+    /// Addresses frames to router ids instead of targets. Default: to targets.
+    ///
+    /// By default what waits for a dialed peer goes to whoever is found at its address, and frames
+    /// that a neighbour may not have received before it restarted come back through
+    /// [`take_unconfirmed`](InetEndpoint::take_unconfirmed). With `true` a neighbour that comes back
+    /// under the same router id is sent those frames once more, in their order and before newer ones,
+    /// so that it may receive some twice; and if another router id is found there, everything that
+    /// waits comes back. A router id is only a claim, unless the link is encrypted.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// use netmod_inet::InetEndpoint;
+    ///
+    /// let endpoint = InetEndpoint::builder().frames_follow_router_id(true).start().await?;
+    /// # Ok(()) }) }
+    /// ```
+    #[must_use]
+    pub fn frames_follow_router_id(mut self, follow: bool) -> Builder {
+        self.frames_follow_id = follow;
+        self
+    }
+
     /// Sets the executor. Default: smol's global one, which has threads of its own.
     ///
     /// ```
@@ -279,6 +303,7 @@ impl Builder {
             id,
             boot,
             limits: self.limits,
+            frames_follow_id: self.frames_follow_id,
             resolver: self.resolver,
             connector: Box::new(Tcp { patience }),
             policy: self.policy,

@@ -24,7 +24,10 @@ use crate::error::{DownReason, Refusal};
 use crate::events::{Event, EventHub};
 use crate::limits::Limits;
 use crate::link::Connect;
-use crate::peer::{Budget, Closing, Inbound, InboundSender, Origin, Pair, Peer, Queue, cost};
+use crate::peer::{
+    Admission, Budget, Closing, Inbound, InboundSender, OnNewSession, Origin, Pair, Peer, Pushed,
+    Queue, cost,
+};
 use crate::proto::{Bits, Frame, Id, returns};
 use crate::resolver::Resolve;
 use crate::routes::Routes;
@@ -44,6 +47,8 @@ pub(crate) struct Context {
     /// Tells this run of the node from any other.
     pub(crate) boot: Bits,
     pub(crate) limits: Limits,
+    /// Whether frames are for a router id, and not for whoever is found at a peer's address.
+    frames_follow_id: bool,
     pub(crate) routes: Arc<Routes>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) inbound: Inbound,
@@ -80,6 +85,7 @@ pub(crate) struct Parts {
     pub(crate) id: Id,
     pub(crate) boot: Bits,
     pub(crate) limits: Limits,
+    pub(crate) frames_follow_id: bool,
     pub(crate) resolver: Box<dyn Resolve>,
     pub(crate) connector: Box<dyn Connect>,
     pub(crate) policy: AcceptPolicy,
@@ -94,6 +100,7 @@ impl Context {
         let trust = parts.encryption.map(|own| Trust::new(own, parts.limits.handshake_effort));
         let Parts { id, boot, limits, resolver, connector, policy, spawner, .. } = parts;
         Context {
+            frames_follow_id: parts.frames_follow_id,
             id,
             records_as: Arc::new(id),
             boot,
@@ -132,9 +139,24 @@ impl Context {
     /// Two neighbours become one under the lock that is held here, so that the frame goes to the
     /// queue of the one or of the other.
     pub(crate) fn push(&self, target: Target, frame: Frame) -> Result<(), (Refusal, Frame)> {
+        self.push_with(target, frame, |peer, frame| peer.push(frame, None, Admission::Bounded))
+    }
+
+    /// Puts a frame there that must not wait, beyond the bounds of the queue.
+    pub(crate) fn forward(&self, target: Target, frame: Frame) -> Result<(), (Refusal, Frame)> {
+        let down_limit = self.limits.send_timeout;
+        self.push_with(target, frame, |peer, frame| peer.forward(frame, down_limit))
+    }
+
+    fn push_with(
+        &self,
+        target: Target,
+        frame: Frame,
+        push: impl FnOnce(&Peer, Frame) -> Result<Pushed, (Refusal, Frame)>,
+    ) -> Result<(), (Refusal, Frame)> {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
         let Some(peer) = peers.get(&target) else { return Err((Refusal::UnknownTarget, frame)) };
-        let pushed = peer.push(frame, None, false)?;
+        let pushed = push(peer, frame)?;
         let is_absent = !pushed.is_up && peer.origin() == Origin::Accepted;
         drop(peers);
         drop(pushed);
@@ -279,12 +301,17 @@ impl Context {
         }
     }
 
-    /// Starts to share a secret with a neighbour, or with `None` nothing. What it may not have
-    /// received under the terms before comes back.
-    pub(crate) fn pair_anew(&self, peer: &Arc<Peer>, pair: Option<Pair>) {
+    /// Starts to share a secret with a neighbour that claims to be `id`, or with `None` nothing. What
+    /// it may not have received under the terms before comes back, or is sent again.
+    pub(crate) fn pair_anew(&self, peer: &Arc<Peer>, id: Id, pair: Option<Pair>) {
         self.forget_pair(peer);
         let key = pair.as_ref().map(|pair| (pair.boot, pair.secret.name()));
-        self.keep_unconfirmed(peer, peer.pair_anew(pair));
+        let frames = match peer.id() {
+            Some(before) if self.frames_follow_id && before != id => OnNewSession::ReturnAll,
+            _ if self.frames_follow_id => OnNewSession::SendAgain,
+            _ => OnNewSession::ReturnUnacknowledged,
+        };
+        self.keep_unconfirmed(peer, peer.pair_anew(pair, frames));
         if let Some(key) = key {
             self.lock(&self.paired).insert(key, peer.clone());
         }
@@ -350,6 +377,23 @@ impl Context {
         // Not under the lock: bytes that the caller lent may run code of his.
         drop(given_up);
         self.events.emit(Event::Unconfirmed { target, frames: count });
+    }
+
+    /// Takes all that waits for a peer that has no link, what came back from it first, and forgets
+    /// what was shared with it. One that is not dialed ends. `None`: it has a link, is about to have
+    /// one, or there is no such peer.
+    pub(crate) fn take_queued(&self, target: Target) -> Option<Vec<Frame>> {
+        let peer = self.peer(target)?;
+        if peer.queue.is_up() || peer.is_shaking() {
+            return None;
+        }
+        self.forget_pair(&peer);
+        let mut frames = self.take_unconfirmed(target);
+        frames.extend(peer.pair_anew(None, OnNewSession::ReturnAll));
+        if !peer.is_dialed() {
+            peer.stop(Closing::Now, DownReason::Removed);
+        }
+        Some(frames)
     }
 
     /// Takes the frames that a peer was not sent.

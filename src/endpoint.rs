@@ -3,6 +3,7 @@ mod flood;
 #[cfg(feature = "noise")]
 mod keys;
 mod peers;
+mod receiving;
 mod sending;
 
 use std::fmt;
@@ -15,15 +16,16 @@ use crate::Target;
 use crate::accept::AcceptPolicy;
 use crate::builder::Builder;
 use crate::context::{Context, Running};
-use crate::error::{Closed, StartError, UnknownTarget};
+use crate::error::{StartError, UnknownTarget};
 use crate::events::Events;
 use crate::limits::Limits;
 use crate::peer::{Closing, Peer};
-use crate::proto::{Frame, Id};
+use crate::proto::Id;
 use crate::routes::Routes;
 use crate::server::Server;
 
 pub use flood::FloodReport;
+pub use receiving::Received;
 
 /// A node's end of its TCP links: it listens, dials, and carries frames between neighbours and the
 /// router.
@@ -166,46 +168,6 @@ impl InetEndpoint {
         &self.context().limits
     }
 
-    /// Waits for the next frame from any peer. Frames of one peer come in order.
-    ///
-    /// # Errors
-    ///
-    /// [`Closed`] once the endpoint was shut down, or its executor is gone, and every frame that
-    /// had arrived was handed out.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future loses no frame.
-    ///
-    /// ```
-    /// # async fn route(endpoint: netmod_inet::InetEndpoint) {
-    /// while let Ok((from, frame)) = endpoint.next().await {
-    ///     println!("{} bytes from {from}", frame.len());
-    /// }
-    /// # }
-    /// ```
-    pub async fn next(&self) -> Result<(Target, Frame), Closed> {
-        self.context().inbound.next().await
-    }
-
-    /// The next frame from any peer, if there is one now. While somebody waits in
-    /// [`next`](InetEndpoint::next) there is none: it would be theirs.
-    ///
-    /// # Errors
-    ///
-    /// See [`next`](InetEndpoint::next).
-    ///
-    /// ```
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
-    /// # use netmod_inet::InetEndpoint;
-    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
-    /// assert_eq!(endpoint.try_next()?, None, "nobody is there");
-    /// # Ok(()) }) }
-    /// ```
-    pub fn try_next(&self) -> Result<Option<(Target, Frame)>, Closed> {
-        self.context().inbound.try_next()
-    }
-
     /// Listens for events: the first listener from the start of the endpoint on, so that it misses
     /// nothing, any other from now on. Listeners hear of an event in the order in which they began.
     ///
@@ -300,7 +262,7 @@ impl InetEndpoint {
         &self.handle.context
     }
 
-    fn peer(&self, target: Target) -> Result<Arc<Peer>, UnknownTarget> {
+    fn known_peer(&self, target: Target) -> Result<Arc<Peer>, UnknownTarget> {
         self.context().peer(target).ok_or(UnknownTarget(target))
     }
 }

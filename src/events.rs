@@ -269,8 +269,40 @@ impl Events {
     }
 
     /// Hears of the next event that comes in.
+    /// Waits until [`try_next`](Events::try_next) has something to return: an event or an error.
+    ///
+    /// # Cancel safety
+    ///
+    /// This has no effect, so it can be dropped at any time.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::InetEndpoint;
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// let events = endpoint.events();
+    /// endpoint.shutdown().await;
+    /// events.ready().await;
+    /// assert_eq!(events.try_next()?.expect("it is ready").to_string(), "stopped");
+    /// # Ok(()) }) }
+    /// ```
+    pub async fn ready(&self) {
+        loop {
+            let came = self.listen();
+            if self.mailbox.lock().is_ready() {
+                return;
+            }
+            came.await;
+        }
+    }
+
     pub(crate) fn listen(&self) -> EventListener {
         self.mailbox.came.listen()
+    }
+}
+
+impl Mail {
+    fn is_ready(&self) -> bool {
+        self.closed || self.missed > 0 || !self.events.is_empty()
     }
 }
 

@@ -89,7 +89,7 @@ pub use accept::{AcceptPolicy, Incoming, IpRange, ParseIpRangeError};
 pub use builder::Builder;
 #[cfg(feature = "noise")]
 pub use encryption::Encryption;
-pub use endpoint::{FloodReport, InetEndpoint};
+pub use endpoint::{FloodReport, InetEndpoint, Received};
 #[cfg(feature = "noise")]
 pub use error::NotEncrypting;
 pub use error::{

@@ -142,9 +142,10 @@ limits! {
     resume_peers: usize = 256, "256", "0"..="20000";
     /// What may wait for such peers together, counted like a queue.
     resume_bytes: usize = 16 << 20, "16m", "0"..="2047m";
-    /// Time that `send` waits for room. Long enough to ride out a burst, short enough that a
-    /// router notices.
-    send_timeout: Duration = Duration::from_secs(1), "1s", "0s"..="8760h";
+    /// Time that `send` waits for room, whether the peer's link is up or being restored, and time for
+    /// which a peer that is down still takes frames that are forwarded. Long enough for a link to be
+    /// dialed anew, short enough that a router notices.
+    send_timeout: Duration = Duration::from_secs(10), "10s", "0s"..="8760h";
     /// Time that a closing link has to send what is queued, and to read to its end.
     drain_timeout: Duration = Duration::from_secs(2), "2s", "0s"..="8760h";
     /// Time that a connection may take to open, all addresses of the peer together.

@@ -82,7 +82,7 @@ impl Sink<Frame> for PeerSink {
             return Err(SendError::new(Refusal::Full, frame));
         }
         match self.endpoint.try_send(self.target, frame) {
-            Err(error) if error.reason() == Refusal::Full => {
+            Err(error) if error.reason().is_temporary() => {
                 let (endpoint, target) = (self.endpoint.clone(), self.target);
                 let send = async move { endpoint.send(target, error.into_frame()).await };
                 self.waiting = Some(Box::pin(send));
@@ -182,7 +182,7 @@ mod tests {
             let mut sink = from.sink(target);
             sink.send(frame(2)).await.unwrap();
             let error = sink.send(frame(3)).await.unwrap_err();
-            assert_eq!((error.reason(), error.into_frame()), (Refusal::Full, frame(3)));
+            assert_eq!((error.reason(), error.into_frame()), (Refusal::TimedOut, frame(3)));
 
             let to = InetEndpoint::start(format!("127.0.0.1:{port}")).await.unwrap();
             let mut frames = to.frames();

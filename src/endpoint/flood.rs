@@ -3,7 +3,7 @@
 use super::InetEndpoint;
 use crate::Target;
 use crate::error::{Refusal, SendError};
-use crate::peer::{FloodCharge, PLACE, Peer, Pushed, cost};
+use crate::peer::{Admission, FloodCharge, PLACE, Peer, Pushed, cost};
 use crate::proto::Frame;
 
 impl InetEndpoint {
@@ -25,11 +25,12 @@ impl InetEndpoint {
     /// # Ok(()) }) }
     /// ```
     pub fn send_all(&self, frame: Frame) -> Result<FloodReport, SendError> {
-        self.flood(frame, None)
+        self.flood(frame, &[])
     }
 
-    /// The same as [`send_all`](InetEndpoint::send_all), leaving one peer out: the one that the
-    /// frame came from.
+    /// The same as [`send_all`](InetEndpoint::send_all), leaving some peers out: the one that the
+    /// frame came from, and others that are known to have it. Targets that name nobody leave nobody
+    /// out.
     ///
     /// # Errors
     ///
@@ -41,17 +42,21 @@ impl InetEndpoint {
     /// /// Floods what arrives, and not back to where it came from.
     /// async fn flood(endpoint: &InetEndpoint) -> Result<(), Box<dyn std::error::Error>> {
     ///     let (from, frame) = endpoint.next().await?;
-    ///     for (target, reason) in endpoint.send_all_except(frame, from)?.refused {
+    ///     for (target, reason) in endpoint.send_all_except(frame, &[from])?.refused {
     ///         println!("not for {target}: {reason}");
     ///     }
     ///     Ok(())
     /// }
     /// ```
-    pub fn send_all_except(&self, frame: Frame, target: Target) -> Result<FloodReport, SendError> {
-        self.flood(frame, Some(target))
+    pub fn send_all_except(
+        &self,
+        frame: Frame,
+        targets: &[Target],
+    ) -> Result<FloodReport, SendError> {
+        self.flood(frame, targets)
     }
 
-    fn flood(&self, frame: Frame, except: Option<Target>) -> Result<FloodReport, SendError> {
+    fn flood(&self, frame: Frame, except: &[Target]) -> Result<FloodReport, SendError> {
         let context = self.context();
         // Once, and not for every peer.
         if let Some(refusal) = self.refusal(&frame) {
@@ -66,14 +71,15 @@ impl InetEndpoint {
             return Err(SendError::new(Refusal::EndpointFull, frame));
         };
         // An alias stands for the peer.
-        let except = except.and_then(|target| context.peer(target)).map(|peer| peer.target());
+        let peers = except.iter().filter_map(|target| context.peer(*target));
+        let except: Vec<_> = peers.map(|peer| peer.target()).collect();
         let mut report = FloodReport::default();
         let mut short_of_room = Vec::new();
         context.for_each_peer(|peer| {
-            if Some(peer.target()) == except {
+            if except.contains(&peer.target()) {
                 return;
             }
-            match peer.push(frame.clone(), Some(charge.clone()), true) {
+            match peer.push(frame.clone(), Some(charge.clone()), Admission::WhileUp) {
                 Err((Refusal::EndpointFull, _)) => short_of_room.push(peer.clone()),
                 pushed => report.note(peer, pushed),
             }
@@ -82,7 +88,8 @@ impl InetEndpoint {
             context.shed(PLACE * short_of_room.len());
         }
         for peer in short_of_room {
-            report.note(&peer, peer.push(frame.clone(), Some(charge.clone()), true));
+            let pushed = peer.push(frame.clone(), Some(charge.clone()), Admission::WhileUp);
+            report.note(&peer, pushed);
         }
         Ok(report)
     }

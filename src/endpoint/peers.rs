@@ -108,7 +108,7 @@ impl InetEndpoint {
     /// ```
     pub fn kick(&self, target: Option<Target>) -> Result<(), UnknownTarget> {
         let peers = match target {
-            Some(target) => vec![self.peer(target)?],
+            Some(target) => vec![self.known_peer(target)?],
             None => self.context().peers(),
         };
         peers.iter().for_each(|peer| peer.kick());
@@ -132,6 +132,21 @@ impl InetEndpoint {
     /// ```
     pub fn peers(&self) -> Vec<PeerInfo> {
         self.context().peers().iter().map(|peer| peer.info()).collect()
+    }
+
+    /// How one neighbour is, and why. `None` if there is no such peer; an alias stands for its peer.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::InetEndpoint;
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// let targets = endpoint.add_peers(["192.0.2.7:9000"]).await?;
+    /// let peer = endpoint.peer(targets[0]).expect("it was added");
+    /// println!("{} after {} links: {:?}", peer.state, peer.links, peer.last_error);
+    /// # Ok(()) }) }
+    /// ```
+    pub fn peer(&self, target: Target) -> Option<PeerInfo> {
+        self.context().peer(target).map(|peer| peer.info())
     }
 
     /// The neighbours that this node has shaken hands with.

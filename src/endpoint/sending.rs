@@ -1,23 +1,27 @@
 //! Frames for one peer.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::InetEndpoint;
 use crate::Target;
-use crate::error::{Refusal, SendError};
+use crate::error::{Refusal, SendError, UnknownTarget};
 use crate::peer::cost;
 use crate::proto::{Frame, is_peering};
+use crate::timer;
 
 impl InetEndpoint {
-    /// Puts a frame into a peer's queue.
+    /// Puts a frame into a peer's queue. Waits for room, whether the peer's link is up or being
+    /// restored, at most for `Limits::send_timeout`. A frame that was taken goes out whole and in
+    /// order; if the link ends first it waits for the next one.
     ///
-    /// While the peer's link is up and its queue is full, this waits for room, at most for
-    /// `Limits::send_timeout`. While the link is down it never waits. A frame that was taken goes
-    /// out whole and in order; if the link ends first it waits for the next one.
+    /// This is for frames that the router makes itself. One that it received and passes on goes by
+    /// [`forward`](InetEndpoint::forward), which never waits.
     ///
     /// # Errors
     ///
-    /// [`SendError`] says why the frame was not taken, and gives it back.
+    /// [`SendError`] says why the frame was not taken, and gives it back. What waiting does not help
+    /// fails at once; `Refusal::TimedOut` tells that there was no room in time.
     ///
     /// # Cancel safety
     ///
@@ -35,28 +39,89 @@ impl InetEndpoint {
     /// # Ok(()) }) }
     /// ```
     pub async fn send(&self, target: Target, frame: Frame) -> Result<(), SendError> {
-        let error = match self.try_send(target, frame) {
-            Err(error) if error.reason() == Refusal::Full => error,
+        self.send_within(target, frame, self.limits().send_timeout).await
+    }
+
+    /// The same as [`send`](InetEndpoint::send), waiting for room at most for `time`.
+    ///
+    /// # Errors
+    ///
+    /// See [`send`](InetEndpoint::send).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future either queued the frame or did not.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::{Frame, InetEndpoint};
+    /// use std::time::Duration;
+    ///
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// let targets = endpoint.add_peers(["192.0.2.7:9000"]).await?;
+    /// let frame = Frame::builder(8, endpoint.router_id()).payload("for later").build()?;
+    /// endpoint.send_within(targets[0], frame, Duration::from_millis(200)).await?;
+    /// # Ok(()) }) }
+    /// ```
+    pub async fn send_within(
+        &self,
+        target: Target,
+        frame: Frame,
+        time: Duration,
+    ) -> Result<(), SendError> {
+        // Most frames find room, and then there is no timer.
+        let mut error = match self.try_send(target, frame) {
+            Err(error) if error.reason().is_temporary() => error,
             done => return done,
         };
-        let Ok(peer) = self.peer(target) else {
-            return self.push(target, error.into_frame());
-        };
-        match peer.send(error.into_frame(), self.limits().send_timeout).await {
-            // The peer went while this waited: it became another's alias, or ended.
-            Err(error) if error.reason() == Refusal::UnknownTarget => {
-                self.try_send(target, error.into_frame())
+        let mut deadline = timer::after(time);
+        loop {
+            let Ok(peer) = self.known_peer(target) else {
+                return self.try_send(target, error.into_frame());
+            };
+            match peer.send(error.into_frame(), &mut deadline).await {
+                // The peer went while this waited: it became another's alias, or ended.
+                Err(gone) if gone.reason() == Refusal::UnknownTarget => {
+                    error = match self.try_send(target, gone.into_frame()) {
+                        Err(error) if error.reason().is_temporary() => error,
+                        done => return done,
+                    };
+                }
+                done => return done,
             }
-            done => done,
         }
+    }
+
+    /// Waits until the queue of a peer has room for a frame of this many bytes, or would refuse it for
+    /// another reason than want of room. Others may take the room first.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownTarget`] if there is no such peer, or no longer.
+    ///
+    /// # Cancel safety
+    ///
+    /// This has no effect, so it can be dropped at any time.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::InetEndpoint;
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// let targets = endpoint.add_peers(["192.0.2.7:9000"]).await?;
+    /// endpoint.until_room(targets[0], 1300).await?;
+    /// # Ok(()) }) }
+    /// ```
+    pub async fn until_room(&self, target: Target, len: usize) -> Result<(), UnknownTarget> {
+        let peer = self.known_peer(target)?;
+        peer.until_room(len).await;
+        self.known_peer(target).map(drop)
     }
 
     /// Puts a frame into a peer's queue if there is room now.
     ///
-    /// This is the one to use inside a router's loop: one that waits in
-    /// [`send`](InetEndpoint::send) before it calls [`next`](InetEndpoint::next) may hold itself up.
-    /// Frames keep their room until they are acknowledged, and the word of that comes behind the
-    /// frames that the router does not take meanwhile.
+    /// A router that waits in [`send`](InetEndpoint::send) before it receives again may lock itself up:
+    /// queue space is freed by acknowledgements, which arrive behind inbound frames. Inside the loop
+    /// that receives use this, or [`forward`](InetEndpoint::forward).
     ///
     /// # Errors
     ///
@@ -141,13 +206,17 @@ impl InetEndpoint {
             }
             done => done,
         };
-        match pushed {
-            Ok(()) => Ok(()),
-            Err((Refusal::UnknownTarget, frame)) if context.is_stopping() => {
-                Err(SendError::new(Refusal::Closed, frame))
+        self.pushed(pushed)
+    }
+
+    /// What becomes of a frame for the caller.
+    pub(super) fn pushed(&self, pushed: Result<(), (Refusal, Frame)>) -> Result<(), SendError> {
+        pushed.map_err(|(refusal, frame)| match refusal {
+            Refusal::UnknownTarget if self.context().is_stopping() => {
+                SendError::new(Refusal::Closed, frame)
             }
-            Err((refusal, frame)) => Err(SendError::new(refusal, frame)),
-        }
+            refusal => SendError::new(refusal, frame),
+        })
     }
 
     /// Takes the frames that a peer was not sent: those that waited when it ended, oldest first.
@@ -168,6 +237,27 @@ impl InetEndpoint {
     /// ```
     pub fn take_unconfirmed(&self, target: Target) -> Vec<Frame> {
         self.context().take_unconfirmed(target)
+    }
+
+    /// Takes all frames that wait for a peer without a link, oldest first and behind those that
+    /// [`take_unconfirmed`](InetEndpoint::take_unconfirmed) would return: to send them by another way.
+    /// Some may have arrived. A dialed peer is dialed on, one that had dialed this node ends.
+    ///
+    /// `None` if the peer has a link, or shakes hands just now; or if there is no such peer.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::{Frame, InetEndpoint};
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// let targets = endpoint.add_peers(["192.0.2.7:9000"]).await?;
+    /// let frame = Frame::builder(8, endpoint.router_id()).payload("for later").build()?;
+    /// endpoint.try_send(targets[0], frame.clone())?;
+    /// assert_eq!(endpoint.take_queued(targets[0]), Some(vec![frame]));
+    /// assert_eq!(endpoint.take_queued(7), None);
+    /// # Ok(()) }) }
+    /// ```
+    pub fn take_queued(&self, target: Target) -> Option<Vec<Frame>> {
+        self.context().take_queued(target)
     }
 
     /// Why the router may not send this frame to anybody.

@@ -104,7 +104,7 @@ pub enum Refusal {
     UnknownTarget,
     /// The peer's queue is full; try again later.
     Full,
-    /// The peer's queue stayed full for `Limits::send_timeout`.
+    /// There was no room within the time that the sender was to wait.
     TimedOut,
     /// The queues of all peers together are full.
     EndpointFull,
@@ -114,10 +114,18 @@ pub enum Refusal {
     Reserved,
     /// The link is limited, and frames go the other way.
     WrongDirection,
-    /// The peer's link is down, and a flood goes to peers that are up.
+    /// The peer's link is down, and a flood goes to peers that are up; or it has been down for
+    /// longer than `Limits::send_timeout`, and a frame that is forwarded does not wait for longer.
     LinkDown,
     /// The endpoint is shut down.
     Closed,
+}
+
+impl Refusal {
+    /// Whether waiting for room helps.
+    pub(crate) fn is_temporary(self) -> bool {
+        matches!(self, Refusal::Full | Refusal::EndpointFull)
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -125,7 +133,7 @@ impl fmt::Display for Refusal {
         f.write_str(match self {
             Refusal::UnknownTarget => "there is no peer with this target",
             Refusal::Full => "the peer's queue is full",
-            Refusal::TimedOut => "the peer's queue stayed full for too long",
+            Refusal::TimedOut => "there was no room for the frame in time",
             Refusal::EndpointFull => "the queues of all peers together are full",
             Refusal::TooLarge => "the frame is too large",
             Refusal::Reserved => "modes 32 to 63 are reserved for the netmod",

@@ -72,7 +72,7 @@ mod tests {
     use crate::fuzz::{Line, Wakes};
     use crate::link::Link;
     use crate::peer::transmit::transmit;
-    use crate::peer::{Budget, Origin, Peer};
+    use crate::peer::{Admission, Budget, Origin, Peer};
     use crate::proto::{CONTROL, Frame, Id, PREFIX, PeerType, Records, whole_message};
     use crate::timer::simulated::Clock;
     use std::future::Future;
@@ -112,7 +112,7 @@ mod tests {
         let (peer, link, other) = linked(false);
         let mut writing = pin!(transmit(&peer, &link));
         let wakes = Wakes::new();
-        let send = || peer.push(frame(), None, false).unwrap();
+        let send = || peer.push(frame(), None, Admission::Bounded).unwrap();
         send();
         assert_eq!(written(&other), 0, "the writer has not begun");
         assert!(wakes.poll(writing.as_mut()).is_none());
@@ -137,9 +137,9 @@ mod tests {
         let wakes = Wakes::new();
         assert!(wakes.poll(writing.as_mut()).is_none());
         other.incoming().room = LEN - 1;
-        peer.push(frame(), None, false).unwrap();
+        peer.push(frame(), None, Admission::Bounded).unwrap();
         assert_eq!(other.incoming().bytes.len(), LEN - 1);
-        peer.push(frame(), None, false).unwrap();
+        peer.push(frame(), None, Admission::Bounded).unwrap();
         assert!(wakes.poll(writing.as_mut()).is_none());
         other.incoming().room = usize::MAX;
         assert!(wakes.poll(writing.as_mut()).is_none());
@@ -156,7 +156,7 @@ mod tests {
         let wakes = Wakes::new();
         assert!(wakes.poll(writing.as_mut()).is_none());
         other.incoming().room = 0;
-        peer.push(frame(), None, false).unwrap();
+        peer.push(frame(), None, Admission::Bounded).unwrap();
         assert_eq!(peer.queue.size().0, 1);
         other.incoming().room = usize::MAX;
         assert!(wakes.poll(writing.as_mut()).is_none());
@@ -170,17 +170,17 @@ mod tests {
         let mut writing = pin!(transmit(&peer, &link));
         let wakes = Wakes::new();
         assert!(wakes.poll(writing.as_mut()).is_none());
-        peer.push(frame(), None, false).unwrap();
+        peer.push(frame(), None, Admission::Bounded).unwrap();
         assert_eq!(written(&other), 0);
         assert!(wakes.poll(writing.as_mut()).is_none());
         assert!(peer.queue.watch().is_needed());
         clock.advance(QUIET);
-        peer.push(frame(), None, false).unwrap();
+        peer.push(frame(), None, Admission::Bounded).unwrap();
         assert_eq!((written(&other), peer.queue.size().0), (2, 2));
         peer.queue.acknowledge(2, None).unwrap();
         assert!(!peer.queue.watch().is_needed());
         clock.advance(QUIET);
-        peer.push(frame(), None, false).unwrap();
+        peer.push(frame(), None, Admission::Bounded).unwrap();
         assert_eq!(written(&other), 2);
     }
 
@@ -206,13 +206,13 @@ mod tests {
         let mut writing = pin!(transmit(&peer, &link));
         let wakes = Wakes::new();
         assert!(wakes.poll(writing.as_mut()).is_none());
-        peer.push(frame(), None, false).unwrap();
+        peer.push(frame(), None, Admission::Bounded).unwrap();
         assert!(wakes.poll(writing.as_mut()).is_none() && peer.queue.watch().is_needed());
         other.incoming().room = 0;
         peer.count_received(1, LEN);
         clock.advance(Duration::from_millis(50));
         peer.queue.say_probe();
-        peer.push(frame(), None, false).unwrap();
+        peer.push(frame(), None, Admission::Bounded).unwrap();
         other.incoming().room = usize::MAX;
         assert!(wakes.poll(writing.as_mut()).is_none());
         let records = records(&other);
@@ -230,7 +230,7 @@ mod tests {
         let wakes = Wakes::new();
         assert!(wakes.poll(writing.as_mut()).is_none());
         for number in 1..=2 {
-            peer.push(frame(), None, false).unwrap();
+            peer.push(frame(), None, Admission::Bounded).unwrap();
             assert!(number == 1 || written(&other) > 0, "it waits for the writer");
             assert!(wakes.was_woken(), "nobody was woken after frame {number}");
             assert!(wakes.poll(writing.as_mut()).is_none() && peer.queue.watch().is_needed());
@@ -265,7 +265,7 @@ mod tests {
             let mut waiting = pin!(peer.queue.listen());
             assert!(waiting.as_mut().poll(&mut cx).is_pending());
             other.incoming().room = room;
-            peer.push(frame(), None, false).unwrap();
+            peer.push(frame(), None, Admission::Bounded).unwrap();
             assert!(waiting.as_mut().poll(&mut cx).is_ready() == (room > LEN));
             assert!(!nosy.1.load(Ordering::Relaxed));
         }

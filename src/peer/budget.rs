@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use event_listener::EventListener;
+
 use super::buffers::Buffers;
+use super::signal::Signal;
 use crate::proto::Frame;
 
 /// What a place in a queue costs, which has room for twice as many.
@@ -28,12 +31,14 @@ pub(crate) struct Budget {
     limit: usize,
     /// What small frames are copied to.
     buffers: Arc<Buffers>,
+    /// Notified when bytes were given back.
+    released: Signal,
 }
 
 impl Budget {
     pub(crate) fn new(limit: usize) -> Arc<Budget> {
         let buffers = Buffers::new(limit / KEPT);
-        Arc::new(Budget { used: AtomicUsize::new(0), limit, buffers })
+        Arc::new(Budget { used: AtomicUsize::new(0), limit, buffers, released: Signal::new() })
     }
 
     /// What small frames are copied to.
@@ -47,8 +52,19 @@ impl Budget {
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
     }
 
+    /// Gives bytes back. Whoever waits for them learns of it by [`released`](Budget::released).
     pub(super) fn give(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Wakes those who wait for bytes to be given back. To be called without a lock.
+    pub(super) fn released(&self) {
+        self.released.tell();
+    }
+
+    /// Hears of the next time that bytes are given back.
+    pub(super) fn listen(&self) -> EventListener {
+        self.released.listen()
     }
 
     /// How many bytes must be given back before so many can be taken. `None`: that is more than
@@ -98,7 +114,10 @@ impl Charge<'_> {
 
 impl Drop for Charge<'_> {
     fn drop(&mut self) {
-        self.budget.give(self.bytes);
+        if self.bytes > 0 {
+            self.budget.give(self.bytes);
+            self.budget.released();
+        }
     }
 }
 
@@ -121,6 +140,7 @@ impl FloodCharge {
 impl Drop for FloodCharge {
     fn drop(&mut self) {
         self.budget.give(self.bytes);
+        self.budget.released();
     }
 }
 

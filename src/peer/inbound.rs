@@ -179,6 +179,11 @@ impl Inbound {
         }
     }
 
+    /// Whether there is a frame to take.
+    pub(crate) fn has_frame(&self) -> bool {
+        self.current().is_some() || !self.batches.is_empty()
+    }
+
     /// Takes the first frame off the batch that is being handed out.
     fn pop(&self) -> Option<(Target, Frame)> {
         let mut current = self.current();

@@ -98,6 +98,9 @@ pub struct PeerInfo {
     pub addr: Option<SocketAddr>,
     /// The address that this node was told to dial; `None` for a peer that dialed this node.
     pub dial: Option<PeerAddr>,
+    /// The addresses that `dial`, and those of peers that merged with this one, stand for: as they
+    /// are if they are numbers, and otherwise as they were looked up last.
+    pub resolved: Vec<SocketAddr>,
     /// How it is.
     pub state: PeerState,
     /// For how long it has had its link, or been without one.

@@ -27,6 +27,7 @@ mod watch;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,13 +41,14 @@ use crate::error::{AttemptError, DownReason, Farewell, FarewellReason, Refusal, 
 use crate::limits::Limits;
 use crate::link::{Link, Stream};
 use crate::proto::{Backoff, Bits, Frame, Id, PairSecret, PeerAddr, PeerType, PublicKey, Records};
-use crate::timer::{self, within};
+use crate::timer::{self, Timer, within};
 
+use budget::OVERHEAD;
 pub(crate) use budget::{Budget, FloodCharge, PLACE, cost};
 pub(crate) use inbound::{Inbound, InboundSender, inbound};
 pub use info::{AttemptInfo, Origin, PeerInfo, PeerState};
 pub(crate) use merging::Merging;
-pub(crate) use queue::{Closing, Pushed, Queue};
+pub(crate) use queue::{Admission, Closing, OnNewSession, Pushed, Queue};
 pub(crate) use turn::Turn;
 
 use info::History;
@@ -227,6 +229,9 @@ impl Peer {
     /// ```
     pub fn info(&self) -> PeerInfo {
         let history = self.history();
+        let parked = history.dials.parked.iter().map(|at| &at.addr);
+        let literal = self.dial.as_deref().into_iter().chain(parked).filter_map(PeerAddr::literal);
+        let resolved = literal.chain(history.dials.resolved.iter().copied()).collect();
         let (queued_frames, queued_bytes) = self.queue.size();
         let now = timer::now();
         PeerInfo {
@@ -235,6 +240,7 @@ impl Peer {
             key: history.key.as_deref().copied(),
             addr: history.addr,
             dial: self.dial.as_deref().cloned(),
+            resolved,
             state: history.state,
             since: timer::since(history.since),
             origin: self.origin,
@@ -322,12 +328,12 @@ impl Peer {
         &self,
         frame: Frame,
         flood: Option<Arc<FloodCharge>>,
-        only_up: bool,
+        admission: Admission,
     ) -> Result<Pushed, (Refusal, Frame)> {
         if !self.peer_type.may_send() {
             return Err((Refusal::WrongDirection, frame));
         }
-        let pushed = self.queue.push(frame, flood, only_up)?;
+        let pushed = self.queue.push(frame, flood, admission)?;
         if let Some(written) = &pushed.at_once {
             self.count_sent(written.frames, written.bytes);
         }
@@ -346,21 +352,28 @@ impl Peer {
         }
     }
 
-    /// Puts a frame into the queue; while the link is up, waits for room for so long.
-    pub(crate) async fn send(&self, frame: Frame, patience: Duration) -> Result<(), SendError> {
-        let (refusal, mut frame) = match self.push(frame, None, false) {
-            Ok(_) => return Ok(()),
-            Err(refused) => refused,
-        };
-        if refusal != Refusal::Full {
-            return Err(SendError::new(refusal, frame));
+    /// Puts a frame into the queue that must not wait, beyond the bounds of the queue. A peer that
+    /// has been down for longer than `down_limit` does not take it.
+    pub(crate) fn forward(
+        &self,
+        frame: Frame,
+        down_limit: Duration,
+    ) -> Result<Pushed, (Refusal, Frame)> {
+        if !self.queue.is_up() && timer::since(self.since()) > down_limit {
+            return Err((Refusal::LinkDown, frame));
         }
-        let mut deadline = timer::after(patience);
+        self.push(frame, None, Admission::Unbounded)
+    }
+
+    /// Puts a frame into the queue; waits for room until the deadline, whether the link is up or being
+    /// restored.
+    pub(crate) async fn send(&self, frame: Frame, deadline: &mut Timer) -> Result<(), SendError> {
+        let mut frame = frame;
         loop {
-            let room = self.queue.listen();
-            frame = match self.push(frame, None, false) {
+            let room = self.listen_for_room();
+            frame = match self.push(frame, None, Admission::Bounded) {
                 Ok(_) => return Ok(()),
-                Err((Refusal::Full, frame)) if self.queue.is_up() => frame,
+                Err((refusal, frame)) if refusal.is_temporary() => frame,
                 Err((refusal, frame)) => return Err(SendError::new(refusal, frame)),
             };
             let waited = async {
@@ -368,13 +381,31 @@ impl Peer {
                 true
             };
             let gave_up = async {
-                (&mut deadline).await;
+                (&mut *deadline).await;
                 false
             };
             if !future::or(waited, gave_up).await {
                 return Err(SendError::new(Refusal::TimedOut, frame));
             }
         }
+    }
+
+    /// Waits until a frame of this length would be taken, or refused for another reason than want of
+    /// room.
+    pub(crate) async fn until_room(&self, len: usize) {
+        loop {
+            let room = self.listen_for_room();
+            if self.queue.is_ready(len + OVERHEAD) {
+                return;
+            }
+            room.await;
+        }
+    }
+
+    /// Hears of the next time that the queue, or the budget that it shares, may have more room.
+    fn listen_for_room(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (queue, budget) = (self.queue.listen(), self.queue.listen_to_budget());
+        future::or(queue, budget)
     }
 
     /// Ends the peer: no frame is taken any more, its link closes, nobody dials again.
@@ -423,13 +454,13 @@ impl Peer {
         self.pair.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Starts to share a secret, or with `None` nothing. Frames come back that were sent under the
-    /// terms before, and that the neighbour did not say it has.
-    pub(crate) fn pair_anew(&self, pair: Option<Pair>) -> Vec<Frame> {
+    /// Starts to share a secret, or with `None` nothing. Returns the frames that are not to be sent
+    /// on these terms.
+    pub(crate) fn pair_anew(&self, pair: Option<Pair>, frames: OnNewSession) -> Vec<Frame> {
         *self.pair.lock().unwrap_or_else(PoisonError::into_inner) = pair;
         // Whoever is there now has shown and answered nothing.
         self.history().sameness = Default::default();
-        self.queue.start_anew()
+        self.queue.start_anew(frames)
     }
 
     /// Whether the peer was told to stop.

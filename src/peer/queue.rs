@@ -30,6 +30,29 @@ pub(crate) struct Pushed {
     _copied: Option<Frame>,
 }
 
+/// On what terms a queue takes a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// Within the bounds of the queue.
+    Bounded,
+    /// The same, and only while the link is up.
+    WhileUp,
+    /// Beyond the bounds of the queue, as far as the budget of the endpoint lasts: the frame has been
+    /// accepted before, and whoever forwards it must not wait.
+    Unbounded,
+}
+
+/// What becomes of the frames of a session when another one begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnNewSession {
+    /// Frames that may have arrived come back; the others are sent over the new session.
+    ReturnUnacknowledged,
+    /// All are sent, those that may have arrived once more.
+    SendAgain,
+    /// All come back.
+    ReturnAll,
+}
+
 /// How a queue ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Closing {
@@ -96,20 +119,19 @@ impl Queue {
 
     /// Takes a frame, and writes it at once if it is alone; or says why not and gives it back.
     ///
-    /// `flood` pays for the bytes of a frame that many queues share. `only_up` refuses while the
-    /// link is down.
+    /// `flood` pays for the bytes of a frame that many queues share.
     pub(super) fn push(
         &self,
         frame: Frame,
         flood: Option<Arc<FloodCharge>>,
-        only_up: bool,
+        admission: Admission,
     ) -> Result<Pushed, (Refusal, Frame)> {
         let is_copied = flood.is_none() && Backlog::copies(frame.len());
         // A slice of a receive buffer must not keep all of it in memory while it waits.
         let frame = if is_copied { frame } else { frame.compact() };
         let cost = cost(&frame);
         let mut state = self.lock();
-        if let Some(refusal) = self.refusal(&state, cost, only_up) {
+        if let Some(refusal) = self.refusal(&state, cost, admission) {
             return Err((refusal, frame));
         }
         let own_cost = if flood.is_some() { PLACE } else { cost };
@@ -135,7 +157,7 @@ impl Queue {
             false => wake_writer(state),
         }
         if at_once.as_ref().is_some_and(|at_once| !at_once.parts.is_empty()) {
-            self.room.tell();
+            self.room_made();
         }
         Ok(Pushed { is_up, at_once, _copied: copied })
     }
@@ -154,7 +176,7 @@ impl Queue {
         let (mut taken, mut refused) = (0, None);
         for frame in frames {
             let cost = cost(frame);
-            refused = check(frame).or_else(|| self.refusal(&state, cost, false));
+            refused = check(frame).or_else(|| self.refusal(&state, cost, Admission::Bounded));
             if refused.is_some() {
                 break;
             }
@@ -176,27 +198,44 @@ impl Queue {
         (taken, is_up, refused)
     }
 
-    fn refusal(&self, state: &State, cost: usize, only_up: bool) -> Option<Refusal> {
+    fn refusal(&self, state: &State, cost: usize, admission: Admission) -> Option<Refusal> {
         if state.closing.is_some() || state.ended {
             return Some(Refusal::UnknownTarget);
         }
-        if only_up && !state.up {
+        if admission == Admission::WhileUp && !state.up {
             return Some(Refusal::LinkDown);
         }
         if cost > self.max_bytes || self.max_frames == 0 {
             return Some(Refusal::TooLarge);
+        }
+        if admission == Admission::Unbounded {
+            return None;
         }
         let (frames, bytes) = state.backlog.size();
         let full = frames >= self.max_frames || bytes + cost > self.max_bytes;
         full.then_some(Refusal::Full)
     }
 
-    /// Whether the link is up, so that waiting for room makes sense.
+    /// Whether a frame that counts so much would be taken, or refused for another reason than want
+    /// of room: waiting for room would not help then.
+    pub(super) fn is_ready(&self, cost: usize) -> bool {
+        match self.refusal(&self.lock(), cost, Admission::Bounded) {
+            None => self.budget.missing(cost).is_none_or(|missing| missing == 0),
+            Some(refusal) => !refusal.is_temporary(),
+        }
+    }
+
+    /// Hears of the next time that the budget which this queue shares with others has more room.
+    pub(super) fn listen_to_budget(&self) -> EventListener {
+        self.budget.listen()
+    }
+
+    /// Whether the link is up.
     pub(crate) fn is_up(&self) -> bool {
         self.lock().up
     }
 
-    /// Hears of the next time that room was made or the link went down.
+    /// Hears of the next time that room was made or the queue ended.
     pub(crate) fn listen(&self) -> EventListener {
         self.room.listen()
     }
@@ -217,8 +256,6 @@ impl Queue {
     /// Notes that the link ended.
     pub(crate) fn link_down(&self) {
         self.lock().up = false;
-        // Those who wait for room must learn that none is made for now.
-        self.room.tell();
     }
 
     /// Goes on with a new link of the same pair, whose other side has `count` frames: the others
@@ -232,20 +269,31 @@ impl Queue {
         state.backlog.rewind();
         (state.unacknowledged, state.has_asked) = (0, false);
         drop(state);
-        drop(arrived);
+        if !arrived.is_empty() {
+            drop(arrived);
+            self.room_made();
+        }
         Ok(())
     }
 
-    /// Starts a new pair. Frames that the old one may not have received come back, for they may
-    /// have arrived.
-    pub(crate) fn start_anew(&self) -> Vec<Frame> {
+    /// Starts a new session, and returns the frames that are not to be sent over it.
+    pub(crate) fn start_anew(&self, frames: OnNewSession) -> Vec<Frame> {
         let mut state = self.lock();
-        let sent = state.backlog.written() + state.sent.to_send_again();
+        let returned = match frames {
+            OnNewSession::ReturnUnacknowledged => {
+                state.backlog.written() + state.sent.to_send_again()
+            }
+            OnNewSession::SendAgain => 0,
+            OnNewSession::ReturnAll => usize::MAX,
+        };
         (state.sent, state.received) = (Sent::default(), Received::default());
-        let parts = self.take(&mut state, sent);
+        let parts = self.take(&mut state, returned);
         state.backlog.rewind();
         (state.unacknowledged, state.has_asked) = (0, false);
         drop(state);
+        if !parts.is_empty() {
+            self.room_made();
+        }
         into_frames(parts)
     }
 
@@ -259,8 +307,15 @@ impl Queue {
         state.has_asked = false;
         drop(state);
         drop(arrived);
-        self.room.tell();
+        self.room_made();
         Ok(())
+    }
+
+    /// Wakes those who wait for room in this queue, or in the budget. To be called without the lock:
+    /// they will want it.
+    fn room_made(&self) {
+        self.room.tell();
+        self.budget.released();
     }
 
     /// Takes the oldest frames out and uncharges them. They are to be dropped after the lock: bytes
@@ -325,7 +380,7 @@ impl Queue {
         drop(state);
         if !parts.is_empty() {
             drop(parts);
-            self.room.tell();
+            self.room_made();
         }
         (frames, bytes)
     }
@@ -393,7 +448,7 @@ impl Queue {
         let parts = self.take(&mut state, usize::MAX);
         drop(state);
         // Nobody may have closed it: a task that is dropped ends its peer right away.
-        self.room.tell();
+        self.room_made();
         into_frames(parts)
     }
 
@@ -407,6 +462,9 @@ impl Queue {
         let parts = state.backlog.shed(counted, bytes);
         self.uncharge(&parts);
         drop(state);
+        if !parts.is_empty() {
+            self.room_made();
+        }
         into_frames(parts)
     }
 
@@ -427,6 +485,7 @@ impl Drop for Queue {
         let parts = self.take(&mut state, usize::MAX);
         drop(state);
         drop(parts);
+        self.budget.released();
     }
 }
 
@@ -485,7 +544,10 @@ mod tests {
     }
 
     fn push(queue: &Queue, number: u8) -> Result<(), Refusal> {
-        queue.push(frame(number), None, false).map(drop).map_err(|(refusal, _)| refusal)
+        queue
+            .push(frame(number), None, Admission::Bounded)
+            .map(drop)
+            .map_err(|(refusal, _)| refusal)
     }
 
     #[test]
@@ -500,8 +562,11 @@ mod tests {
         {
             assert_eq!(push(queue, 1), Ok(()));
             assert_eq!(push(queue, 2), Ok(()));
-            assert_eq!(queue.push(frame(3), None, false).unwrap_err(), (refusal, frame(3)));
-            let refused = queue.push(frame(3), None, true).unwrap_err();
+            assert_eq!(
+                queue.push(frame(3), None, Admission::Bounded).unwrap_err(),
+                (refusal, frame(3))
+            );
+            let refused = queue.push(frame(3), None, Admission::WhileUp).unwrap_err();
             assert_eq!(refused, (Refusal::LinkDown, frame(3)));
         }
         drop(shared);
@@ -530,7 +595,7 @@ mod tests {
         let queues = [0; 4].map(|_| Queue::new(budget.clone(), usize::MAX, 9));
         let charge = FloodCharge::new(&budget, &frame(1)).unwrap();
         let taken = queues.each_ref().map(|queue| {
-            let pushed = queue.push(frame(1), Some(charge.clone()), false);
+            let pushed = queue.push(frame(1), Some(charge.clone()), Admission::Bounded);
             pushed.map(drop).map_err(|(refusal, _)| refusal)
         });
         assert_eq!(taken, [Ok(()), Ok(()), Ok(()), Err(Refusal::EndpointFull)]);
@@ -575,6 +640,29 @@ mod tests {
     }
 
     #[test]
+    fn a_new_session_sends_again_or_returns_what_may_have_arrived() {
+        let cases = [
+            (OnNewSession::ReturnUnacknowledged, &[1, 2][..], &[3][..]),
+            (OnNewSession::SendAgain, &[], &[1, 2, 3]),
+            (OnNewSession::ReturnAll, &[1, 2, 3], &[]),
+        ];
+        for (frames, returned, kept) in cases {
+            let (_, queue) = queue(usize::MAX, usize::MAX, 9);
+            queue.link_up(true);
+            (1..=3).for_each(|number| push(&queue, number).unwrap());
+            let link = link();
+            let mut outbox = Outbox::new(&queue, &link);
+            assert_eq!(poll_fill(&mut outbox), Poll::Ready(Filled::Something));
+            assert_eq!(queue.written(2 * (PREFIX + 100)).0, 2);
+            drop(outbox);
+            queue.link_down();
+            assert_eq!(senders(queue.start_anew(frames)), returned);
+            assert!(queue.lock().backlog.written() == 0 && queue.size().0 == kept.len());
+            assert_eq!(senders(queue.end()), kept);
+        }
+    }
+
+    #[test]
     fn shedding_frees_what_is_asked_for() {
         let (_, queue) = queue(usize::MAX, usize::MAX, 9);
         (1..=4).for_each(|number| push(&queue, number).unwrap());
@@ -588,7 +676,7 @@ mod tests {
         let [one, other] = [0, 1].map(|_| Queue::new(budget.clone(), usize::MAX, 9));
         let charge = FloodCharge::new(&budget, &frame(1)).unwrap();
         for queue in [&one, &other] {
-            queue.push(frame(1), Some(charge.clone()), false).unwrap();
+            queue.push(frame(1), Some(charge.clone()), Admission::Bounded).unwrap();
         }
         drop(charge);
         push(&one, 2).unwrap();
@@ -634,11 +722,11 @@ mod tests {
                 let frame = Frame::builder(8, Id::from_bytes([1; 32])).payload(vec![1; payload]);
                 let bytes = Nosy(queue.clone(), frame.build().unwrap().as_bytes().to_vec());
                 let nosy = Frame::parse(bytes::Bytes::from_owner(bytes)).unwrap();
-                queue.push(nosy, None, false).unwrap();
+                queue.push(nosy, None, Admission::Bounded).unwrap();
                 assert_eq!(poll_fill(&mut outbox), Poll::Ready(Filled::Something));
                 assert_eq!(queue.written(PREFIX + 41 + payload).0, 1);
             }
-            queue.push(frame(1), None, false).unwrap();
+            queue.push(frame(1), None, Admission::Bounded).unwrap();
             assert_eq!(poll_fill(&mut outbox), Poll::Ready(Filled::Something));
             queue.written(PREFIX + 100);
         }

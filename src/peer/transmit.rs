@@ -120,7 +120,7 @@ mod tests {
     use crate::fuzz::{Line, Wakes};
     use crate::keys::KeyPair;
     use crate::link::{Exchange, Spare};
-    use crate::peer::{Budget, Origin, Queue};
+    use crate::peer::{Admission, Budget, Origin, Queue};
     use crate::proto::{Frame, Id, PeerType, Role, Suite};
     use std::pin::pin;
 
@@ -144,7 +144,7 @@ mod tests {
         let link = Link::new(Arc::new(stream), None, Vec::new(), Some(id));
         peer.link_up(id, &link);
         let frame = Frame::builder(8, id).payload(vec![7; 9]).build().unwrap();
-        peer.push(frame, None, false).unwrap();
+        peer.push(frame, None, Admission::Bounded).unwrap();
         assert!(Wakes::new().poll(pin!(transmit(&peer, &link))).is_none());
         peer.count_received(1, 50);
         far.incoming().room = usize::MAX;

@@ -285,7 +285,7 @@ fn adopt(
 ) -> Option<Service> {
     let peer_type = hello.peer_type.seen_from_other_end();
     let peer = running.add_linked(peer_type, Origin::Accepted, link.addr)?;
-    running.pair_anew(&peer, pair);
+    running.pair_anew(&peer, hello.id, pair);
     Service::begin(running, &peer)
 }
 

@@ -212,7 +212,7 @@ async fn handshake(
     let key = handshake.key();
     encrypted::check_claim(running, id, key, Some(peer))?;
     let shares_records = !matches!(terms, Terms::Plain);
-    agree(running, peer, terms)?;
+    agree(running, peer, id, terms)?;
     let (stream, ahead) = handshake.into_stream();
     let records_as = shares_records.then(|| running.records_as.clone());
     Ok((Link::keyed(stream, addr, ahead, records_as, key), id))
@@ -235,14 +235,14 @@ impl Drop for Shaking<'_> {
 }
 
 /// Goes on with a peer on the terms of its new link.
-fn agree(running: &Running, peer: &Arc<Peer>, terms: Terms) -> Result<(), HandshakeError> {
+fn agree(running: &Running, peer: &Arc<Peer>, id: Id, terms: Terms) -> Result<(), HandshakeError> {
     match terms {
         Terms::Resumed { received } => {
             let resumed = peer.queue.resume(received);
             return resumed.map_err(|Impossible| HandshakeError::NotProved);
         }
-        Terms::New(pair) => running.pair_anew(peer, Some(pair)),
-        Terms::Plain => running.pair_anew(peer, None),
+        Terms::New(pair) => running.pair_anew(peer, id, Some(pair)),
+        Terms::Plain => running.pair_anew(peer, id, None),
     }
     Ok(())
 }

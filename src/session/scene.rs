@@ -38,6 +38,7 @@ fn parts(spawner: impl Spawn) -> Parts {
         id: Id::from_bytes([1; 32]),
         boot: [1; 16],
         limits,
+        frames_follow_id: false,
         resolver: Box::new(Silent),
         connector: Box::new(Tcp { patience }),
         policy: AcceptPolicy::all(),

@@ -105,6 +105,7 @@ impl World {
                 id: Id::from_bytes(id),
                 boot,
                 limits,
+                frames_follow_id: false,
                 resolver: Box::new(System::default()),
                 connector: Box::new(Dialer { network: self.network.clone(), host }),
                 policy: AcceptPolicy::all(),

@@ -187,7 +187,7 @@ fn a_flood_leaves_a_peer_out_under_all_of_its_targets() {
     world.run_for(SECOND);
     world.run_until("one peer", PATIENCE, || is_settled([&one, &other]));
     for target in targets {
-        let report = one.endpoint.send_all_except(frame(0), target).unwrap();
+        let report = one.endpoint.send_all_except(frame(0), &[target]).unwrap();
         assert_eq!(report, crate::FloodReport::default(), "{target}");
     }
 }

@@ -7,7 +7,7 @@ use futures_lite::future::{self, poll_once};
 use netmod_inet::{Event, Frame, InetEndpoint, Limits, Refusal};
 
 use crate::scripted::{PlainListener, STANDARD, carrier, numbered};
-use crate::subject::{Node, parsed, quick, within};
+use crate::subject::{Node, PATIENCE, parsed, quick, within};
 
 /// A payload that tells where in it a byte stands.
 fn payload(len: usize) -> Vec<u8> {
@@ -76,16 +76,102 @@ fn many_at_once_go_in_order_up_to_the_one_that_is_refused() {
 }
 
 #[test]
-fn a_peer_that_is_down_refuses_at_the_bound_and_never_waits() {
+fn a_send_waits_for_room_while_the_link_is_being_restored() {
+    let mut node = node_with(|limits| {
+        limits.queue_frames = 3;
+        limits.send_timeout = PATIENCE;
+    });
+    let listener = PlainListener::bind();
+    let target = node.add(&listener.addr(""));
+    drop(listener.answer(STANDARD, 5));
+    node.up();
+    node.wait("end of the link", |event| matches!(event, Event::Down { .. }).then_some(()));
+    let frames: Vec<_> = (0..5).map(|number| numbered(number, 40)).collect();
+    for frame in &frames[..3] {
+        within("send", node.endpoint.send(target, parsed(frame))).expect("room");
+    }
+    let mut fourth = std::pin::pin!(node.endpoint.send(target, parsed(&frames[3])));
+    assert!(within("poll", poll_once(&mut fourth)).is_none(), "it waits");
+    let refused = node.endpoint.try_send(target, parsed(&frames[4])).expect_err("no room");
+    assert_eq!(refused.reason(), Refusal::Full);
+    let mut peer = listener.answer(STANDARD, 5);
+    within("room", fourth).expect("the link was restored");
+    within("send", node.endpoint.send(target, parsed(&frames[4]))).expect("room");
+    frames.iter().for_each(|frame| assert_eq!(&peer.read_frame(), frame));
+}
+
+#[test]
+fn a_send_to_a_peer_that_stays_down_gives_the_frame_back_in_time() {
     let node = node_with(|limits| limits.queue_frames = 3);
     let target = node.add(&nowhere());
     let frame = parsed(&carrier(8, 1, b"x"));
     for _ in 0..3 {
         within("send", node.endpoint.send(target, frame.clone())).expect("room");
     }
-    let refused = within("refusal", poll_once(node.endpoint.send(target, frame.clone())));
-    let error = refused.expect("no wait").expect_err("no room");
-    assert_eq!((error.reason(), error.into_frame()), (Refusal::Full, frame));
+    let patience = Duration::from_millis(20);
+    let started = Instant::now();
+    let refused = within("refusal", node.endpoint.send_within(target, frame.clone(), patience));
+    assert!(started.elapsed() >= patience);
+    let error = refused.expect_err("no room");
+    assert_eq!((error.reason(), error.into_frame()), (Refusal::TimedOut, frame));
+}
+
+#[test]
+fn a_send_waits_for_the_budget_that_all_peers_share() {
+    let mut node = node_with(|limits| {
+        limits.total_queue_bytes = 200 << 10;
+        limits.send_timeout = PATIENCE;
+    });
+    let (mut full, to_full) = node.welcome(STANDARD, 1);
+    let (mut other, to_other) = node.welcome(STANDARD, 2);
+    let frame = parsed(&carrier(8, 1, &payload(32_000)));
+    let large = parsed(&carrier(8, 1, &payload(65_000)));
+    let mut taken = 0;
+    // The kernel takes some of it, for a while.
+    let waiting = loop {
+        while node.endpoint.try_send(to_full, frame.clone()).is_ok() {
+            taken += 1;
+        }
+        let mut waiting = Box::pin(node.endpoint.send(to_other, large.clone()));
+        match within("poll", poll_once(&mut waiting)) {
+            None => break waiting,
+            Some(sent) => sent.expect("there was room"),
+        }
+        assert_eq!(other.read_frame(), large.as_bytes());
+    };
+    let reader = std::thread::spawn(move || {
+        (0..taken).for_each(|_| assert_eq!(full.read_frame(), carrier(8, 1, &payload(32_000))));
+    });
+    within("room in the budget", waiting).expect("a frame was written meanwhile");
+    assert_eq!(other.read_frame(), large.as_bytes());
+    reader.join().expect("every frame whole");
+}
+
+#[test]
+fn until_room_waits_for_as_much_as_is_asked_for() {
+    let mut node = node_with(|limits| limits.queue_bytes = 100 << 10);
+    let (mut peer, target) = node.welcome(STANDARD, 1);
+    let frame = parsed(&carrier(8, 1, &payload(32_000)));
+    within("room", node.endpoint.until_room(target, 65_000)).expect("a peer");
+    let mut taken = 0;
+    // The kernel takes some of it, for a while.
+    let waiting = loop {
+        while node.endpoint.try_send(target, frame.clone()).is_ok() {
+            taken += 1;
+        }
+        let mut waiting = Box::pin(node.endpoint.until_room(target, 65_000));
+        if within("poll", poll_once(&mut waiting)).is_none() {
+            break waiting;
+        }
+    };
+    let reader = std::thread::spawn(move || {
+        (0..taken).for_each(|_| assert_eq!(peer.read_frame(), carrier(8, 1, &payload(32_000))));
+        peer
+    });
+    within("room", waiting).expect("a peer");
+    within("room for ever too large", node.endpoint.until_room(target, 1 << 20)).expect("a peer");
+    assert!(within("refusal", node.endpoint.until_room(target + 1, 1)).is_err());
+    drop(reader.join().expect("every frame whole"));
 }
 
 #[test]
@@ -122,32 +208,82 @@ fn a_peer_that_does_not_read_makes_send_wait_and_then_refuse() {
 }
 
 #[test]
-fn a_wait_ends_when_the_link_does() {
+fn a_wait_goes_on_over_the_end_of_the_link() {
     let mut node = node_with(|limits| {
         limits.queue_bytes = 100 << 10;
-        limits.send_timeout = Duration::from_secs(60);
+        limits.send_timeout = PATIENCE;
     });
     let listener = PlainListener::bind();
     let target = node.add(&listener.addr(""));
     let peer = listener.answer(STANDARD, 5);
     node.up();
     let frame = parsed(&carrier(8, 1, &payload(32_000)));
-    while node.endpoint.try_send(target, frame.clone()).is_ok() {}
-    drop(listener);
-    let end = async {
-        let mut waiting = std::pin::pin!(node.endpoint.send(target, frame.clone()));
-        while poll_once(&mut waiting).await.is_some() {
-            // The writer made room just now.
-            waiting.set(node.endpoint.send(target, frame.clone()));
-        }
-        peer.reset();
-        waiting.await
-    };
-    match within("the end of the wait", end) {
-        // Frames that were written make room, which a lucky one gets.
-        Ok(()) => {}
-        Err(error) => assert_eq!(error.reason(), Refusal::Full),
+    let mut waiting = Box::pin(node.endpoint.send(target, frame.clone()));
+    while within("poll", poll_once(&mut waiting)).is_some() {
+        waiting = Box::pin(node.endpoint.send(target, frame.clone()));
     }
+    peer.reset();
+    let mut peer = listener.answer(STANDARD, 5);
+    let reader = std::thread::spawn(move || while peer.read_frame() != carrier(8, 1, b"last") {});
+    within("room on the next link", waiting).expect("a place in the queue");
+    within("send", node.endpoint.send(target, parsed(&carrier(8, 1, b"last")))).expect("room");
+    reader.join().expect("a reader");
+}
+
+#[test]
+fn what_is_forwarded_never_waits_and_goes_beyond_the_bounds_of_the_queue() {
+    let mut node = node_with(|limits| limits.queue_frames = 2);
+    let (mut from, from_target) = node.welcome(STANDARD, 1);
+    let listener = PlainListener::bind();
+    let target = node.add(&listener.addr(""));
+    drop(listener.answer(STANDARD, 2));
+    node.up();
+    node.wait("end of the link", |event| matches!(event, Event::Down { .. }).then_some(()));
+    let frames: Vec<_> = (0..10).map(|number| numbered(number, 40)).collect();
+    for frame in &frames {
+        from.send(frame);
+        let received = within("frame", node.endpoint.recv()).expect("open");
+        assert_eq!((received.target(), received.frame().as_bytes()), (from_target, &frame[..]));
+        node.endpoint.forward(target, received).expect("it is not bound by the queue");
+    }
+    let own = node.endpoint.try_send(target, parsed(&frames[0])).expect_err("no room");
+    assert_eq!(own.reason(), Refusal::Full);
+    let mut peer = listener.answer(STANDARD, 2);
+    frames.iter().for_each(|frame| assert_eq!(&peer.read_frame(), frame));
+}
+
+#[test]
+fn what_is_forwarded_to_a_peer_that_is_down_for_long_comes_back() {
+    let mut node = node_with(|limits| limits.send_timeout = Duration::ZERO);
+    let (mut from, _) = node.welcome(STANDARD, 1);
+    let target = node.add(&nowhere());
+    let frame = numbered(1, 40);
+    let mut forward = |target| {
+        from.send(&frame);
+        let received = within("frame", node.endpoint.recv()).expect("open");
+        node.endpoint.forward(target, received).map_err(|error| error.reason())
+    };
+    assert_eq!(forward(target), Err(Refusal::LinkDown));
+    assert_eq!(forward(target + 1), Err(Refusal::UnknownTarget));
+}
+
+#[test]
+fn what_waits_for_a_peer_without_a_link_can_be_taken_back() {
+    let mut node = Node::listening();
+    let (_peer, up) = node.welcome(STANDARD, 1);
+    assert_eq!(node.endpoint.take_queued(up), None, "it has a link");
+    let listener = PlainListener::bind();
+    let target = node.add(&listener.addr(""));
+    let frames: Vec<_> = (0..3).map(|number| numbered(number, 40)).collect();
+    frames.iter().for_each(|frame| node.try_send(target, frame));
+    let expected: Vec<_> = frames.iter().map(|frame| parsed(frame)).collect();
+    node.until("queued frames back", |endpoint| {
+        // None while it shakes hands.
+        endpoint.take_queued(target).is_some_and(|frames| frames == expected)
+    });
+    node.try_send(target, &numbered(9, 40));
+    let mut peer = listener.answer(STANDARD, 2);
+    assert_eq!(peer.read_frame(), numbered(9, 40), "it is dialed on");
 }
 
 #[test]
@@ -175,7 +311,7 @@ fn a_flood_goes_to_those_that_are_up_and_tells_of_the_others() {
     let refused = [(down, Refusal::LinkDown), (to_c, Refusal::WrongDirection)];
     assert_eq!(report.refused, refused);
     assert_eq!((a.read_frame(), b.read_frame()), (frame.clone(), frame.clone()));
-    let report = node.endpoint.send_all_except(parsed(&frame), to_a).expect("a flood");
+    let report = node.endpoint.send_all_except(parsed(&frame), &[to_a]).expect("a flood");
     assert_eq!(report.sent, [to_b]);
     assert_eq!(b.read_frame(), frame);
 }

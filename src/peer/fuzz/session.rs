@@ -10,7 +10,8 @@ use crate::link::{Link, Stream};
 use crate::peer::receive::receive;
 use crate::peer::transmit::{settle, transmit};
 use crate::peer::{
-    Budget, Closing, FloodCharge, Inbound, InboundSender, Origin, Peer, Queue, cost, inbound,
+    Admission, Budget, Closing, FloodCharge, Inbound, InboundSender, OnNewSession, Origin, Peer,
+    Queue, cost, inbound,
 };
 use crate::proto::{Frame, Id, PeerType};
 use crate::timer::simulated::Clock;
@@ -130,7 +131,11 @@ impl World {
             5 => 900,
             small => 4 + 10 * usize::from(small),
         };
-        self.sides[at].push(payload, is_flood, number & 1 != 0);
+        let admission = match number & 1 {
+            0 => Admission::Bounded,
+            _ => Admission::WhileUp,
+        };
+        self.sides[at].push(payload, is_flood, admission);
     }
 
     /// Lets one side write so many bytes.
@@ -234,7 +239,7 @@ impl World {
             self.go_down(at, true, &DownReason::Closed);
         }
         for side in &mut self.sides {
-            let frames = side.peer.pair_anew(None);
+            let frames = side.peer.pair_anew(None, OnNewSession::ReturnUnacknowledged);
             side.returned.extend(frames.iter().map(number));
         }
     }
@@ -373,7 +378,7 @@ impl Side {
         }
     }
 
-    fn push(&mut self, payload: usize, is_flood: bool, only_up: bool) {
+    fn push(&mut self, payload: usize, is_flood: bool, admission: Admission) {
         let number = self.sent.len() as u32;
         let mut bytes = vec![0; payload];
         bytes[..4].copy_from_slice(&number.to_be_bytes());
@@ -385,9 +390,10 @@ impl Side {
         let before = self.peer.queue.size();
         // As the watch of a link does, so that frames may be written at once.
         self.peer.queue.watch();
-        match self.peer.push(frame.clone(), charge.flatten(), only_up) {
+        match self.peer.push(frame.clone(), charge.flatten(), admission) {
             Ok(_) => {
-                assert!(!self.stopped && (self.link.is_some() || !only_up));
+                let is_due = self.link.is_some() || admission != Admission::WhileUp;
+                assert!(!self.stopped && is_due);
                 let ((frames, bytes), size) = (before, self.peer.queue.size());
                 let is_queued = size == (frames + 1, bytes + cost(&frame));
                 // A plain link keeps nothing of what was written at once.
@@ -443,9 +449,13 @@ impl Side {
         let count = self.budget_bytes / cost(&tenth);
         let queue = Queue::new(mem::replace(&mut self.budget, Budget::new(0)), usize::MAX, 99);
         for _ in 0..count {
-            queue.push(tenth.clone(), None, false).expect("the budget was not given back");
+            queue
+                .push(tenth.clone(), None, Admission::Bounded)
+                .expect("the budget was not given back");
         }
-        queue.push(tenth, None, false).expect_err("more than the budget was given back");
+        queue
+            .push(tenth, None, Admission::Bounded)
+            .expect_err("more than the budget was given back");
     }
 }
 

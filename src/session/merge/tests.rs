@@ -3,13 +3,14 @@
 use super::*;
 use crate::error::DownReason;
 use crate::peer::Closing;
-use crate::proto::{PairSecret, PublicKey};
+use crate::proto::{Id, PairSecret, PublicKey};
 use crate::session::scene::running;
 use crate::spawn::Global;
 use futures_lite::future::{block_on, poll_once};
 use std::pin::pin;
 
 const NODE: [u8; 16] = [9; 16];
+const ID: Id = Id::from_bytes([9; 32]);
 const OTHER: [u8; 16] = [8; 16];
 
 /// For a key: there is none.
@@ -35,7 +36,7 @@ fn scene(key: u8) -> Scene {
         let dial = format!("far:900{number}").parse().unwrap();
         let peer = Arc::new(Peer::dialed(number.into(), dial, running.new_queue()));
         let peer = running.add_peers(|_| Ok::<_, ()>(vec![peer])).unwrap().remove(0);
-        running.pair_anew(&peer, Some(pair(number, NODE, key)));
+        running.pair_anew(&peer, ID, Some(pair(number, NODE, key)));
         peer
     };
     let (stays, goes) = (add(1), add(2));
@@ -70,7 +71,7 @@ impl Scene {
     /// Another node has the peer's address now. Whoever is asked answers: names are no secret.
     fn become_another(&self, peer: &Peer, another: Pair) {
         let peer = self.running.peer(peer.target()).unwrap();
-        self.running.pair_anew(&peer, Some(another));
+        self.running.pair_anew(&peer, ID, Some(another));
         self.stays.note_answer(self.goes.pair().unwrap().secret.name(), 0);
     }
 }
@@ -128,7 +129,7 @@ fn an_answer_of_who_was_at_the_address_before_is_none() {
     let scene = scene(1);
     let (stays, goes) = (&scene.stays, &scene.goes);
     scene.become_another(stays, pair(3, OTHER, 2));
-    scene.running.pair_anew(stays, Some(pair(1, NODE, 1)));
+    scene.running.pair_anew(stays, ID, Some(pair(1, NODE, 1)));
     let [own_name, name] = [1, 2].map(|number| pair(number, NODE, 1).secret.name());
     let mut agreeing = pin!(agree(&scene.running, (stays, &own_name), (goes, &name)));
     assert_eq!(block_on(poll_once(agreeing.as_mut())), None, "nobody answered yet");

@@ -44,7 +44,7 @@ fn a_flood_of_reserved_modes_goes_nowhere() {
     let refused = node.endpoint.send_all(parsed(&body)).expect_err("reserved");
     assert_eq!(refused.reason(), Refusal::Reserved);
     assert_eq!(refused.into_frame().as_bytes(), body);
-    let refused = node.endpoint.send_all_except(parsed(&body), target).expect_err("reserved");
+    let refused = node.endpoint.send_all_except(parsed(&body), &[target]).expect_err("reserved");
     assert_eq!(refused.reason(), Refusal::Reserved);
     node.try_send(target, &numbered(1, 9));
     assert_eq!(peer.read_frame(), numbered(1, 9));

@@ -161,3 +161,27 @@ fn a_removed_peer_hands_its_queue_back() {
     let back = node.endpoint.take_unconfirmed(target);
     assert!(back.iter().map(|frame| frame.as_bytes()).eq(&frames), "{back:?}");
 }
+
+#[test]
+fn frames_that_follow_the_router_id_come_back_when_another_router_has_the_address() {
+    for follow in [false, true] {
+        let builder = InetEndpoint::builder().limits(quick()).frames_follow_router_id(follow);
+        let mut node = Node::built(builder);
+        let listener = PlainListener::bind();
+        let target = node.add(&listener.addr(""));
+        drop(listener.answer(STANDARD, 4));
+        node.up();
+        node.down(target);
+        let frames: Vec<_> = (0..3).map(|number| numbered(number, 9)).collect();
+        frames.iter().for_each(|frame| node.try_send(target, frame));
+        let mut other = listener.answer(STANDARD, 6);
+        node.up();
+        let back: Vec<_> = frames.iter().map(|frame| parsed(frame)).collect();
+        match follow {
+            true => assert_eq!(node.endpoint.take_unconfirmed(target), back),
+            false => frames.iter().for_each(|frame| assert_eq!(&other.read_frame(), frame)),
+        }
+        node.try_send(target, &numbered(7, 9));
+        assert_eq!(other.read_frame(), numbered(7, 9));
+    }
+}
