@@ -109,6 +109,9 @@ pub struct PeerInfo {
     pub origin: Origin,
     /// What kind of peer it is, as this node sees it.
     pub peer_type: PeerType,
+    /// Whether its link, or the last that it had, is one with a plain Ratman node, which shares no
+    /// records of this crate. `true` before the first link.
+    pub is_plain: bool,
     /// Frames that were sent to it: written to a link as a whole.
     pub frames_sent: u64,
     /// Bytes of those frames with their lengths.

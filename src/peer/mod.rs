@@ -245,6 +245,7 @@ impl Peer {
             since: timer::since(history.since),
             origin: self.origin,
             peer_type: self.peer_type,
+            is_plain: !self.queue.shares_records(),
             frames_sent: history.sent.frames,
             bytes_sent: history.sent.bytes,
             send_rate: history.sent.rate.per_second(now),

@@ -225,6 +225,11 @@ impl Queue {
         }
     }
 
+    /// Whether the link, or the last one, carries records of ours.
+    pub(super) fn shares_records(&self) -> bool {
+        self.lock().shares_records
+    }
+
     /// Hears of the next time that the budget which this queue shares with others has more room.
     pub(super) fn listen_to_budget(&self) -> EventListener {
         self.budget.listen()

@@ -2,7 +2,7 @@
 //!
 //! [`RatmanInet`] is what a Ratman builder hands to the router in place of Ratman's own `inet`
 //! module: it implements [`EndpointExt`] over an [`InetEndpoint`]. [`Settings`] are the keys that
-//! Ratman's configuration has for that module.
+//! Ratman's configuration has for that module. The README has the whole recipe.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -25,44 +25,58 @@
 //! # Ok(()) }) }
 //! ```
 //!
-//! # Errors
+//! # Sending
 //!
-//! Whatever could not be sent comes back: [`NetmodError::ConnectionLost`] holds the envelope, for
-//! the router's journal. What was taken for a neighbour that ended before it had it comes out of
-//! [`take_lost`](RatmanInet::take_lost). libratman shows `InvalidPeer` and `InvalidBind` without
-//! their reasons: log the text inside.
+//! What the router makes itself waits for room, also while the link is being restored, at most for
+//! `send_timeout`. What it forwards, which is the envelope that [`next`](EndpointExt::next) handed
+//! out last, never waits, and neither does a flood: they are sent inside the loop that calls `next`,
+//! and a router that waits there stops receiving. Anything else that is sent while frames wait for
+//! `next` and nobody calls it waits for 500 ms.
 //!
 //! # Neighbours and their ids
 //!
 //! `netmod-inet` knows a neighbour by a number of its own, Ratman by the router id that the
-//! neighbour claims, which anybody can claim. So the first peer that claims an id is known to the
-//! router by it for as long as the peer lives, cuts of its link included. A later peer that claims
-//! the same id meanwhile gets a random id, made here, which it keeps for as long as it lives. What
-//! is meant for one peer never goes to another because of what that one claims.
+//! neighbour claims, which anybody can claim. A claim on an id that nobody has, or whose holder has no
+//! live link, gets it at once. If the holder has a live link, that is looked at for up to 2 s, in which
+//! what the newcomer sends waits: the two may be one node, or the holder may be gone. If it is there and
+//! another, the newcomer gets a random id, made here. An id whose holder has shown a key goes only to
+//! that key.
+//!
+//! What was sent to a neighbour and may not have arrived is sent again as soon as there is a link to
+//! its id, before anything newer, for up to 10 minutes. So a neighbour that restarts may receive some
+//! envelopes twice.
 
 #![forbid(unsafe_code)]
 
 mod convert;
 mod meter;
-mod names;
+mod neighbours;
+mod receiving;
+mod report;
+mod returned;
+mod sending;
 mod settings;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use async_trait::async_trait;
+use event_listener::Event as Signal;
 use libratman::endpoint::{EndpointExt, NeighbourMetrics};
-use libratman::frame::carrier::CarrierFrameHeader;
 use libratman::types::{Ident32, InMemoryEnvelope, Neighbour};
 use libratman::{NetmodError, NonfatalError, RatmanError, Result};
 use netmod_inet::{
-    AddPeersError, Frame, Id, InetEndpoint, PeerInfo, PeerState, Refusal, SendError, StartError,
-    Target,
+    AddPeersError, Builder, Closed, Events, InetEndpoint, Received, StartError, Target,
 };
+use smol::Timer;
+use smol::future;
 
 pub use convert::{to_envelope, to_frame};
 pub use settings::Settings;
 
-use names::Names;
+use neighbours::{Neighbours, Sender};
+use receiving::ReceiveLoop;
+use report::TARGET;
 
 /// An [`InetEndpoint`] as Ratman's router uses one.
 ///
@@ -70,10 +84,22 @@ use names::Names;
 /// `Arc<dyn EndpointExt + Send + Sync>`, rather than an `Arc<RatmanInet>`: libratman's own
 /// implementation for `Arc<T>` forwards nothing but `send` and `next`, so that the rest of the
 /// trait would seem unsupported.
+///
+/// Dropping the last handle says goodbye to the neighbours and closes the links, without sending what
+/// is queued. [`shutdown`](RatmanInet::shutdown) sends it first.
 #[derive(Debug, Clone)]
-pub struct RatmanInet {
+pub struct RatmanInet(Arc<Shared>);
+
+/// What all handles share.
+#[derive(Debug)]
+struct Shared {
     endpoint: InetEndpoint,
-    names: Arc<Mutex<Names>>,
+    /// Taken under the lock of `neighbours` only, so that they are applied in their order.
+    events: Events,
+    neighbours: Mutex<Neighbours>,
+    /// Notified when events were applied.
+    applied: Signal,
+    receive_loop: ReceiveLoop,
 }
 
 impl RatmanInet {
@@ -88,116 +114,152 @@ impl RatmanInet {
         if !settings.enable {
             return Ok(None);
         }
-        let builder = InetEndpoint::builder().router_id(to_id(router)).bind(&settings.bind);
-        let builder = builder.accept(settings::policy(settings.accept_unknown_peers));
-        let inet = RatmanInet::new(builder.start().await.map_err(not_started)?);
-        inet.endpoint.add_peers(settings.peers()).await.map_err(not_added)?;
+        let inet = RatmanInet::start(settings.builder(router)).await?;
+        if let Err(error) = inet.endpoint().add_peers(settings.peers()).await {
+            log::warn!(target: TARGET, "no peer of the settings is dialed: {error}");
+            return Err(not_added(error));
+        }
         Ok(Some(inet))
     }
 
-    /// Starts an endpoint that listens on `bind`, with a random id; see [`InetEndpoint::start`].
+    /// Starts an endpoint that the caller has described, for what [`Settings`] have no word for: keys,
+    /// limits, several listeners, an executor.
+    ///
+    /// The builder is told that frames follow router ids.
     ///
     /// # Errors
     ///
-    /// [`NetmodError::InvalidBind`] says why it cannot.
-    pub async fn start(bind: &str) -> Result<RatmanInet> {
-        Ok(RatmanInet::new(InetEndpoint::start(bind).await.map_err(not_started)?))
+    /// [`NetmodError::InvalidBind`] says why it cannot start.
+    pub async fn start(builder: Builder) -> Result<RatmanInet> {
+        let started = builder.frames_follow_router_id(true).start().await;
+        let endpoint = started.map_err(|error: StartError| {
+            log::warn!(target: TARGET, "inet does not start: {error}");
+            NetmodError::InvalidBind(error.to_string())
+        })?;
+        // Before the peers are looked at, so that none is missed in between.
+        let events = endpoint.events();
+        let neighbours = Mutex::new(Neighbours::new(&endpoint));
+        let (applied, receive_loop) = (Signal::new(), ReceiveLoop::new());
+        Ok(RatmanInet(Arc::new(Shared { endpoint, events, neighbours, applied, receive_loop })))
     }
 
-    /// Wraps an endpoint that was made with [`InetEndpoint::builder`], with the router's own id
-    /// for one.
-    ///
-    /// Of a new peer this hears before all who listen to the endpoint's events from now on, and
-    /// after those who did so before.
-    pub fn new(endpoint: InetEndpoint) -> RatmanInet {
-        let names = Arc::new(Mutex::new(Names::new(&endpoint)));
-        RatmanInet { endpoint, names }
-    }
-
-    /// The endpoint, for what the trait has no word for: `shutdown`, `peers`, `events`.
+    /// The endpoint, for what the trait has no word for: `peers`, `events`.
     pub fn endpoint(&self) -> &InetEndpoint {
-        &self.endpoint
+        &self.0.endpoint
     }
 
     /// Changes who may come in: everybody, or only those whose addresses are in the list of peers.
     /// Who is in stays.
     pub fn accept_unknown_peers(&self, accept: bool) {
-        self.endpoint.set_accept_policy(settings::policy(accept));
+        self.0.endpoint.set_accept_policy(settings::policy(accept));
     }
 
-    /// Takes the envelopes that were taken for neighbours which ended before they were known to have
-    /// arrived, and whom they were for: oldest first for each. Some may have arrived all the same.
+    /// Stops the netmod: links that are up send what is queued, say goodbye and close, at most for
+    /// `Limits::drain_timeout` (2 s). Returns when all of it has ended; what could not be sent is
+    /// counted in the log.
     ///
-    /// Few kinds of neighbours end: those that dialed this node and are gone, or stayed away for too
-    /// long, and all of them at a shutdown. For others what was sent waits, and goes out later.
-    pub fn take_lost(&self) -> Vec<(Ident32, InMemoryEnvelope)> {
-        let lost = self.names().take_lost();
-        let frames = lost.into_iter().flat_map(|(target, name)| {
-            let frames = self.endpoint.take_unconfirmed(target);
-            frames.into_iter().map(move |frame| (name, frame))
-        });
-        // All of them came from envelopes.
-        frames.filter_map(|(name, frame)| Some((name, to_envelope(frame).ok()?))).collect()
+    /// # Cancel safety
+    ///
+    /// The netmod stops all the same; only the waiting is given up.
+    pub async fn shutdown(&self) {
+        self.0.endpoint.shutdown().await;
+        self.0.neighbours().give_up_all();
     }
 
     /// The id by which the router knows the peer that [`start_peering`] returned.
     ///
-    /// `None` until the peer was reached for the first time, and after its end.
+    /// `None` until the peer was reached for the first time, while it is being found out whether it may
+    /// have the id that it claims, and after its end.
     ///
     /// [`start_peering`]: EndpointExt::start_peering
     pub fn neighbour(&self, target: Target) -> Option<Ident32> {
-        self.names().name(target)
+        self.0.neighbours().name(target)
+    }
+}
+
+impl Shared {
+    /// The neighbours, after what happened up to now.
+    fn neighbours(&self) -> MutexGuard<'_, Neighbours> {
+        let mut neighbours = self.neighbours.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let mut has_changed = false;
+        while let Ok(Some(event)) = self.events.try_next() {
+            neighbours.apply(&self.endpoint, event, now);
+            has_changed = true;
+        }
+        neighbours.tick(&self.endpoint, now);
+        if has_changed {
+            // They take the lock when they look.
+            self.applied.notify(usize::MAX);
+        }
+        neighbours
     }
 
-    /// The names, after what happened up to now.
-    fn names(&self) -> MutexGuard<'_, Names> {
-        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        names.refresh(&self.endpoint);
-        names
-    }
-
-    fn send_to(&self, id: Ident32, envelope: InMemoryEnvelope) -> Result<()> {
-        let Some(target) = self.names().target(&id) else {
-            return Err(NetmodError::ConnectionLost(envelope).into());
+    /// Waits until there is an event to apply, or another task has applied one. Whoever was about to
+    /// look listens to `applied` before.
+    async fn changed(&self, applied: event_listener::EventListener) {
+        let ready = async {
+            match self.endpoint.is_closed() {
+                // There will be no more.
+                true => future::pending().await,
+                false => self.events.ready().await,
+            }
         };
-        let header = envelope.header;
-        let frame = to_frame(envelope)?;
-        self.endpoint.try_send(target, frame).map_err(|error| refused(header, error))
+        future::or(ready, applied).await;
     }
 
-    /// Sends to whoever is up and not left out. An id that nobody has leaves nobody out.
-    ///
-    /// A neighbour whose queue is full misses the flood. The router hears nothing of that, for it
-    /// would take the envelope back and send it to all the others once more.
-    fn flood(&self, envelope: InMemoryEnvelope, except: [Option<Ident32>; 2]) -> Result<()> {
-        let header = envelope.header;
-        let frame = to_frame(envelope)?;
-        let flooded = match self.targets(except)[..] {
-            [] => self.endpoint.send_all(frame).map(drop),
-            [one] => self.endpoint.send_all_except(frame, one).map(drop),
-            ref several => self.flood_around(&frame, several),
-        };
-        flooded.map_err(|error| refused(header, error))
-    }
-
-    fn targets(&self, ids: [Option<Ident32>; 2]) -> Vec<Target> {
-        let names = self.names();
-        let mut targets: Vec<_> = ids.iter().flatten().filter_map(|id| names.target(id)).collect();
-        targets.dedup();
-        targets
-    }
-
-    /// The endpoint itself leaves out one peer at most.
-    fn flood_around(&self, frame: &Frame, except: &[Target]) -> std::result::Result<(), SendError> {
-        let wanted =
-            |peer: &PeerInfo| peer.state == PeerState::Up && !except.contains(&peer.target);
-        for peer in self.endpoint.peers().into_iter().filter(wanted) {
-            match self.endpoint.try_send(peer.target, frame.clone()) {
-                Err(error) if concerns_all(error.reason()) => return Err(error),
-                _ => {}
+    /// The next frame, and the name of who sent it.
+    async fn recv(&self) -> std::result::Result<(Ident32, Received), Closed> {
+        loop {
+            let applied = self.applied.listen();
+            let (due, blocked) = {
+                let mut neighbours = self.neighbours();
+                if let Some(ready) = neighbours.pop_ready() {
+                    return Ok(ready);
+                }
+                (neighbours.due(), neighbours.blocked())
+            };
+            let received = async { Some(self.endpoint.recv().await) };
+            let changed = async {
+                self.changed(applied).await;
+                None
+            };
+            let due = async {
+                match due {
+                    Some(due) => Timer::at(due).await,
+                    None => future::pending().await,
+                };
+                None
+            };
+            let room = async {
+                if let Some((target, len)) = blocked {
+                    if self.endpoint.until_room(target, len).await.is_ok() {
+                        return None;
+                    }
+                }
+                future::pending().await
+            };
+            let found = future::or(received, future::or(changed, future::or(due, room))).await;
+            match found {
+                Some(Ok(received)) => {
+                    let mut neighbours = self.neighbours();
+                    match neighbours.sender(received.target()) {
+                        // What was held of the same neighbour goes before.
+                        Sender::Named(name) if !neighbours.has_ready() => {
+                            return Ok((name, received));
+                        }
+                        Sender::Named(name) => neighbours.push_ready(name, received),
+                        Sender::Undecided => neighbours.hold(received),
+                    }
+                }
+                Some(Err(Closed)) => {
+                    let mut neighbours = self.neighbours();
+                    neighbours.decide_all();
+                    return neighbours.pop_ready().ok_or(Closed);
+                }
+                None => {}
             }
         }
-        Ok(())
     }
 }
 
@@ -206,9 +268,9 @@ impl EndpointExt for RatmanInet {
     /// `inet#` and the address of the first listener, or what the router id begins with if there
     /// is none: several endpoints in one router can be told apart.
     fn identifier(&self) -> String {
-        match self.endpoint.local_addrs().first() {
+        match self.endpoint().local_addrs().first() {
             Some(addr) => format!("inet#{addr}"),
-            None => format!("inet#{:.8}", self.endpoint.router_id().to_string()),
+            None => format!("inet#{:.8}", self.endpoint().router_id().to_string()),
         }
     }
 
@@ -219,39 +281,45 @@ impl EndpointExt for RatmanInet {
     /// [`NonfatalError::NoMetrics`] for a neighbour that is unknown, has no link or has carried
     /// nothing yet, and for anything but one neighbour.
     async fn metrics_for_neighbour(&self, neighbour: Neighbour) -> Result<NeighbourMetrics> {
-        let target = neighbour.maybe_single().and_then(|id| self.names().target(&id));
-        let peer = match target {
-            Some(target) => self.endpoint.routes().get_peer_by_id(target).await,
-            None => None,
-        };
-        let metrics = peer.and_then(|peer| self.names().metrics(&peer.info()));
+        let mut neighbours = self.0.neighbours();
+        let name = neighbour.maybe_single().ok_or(NonfatalError::NoMetrics)?;
+        let peer = neighbours.target(&name).and_then(|target| self.endpoint().peer(target));
+        let metrics = peer.and_then(|peer| neighbours.metrics(&peer));
         metrics.ok_or(NonfatalError::NoMetrics.into())
     }
 
     /// Adds a peer, which is dialed until it is reached, and again whenever its link ends.
     ///
     /// [`NetmodError::InvalidPeer`] says what is wrong with the address, or that it is a peer
-    /// already; [`NetmodError::RecvSocketClosed`] after a shutdown.
+    /// already; [`NetmodError::RecvSocketClosed`] after a shutdown. The log says so too.
     async fn start_peering(&self, addr: &str) -> Result<u16> {
-        let added = self.endpoint.add_peers([addr]).await;
-        let targets = added.map_err(|error| match error {
-            AddPeersError::Malformed { source, .. } => {
-                NetmodError::InvalidPeer(format!("`{addr}`: {source}")).into()
+        let added = self.endpoint().add_peers([addr]).await;
+        let targets = added.map_err(|error| {
+            log::warn!(target: TARGET, "cannot peer with `{addr}`: {error}");
+            match error {
+                AddPeersError::Malformed { source, .. } => {
+                    NetmodError::InvalidPeer(format!("`{addr}`: {source}")).into()
+                }
+                error => not_added(error),
             }
-            error => not_added(error),
         })?;
         targets.first().copied().ok_or_else(|| NetmodError::InvalidPeer(addr.to_owned()).into())
     }
 
-    /// Queues an envelope for one neighbour or for all. Never waits: a router that waits here does
-    /// not call `next` meanwhile, and two of them would hold each other up.
+    /// Sends an envelope to one neighbour or to all; see the crate's documentation for what waits.
     ///
-    /// `exclude` is left out, whatever the target is. [`NetmodError::ConnectionLost`] gives the
-    /// envelope back if the neighbour's queue is full, nobody has the id, or the endpoint was shut
-    /// down; the other errors have no place for it, and it would be refused again. `NotSupported`
-    /// tells of modes that belong to the netmod and of a link that is limited to the other
-    /// direction, `FrameTooLarge` of the limit on frames, and an encoding error of an envelope whose
-    /// buffer is no carrier frame.
+    /// `exclude` is left out, whatever the target is. A flood reaches each neighbour once, whatever
+    /// links there are to it; one whose queue is full misses it, and the router hears nothing of that,
+    /// for it would send the envelope to all the others once more.
+    ///
+    /// [`NetmodError::ConnectionLost`] gives the envelope back where waiting did not help or cannot
+    /// help: no room in time, nobody has the id, the endpoint was shut down. The other errors have no
+    /// place for it, and it would be refused again: `NotSupported` tells of modes that belong to the
+    /// netmod and of a link that is limited to the other direction, `FrameTooLarge` of the limit on
+    /// frames, and an encoding error of an envelope whose buffer is no carrier frame. The log counts
+    /// them all.
+    ///
+    /// Dropping the future either queued the envelope or did not.
     async fn send(
         &self,
         envelope: InMemoryEnvelope,
@@ -261,9 +329,9 @@ impl EndpointExt for RatmanInet {
         match target {
             Neighbour::Drop => Ok(()),
             Neighbour::Single(id) if exclude == Some(id) => Ok(()),
-            Neighbour::Single(id) => self.send_to(id, envelope),
-            Neighbour::Flood => self.flood(envelope, [None, exclude]),
-            Neighbour::FloodExcept(id) => self.flood(envelope, [Some(id), exclude]),
+            Neighbour::Single(id) => self.0.send_to(id, envelope).await,
+            Neighbour::Flood => self.0.flood(envelope, [None, exclude]),
+            Neighbour::FloodExcept(id) => self.0.flood(envelope, [Some(id), exclude]),
         }
     }
 
@@ -272,47 +340,25 @@ impl EndpointExt for RatmanInet {
     /// [`NetmodError::RecvSocketClosed`] once the endpoint was shut down and everything that had
     /// arrived was handed out. Cancel-safe: nothing is waited for once a frame was taken.
     async fn next(&self) -> Result<(InMemoryEnvelope, Neighbour)> {
-        let next = self.endpoint.next().await;
-        let (target, frame) = next.map_err(|_| NetmodError::RecvSocketClosed)?;
-        let neighbour = Neighbour::Single(self.names().name_of_sender(target));
-        Ok((to_envelope(frame)?, neighbour))
+        let _call = self.0.receive_loop.enter();
+        loop {
+            let next = self.0.recv().await;
+            let (name, received) = next.map_err(|Closed| NetmodError::RecvSocketClosed)?;
+            match to_envelope(received.frame().clone()) {
+                Ok(envelope) => {
+                    self.0.receive_loop.hand_out(received);
+                    return Ok((envelope, Neighbour::Single(name)));
+                }
+                Err(error) => log::warn!(target: TARGET, "a frame from {name} is dropped: {error}"),
+            }
+        }
     }
 }
 
-/// Whether a frame that one peer was refused for this reason would be refused for every other.
-fn concerns_all(reason: Refusal) -> bool {
-    matches!(
-        reason,
-        Refusal::Reserved | Refusal::TooLarge | Refusal::EndpointFull | Refusal::Closed
-    )
-}
-
-/// Why the endpoint did not take a frame, in Ratman's words.
-fn refused(header: CarrierFrameHeader, error: SendError) -> RatmanError {
-    let reason = match error.reason() {
-        Refusal::TooLarge => NetmodError::FrameTooLarge,
-        Refusal::Reserved | Refusal::WrongDirection => NetmodError::NotSupported,
-        // The router may keep it and try again.
-        _ => {
-            let buffer = error.into_frame().into_bytes().into();
-            NetmodError::ConnectionLost(InMemoryEnvelope { header, buffer })
-        }
-    };
-    reason.into()
-}
-
-fn not_started(error: StartError) -> RatmanError {
-    NetmodError::InvalidBind(error.to_string()).into()
-}
-
 fn not_added(error: AddPeersError) -> RatmanError {
-    let reason = match error {
+    match error {
         AddPeersError::Closed => NetmodError::RecvSocketClosed,
         error => NetmodError::InvalidPeer(error.to_string()),
-    };
-    reason.into()
-}
-
-fn to_id(id: Ident32) -> Id {
-    Id::from_bytes(id.slice())
+    }
+    .into()
 }

@@ -1,8 +1,13 @@
 //! What a Ratman configuration says of the netmod `inet`.
 
+use std::time::Duration;
+
+use libratman::types::Ident32;
 use libratman::types::error::UserError;
 use libratman::{NetmodError, RatmanError, Result};
-use netmod_inet::{AcceptPolicy, PeerAddr};
+use netmod_inet::{AcceptPolicy, Builder, Id, InetEndpoint, Limits, PeerAddr};
+
+use crate::report::TARGET;
 
 /// The keys of Ratman's configuration that are for this netmod, and their values.
 ///
@@ -10,14 +15,16 @@ use netmod_inet::{AcceptPolicy, PeerAddr};
 /// use netmod_inet_ratman::Settings;
 ///
 /// let mut settings = Settings::default();
-/// for (key, value) in [
-///     ("enable", "true"),
-///     ("bind", "[::]:9000"),
-///     ("accept_unknown_peers", "false"),
-///     ("add-peer", "inet:mynas.example:9000X"),
+/// // Section `inet` of the default configuration, and what stands elsewhere.
+/// for (section, key, value) in [
+///     ("inet", "enable", "true"),
+///     ("inet", "bind", "[::]:5860"),
+///     ("inet", "use_upnp", "true"),
+///     ("ratmand", "accept_unknown_peers", "true"),
 /// ] {
-///     settings.set(key, value)?;
+///     settings.set_in(section, key, value)?;
 /// }
+/// settings.add_peers("inet:mynas.example:9000X")?;
 /// assert_eq!(settings.peers().len(), 1);
 /// # Ok::<(), libratman::RatmanError>(())
 /// ```
@@ -26,11 +33,14 @@ use netmod_inet::{AcceptPolicy, PeerAddr};
 pub struct Settings {
     /// `enable`: whether the router uses the netmod at all. Default: it does.
     pub enable: bool,
-    /// `bind`: the address to listen on. Default: `[::]:9000`, which takes IPv4 as well.
+    /// `bind`: the address to listen on. Default: `[::]:5860`, which takes IPv4 as well.
     pub bind: String,
     /// `accept_unknown_peers`: whether nodes may come in that are not in the list of peers. Default:
-    /// they may.
+    /// they may. Ratman's default configuration says that they may not, and Ratman's own `inet` lets
+    /// them in all the same; this one does as it is told.
     pub accept_unknown_peers: bool,
+    /// `send_timeout`: for how long an envelope waits for room. Default: 10 s.
+    pub send_timeout: Duration,
     peers: Vec<PeerAddr>,
 }
 
@@ -38,16 +48,34 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             enable: true,
-            bind: "[::]:9000".to_owned(),
+            bind: "[::]:5860".to_owned(),
             accept_unknown_peers: true,
+            send_timeout: Limits::default().send_timeout,
             peers: Vec::new(),
         }
     }
 }
 
 impl Settings {
-    /// Takes the value of a key: `enable`, `bind`, `accept_unknown_peers`, or `add-peer`, which may
-    /// come more than once. A dash in a key is as good as an underscore.
+    /// Takes the value of a key of a section as Ratman's configuration has them: of `inet` what
+    /// [`set`](Settings::set) takes, of `ratmand` the key `accept_unknown_peers`. What is not for
+    /// this netmod is passed over.
+    ///
+    /// # Errors
+    ///
+    /// See [`set`](Settings::set).
+    pub fn set_in(&mut self, section: &str, key: &str, value: &str) -> Result<()> {
+        match (section, key.replace('-', "_").as_str()) {
+            ("inet", _) | ("ratmand", "accept_unknown_peers") => self.set(key, value),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the value of a key: `enable`, `bind`, `use_upnp`, `accept_unknown_peers`, `send_timeout`
+    /// such as `10s`, or `add-peer`, which may come more than once. A dash in a key is as good as an
+    /// underscore.
+    ///
+    /// There is no UPnP here: `use_upnp true` is taken, and the log warns of it.
     ///
     /// # Errors
     ///
@@ -58,9 +86,29 @@ impl Settings {
         match key.replace('-', "_").as_str() {
             "enable" => self.enable = read_switch(key, value)?,
             "bind" => value.clone_into(&mut self.bind),
+            "use_upnp" => {
+                if read_switch(key, value)? {
+                    log::warn!(
+                        target: TARGET,
+                        "`use_upnp true` has no effect: forward the port of `bind` in your router"
+                    );
+                }
+            }
             "accept_unknown_peers" => self.accept_unknown_peers = read_switch(key, value)?,
+            "send_timeout" => {
+                let mut limits = Limits::default();
+                let set = limits.set("send_timeout", value);
+                set.map_err(|_| {
+                    invalid(&format!("{key} {value}"), "a time such as `send_timeout 10s`")
+                })?;
+                self.send_timeout = limits.send_timeout;
+            }
             "add_peer" => self.add_peers(value)?,
-            _ => return Err(invalid(key, "enable, bind, accept_unknown_peers or add-peer")),
+            _ => {
+                let expected =
+                    "enable, bind, use_upnp, accept_unknown_peers, send_timeout or add-peer";
+                return Err(invalid(key, expected));
+            }
         }
         Ok(())
     }
@@ -73,8 +121,10 @@ impl Settings {
     /// [`NetmodError::InvalidPeer`] names the first line that is no address, or the same place as an
     /// earlier one. No peer is added then.
     pub fn add_peers(&mut self, lines: &str) -> Result<()> {
-        let peers = PeerAddr::parse_list(lines.as_bytes())
-            .map_err(|error| NetmodError::InvalidPeer(error.to_string()))?;
+        let peers = PeerAddr::parse_list(lines.as_bytes()).map_err(|error| {
+            log::warn!(target: TARGET, "the list of peers cannot be used: {error}");
+            NetmodError::InvalidPeer(error.to_string())
+        })?;
         self.peers.extend(peers);
         Ok(())
     }
@@ -82,6 +132,19 @@ impl Settings {
     /// The peers to dial.
     pub fn peers(&self) -> &[PeerAddr] {
         &self.peers
+    }
+
+    /// An endpoint as the settings say, for the router with this id; for
+    /// [`RatmanInet::start`](crate::RatmanInet::start), after what the settings have no word for. The
+    /// peers are not in it.
+    pub fn builder(&self, router: Ident32) -> Builder {
+        let mut limits = Limits::default();
+        limits.send_timeout = self.send_timeout;
+        InetEndpoint::builder()
+            .router_id(Id::from_bytes(router.slice()))
+            .bind(&self.bind)
+            .accept(policy(self.accept_unknown_peers))
+            .limits(limits)
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use libratman::endpoint::EndpointExt;
 use libratman::types::{Ident32, Neighbour};
 use libratman::{NetmodError, NonfatalError, RatmanError};
+use netmod_inet::{Id, InetEndpoint};
 use netmod_inet_ratman::RatmanInet;
 
 use crate::node::{Driver, Node, claimed, envelope, failure, given_back, text, within};
@@ -113,55 +114,6 @@ fn next_loses_nothing_when_select_drops_it() {
 }
 
 #[test]
-fn a_second_claimant_gets_an_id_of_its_own() {
-    smol::block_on(async {
-        let mut hub = Node::new(9).await;
-        let (mut first, mut second) = (Node::new(7).await, Node::new(7).await);
-        let (_, first_name) = first.join(&mut hub).await;
-        let (_, second_name) = second.join(&mut hub).await;
-        assert_eq!(first_name, claimed(7));
-        assert_ne!(second_name, claimed(7));
-
-        for round in 0..3 {
-            for (node, name) in [(&first, first_name), (&second, second_name)] {
-                node.send("to the hub", Neighbour::Flood, None).await;
-                assert_eq!(hub.next().await.1, name, "round {round}");
-                hub.send("for this one", Neighbour::Single(name), None).await;
-                hub.send("for the other", Neighbour::Flood, Some(name)).await;
-            }
-        }
-        hub.send("end", Neighbour::Flood, None).await;
-        let each = ["for this one", "for the other"].repeat(3);
-        assert_eq!(first.texts_until("end").await, each);
-        let other_way_round: Vec<_> = each.iter().rev().copied().collect();
-        assert_eq!(second.texts_until("end").await, other_way_round);
-    });
-}
-
-#[test]
-fn an_id_is_free_again_after_its_peer_ended_but_goes_to_no_other_by_itself() {
-    smol::block_on(async {
-        let mut hub = Node::new(9).await;
-        let (mut first, mut second) = (Node::new(7).await, Node::new(7).await);
-        first.join(&mut hub).await;
-        let (_, second_name) = second.join(&mut hub).await;
-        first.shutdown().await;
-        hub.removed().await;
-
-        let sent = envelope(8, "for the first");
-        let lost = hub.driver.send(sent.clone(), Neighbour::Single(claimed(7)), None).await;
-        assert_eq!(given_back(lost), sent);
-        hub.send("for the second", Neighbour::Single(second_name), None).await;
-        assert_eq!(second.next().await.0, "for the second");
-
-        let mut third = Node::new(7).await;
-        assert_eq!(third.join(&mut hub).await.1, claimed(7));
-        second.send("still here", Neighbour::Flood, None).await;
-        assert_eq!(hub.next().await, ("still here".to_owned(), second_name));
-    });
-}
-
-#[test]
 fn what_a_peer_sent_before_it_ended_still_has_its_name() {
     smol::block_on(async {
         let (mut hub, mut spoke) = (Node::new(9).await, Node::new(1).await);
@@ -213,27 +165,6 @@ fn names_are_right_though_events_were_missed() {
             let (text, from) = hub.next().await;
             assert_eq!(from, claimed(text.parse().unwrap()));
         }
-    });
-}
-
-#[test]
-fn a_full_queue_gives_the_envelope_back() {
-    smol::block_on(async {
-        let mut a = Node::new(1).await;
-        let mut b = Node::limited(2, |limits| limits.queue_frames = 3).await;
-        b.join(&mut a).await;
-        a.shutdown().await;
-        b.down().await;
-        for _ in 0..3 {
-            b.send("waits for the link", Neighbour::Single(claimed(1)), None).await;
-        }
-        let sent = envelope(8, "one too many");
-        let refused = b.driver.send(sent.clone(), Neighbour::Single(claimed(1)), None).await;
-        assert_eq!(given_back(refused), sent);
-        // A flood goes to those that are up, and nobody is.
-        b.send("to nobody", Neighbour::Flood, None).await;
-        let metrics = b.driver.metrics_for_neighbour(Neighbour::Single(claimed(1))).await;
-        assert!(matches!(failure(metrics), RatmanError::Nonfatal(NonfatalError::NoMetrics)));
     });
 }
 
@@ -300,7 +231,7 @@ fn addresses_that_cannot_be_used_are_named() {
         let reason = peering(&a.addr()).await;
         assert!(reason.contains("is peer 0 already"), "{reason}");
 
-        let taken = failure(RatmanInet::start(&a.addr()).await);
+        let taken = failure(RatmanInet::start(InetEndpoint::builder().bind(a.addr())).await);
         let RatmanError::Netmod(NetmodError::InvalidBind(reason)) = taken else { panic!() };
         assert!(reason.contains(&a.addr()), "{reason}");
     });
@@ -419,12 +350,9 @@ fn endpoints_of_one_router_have_different_identifiers() {
         let (a, b) = (Node::new(1).await, Node::new(1).await);
         assert_eq!(a.driver.identifier(), format!("inet#{}", a.addr()));
         assert_ne!(a.driver.identifier(), b.driver.identifier());
-        let dial_only = netmod_inet::InetEndpoint::builder()
-            .router_id(netmod_inet::Id::from_bytes([0xAB; 32]))
-            .start()
-            .await
-            .unwrap();
-        assert_eq!(RatmanInet::new(dial_only).identifier(), "inet#abababab");
+        let dial_only = InetEndpoint::builder().router_id(Id::from_bytes([0xAB; 32]));
+        let dial_only = RatmanInet::start(dial_only).await.unwrap();
+        assert_eq!(dial_only.identifier(), "inet#abababab");
     });
 }
 

@@ -15,7 +15,7 @@ use netmod_inet_ratman::{RatmanInet, Settings};
 use smol::Timer;
 
 /// Far longer than anything takes here: a wait that lasts so long has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the router holds.
 pub(crate) type Driver = Arc<dyn EndpointExt + Send + Sync>;
@@ -60,8 +60,8 @@ impl Node {
 
     async fn with(id: u8, build: impl FnOnce(Builder) -> Builder) -> Node {
         let builder = InetEndpoint::builder().router_id(Id::from_bytes([id; 32]));
-        let endpoint = build(builder.bind("127.0.0.1:0")).start().await.expect("a free port");
-        Node::of(RatmanInet::new(endpoint))
+        let inet = RatmanInet::start(build(builder.bind("127.0.0.1:0"))).await;
+        Node::of(inet.expect("a free port"))
     }
 
     fn of(inet: RatmanInet) -> Node {
@@ -173,7 +173,7 @@ impl Node {
     }
 
     pub(crate) async fn shutdown(&self) {
-        within("shutdown", self.inet.endpoint().shutdown()).await;
+        within("shutdown", self.inet.shutdown()).await;
     }
 }
 

@@ -6,7 +6,7 @@ use libratman::{NetmodError, RatmanError};
 use netmod_inet::{DropReason, Event};
 use netmod_inet_ratman::{RatmanInet, Settings};
 
-use crate::node::{Node, claimed, envelope, failure, given_back, within};
+use crate::node::{Node, claimed, failure, within};
 
 fn settings(pairs: &[(&str, &str)]) -> Settings {
     let mut settings = Settings::default();
@@ -85,28 +85,5 @@ fn unknown_peers_come_in_only_if_the_settings_let_them() {
         node.wait("stranger", is_kept_out).await;
         stranger.send("still here", Neighbour::Flood, None).await;
         assert_eq!(node.next().await.0, "still here");
-    });
-}
-
-#[test]
-fn what_was_taken_for_a_neighbour_that_ended_comes_back() {
-    smol::block_on(async {
-        let (mut hub, mut spoke) = (Node::new(9).await, Node::new(1).await);
-        hub.join(&mut spoke).await;
-        spoke.shutdown().await;
-        let target = hub.down().await;
-        assert_eq!(hub.inet.take_lost(), []);
-        let sent: Vec<_> = (0..3).map(|number| envelope(8, &number.to_string())).collect();
-        for envelope in &sent {
-            hub.driver.send(envelope.clone(), Neighbour::Single(claimed(1)), None).await.unwrap();
-        }
-        hub.inet.endpoint().remove_peer(target).await.unwrap();
-        hub.removed().await;
-        let back = sent.iter().map(|envelope| (claimed(1), envelope.clone())).collect::<Vec<_>>();
-        assert_eq!(hub.inet.take_lost(), back);
-        assert_eq!(hub.inet.take_lost(), [], "once");
-        let late = envelope(8, "late");
-        let to = Neighbour::Single(claimed(1));
-        assert_eq!(given_back(hub.driver.send(late.clone(), to, None).await), late);
     });
 }

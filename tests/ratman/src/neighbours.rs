@@ -1,0 +1,744 @@
+//! Which neighbour the router means by an id: names, claims on them, and what waits for each.
+//!
+//! `netmod-inet` knows peers by targets, Ratman knows neighbours by router ids, which anybody can
+//! claim. A *name* is the id by which the router knows a neighbour: the one that it claims, or a
+//! random one.
+//!
+//! ```text
+//!             id is free, or its holder has no live link,
+//!             or is proved to be the same node
+//!   link up ─────────────────────────────────────────────────► named by the id that it claims
+//!      │                                                              ▲
+//!      │ the holder is up                                             │ merged with the holder,
+//!      └──────────────────► undecided, 2 s at most ───────────────────┤ or the holder went down
+//!                                     │                               │
+//!                                     └──────► random name ───────────┘
+//! ```
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use libratman::endpoint::NeighbourMetrics;
+use libratman::types::Ident32;
+use netmod_inet::{
+    Event, Frame, Id, InetEndpoint, Origin, PeerInfo, PeerState, PublicKey, Received, Refusal,
+    Target,
+};
+
+use crate::meter::{Mark, Meter};
+use crate::report::{Report, TARGET};
+use crate::returned::{GivenUp, MAX_AGE, Returned};
+
+/// Time in which the holder of a name has to show that it lives, or that it is the same node as the
+/// newcomer. The endpoint looks at it as soon as the newcomer is up.
+const VERDICT: Duration = Duration::from_secs(2);
+
+/// What undecided links may have sent together until one of them is decided at once.
+const MAX_HELD_BYTES: usize = 1 << 20;
+
+/// What may wait for all neighbours together after it came back.
+const MAX_RETURNED_BYTES: usize = 8 << 20;
+
+/// Names that are kept though no peer has them: of neighbours that may come back.
+const MAX_AWAY: usize = 1024;
+
+const NO_LONGER_WANTED: &str = "the neighbour was away for 10 minutes";
+const NO_ROOM_TO_WAIT: &str = "too much waits for neighbours that are away";
+const NOT_TAKEN: &str = "the neighbour that came back does not take it";
+
+/// The peers that were reached and those that may come back, by the names that the router has for
+/// them.
+#[derive(Debug)]
+pub(crate) struct Neighbours {
+    /// Peers that were reached and still are peers.
+    links: HashMap<Target, Link>,
+    names: HashMap<Ident32, Name>,
+    /// The names of peers that ended, the latest last: frames of theirs may still wait.
+    gone: VecDeque<(Target, Ident32)>,
+    /// How many of those are kept: as many as there can be peers.
+    max_gone: usize,
+    /// Frames of links that were undecided when they arrived, with their names by now.
+    ready: VecDeque<(Ident32, Received)>,
+    held_bytes: usize,
+    returned_bytes: usize,
+    report: Report,
+    /// When something is due next, other than after an event; `None` if that has to be found out.
+    due: Option<Option<Instant>>,
+}
+
+/// A peer that was reached.
+#[derive(Debug)]
+struct Link {
+    /// The router id that it claimed in its last handshake.
+    claim: Ident32,
+    key: Option<PublicKey>,
+    /// The address that its link comes from, or leads to.
+    ip: Option<IpAddr>,
+    is_dialed: bool,
+    is_up: bool,
+    standing: Standing,
+    meter: Option<Meter>,
+}
+
+#[derive(Debug)]
+enum Standing {
+    Named(Ident32),
+    /// Another peer has the name, and is being looked at.
+    Undecided {
+        until: Instant,
+        /// What it sent meanwhile.
+        held: Vec<Received>,
+    },
+}
+
+/// A name, and what belongs to it.
+#[derive(Debug, Default)]
+struct Name {
+    /// The peers that have it: several if they are known to be one router.
+    holders: Vec<Target>,
+    /// The key that the first of them showed. Only a peer that shows it can have the name.
+    key: Option<PublicKey>,
+    returned: Returned,
+    /// Since when no peer has it.
+    away_since: Option<Instant>,
+}
+
+/// Where a frame for a name goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Route {
+    To(Target),
+    /// Behind what came back and is to go to this peer first. The first of that has so many bytes.
+    Behind(Target, usize),
+    /// Nobody has the name now, since then.
+    Away(Instant),
+    /// Nobody is known by this name.
+    Unknown,
+}
+
+/// Who sent a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sender {
+    Named(Ident32),
+    Undecided,
+}
+
+impl Neighbours {
+    /// The neighbours that an endpoint has.
+    pub(crate) fn new(endpoint: &InetEndpoint) -> Neighbours {
+        let mut neighbours = Neighbours {
+            links: HashMap::new(),
+            names: HashMap::new(),
+            gone: VecDeque::new(),
+            max_gone: endpoint.limits().peers,
+            ready: VecDeque::new(),
+            held_bytes: 0,
+            returned_bytes: 0,
+            report: Report::new(),
+            due: None,
+        };
+        neighbours.catch_up(endpoint, Instant::now());
+        neighbours
+    }
+
+    /// Takes note of something that happened.
+    pub(crate) fn apply(&mut self, endpoint: &InetEndpoint, event: Event, now: Instant) {
+        self.due = None;
+        match event {
+            Event::Up { target, id, addr, origin, key, .. } => {
+                let ip = addr.map(|addr| addr.ip().to_canonical());
+                self.up(endpoint, target, Claim { id, key, ip, origin }, now);
+            }
+            Event::Down { target, reason, .. } => {
+                self.down(endpoint, target, &reason.to_string(), now);
+            }
+            Event::Unconfirmed { target, .. } => {
+                let frames = endpoint.take_unconfirmed(target);
+                let name = self.last_name(target);
+                self.keep_returned(endpoint, name, frames, now);
+            }
+            Event::Merged { target, retired } => self.merged(endpoint, target, retired, now),
+            Event::Removed { target } => self.removed(endpoint, target, now),
+            Event::Missed { .. } => self.catch_up(endpoint, now),
+            _ => {}
+        }
+    }
+
+    /// Does what is due by now.
+    pub(crate) fn tick(&mut self, endpoint: &InetEndpoint, now: Instant) {
+        let is_due = |due: Option<Instant>| due.is_some_and(|due| due <= now);
+        // Nearly always there is nothing to do, and this is called for each frame.
+        if self.returned_bytes == 0 && self.due.is_some_and(|due| !is_due(due)) {
+            return;
+        }
+        let overdue = |link: &Link| match &link.standing {
+            Standing::Undecided { until, .. } => *until <= now,
+            Standing::Named(_) => false,
+        };
+        let overdue: Vec<_> =
+            self.links.iter().filter(|(_, link)| overdue(link)).map(|(at, _)| *at).collect();
+        overdue.into_iter().for_each(|target| self.give_random_name(target));
+        let waiting: Vec<_> = self
+            .names
+            .iter()
+            .filter(|(_, name)| !name.returned.is_empty())
+            .map(|(id, _)| *id)
+            .collect();
+        for name in waiting {
+            self.expire(name, now);
+            self.send_returned(endpoint, name);
+        }
+        let is_over = |name: &Name| {
+            let is_long = |since: Instant| now.saturating_duration_since(since) > MAX_AGE;
+            name.returned.is_empty() && name.away_since.is_some_and(is_long)
+        };
+        self.names.retain(|_, name| !is_over(name));
+        self.report.write_if_due(now);
+        self.due = Some(self.find_due());
+    }
+
+    /// When something is due next, other than after an event.
+    pub(crate) fn due(&mut self) -> Option<Instant> {
+        let due = self.due.unwrap_or_else(|| self.find_due());
+        self.due = Some(due);
+        due
+    }
+
+    fn find_due(&self) -> Option<Instant> {
+        let verdicts = self.links.values().filter_map(|link| match &link.standing {
+            Standing::Undecided { until, .. } => Some(*until),
+            Standing::Named(_) => None,
+        });
+        let expiries = self.names.values().filter_map(|name| name.returned.expires());
+        verdicts.chain(expiries).chain(self.report.due()).min()
+    }
+
+    /// Counts an envelope that was given back or thrown away.
+    pub(crate) fn refused(&mut self, neighbour: Option<Ident32>, reason: &'static str) {
+        self.report.refused(neighbour, reason);
+        self.due = None;
+    }
+
+    /// The peer whose queue has no room for what came back for it, and the size of the first frame.
+    pub(crate) fn blocked(&self) -> Option<(Target, usize)> {
+        self.names
+            .values()
+            .find_map(|name| Some((self.preferred(name)?, name.returned.front()?.len())))
+    }
+
+    /// Where a frame for this name goes.
+    pub(crate) fn route(&self, name: &Ident32) -> Route {
+        let Some(entry) = self.names.get(name) else { return Route::Unknown };
+        match (self.preferred(entry), entry.returned.front(), entry.away_since) {
+            (Some(target), None, _) => Route::To(target),
+            (Some(target), Some(first), _) => Route::Behind(target, first.len()),
+            (None, _, Some(since)) => Route::Away(since),
+            (None, _, None) => Route::Unknown,
+        }
+    }
+
+    /// The peer by which this neighbour is reached.
+    pub(crate) fn target(&self, name: &Ident32) -> Option<Target> {
+        self.names.get(name).and_then(|entry| self.preferred(entry))
+    }
+
+    /// The peers that a flood is not for: those whose router is left out, or reached by another link.
+    pub(crate) fn left_out(&self, except: &[Ident32]) -> Vec<Target> {
+        let mut left_out: HashSet<Target> = HashSet::new();
+        for entry in self.names.values().filter(|entry| entry.holders.len() > 1) {
+            let preferred = self.preferred(entry);
+            left_out.extend(entry.holders.iter().filter(|target| Some(**target) != preferred));
+        }
+        for (target, link) in &self.links {
+            let is_undecided = matches!(link.standing, Standing::Undecided { .. });
+            if is_undecided || except.iter().any(|id| self.may_be(link, id)) {
+                left_out.insert(*target);
+            }
+        }
+        left_out.into_iter().collect()
+    }
+
+    /// Whether a link may lead to the router that has this name: it has the name, or claims it; or
+    /// the one with the name claims the same as this link, and from the same place.
+    fn may_be(&self, link: &Link, name: &Ident32) -> bool {
+        let has_name = matches!(link.standing, Standing::Named(own) if own == *name);
+        let is_alike = || {
+            let holders = self.names.get(name).into_iter().flat_map(|entry| &entry.holders);
+            holders.filter_map(|target| self.links.get(target)).any(|holder| {
+                holder.claim == link.claim && holder.ip.is_some() && holder.ip == link.ip
+            })
+        };
+        has_name || link.claim == *name || is_alike()
+    }
+
+    /// The name of a peer.
+    pub(crate) fn name(&self, target: Target) -> Option<Ident32> {
+        match self.links.get(&target)?.standing {
+            Standing::Named(name) => Some(name),
+            Standing::Undecided { .. } => None,
+        }
+    }
+
+    /// Who sent a frame; it may be gone by now.
+    pub(crate) fn sender(&self, target: Target) -> Sender {
+        match self.links.get(&target).map(|link| &link.standing) {
+            Some(Standing::Undecided { .. }) => Sender::Undecided,
+            _ => Sender::Named(self.last_name(target)),
+        }
+    }
+
+    /// Holds what an undecided link sent, until it is decided. If too much is held, that is now.
+    pub(crate) fn hold(&mut self, received: Received) {
+        self.due = None;
+        let target = received.target();
+        let len = received.frame().len();
+        let link = self.links.get_mut(&target);
+        if let Some(Link { standing: Standing::Undecided { held, .. }, .. }) = link {
+            held.push(received);
+            self.held_bytes += len;
+            if self.held_bytes > MAX_HELD_BYTES {
+                self.give_random_name(target);
+            }
+        }
+    }
+
+    /// Has a frame wait behind those of links that were undecided.
+    pub(crate) fn push_ready(&mut self, name: Ident32, received: Received) {
+        self.held_bytes += received.frame().len();
+        self.ready.push_back((name, received));
+    }
+
+    /// Takes the next frame that waits to be handed out.
+    pub(crate) fn pop_ready(&mut self) -> Option<(Ident32, Received)> {
+        let ready = self.ready.pop_front()?;
+        self.held_bytes = self.held_bytes.saturating_sub(ready.1.frame().len());
+        Some(ready)
+    }
+
+    /// Whether a frame of a link that was undecided waits to be handed out.
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Decides all links: the endpoint ended, and no verdict will come.
+    pub(crate) fn decide_all(&mut self) {
+        let undecided: Vec<_> = self
+            .links
+            .iter()
+            .filter(|(_, link)| matches!(link.standing, Standing::Undecided { .. }))
+            .map(|(target, _)| *target)
+            .collect();
+        undecided.into_iter().for_each(|target| self.give_random_name(target));
+    }
+
+    /// Keeps a frame for a neighbour that is away, or behind what came back for it.
+    pub(crate) fn keep(&mut self, endpoint: &InetEndpoint, name: Ident32, frame: Frame) {
+        self.due = None;
+        self.keep_returned(endpoint, name, vec![frame], Instant::now());
+    }
+
+    /// What the present link of a peer carries.
+    pub(crate) fn metrics(&mut self, peer: &PeerInfo) -> Option<NeighbourMetrics> {
+        if peer.state != PeerState::Up {
+            return None;
+        }
+        let link = self.links.get_mut(&peer.target)?;
+        let now = Mark::now(peer);
+        let meter = link.meter.take().filter(|meter| meter.is_of(&now));
+        link.meter.insert(meter.unwrap_or_else(|| Meter::new(now, peer.since))).look(now)
+    }
+
+    /// Gives up what still waits, because the endpoint ended.
+    pub(crate) fn give_up_all(&mut self) {
+        let names: Vec<_> = self.names.keys().copied().collect();
+        for id in names {
+            let Some(name) = self.names.get_mut(&id) else { continue };
+            let given_up = name.returned.evict(usize::MAX);
+            self.report.given_up(id, given_up, "this node was shut down");
+        }
+        self.returned_bytes = 0;
+        self.report.write();
+    }
+
+    /// A peer's link is up, and it claims an id.
+    fn up(&mut self, endpoint: &InetEndpoint, target: Target, claim: Claim, now: Instant) {
+        let Claim { id, key, ip, origin } = claim;
+        let claim = Ident32::from(id.as_bytes());
+        if let Some(link) = self.links.get_mut(&target) {
+            let is_known = link.claim == claim && link.key == key;
+            let has_claim = matches!(link.standing, Standing::Named(name) if name == claim);
+            if is_known && (has_claim || matches!(link.standing, Standing::Undecided { .. })) {
+                (link.is_up, link.ip) = (true, ip);
+                return self.send_returned(endpoint, claim);
+            }
+            self.leave(target, now);
+        }
+        let is_dialed = origin == Origin::Dialed;
+        let until = now + VERDICT;
+        let standing = Standing::Undecided { until, held: Vec::new() };
+        let link = Link { claim, key, ip, is_dialed, is_up: true, standing, meter: None };
+        self.links.insert(target, link);
+        self.decide(endpoint, target, now);
+    }
+
+    /// Gives a link that is up the name that it claims, if it may have it now.
+    fn decide(&mut self, endpoint: &InetEndpoint, target: Target, now: Instant) {
+        let Some(link) = self.links.get(&target) else { return };
+        let claim = link.claim;
+        let entry = self.names.entry(claim).or_default();
+        if entry.key.is_some() && entry.key != link.key {
+            log::warn!(
+                target: TARGET,
+                "peer {target} claims the id {claim}, which belongs to another key"
+            );
+            return self.give_random_name(target);
+        }
+        let holders = entry.holders.clone();
+        if holders.iter().any(|holder| self.is_same_router(endpoint, *holder, target)) {
+            return self.join(endpoint, target, now);
+        }
+        if holders.iter().any(|holder| self.is_up(holder)) {
+            return;
+        }
+        if !holders.is_empty() {
+            let list: Vec<_> = holders.iter().map(|holder| holder.to_string()).collect();
+            log::warn!(
+                target: TARGET,
+                "peer {target} takes over the id {claim} from peer {}, which has no link",
+                list.join(", ")
+            );
+        }
+        for holder in holders {
+            self.take_queued(endpoint, holder, now);
+            self.leave(holder, now);
+        }
+        self.join(endpoint, target, now);
+    }
+
+    /// Whether two peers are known to be one router: by the key that both have shown; or both are
+    /// plain, and this node dials both, or one where the other comes from.
+    fn is_same_router(&self, endpoint: &InetEndpoint, one: Target, other: Target) -> bool {
+        let (Some(a), Some(b)) = (self.links.get(&one), self.links.get(&other)) else {
+            return false;
+        };
+        if a.key.is_some() || b.key.is_some() {
+            return a.key == b.key;
+        }
+        // What is dialed is configured, and trusted as much as the address is.
+        let is_dialed_at = |target: Target, ip: Option<IpAddr>| {
+            let peer = endpoint.peer(target);
+            let resolved = peer.iter().flat_map(|peer| &peer.resolved);
+            ip.is_some_and(|ip| resolved.into_iter().any(|addr| addr.ip().to_canonical() == ip))
+        };
+        match (a.is_dialed, b.is_dialed) {
+            (true, true) => self.is_plain(endpoint, one) && self.is_plain(endpoint, other),
+            (true, false) => is_dialed_at(one, b.ip) && self.is_plain(endpoint, other),
+            (false, true) => is_dialed_at(other, a.ip) && self.is_plain(endpoint, one),
+            (false, false) => false,
+        }
+    }
+
+    /// Whether a peer is a plain Ratman node: of any other the endpoint finds out itself whether it
+    /// is the same node, and merges the two.
+    fn is_plain(&self, endpoint: &InetEndpoint, target: Target) -> bool {
+        endpoint.peer(target).is_some_and(|peer| peer.is_plain)
+    }
+
+    /// A link gets the name that it claims.
+    fn join(&mut self, endpoint: &InetEndpoint, target: Target, now: Instant) {
+        let Some(link) = self.links.get_mut(&target) else { return };
+        let claim = link.claim;
+        let entry = self.names.entry(claim).or_default();
+        entry.holders.push(target);
+        entry.key = entry.key.or(link.key);
+        entry.away_since = None;
+        self.name_link(target, claim);
+        let idle: Vec<_> = self.holders(&claim).filter(|holder| !self.is_up(holder)).collect();
+        for holder in idle {
+            self.take_queued(endpoint, holder, now);
+        }
+        self.send_returned(endpoint, claim);
+    }
+
+    fn give_random_name(&mut self, target: Target) {
+        let name = Ident32::random();
+        if let Some(link) = self.links.get(&target) {
+            log::warn!(
+                target: TARGET,
+                "peer {target} claims the id {} of another neighbour, and is {name} here",
+                link.claim
+            );
+        }
+        self.names.entry(name).or_default().holders.push(target);
+        self.name_link(target, name);
+    }
+
+    /// What a link sent while it was undecided goes on under its name.
+    fn name_link(&mut self, target: Target, name: Ident32) {
+        let Some(link) = self.links.get_mut(&target) else { return };
+        let before = std::mem::replace(&mut link.standing, Standing::Named(name));
+        if let Standing::Undecided { held, .. } = before {
+            self.ready.extend(held.into_iter().map(|received| (name, received)));
+        }
+    }
+
+    /// A peer's link ended.
+    fn down(&mut self, endpoint: &InetEndpoint, target: Target, reason: &str, now: Instant) {
+        let Some(link) = self.links.get_mut(&target) else { return };
+        link.is_up = false;
+        let claim = link.claim;
+        match link.standing {
+            Standing::Undecided { .. } => self.give_random_name(target),
+            Standing::Named(name) if name == claim => {
+                log::info!(target: TARGET, "neighbour {name} lost its link (peer {target}): {reason}");
+                let others: Vec<_> =
+                    self.holders(&name).filter(|other| self.is_up(other)).collect();
+                if others.is_empty() {
+                    return self.pass_on(endpoint, claim, now);
+                }
+                self.take_queued(endpoint, target, now);
+                self.send_returned(endpoint, name);
+            }
+            Standing::Named(_) => {}
+        }
+    }
+
+    /// Gives a name whose holders have no live link to somebody who claims it, the longest known
+    /// first.
+    fn pass_on(&mut self, endpoint: &InetEndpoint, name: Ident32, now: Instant) {
+        let is_due = |(_, link): &(&Target, &Link)| {
+            let has_it = matches!(link.standing, Standing::Named(own) if own == name);
+            link.is_up && link.claim == name && !has_it
+        };
+        let Some(target) = self.links.iter().filter(is_due).map(|(target, _)| *target).min() else {
+            return;
+        };
+        if let Some(Standing::Named(_)) = self.links.get(&target).map(|link| &link.standing) {
+            // It had a random name.
+            self.rename(target, now);
+        }
+        self.decide(endpoint, target, now);
+    }
+
+    /// Takes a random name from a link that may get the one that it claims.
+    fn rename(&mut self, target: Target, now: Instant) {
+        let Some(mut link) = self.leave(target, now) else { return };
+        let until = now + VERDICT;
+        link.standing = Standing::Undecided { until, held: Vec::new() };
+        self.links.insert(target, link);
+    }
+
+    /// Two peers turned out to be one node.
+    fn merged(&mut self, endpoint: &InetEndpoint, stays: Target, retired: Target, now: Instant) {
+        let Some(link) = self.links.get(&retired) else { return };
+        let claim = link.claim;
+        let had_claim = match link.standing {
+            Standing::Named(name) => name == claim,
+            Standing::Undecided { .. } => {
+                self.name_link(retired, claim);
+                false
+            }
+        };
+        self.leave(retired, now);
+        let is_same = |link: &Link| {
+            let has_claim = matches!(link.standing, Standing::Named(name) if name == link.claim);
+            link.claim == claim && !has_claim
+        };
+        if had_claim && self.links.get(&stays).is_some_and(is_same) {
+            if self.name(stays).is_some() {
+                self.rename(stays, now);
+            }
+            self.join(endpoint, stays, now);
+        }
+    }
+
+    /// A peer ended.
+    fn removed(&mut self, endpoint: &InetEndpoint, target: Target, now: Instant) {
+        if let Some(Standing::Undecided { .. }) = self.links.get(&target).map(|link| &link.standing)
+        {
+            self.give_random_name(target);
+        }
+        let Some(link) = self.leave(target, now) else { return };
+        if !self.holders(&link.claim).any(|holder| self.is_up(&holder)) {
+            self.pass_on(endpoint, link.claim, now);
+        }
+    }
+
+    /// A peer has its name no more: it ended, another has taken it, or it is somebody else now.
+    fn leave(&mut self, target: Target, now: Instant) -> Option<Link> {
+        let link = self.links.remove(&target)?;
+        if let Standing::Named(name) = link.standing {
+            if let Some(entry) = self.names.get_mut(&name) {
+                entry.holders.retain(|holder| *holder != target);
+                if entry.holders.is_empty() {
+                    entry.away_since = Some(now);
+                    // Nobody comes back under a random name.
+                    if name != link.claim && entry.returned.is_empty() {
+                        self.names.remove(&name);
+                    }
+                }
+            }
+            if self.gone.len() >= self.max_gone {
+                self.gone.pop_front();
+            }
+            self.gone.push_back((target, name));
+            self.bound_away();
+        }
+        Some(link)
+    }
+
+    /// Forgets the names that have been away the longest, if there are too many.
+    fn bound_away(&mut self) {
+        let away = self.names.values().filter(|name| name.holders.is_empty()).count();
+        if away > MAX_AWAY {
+            let can_go =
+                |(_, name): &(&Ident32, &Name)| name.holders.is_empty() && name.returned.is_empty();
+            let oldest = self.names.iter().filter(can_go).min_by_key(|(_, name)| name.away_since);
+            if let Some(id) = oldest.map(|(id, _)| *id) {
+                self.names.remove(&id);
+            }
+        }
+    }
+
+    /// Keeps what waits for a peer without a link, for another link of its name.
+    fn take_queued(&mut self, endpoint: &InetEndpoint, target: Target, now: Instant) {
+        let Some(name) = self.name(target) else { return };
+        if let Some(frames) = endpoint.take_queued(target) {
+            self.push_returned(name, frames, now);
+        }
+    }
+
+    /// Keeps frames that came back, and sends them if their neighbour is there.
+    fn keep_returned(
+        &mut self,
+        endpoint: &InetEndpoint,
+        name: Ident32,
+        frames: Vec<Frame>,
+        now: Instant,
+    ) {
+        self.push_returned(name, frames, now);
+        self.send_returned(endpoint, name);
+    }
+
+    fn push_returned(&mut self, name: Ident32, frames: Vec<Frame>, now: Instant) {
+        if frames.is_empty() {
+            return;
+        }
+        let entry = self.names.entry(name).or_default();
+        if entry.holders.is_empty() {
+            entry.away_since.get_or_insert(now);
+        }
+        self.returned_bytes -= entry.returned.bytes();
+        frames.into_iter().for_each(|frame| entry.returned.push(frame, now));
+        self.returned_bytes += entry.returned.bytes();
+        while self.returned_bytes > MAX_RETURNED_BYTES {
+            // Whoever has the most gives up, so that nobody costs another what waits for it.
+            let most = self.names.iter_mut().max_by_key(|(_, name)| name.returned.bytes());
+            let Some((id, most)) = most else { break };
+            let before = most.returned.bytes();
+            let given_up = most.returned.evict(self.returned_bytes - MAX_RETURNED_BYTES);
+            self.returned_bytes -= before - most.returned.bytes();
+            self.report.given_up(*id, given_up, NO_ROOM_TO_WAIT);
+        }
+    }
+
+    fn expire(&mut self, id: Ident32, now: Instant) {
+        let Some(name) = self.names.get_mut(&id) else { return };
+        let before = name.returned.bytes();
+        let given_up = name.returned.expire(now);
+        self.returned_bytes -= before - name.returned.bytes();
+        self.report.given_up(id, given_up, NO_LONGER_WANTED);
+    }
+
+    /// Sends what came back, as far as there is room, if a peer has the name.
+    fn send_returned(&mut self, endpoint: &InetEndpoint, id: Ident32) {
+        let Some(name) = self.names.get(&id).filter(|name| !name.returned.is_empty()) else {
+            return;
+        };
+        let Some(target) = self.preferred(name) else { return };
+        let Some(name) = self.names.get_mut(&id) else { return };
+        let before = name.returned.bytes();
+        let mut given_up = GivenUp::default();
+        while let Some(frame) = name.returned.front() {
+            match endpoint.try_send(target, frame.clone()).map_err(|error| error.reason()) {
+                Err(Refusal::Full | Refusal::EndpointFull | Refusal::UnknownTarget) => break,
+                // The event that says so is still to come.
+                Err(Refusal::Closed) => break,
+                Err(_) => {
+                    given_up.frames += 1;
+                    given_up.bytes += frame.len();
+                }
+                Ok(()) => {}
+            }
+            name.returned.pop();
+        }
+        self.returned_bytes -= before - name.returned.bytes();
+        self.report.given_up(id, given_up, NOT_TAKEN);
+    }
+
+    fn holders(&self, name: &Ident32) -> impl Iterator<Item = Target> + '_ {
+        self.names.get(name).into_iter().flat_map(|entry| entry.holders.iter().copied())
+    }
+
+    fn is_up(&self, target: &Target) -> bool {
+        self.links.get(target).is_some_and(|link| link.is_up)
+    }
+
+    /// The best of the peers with a name: one that is up, that has shown a key, that is dialed.
+    fn preferred(&self, name: &Name) -> Option<Target> {
+        name.holders.iter().copied().min_by_key(|target| {
+            let rank = |link: &Link| (!link.is_up, link.key.is_none(), !link.is_dialed);
+            (self.links.get(target).map_or((true, true, true), rank), *target)
+        })
+    }
+
+    /// The name of a peer, or the last one that it had.
+    fn last_name(&self, target: Target) -> Ident32 {
+        let gone = || self.gone.iter().rev().find(|(other, _)| *other == target);
+        self.name(target)
+            .or_else(|| gone().map(|(_, name)| *name))
+            // Only if more peers came and went than there can be at once while the router did not
+            // look. The frame still goes to it, under an id that names nobody.
+            .unwrap_or_else(Ident32::random)
+    }
+
+    /// Makes up for events that were missed, in the order of targets.
+    fn catch_up(&mut self, endpoint: &InetEndpoint, now: Instant) {
+        let peers = endpoint.peers();
+        let is_peer = |target| peers.binary_search_by_key(target, |peer| peer.target).is_ok();
+        let ended: Vec<_> = self.links.keys().filter(|target| !is_peer(target)).copied().collect();
+        ended.into_iter().for_each(|target| self.removed(endpoint, target, now));
+        // Those that are down first, for others may have taken their names.
+        for peer in peers.iter().filter(|peer| peer.state != PeerState::Up) {
+            if self.is_up(&peer.target) {
+                let reason = peer.last_error.as_deref().unwrap_or("unknown");
+                self.down(endpoint, peer.target, reason, now);
+            }
+        }
+        for peer in &peers {
+            let Some(id) = peer.id.filter(|_| peer.state == PeerState::Up) else { continue };
+            let ip = peer.addr.map(|addr| addr.ip().to_canonical());
+            let claim = Claim { id, key: peer.key, ip, origin: peer.origin };
+            self.up(endpoint, peer.target, claim, now);
+        }
+        // One of the events may have been about any of them.
+        let all = self.links.keys().chain(self.gone.iter().map(|(target, _)| target));
+        let all: Vec<_> = all.copied().collect();
+        for target in all {
+            let frames = endpoint.take_unconfirmed(target);
+            if !frames.is_empty() {
+                let name = self.last_name(target);
+                self.keep_returned(endpoint, name, frames, now);
+            }
+        }
+    }
+}
+
+/// What a link that is up says of the node at its other end.
+#[derive(Debug, Clone, Copy)]
+struct Claim {
+    id: Id,
+    key: Option<PublicKey>,
+    ip: Option<IpAddr>,
+    origin: Origin,
+}

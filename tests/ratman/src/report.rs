@@ -1,0 +1,116 @@
+//! What the router does not say: lines in the log, counted where there may be many.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use libratman::types::Ident32;
+
+use crate::returned::GivenUp;
+
+/// Least time between two lines about envelopes that were refused or given up.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// The log target of this crate.
+pub(crate) const TARGET: &str = "netmod_inet_ratman";
+
+/// Envelopes that were refused or given up and are not in the log yet.
+#[derive(Debug)]
+pub(crate) struct Report {
+    counts: BTreeMap<&'static str, Count>,
+    /// Before this time there is no line.
+    next: Instant,
+}
+
+#[derive(Debug)]
+struct Count {
+    frames: usize,
+    /// The last neighbour that one was for, if it was for one.
+    neighbour: Option<Ident32>,
+}
+
+impl Report {
+    pub(crate) fn new() -> Report {
+        Report { counts: BTreeMap::new(), next: Instant::now() }
+    }
+
+    /// Counts an envelope that `send` gave back or threw away.
+    pub(crate) fn refused(&mut self, neighbour: Option<Ident32>, reason: &'static str) {
+        self.count(1, neighbour, reason);
+    }
+
+    /// Counts frames that had come back and were not sent again.
+    pub(crate) fn given_up(&mut self, neighbour: Ident32, what: GivenUp, reason: &'static str) {
+        if what.frames > 0 {
+            self.count(what.frames, Some(neighbour), reason);
+        }
+    }
+
+    fn count(&mut self, frames: usize, neighbour: Option<Ident32>, reason: &'static str) {
+        let count = self.counts.entry(reason).or_insert(Count { frames: 0, neighbour });
+        count.frames += frames;
+        count.neighbour = neighbour;
+    }
+
+    /// When what was counted may be written next; `None` if nothing was counted.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        (!self.counts.is_empty()).then_some(self.next)
+    }
+
+    /// Writes what was counted, if it is time.
+    pub(crate) fn write_if_due(&mut self, now: Instant) {
+        if self.due().is_some_and(|due| due <= now) {
+            self.next = now + INTERVAL;
+            self.write();
+        }
+    }
+
+    /// Writes what was counted.
+    pub(crate) fn write(&mut self) {
+        if !self.counts.is_empty() {
+            log::warn!(target: TARGET, "{self}");
+            self.counts.clear();
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for (reason, Count { frames, neighbour }) in &self.counts {
+            write!(f, "{separator}{frames} frames not sent")?;
+            if let Some(neighbour) = neighbour {
+                write!(f, " (the last to {neighbour})")?;
+            }
+            write!(f, ": {reason}")?;
+            separator = "; ";
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_a_second_counts_all() {
+        let mut report = Report::new();
+        assert_eq!(report.due(), None);
+        for _ in 0..3 {
+            report.refused(Some(Ident32::from([1; 32])), "no room");
+        }
+        report.refused(None, "too large");
+        let line = report.to_string();
+        assert!(line.starts_with("3 frames not sent (the last to "), "{line}");
+        assert!(line.ends_with(": no room; 1 frames not sent: too large"), "{line}");
+        let now = Instant::now();
+        report.write_if_due(now);
+        assert_eq!(report.due(), None);
+        report.refused(None, "too large");
+        report.write_if_due(now + INTERVAL / 2);
+        assert_eq!(report.due(), Some(now + INTERVAL));
+        report.write_if_due(now + INTERVAL);
+        assert_eq!(report.due(), None);
+    }
+}
