@@ -742,3 +742,206 @@ struct Claim {
     ip: Option<IpAddr>,
     origin: Origin,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use netmod_inet::{DownReason, PeerType};
+    use std::net::SocketAddr;
+
+    /// Neighbours of an endpoint without peers, told by hand of what happens.
+    struct Told {
+        endpoint: InetEndpoint,
+        neighbours: Neighbours,
+        now: Instant,
+    }
+
+    impl Told {
+        fn new() -> Told {
+            let endpoint = smol::block_on(InetEndpoint::builder().start()).expect("no socket");
+            let neighbours = Neighbours::new(&endpoint);
+            Told { endpoint, neighbours, now: Instant::now() }
+        }
+
+        fn up(&mut self, target: Target, id: u8, key: Option<u8>, origin: Origin) {
+            let event = Event::Up {
+                target,
+                id: Id::from_bytes([id; 32]),
+                addr: Some(SocketAddr::from(([192, 0, 2, 1], target))),
+                origin,
+                peer_type: PeerType::Standard,
+                key: key.map(|key| PublicKey::from_bytes([key; 32])),
+            };
+            self.neighbours.apply(&self.endpoint, event, self.now);
+        }
+
+        fn accepted(&mut self, target: Target, id: u8) {
+            self.up(target, id, None, Origin::Accepted);
+        }
+
+        fn down(&mut self, target: Target) {
+            let event = Event::Down { target, reason: DownReason::Closed, retry: None };
+            self.neighbours.apply(&self.endpoint, event, self.now);
+        }
+
+        fn removed(&mut self, target: Target) {
+            self.neighbours.apply(&self.endpoint, Event::Removed { target }, self.now);
+        }
+
+        fn pass(&mut self, time: Duration) {
+            self.now += time;
+            self.neighbours.tick(&self.endpoint, self.now);
+        }
+
+        fn name(&self, target: Target) -> Option<Ident32> {
+            self.neighbours.name(target)
+        }
+    }
+
+    fn id(byte: u8) -> Ident32 {
+        Ident32::from([byte; 32])
+    }
+
+    fn frame(number: u8) -> Frame {
+        let builder = Frame::builder(8, Id::from_bytes([number; 32]));
+        builder.payload(vec![number; 59]).build().expect("a frame")
+    }
+
+    #[test]
+    fn a_holder_without_a_link_loses_its_name_at_once() {
+        let mut told = Told::new();
+        told.accepted(0, 1);
+        told.down(0);
+        told.accepted(1, 1);
+        assert_eq!((told.name(0), told.name(1)), (None, Some(id(1))));
+        told.accepted(0, 1);
+        assert_eq!(
+            (told.name(0), told.name(1)),
+            (None, Some(id(1))),
+            "the newcomer has a live link"
+        );
+        told.pass(VERDICT);
+        assert!(told.name(0).is_some_and(|name| name != id(1)));
+    }
+
+    #[test]
+    fn a_name_that_belongs_to_a_key_goes_to_no_other() {
+        let mut told = Told::new();
+        told.up(0, 1, Some(7), Origin::Accepted);
+        told.up(1, 1, Some(7), Origin::Accepted);
+        assert_eq!((told.name(0), told.name(1)), (Some(id(1)), Some(id(1))), "the key proves it");
+        told.removed(0);
+        told.removed(1);
+        told.accepted(2, 1);
+        told.up(3, 1, Some(8), Origin::Dialed);
+        assert!([2, 3].iter().all(|target| told.name(*target).is_some_and(|name| name != id(1))));
+        told.up(4, 1, Some(7), Origin::Accepted);
+        assert_eq!(told.name(4), Some(id(1)));
+    }
+
+    #[test]
+    fn peers_that_merged_have_the_name_of_the_one_that_had_it() {
+        for stays in [0, 1] {
+            let mut told = Told::new();
+            told.accepted(0, 1);
+            told.accepted(1, 1);
+            assert_eq!(told.name(1), None);
+            let merged = Event::Merged { target: stays, retired: 1 - stays };
+            told.neighbours.apply(&told.endpoint, merged, told.now);
+            assert_eq!(told.name(stays), Some(id(1)));
+            assert_eq!(told.neighbours.sender(1 - stays), Sender::Named(id(1)));
+            assert_eq!(told.neighbours.route(&id(1)), Route::To(stays));
+        }
+    }
+
+    #[test]
+    fn a_sender_that_ended_is_known_by_its_last_name() {
+        let mut told = Told::new();
+        for (target, byte) in [(0, 1), (1, 2), (0, 3)] {
+            told.accepted(target, byte);
+            told.removed(target);
+        }
+        assert_eq!(told.neighbours.sender(0), Sender::Named(id(3)));
+        assert_eq!(told.neighbours.sender(1), Sender::Named(id(2)));
+        let nobody = [7, 8].map(|target| told.neighbours.sender(target));
+        assert_ne!(nobody[0], nobody[1], "nobody's name");
+    }
+
+    #[test]
+    fn who_comes_and_goes_leaves_no_more_than_so_many_names() {
+        let mut told = Told::new();
+        told.neighbours.max_gone = 4;
+        for number in 0..3_000u16 {
+            let target = number % 8;
+            let claim = Id::from_bytes(std::array::from_fn(|at| number.to_be_bytes()[at % 2]));
+            let event = Event::Up {
+                target,
+                id: claim,
+                addr: None,
+                origin: Origin::Accepted,
+                peer_type: PeerType::Standard,
+                key: None,
+            };
+            told.neighbours.apply(&told.endpoint, event, told.now);
+            assert!(told.name(target).is_some());
+            told.removed(target);
+        }
+        assert_eq!(told.neighbours.links.len(), 0);
+        assert_eq!(told.neighbours.gone.len(), 4);
+        assert_eq!(told.neighbours.names.len(), MAX_AWAY);
+        told.pass(MAX_AGE + Duration::from_secs(1));
+        assert_eq!(told.neighbours.names.len(), 0);
+    }
+
+    #[test]
+    fn what_came_back_is_bounded_and_given_up_in_time() {
+        let mut told = Told::new();
+        told.accepted(0, 1);
+        told.accepted(1, 2);
+        told.removed(0);
+        told.removed(1);
+        let fit = MAX_RETURNED_BYTES / (frame(0).len() + 128);
+        told.neighbours.push_returned(id(2), vec![frame(2); 9], told.now);
+        for _ in 0..2 {
+            told.neighbours.push_returned(id(1), vec![frame(1); fit], told.now);
+        }
+        assert!(told.neighbours.returned_bytes <= MAX_RETURNED_BYTES);
+        assert_eq!(told.neighbours.names[&id(2)].returned.bytes(), 9 * (frame(2).len() + 128));
+        assert!(matches!(told.neighbours.route(&id(1)), Route::Away(_)));
+        told.pass(MAX_AGE);
+        assert_eq!(told.neighbours.returned_bytes, 0);
+    }
+
+    #[test]
+    fn too_much_of_an_undecided_link_is_a_verdict() {
+        let mut told = Told::new();
+        told.accepted(0, 1);
+        told.accepted(1, 1);
+        assert_eq!(told.neighbours.sender(1), Sender::Undecided);
+        told.neighbours.held_bytes = MAX_HELD_BYTES;
+        told.neighbours.give_random_name(1);
+        assert!(told.name(1).is_some_and(|name| name != id(1)));
+        assert!(told.neighbours.due().is_none());
+    }
+
+    #[test]
+    fn a_flood_leaves_out_whoever_may_be_left_out() {
+        let mut told = Told::new();
+        told.up(0, 1, Some(7), Origin::Accepted);
+        told.up(1, 1, Some(7), Origin::Dialed);
+        told.accepted(2, 2);
+        told.accepted(3, 2);
+        let left_out = |told: &Told, except: &[Ident32]| {
+            let mut left_out = told.neighbours.left_out(except);
+            left_out.sort_unstable();
+            left_out
+        };
+        assert_eq!(left_out(&told, &[]), [0, 3], "one link to each, and none that is undecided");
+        assert_eq!(left_out(&told, &[id(1)]), [0, 1, 3]);
+        told.pass(VERDICT);
+        assert_eq!(left_out(&told, &[]), [0]);
+        let other = told.name(3).expect("it is decided");
+        assert_eq!(left_out(&told, &[id(2)]), [0, 2, 3]);
+        assert_eq!(left_out(&told, &[other]), [0, 2, 3], "they come from one place");
+    }
+}

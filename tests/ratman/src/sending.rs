@@ -40,7 +40,7 @@ struct Refused {
 impl Shared {
     /// Sends to one neighbour.
     pub(crate) async fn send_to(&self, id: Ident32, envelope: InMemoryEnvelope) -> Result<()> {
-        let header = envelope.header.clone();
+        let header = envelope.header;
         let frame = self.readable(envelope)?;
         let sent = match self.receive_loop.forwarded(&frame) {
             Some(forwarded) => self.forward_to(id, frame, forwarded),
@@ -55,7 +55,7 @@ impl Shared {
         envelope: InMemoryEnvelope,
         except: [Option<Ident32>; 2],
     ) -> Result<()> {
-        let header = envelope.header.clone();
+        let header = envelope.header;
         let frame = self.readable(envelope)?;
         let except: Vec<_> = except.into_iter().flatten().collect();
         let left_out = self.neighbours().left_out(&except);

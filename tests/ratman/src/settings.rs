@@ -185,6 +185,28 @@ mod tests {
         );
         assert!(refused("accept_unknown_peers", "").contains("'accept_unknown_peers '"));
         assert!(refused("bnid", "[::]:9000").contains("got invalid input 'bnid'"));
+        assert!(refused("send_timeout", "soon").contains("a time such as `send_timeout 10s`"));
+        assert!(refused("use_upnp", "perhaps").contains("'use_upnp perhaps'"));
+    }
+
+    #[test]
+    fn the_default_configuration_is_taken_section_by_section() {
+        let mut settings = Settings::default();
+        for (section, key, value) in [
+            ("ratmand", "accept_unknown_peers", "false"),
+            ("ratmand", "verbosity", "info"),
+            ("inet", "enable", "true"),
+            ("inet", "bind", "[::]:5860"),
+            ("inet", "use_upnp", "true"),
+            ("lan", "bind", "[::]:5861"),
+        ] {
+            settings.set_in(section, key, value).expect(key);
+        }
+        let expected = Settings { accept_unknown_peers: false, ..Settings::default() };
+        assert_eq!(settings, expected);
+        settings.set("send-timeout", "250ms").expect("a time");
+        assert_eq!(settings.send_timeout, Duration::from_millis(250));
+        assert!(settings.set_in("inet", "accept_unknown_peer", "true").is_err(), "misspelt");
     }
 
     #[test]

@@ -2,5 +2,6 @@
 
 mod endpoint;
 mod line;
+mod names;
 mod node;
 mod settings;
