@@ -78,6 +78,11 @@ use neighbours::{Neighbours, Sender};
 use receiving::ReceiveLoop;
 use report::TARGET;
 
+/// The program of the README, so that it is tested too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 /// An [`InetEndpoint`] as Ratman's router uses one.
 ///
 /// Clones are handles of the same endpoint. Give the router a clone, or an
