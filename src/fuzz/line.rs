@@ -94,7 +94,7 @@ impl Stream for Line {
         Ok(count)
     }
 
-    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn try_write(&self, slices: &[IoSlice<'_>], _ends_record: bool) -> io::Result<usize> {
         let mut way = self.outgoing();
         if way.broken || way.ended {
             return Err(io::ErrorKind::BrokenPipe.into());

@@ -19,6 +19,13 @@ const SEND: SendFlags = SendFlags::NOSIGNAL;
 #[cfg(target_vendor = "apple")]
 const SEND: SendFlags = SendFlags::empty();
 
+/// Marks the end of a record: Linux appends nothing to that segment any more, not even when it
+/// sends it again. Elsewhere TCP has no such mark; a write of its own is all that can be done.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const END_OF_RECORD: SendFlags = SendFlags::EOR;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const END_OF_RECORD: SendFlags = SendFlags::empty();
+
 /// A TCP connection, and what the kernel is to have patience for.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -51,10 +58,11 @@ impl Stream for Connection {
         }
     }
 
-    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn try_write(&self, slices: &[IoSlice<'_>], ends_record: bool) -> io::Result<usize> {
+        let flags = if ends_record { SEND | END_OF_RECORD } else { SEND };
         loop {
             let mut nothing = SendAncillaryBuffer::default();
-            match sendmsg(self.socket.get_ref(), slices, &mut nothing, SEND) {
+            match sendmsg(self.socket.get_ref(), slices, &mut nothing, flags) {
                 Err(rustix::io::Errno::INTR) => {}
                 done => return Ok(done?),
             }

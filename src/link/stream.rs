@@ -8,7 +8,10 @@ pub(crate) trait Stream: Send + Sync + 'static {
     /// Reads once, into the spare capacity of `buffer`. 0 is the end of the stream.
     fn try_read(&self, buffer: &mut Vec<u8>) -> io::Result<usize>;
     /// Writes once.
-    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+    ///
+    /// With `ends_record` the last byte of `slices` ends a record: if all of them are written, TCP
+    /// puts no later byte into the same segment, where the system can do that.
+    fn try_write(&self, slices: &[IoSlice<'_>], ends_record: bool) -> io::Result<usize>;
     /// Whether a write was begun that counts only once it is over: nothing else may be written before.
     fn has_begun(&self) -> bool {
         false

@@ -94,7 +94,7 @@ impl Plan {
         }
         let count = self.pieces.len().min(MOST_SLICES);
         let counted = self.counted();
-        match link.stream.try_write(&slices[..count])? {
+        match link.stream.try_write(&slices[..count], false)? {
             0 => Err(io::ErrorKind::WriteZero.into()),
             written => {
                 self.written += written;
@@ -149,7 +149,7 @@ mod tests {
             Err(io::ErrorKind::WouldBlock.into())
         }
 
-        fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        fn try_write(&self, slices: &[IoSlice<'_>], _: bool) -> io::Result<usize> {
             let all: usize = slices.iter().map(|slice| slice.len()).sum();
             let count = self.random.lock().unwrap().usize(1..=all.min(5000));
             let mut left = count;

@@ -161,7 +161,7 @@ mod tests {
             Ok(0)
         }
 
-        fn try_write(&self, _: &[IoSlice<'_>]) -> io::Result<usize> {
+        fn try_write(&self, _: &[IoSlice<'_>], _: bool) -> io::Result<usize> {
             Ok(0)
         }
 

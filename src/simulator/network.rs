@@ -322,7 +322,7 @@ impl Stream for End {
         self.incoming(|way| way.read(buffer))
     }
 
-    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn try_write(&self, slices: &[IoSlice<'_>], _ends_record: bool) -> io::Result<usize> {
         self.with(|connection, arrival| {
             let [outgoing, incoming] = connection.between(self.side);
             if incoming.has_failed() {

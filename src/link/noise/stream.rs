@@ -157,10 +157,11 @@ impl Stream for Encrypted {
         reading.read(buffer, keys, &self.spare, fill)
     }
 
-    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn try_write(&self, slices: &[IoSlice<'_>], _ends_record: bool) -> io::Result<usize> {
         let State { keys, writing, .. } = &mut *self.lock();
-        writing
-            .write(slices, keys, &self.spare, |bytes| self.stream.try_write(&[IoSlice::new(bytes)]))
+        // Only nodes of this crate read what is encrypted, wherever a segment ends.
+        let write = |bytes: &[u8]| self.stream.try_write(&[IoSlice::new(bytes)], false);
+        writing.write(slices, keys, &self.spare, write)
     }
 
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -130,7 +130,7 @@ fn what_is_written_arrives_however_it_is_cut() {
                 if done < sent.len() {
                     let rest = done.min(first.len());
                     let slices = [&first[rest..], &second[done - rest..]].map(IoSlice::new);
-                    match writer.try_write(&slices) {
+                    match writer.try_write(&slices, false) {
                         Ok(count) => done += count,
                         blocked => assert!(is_blocked(&blocked)),
                     }
@@ -162,7 +162,7 @@ fn what_counts_as_written_can_be_read() {
     let mut got = Vec::with_capacity(sent.len());
     while done < sent.len() {
         near.outgoing().room += 5_000;
-        match dialer.try_write(&[IoSlice::new(&sent[done..])]) {
+        match dialer.try_write(&[IoSlice::new(&sent[done..])], false) {
             Ok(count) => done += count,
             blocked => assert!(is_blocked(&blocked)),
         }
@@ -171,9 +171,9 @@ fn what_counts_as_written_can_be_read() {
         assert_eq!(got.len(), done);
     }
     // Who says something else instead is not believed to have said it.
-    assert!(is_blocked(&dialer.try_write(&[IoSlice::new(&sent[..50_000])])));
+    assert!(is_blocked(&dialer.try_write(&[IoSlice::new(&sent[..50_000])], false)));
     near.outgoing().room = 1 << 20;
-    assert_eq!(dialer.try_write(&[IoSlice::new(&[1, 2, 3])]).unwrap(), 3);
+    assert_eq!(dialer.try_write(&[IoSlice::new(&[1, 2, 3])], false).unwrap(), 3);
     far.incoming().arrive(usize::MAX);
     let mut rest = Vec::with_capacity(sent.len());
     while listener.try_read(&mut rest).is_ok() {}
@@ -311,18 +311,18 @@ fn a_blocked_link_holds_no_more_than_what_waits() {
     let sealed = |len: usize| HEADER + len + TAG;
     near.outgoing().room = 5;
     let small = [IoSlice::new(&[7; 10])];
-    assert!(is_blocked(&one.try_write(&small)));
+    assert!(is_blocked(&one.try_write(&small, false)));
     assert!(one.held() <= sealed(10), "{} bytes for 10", one.held());
     near.outgoing().room = sealed(10) - 5;
-    assert_eq!(one.try_write(&small).unwrap(), 10);
+    assert_eq!(one.try_write(&small, false).unwrap(), 10);
     // It is full again: of a lot only one message is encrypted.
     let lot = vec![8; 200_000];
-    assert!(is_blocked(&one.try_write(&[IoSlice::new(&lot)])));
+    assert!(is_blocked(&one.try_write(&[IoSlice::new(&lot)], false)));
     assert!(one.held() <= sealed(16 << 10), "{} bytes of a lot", one.held());
     near.outgoing().room = usize::MAX;
     let mut written = 0;
     while written < lot.len() {
-        written += one.try_write(&[IoSlice::new(&lot[written..])]).unwrap();
+        written += one.try_write(&[IoSlice::new(&lot[written..])], false).unwrap();
     }
     near.outgoing().arrive(usize::MAX);
     let mut got = Vec::with_capacity(300_000);
@@ -340,7 +340,7 @@ fn what_is_written_does_not_stay_in_a_buffer_that_all_links_share() {
     let stream = dialer.finish(near.clone(), Vec::new(), spare.clone(), 100).unwrap();
     near.outgoing().room = usize::MAX;
     let text = b"for the other side only";
-    let count = stream.try_write(&[IoSlice::new(text), IoSlice::new(text)]).unwrap();
+    let count = stream.try_write(&[IoSlice::new(text), IoSlice::new(text)], false).unwrap();
     assert_eq!(count, 2 * text.len());
     let buffer = spare.take(For::Writing, writing::SIZE);
     assert!(buffer.iter().any(|byte| *byte != 0), "it was not given back");

@@ -56,7 +56,7 @@ fn live(suite: Suite) {
     let mut got = Vec::with_capacity(100);
     // Often enough that keys are made anew.
     for _ in 0..1030 {
-        one.try_write(&[IoSlice::new(b"a message")]).unwrap();
+        one.try_write(&[IoSlice::new(b"a message")], false).unwrap();
         near.outgoing().arrive(usize::MAX);
         got.clear();
         other.try_read(&mut got).unwrap();
