@@ -84,6 +84,11 @@ impl Link {
         })
     }
 
+    /// Whether the link carries records of ours. One to a plain node does not.
+    pub(crate) fn is_extended(&self) -> bool {
+        self.records_as.is_some()
+    }
+
     /// Locks the half that is read.
     pub(crate) fn read_half(&self) -> MutexGuard<'_, ReadHalf> {
         self.read_half.lock().unwrap_or_else(PoisonError::into_inner)

@@ -7,13 +7,16 @@ use bytes::Bytes;
 
 use super::seldom::Empty;
 use crate::link::Link;
-use crate::proto::{Frame, PREFIX, encode_length};
+use crate::proto::{Frame, PREFIX, encode_length, whole_message};
 
 /// Bytes that one write takes at most: what loopback and a fast network accept at once.
 const MOST_BYTES: usize = 256 << 10;
 
 /// Slices that one write takes at most.
 const MOST_SLICES: usize = 64;
+
+/// Frames that one call writes to a plain node at most, each with a system call of its own.
+const MAX_MESSAGES: usize = 32;
 
 /// What is to be written: a frame of records first, if there is one, and then frames of the router.
 #[derive(Debug, Default)]
@@ -26,11 +29,13 @@ pub(super) struct Plan {
     /// Length of what goes before the first frame of the router.
     uncounted: usize,
     written: usize,
+    /// Unwritten bytes of the message that a short write tore. Only a plain link keeps it.
+    message_left: usize,
 }
 
 impl Empty for Plan {
     const EMPTY: &'static Plan =
-        &Plan { pieces: Vec::new(), skip: 0, len: 0, uncounted: 0, written: 0 };
+        &Plan { pieces: Vec::new(), skip: 0, len: 0, uncounted: 0, written: 0, message_left: 0 };
 }
 
 #[derive(Debug)]
@@ -52,7 +57,7 @@ impl Plan {
     /// Starts anew, with records that go before everything else.
     pub(super) fn begin(&mut self, records: Option<&Frame>) {
         self.pieces.clear();
-        (self.skip, self.len, self.written) = (0, 0, 0);
+        (self.skip, self.len, self.written, self.message_left) = (0, 0, 0, 0);
         if let Some(frame) = records {
             self.add_frame(frame);
         }
@@ -84,25 +89,93 @@ impl Plan {
         self.len - self.written
     }
 
-    /// Writes once, from where the last write stopped. Returns how many bytes of the router's
-    /// frames that were.
+    /// Writes from where the last write stopped. Returns how many bytes of the router's frames that
+    /// were.
+    ///
+    /// All in one system call, or to a plain node one call for each frame, up to [`MAX_MESSAGES`]:
+    /// its reader may give up for good on a length of which only a part has come, so no length may
+    /// stand in two segments.
     pub(super) fn write(&mut self, link: &Link) -> io::Result<usize> {
-        let mut slices = [IoSlice::new(&[]); MOST_SLICES];
-        let mut skip = self.skip;
-        for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
-            *slice = IoSlice::new(&piece.as_bytes()[std::mem::take(&mut skip)..]);
-        }
-        let count = self.pieces.len().min(MOST_SLICES);
         let counted = self.counted();
-        match link.stream.try_write(&slices[..count], false)? {
-            0 => Err(io::ErrorKind::WriteZero.into()),
-            written => {
-                self.written += written;
-                self.let_go(written);
-                link.is_torn.store(self.unwritten() > 0, Ordering::Relaxed);
-                Ok(self.counted() - counted)
+        match link.is_extended() {
+            true => self.write_batch(link)?,
+            false => self.write_messages(link)?,
+        }
+        Ok(self.counted() - counted)
+    }
+
+    fn write_batch(&mut self, link: &Link) -> io::Result<()> {
+        let mut slices = [IoSlice::new(&[]); MOST_SLICES];
+        let count = self.gather(&mut slices, self.unwritten());
+        let written = link.stream.try_write(&slices[..count], false)?;
+        self.advance(written)?;
+        link.is_torn.store(self.unwritten() > 0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Writes message by message. Fails only if nothing was written: an error that stays comes up
+    /// again.
+    fn write_messages(&mut self, link: &Link) -> io::Result<()> {
+        let before = self.written;
+        for _ in 0..MAX_MESSAGES {
+            if self.unwritten() == 0 {
+                break;
+            }
+            match self.write_message(link) {
+                Err(_) if self.written > before => break,
+                done => done?,
             }
         }
+        link.is_torn.store(self.message_left > 0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Writes one message, or the rest of one, as a record of its own.
+    fn write_message(&mut self, link: &Link) -> io::Result<()> {
+        let len = match self.message_left {
+            0 => self.first_message_len(),
+            left => left,
+        };
+        // It lies in one piece, or its length and its frame are two.
+        let mut slices = [IoSlice::new(&[]); 2];
+        let count = self.gather(&mut slices, len);
+        let written = link.stream.try_write(&slices[..count], true)?;
+        self.advance(written)?;
+        self.message_left = len - written;
+        Ok(())
+    }
+
+    /// Length of the message that the unwritten bytes begin with.
+    fn first_message_len(&self) -> usize {
+        let first = self.pieces.first().map_or(&[][..], |piece| &piece.as_bytes()[self.skip..]);
+        // A plan holds whole messages.
+        whole_message(first).ok().flatten().unwrap_or(self.unwritten())
+    }
+
+    /// Fills slices with the first `len` unwritten bytes. Returns how many slices that are.
+    fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>], len: usize) -> usize {
+        let (mut skip, mut left, mut count) = (self.skip, len, 0);
+        for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
+            if left == 0 {
+                break;
+            }
+            let bytes = &piece.as_bytes()[std::mem::take(&mut skip)..];
+            let bytes = &bytes[..left.min(bytes.len())];
+            *slice = IoSlice::new(bytes);
+            left -= bytes.len();
+            count += 1;
+        }
+        count
+    }
+
+    /// Notes that so many more bytes were written. None are an error.
+    fn advance(&mut self, written: usize) -> io::Result<()> {
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.written += written;
+        self.let_go(written);
+        Ok(())
     }
 
     /// Lets go of what was written by that: nobody counts it any more.
@@ -141,6 +214,8 @@ mod tests {
     #[derive(Default)]
     struct Trickle {
         taken: Mutex<Vec<u8>>,
+        /// Where each write began, where it would have ended, and whether a record was to end there.
+        writes: Mutex<Vec<(usize, usize, bool)>>,
         random: Mutex<fastrand::Rng>,
     }
 
@@ -149,8 +224,10 @@ mod tests {
             Err(io::ErrorKind::WouldBlock.into())
         }
 
-        fn try_write(&self, slices: &[IoSlice<'_>], _: bool) -> io::Result<usize> {
+        fn try_write(&self, slices: &[IoSlice<'_>], ends_record: bool) -> io::Result<usize> {
             let all: usize = slices.iter().map(|slice| slice.len()).sum();
+            let start = self.taken.lock().unwrap().len();
+            self.writes.lock().unwrap().push((start, start + all, ends_record));
             let count = self.random.lock().unwrap().usize(1..=all.min(5000));
             let mut left = count;
             for slice in slices {
@@ -184,10 +261,12 @@ mod tests {
     fn short_writes_tear_no_frame_whatever_the_sizes() {
         let seed = 0x7ea2;
         let mut random = fastrand::Rng::with_seed(seed);
-        for case in 0..50 {
+        for case in 0..100 {
             let stream = Arc::new(Trickle::default());
             stream.random.lock().unwrap().seed(case);
-            let link = Link::new(stream.clone(), None, Vec::new(), None);
+            let is_plain = case % 2 == 0;
+            let records_as = (!is_plain).then_some(Id::from_bytes([5; 32]));
+            let link = Link::new(stream.clone(), None, Vec::new(), records_as);
             let count = random.usize(1..60);
             let frames: Vec<Frame> = std::iter::repeat_with(|| {
                 let len = [random.usize(..100), random.usize(..6000), random.usize(..60_000)];
@@ -226,14 +305,80 @@ mod tests {
             let mut arrived = split(&taken);
             arrived.retain(|frame| *frame != control);
             assert_eq!(arrived, frames, "seed {seed} case {case}");
+            match is_plain {
+                true => assert_each_is_a_record(&taken, &stream.writes.lock().unwrap()),
+                false => assert!(stream.writes.lock().unwrap().iter().all(|write| !write.2)),
+            }
         }
+    }
+
+    /// Each write goes on to the end of the message that it begins in, and no further.
+    fn assert_each_is_a_record(taken: &[u8], writes: &[(usize, usize, bool)]) {
+        let mut end = 0;
+        for (start, would_end, ends_record) in writes {
+            if *start == end {
+                end += whole_message(&taken[*start..]).unwrap().unwrap();
+            }
+            assert!(*start < end && *ends_record);
+            assert_eq!(*would_end, end);
+        }
+        assert_eq!(end, taken.len());
+    }
+
+    /// A run and two frames that stay where they are, of 100 bytes each with their lengths.
+    fn three_messages() -> Plan {
+        let frame = Frame::builder(8, Id::from_bytes([1; 32])).payload(vec![7; 55]).build();
+        let frame = frame.unwrap();
+        let message = [&encode_length(96), frame.as_bytes()].concat();
+        let mut plan = Plan::default();
+        plan.begin(None);
+        plan.add(message.into());
+        plan.add_frame(&frame);
+        plan.add_frame(&frame);
+        plan
+    }
+
+    #[test]
+    fn messages_are_written_until_the_stream_is_full_and_gone_on_from_there() {
+        let (line, other) = Line::pair();
+        let link = Link::new(line.clone(), None, Vec::new(), None);
+        let mut plan = three_messages();
+        let mut write = |room| {
+            line.outgoing().room = room;
+            let written = plan.write(&link);
+            (written.map_err(|error| error.kind()), link.is_torn.load(Ordering::Relaxed))
+        };
+        assert_eq!(write(0), (Err(io::ErrorKind::WouldBlock), false));
+        assert_eq!(write(102), (Ok(102), true), "inside of a length");
+        assert_eq!(write(0), (Err(io::ErrorKind::WouldBlock), true));
+        assert_eq!(write(98), (Ok(98), false));
+        line.outgoing().broken = true;
+        assert_eq!(write(100), (Err(io::ErrorKind::BrokenPipe), false));
+        line.outgoing().broken = false;
+        assert_eq!(write(200), (Ok(100), false));
+        assert_eq!(split(other.incoming().bytes.make_contiguous()).len(), 3);
+    }
+
+    #[test]
+    fn one_call_writes_a_bounded_number_of_messages() {
+        let (line, _other) = Line::pair();
+        line.outgoing().room = usize::MAX;
+        let link = Link::new(line, None, Vec::new(), None);
+        let frame = Frame::builder(8, Id::from_bytes([1; 32])).payload(vec![7; 55]).build();
+        let message = [&encode_length(96), frame.unwrap().as_bytes()].concat();
+        let mut plan = Plan::default();
+        plan.begin(None);
+        plan.add(message.repeat(MAX_MESSAGES + 1).into());
+        assert_eq!(plan.write(&link).unwrap(), 100 * MAX_MESSAGES);
+        assert_eq!(plan.write(&link).unwrap(), 100);
     }
 
     /// The queue does not count what was written and is not to be acknowledged.
     #[test]
     fn what_was_written_is_let_go_though_the_rest_waits() {
         let (line, other) = Line::pair();
-        let link = Link::new(line.clone(), None, Vec::new(), None);
+        let records_as = Some(Id::from_bytes([5; 32]));
+        let link = Link::new(line.clone(), None, Vec::new(), records_as);
         let mut plan = Plan::default();
         let alive = [0; 3].map(|_| Arc::new([9; 100]));
         plan.begin(None);

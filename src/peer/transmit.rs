@@ -14,8 +14,8 @@ use crate::link::Link;
 
 /// Writes what the peer's queue holds until it closes, or fails.
 ///
-/// Frames go out whole and in order, many in one write. One that was not written whole when the
-/// link ends is written anew over the next.
+/// Frames go out whole and in order, many in one write, or each in its own to a plain node. One
+/// that was not written whole when the link ends is written anew over the next.
 pub(super) fn transmit<'a>(
     peer: &'a Peer,
     link: &'a Arc<Link>,
@@ -89,6 +89,11 @@ impl Writer<'_> {
                 Ok(bytes) => {
                     let (frames, bytes) = peer.queue.written(bytes);
                     peer.count_sent(frames, bytes);
+                    // To a plain node that was a system call for each frame. Others get their turn.
+                    if !outbox.link.is_extended() && outbox.plan.unwritten() > 0 {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     ready!(outbox.link.stream.poll_writable(cx))?;

@@ -289,7 +289,8 @@ impl<'a> Handshake<'a> {
         self.encryption.note(&message);
         let mut rest = &message[..];
         while !rest.is_empty() {
-            match self.stream.try_write(&[IoSlice::new(rest)], false) {
+            // The other side may be a plain node, whose reader a length in two segments may stop.
+            match self.stream.try_write(&[IoSlice::new(rest)], true) {
                 Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
                 Ok(written) => rest = &rest[written..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
