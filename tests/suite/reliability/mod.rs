@@ -14,6 +14,7 @@ mod lossy;
 mod network;
 mod overhead;
 mod process;
+mod segments;
 mod silent;
 mod stalled;
 mod suspicion;

@@ -18,7 +18,7 @@ pub(super) fn in_own_network(test: &str, body: impl FnOnce()) {
 }
 
 /// Runs what is added to it as root of a new network.
-fn unshare() -> Command {
+pub(super) fn unshare() -> Command {
     let mut command = Command::new("unshare");
     command.args(["--map-root-user", "--net"]);
     command
