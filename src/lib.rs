@@ -1,8 +1,8 @@
 //! TCP peering for mesh routers: the internet driver of [Ratman] as a small library on smol.
 //!
-//! An [`InetEndpoint`] listens, dials, shakes hands, keeps a queue for every neighbour, restores
-//! links that break, and hands what arrives to the router. It speaks the bytes that Ratman nodes
-//! speak today, and runs under any executor.
+//! An [`InetEndpoint`] listens, dials, keeps a send queue for each neighbour, restores links that
+//! break, and hands received frames to the router. It speaks the wire format of Ratman nodes, and
+//! runs under any executor.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -21,23 +21,36 @@
 //! # bob.shutdown().await; Ok(()) }) }
 //! ```
 //!
-//! # Peers and links
+//! # What to call, in this order
+//!
+//! 1. [`InetEndpoint::start`] with an address to listen on, or [`InetEndpoint::builder`] for more:
+//!    limits, an accept policy, an executor, a key.
+//! 2. [`add_peers`](InetEndpoint::add_peers) with the addresses of neighbours. It returns a
+//!    [`Target`] for each at once, and dials in the background.
+//! 3. [`send`](InetEndpoint::send) for frames that the router makes; it waits for space.
+//!    [`send_all`](InetEndpoint::send_all) for floods.
+//! 4. [`next`](InetEndpoint::next) in a loop, for what arrives; or [`recv`](InetEndpoint::recv) and
+//!    [`forward`](InetEndpoint::forward) in a router that passes frames on.
+//! 5. [`events`](InetEndpoint::events) and [`peers`](InetEndpoint::peers), to see what is up, what
+//!    is down, and why. [`take_unconfirmed`](InetEndpoint::take_unconfirmed) returns frames that
+//!    may not have arrived.
+//! 6. [`shutdown`](InetEndpoint::shutdown), which sends what is queued and sends a goodbye.
+//!
+//! # Words
 //!
 //! A *peer* is a neighbour, a *link* one TCP connection to it. A peer outlives its links: while a
 //! dialed peer's link is being restored its frames wait, and its [`Target`], the number by which
-//! this node knows it, stays the same. A plain peer that dialed this node lasts as
-//! long as its link; one that shares records may come back within `Limits::resume_window`.
+//! this node knows it, stays the same. A *plain* node runs Ratman's own `inet` module. If it dialed
+//! this node, its peer ends with its link; a node of this crate may come back within
+//! `Limits::resume_window`.
 //!
-//! # Executors
+//! # Guide
 //!
-//! [`InetEndpoint::start`] uses smol's global executor, which has a thread of its own, and works
-//! from within any runtime. [`Builder::spawner`] takes another; see [`Spawn`]. Frames come out of
-//! [`next`](InetEndpoint::next) or out of a stream, [`Frames`]; so do [`Events`].
-//!
-//! # Platforms
-//!
-//! Unix only. On Linux and Android the kernel is told how long to wait for a neighbour that is gone
-//! (`Limits::keepalive`, `Limits::user_timeout`); elsewhere its own settings hold for that.
+//! [Runtimes](guide::runtimes) · [delivery](guide::delivery) · [peers](guide::peers) ·
+//! [encryption](guide::encryption) · [small boxes](guide::small_boxes) · [Ratman](guide::ratman) ·
+//! [wire](guide::wire) · [limitations](guide::limitations) · [verification](guide::verification) ·
+//! [benchmarks](guide::benchmarks) · [architecture](guide::architecture) ·
+//! [changelog](guide::changelog)
 //!
 //! # Features
 //!
@@ -46,7 +59,13 @@
 //! * `log`: writes every event to the [`log`](https://docs.rs/log) facade.
 //! * `sink`: `InetEndpoint::sink`, a peer as a `Sink` of the futures crates.
 //! * `noise`: encrypted links between nodes that know each other by their keys, for endpoints that
-//!   are given a key of their own: see `Encryption`.
+//!   are given a key of their own: see [the guide](guide::encryption).
+//! * `node`: the program `netmod-node`; see [the guide](guide::small_boxes).
+//!
+//! # Platforms
+//!
+//! Unix only. On Linux and Android the timeouts for dead peers are set in the kernel
+//! (`Limits::keepalive`, `Limits::user_timeout`); elsewhere the system's own are in force.
 //!
 //! [Ratman]: https://docs.irde.st
 
@@ -66,6 +85,7 @@ mod frames;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzz;
+pub mod guide;
 #[cfg(feature = "noise")]
 mod keys;
 mod limits;
@@ -128,7 +148,7 @@ pub use spawn::{Spawn, Task};
 /// ```
 pub type Target = u16;
 
-/// The programs of the README, so that they are tested too. One of them takes the feature `sink`.
-#[cfg(all(doctest, feature = "sink"))]
+/// The programs of the README, so that they run as tests.
+#[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
