@@ -1,7 +1,7 @@
-//! The `node` of the command line among peers that come and go: its memory stays flat, no
+//! The program `netmod-node` among peers that come and go: its memory stays flat, no
 //! descriptor leaks, and its log has one line for each change.
 //!
-//! Run with `cargo build --release --examples && cargo run --release --example come_and_go`;
+//! Run with `cargo build --release --features node && cargo run --release --example come_and_go`;
 //! `-- --help` explains more. It uses loopback addresses only, and ends by itself with exit code 0
 //! if all was as it should be, else with 1.
 

@@ -18,6 +18,9 @@ use crate::options::Options;
 /// Far longer than anything takes here.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What helps where the program is missing.
+const BUILD: &str = "`cargo build --release --features node` builds it";
+
 /// Lines of the log, by what they tell.
 #[derive(Clone, Default)]
 pub(crate) struct Lines {
@@ -57,8 +60,7 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn start(options: &Options, listed: &str) -> Result<Node, Failure> {
-        let beside = || Some(std::env::current_exe().ok()?.with_file_name("node"));
-        let program = options.node.clone().or_else(beside).ok_or("no node")?;
+        let program = options.node.clone().or_else(of_this_build).ok_or("no netmod-node")?;
         let name = format!("netmod-inet-{}-come-and-go", std::process::id());
         let peer_file = std::env::temp_dir().join(name);
         fs::write(&peer_file, listed)?;
@@ -69,7 +71,7 @@ impl Node {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .map_err(|error| format!("{}: {error}", program.display()))?;
+            .map_err(|error| format!("{}: {error}; {BUILD}", program.display()))?;
         let stdout = child.stdout.take().ok_or("no standard output")?;
         let lines = Arc::<Mutex<Lines>>::default();
         let (told, heard) = channel();
@@ -210,6 +212,11 @@ impl Lines {
         *count += 1;
         None
     }
+}
+
+/// `netmod-node` in the folder above the one of the examples.
+fn of_this_build() -> Option<PathBuf> {
+    Some(std::env::current_exe().ok()?.parent()?.with_file_name("netmod-node"))
 }
 
 fn hear(heard: &Receiver<String>, start: &str) -> Result<String, Failure> {

@@ -16,7 +16,7 @@ Options:
   --seconds N    time to run. Default: 20
   --peers N      peers in all. Default: 200
   --every MS     time from one coming or going to the next. Default: 50
-  --node FILE    the program. Default: the example `node` beside this one
+  --node FILE    the program. Default: netmod-node of the same build
   --seed N       of the order of it all. Default: a random one
   --help         show this text
 

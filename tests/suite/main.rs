@@ -9,10 +9,10 @@ mod ends;
 mod executors;
 mod plain_peer;
 mod policy;
+#[cfg(feature = "node")]
 mod processes;
 mod reliability;
 mod resume;
-#[path = "../../examples/measure/runner.rs"]
 mod runner;
 mod scripted;
 mod sending;
@@ -20,3 +20,9 @@ mod stopping;
 mod streams;
 mod subject;
 mod vectors;
+
+/// Stands for the tests of `processes` in a build that lacks the program.
+#[cfg(not(feature = "node"))]
+#[test]
+#[ignore = "the tests of netmod-node need the feature `node`"]
+fn processes() {}

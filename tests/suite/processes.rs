@@ -1,4 +1,4 @@
-//! The node of the command line, in processes of its own: what a person or a script would run.
+//! The program `netmod-node`, run as a user or a script would run it.
 
 mod log;
 pub(crate) mod metrics;
@@ -20,31 +20,12 @@ use crate::runner;
 use crate::scripted::{STANDARD, carrier, hex, numbered};
 use crate::subject::PATIENCE;
 
-/// The `node` example. `cargo test` builds it beside the tests, but `cargo test --test suite` leaves
-/// whatever is there from another time: so it is built here, which costs nothing where it is new.
-/// The environment may name another, in `NODE`: one that was built for small boxes, say.
+/// The program `netmod-node` of this build, or the one that the environment variable `NODE` names,
+/// for instance one built for small boxes.
 pub(crate) fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        if let Some(path) = std::env::var_os("NODE") {
-            return path.into();
-        }
-        let this = std::env::current_exe().expect("a path");
-        let folder = this.ancestors().nth(2).expect("the folder of the profile");
-        let (target, profile) = (folder.parent().expect("target"), folder.file_name());
-        let profile = match profile.expect("the name of the profile").to_str() {
-            Some("debug") | None => "dev",
-            Some(name) => name,
-        };
-        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-        let mut build = Command::new(cargo);
-        build.args(["build", "--quiet", "--example", "node", "--profile", profile, "--target-dir"]);
-        build.arg(target).current_dir(env!("CARGO_MANIFEST_DIR"));
-        if cfg!(feature = "noise") {
-            build.args(["--features", "noise"]);
-        }
-        assert!(build.status().expect("cargo").success(), "the node was not built");
-        folder.join("examples").join("node")
+        std::env::var_os("NODE").unwrap_or_else(|| env!("CARGO_BIN_EXE_netmod-node").into()).into()
     })
 }
 
@@ -228,7 +209,7 @@ fn the_piped_example_of_the_help_arrives() {
     let help = runner::command(program()).arg("--help").output().expect("a process").stdout;
     let help = String::from_utf8(help).expect("text");
     let line = help.lines().find_map(|line| line.trim().strip_prefix("echo '"));
-    let (command, node) = line.expect("an example").split_once("' | node ").expect("a pipe");
+    let (command, node) = line.expect("an example").split_once("' | netmod-node ").expect("a pipe");
     let mut alice = Process::start(&["--bind", "127.0.0.1:0"]);
     let address = alice.address() + "X";
     let args: Vec<_> =

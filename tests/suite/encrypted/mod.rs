@@ -11,6 +11,7 @@ mod downgrade;
 mod hostile;
 mod identity;
 mod links;
+#[cfg(feature = "node")]
 mod processes;
 mod sameness;
 mod secret;

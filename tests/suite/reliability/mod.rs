@@ -4,6 +4,7 @@
 //! prints its figure in one line (`cargo test --release reliability -- --nocapture`).
 
 mod both_send;
+#[cfg(feature = "node")]
 mod cable;
 mod closing;
 mod dead_address;

@@ -18,11 +18,11 @@ Commands, one per line on standard input:
 const OPTIONS: &str = "\
 A node that peers with Ratman nodes over TCP, and keeps its links up.
 
-Usage: node [OPTION]...
+Usage: netmod-node [OPTION]...
 
 Try it, in two terminals:
-  node --bind [::1]:9000
-  node --bind [::1]:9001 --peer [::1]:9000 --watch
+  netmod-node --bind [::1]:9000
+  netmod-node --bind [::1]:9001 --peer [::1]:9000 --watch
 and stop the first with Ctrl-C: the second shows why the link went, and dials on.
 
 Options:
@@ -41,7 +41,8 @@ Options:
                         --allow, addresses that no range names are kept out
   --watch               show a table of the peers, and the last changes, while
                         standard output is a terminal. The lines of the log go to
-                        standard error if that is not one: node --watch 2>node.log
+                        standard error if that is not one:
+                        netmod-node --watch 2>node.log
   --quiet               do not print each frame that arrives
   --time                begin each line with the time, for a log without its own
   --json                print one JSON object per line
@@ -73,11 +74,13 @@ no change.
 
 const EXAMPLES: &str = "
 Examples:
-  node                                      listen on port 9000
-  node --peer-file peers.txt --accept known dial a list, let nobody else in
-  node --allow 192.168.0.0/16 --allow ::1   only the local network may dial in
-  node --limit queue_bytes=64k --limit redial_cap=5m
-  echo 'send 0 hello' | node --json --peer mynas.example:9000X
+  netmod-node                               listen on port 9000
+  netmod-node --peer-file peers.txt --accept known
+                                            dial a list, let nobody else in
+  netmod-node --allow 192.168.0.0/16 --allow ::1
+                                            only the local network may dial in
+  netmod-node --limit queue_bytes=64k --limit redial_cap=5m
+  echo 'send 0 hello' | netmod-node --json --peer mynas.example:9000X
                                             send once the first peer is up
 
 Exit status:

@@ -131,7 +131,7 @@ fn open_output(options: &Options, stop: Sender<()>) -> (Arc<Output>, Option<Rece
 
 fn warn(message: &str) {
     // Not with `eprintln`, which panics when nobody reads.
-    let _ = writeln!(io::stderr(), "node: warning: {message}");
+    let _ = writeln!(io::stderr(), "netmod-node: warning: {message}");
 }
 
 /// The signals that stop a node; the last only where there is no peer file.

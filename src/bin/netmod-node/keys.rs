@@ -20,9 +20,9 @@ A final ?key=KEY in the ADDR of a peer pins its key, 64 hex digits:
 mynas.example:9000?key=KEY. With &key=KEY another one is as good.
 
 Keys are made, and shown, by
-  node keygen FILE               make a key, and show its public half
-  node keygen --secret FILE      make a secret for a network
-  node keygen --show FILE        show the public half of a key
+  netmod-node keygen FILE           make a key, and show its public half
+  netmod-node keygen --secret FILE  make a secret for a network
+  netmod-node keygen --show FILE    show the public half of a key
 
 ";
 
