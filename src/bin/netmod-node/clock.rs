@@ -1,9 +1,9 @@
-//! The time of day, as a log has it.
+//! UTC timestamps of log lines.
 
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Appends lines, each of them behind the time: `2026-11-25T09:30:00Z`.
+/// Appends lines, each with a timestamp in front: `2026-11-25T09:30:00Z`.
 pub(crate) fn stamp(out: &mut Vec<u8>, lines: &[u8]) {
     let now = utc(since_epoch());
     for line in lines.split_inclusive(|byte| *byte == b'\n') {
@@ -13,12 +13,12 @@ pub(crate) fn stamp(out: &mut Vec<u8>, lines: &[u8]) {
     }
 }
 
-/// The time of day alone: `09:30:00Z`.
+/// The current time without the date: `09:30:00Z`.
 pub(crate) fn time() -> String {
     utc(since_epoch()).split_off("2026-11-25T".len())
 }
 
-/// Seconds; none on a machine that does not know the time and takes it for long ago.
+/// Seconds since 1970, or 0 if the clock is set to a time before that.
 fn since_epoch() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

@@ -1,9 +1,9 @@
-//! What can be typed at a running node.
+//! Parses the commands of standard input.
 
 use crate::hex;
 use netmod_inet::{Frame, FrameError, Id};
 
-/// One line, understood.
+/// A parsed command.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Command {
     Send { target: u64, content: Content },
@@ -16,8 +16,8 @@ pub(crate) enum Command {
     Quit,
 }
 
-/// What a frame is made of. Whether it makes one shows only when it is sent, since that is
-/// answered by a refusal, not by an error.
+/// What a frame is built from. It is validated when the frame is sent: invalid content is refused,
+/// which is not a syntax error.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Content {
     /// The payload of a data frame.
@@ -26,7 +26,7 @@ pub(crate) enum Content {
     Frame(Vec<u8>),
 }
 
-/// The modes of a data block.
+/// The frame mode of a data block.
 const DATA: u16 = 8;
 
 impl Content {
@@ -39,10 +39,9 @@ impl Content {
 }
 
 impl Command {
-    /// Reads a line without its end; `None` if nothing stands on it.
+    /// Parses a line without its newline. Returns `None` for a blank line.
     ///
-    /// Texts are taken as the bytes that they are, whatever their encoding. The error says what
-    /// would have been understood.
+    /// Texts may have any encoding. The error gives the syntax of the command.
     pub(crate) fn parse(line: &[u8]) -> Result<Option<Command>, String> {
         let (name, rest) = split_word(line);
         Ok(Some(match name {
@@ -83,7 +82,7 @@ impl Command {
     }
 }
 
-/// The first word, and what stands behind the one blank after it.
+/// Splits off the first word and the single blank after it.
 fn split_word(text: &[u8]) -> (&[u8], Option<&[u8]>) {
     let text = text.trim_ascii_start();
     match text.iter().position(u8::is_ascii_whitespace) {
@@ -102,8 +101,8 @@ fn targeted<'a>(shape: &str, rest: Option<&'a [u8]>) -> Result<(u64, &'a [u8]), 
     Ok((target, content.ok_or_else(|| usage(shape))?))
 }
 
-/// Wider than a target, because a number that is too large names a target that nobody has, which
-/// is not the same as no number at all.
+/// Parses a target. The result is wider than `Target`: a number out of range is an unknown target,
+/// not a syntax error.
 fn target(command: &str, word: &[u8]) -> Result<u64, String> {
     let number = std::str::from_utf8(word).ok().filter(|text| !text.starts_with('+'));
     number
@@ -137,7 +136,7 @@ fn usage(shape: &str) -> String {
     format!("this command is: {shape}")
 }
 
-/// A word for a message, cut to a length that fits into one.
+/// Quotes a word for a message, truncated.
 fn quoted(word: &[u8]) -> String {
     const SHOWN: usize = 40;
     let text = String::from_utf8_lossy(&word[..word.len().min(SHOWN)]).into_owned();

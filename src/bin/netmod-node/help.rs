@@ -1,4 +1,4 @@
-//! The texts that explain the program.
+//! The texts of `--help`, `--limits` and `help`.
 
 use netmod_inet::Limits;
 
@@ -91,7 +91,7 @@ Exit status:
   4  a second signal, before everything was handed on
 ";
 
-/// All that `--help` prints.
+/// The text of `--help`.
 pub(crate) fn text() -> String {
     #[cfg(feature = "noise")]
     let keys = crate::keys::HELP;
@@ -100,7 +100,7 @@ pub(crate) fn text() -> String {
     [OPTIONS, keys, COMMANDS, "\n", EXAMPLES].concat()
 }
 
-/// All that `--limits` prints.
+/// The text of `--limits`.
 pub(crate) fn limits() -> String {
     let mut text = "Limits for --limit NAME=VALUE, with their defaults and bounds:\n".to_owned();
     for (name, default, meaning) in Limits::describe() {
@@ -110,7 +110,7 @@ pub(crate) fn limits() -> String {
     text
 }
 
-/// Appends words in lines that fit a terminal, and are told from what they explain.
+/// Appends words, wrapped to the width of a terminal and indented below their heading.
 fn wrap(text: &mut String, words: &str) {
     const WIDTH: usize = 78;
     const INDENT: &str = "\n     ";

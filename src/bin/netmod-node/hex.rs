@@ -1,10 +1,10 @@
-//! Bytes as hexadecimal digits and back.
+//! Encodes and decodes hexadecimal digits.
 
 use std::fmt;
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
-/// Appends two lower-case digits for each byte.
+/// Appends two lowercase digits per byte.
 pub(crate) fn push(out: &mut Vec<u8>, bytes: &[u8]) {
     out.reserve(2 * bytes.len());
     for byte in bytes {
@@ -12,7 +12,7 @@ pub(crate) fn push(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// Reads digits of either case.
+/// Decodes digits of either case.
 pub(crate) fn parse(text: &[u8]) -> Result<Vec<u8>, HexError> {
     let mut bytes = Vec::with_capacity(text.len() / 2);
     for (at, digit) in text.iter().enumerate() {
@@ -29,12 +29,12 @@ pub(crate) fn parse(text: &[u8]) -> Result<Vec<u8>, HexError> {
     }
 }
 
-/// Why a text is not a run of bytes in hex.
+/// Why a text is not a sequence of bytes in hex.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HexError {
-    /// Two digits make a byte; this many were given.
+    /// The number of digits is odd.
     Odd(usize),
-    /// Something else stands where a digit is due; columns count from 1.
+    /// A character is not a hex digit. Columns count from 1.
     NotADigit { column: usize },
 }
 
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_name_the_place() {
+    fn errors_give_the_column() {
         assert_eq!(parse(b""), Ok(Vec::new()));
         assert_eq!(parse(b"012"), Err(HexError::Odd(3)));
         assert_eq!(parse(b"0g"), Err(HexError::NotADigit { column: 2 }));

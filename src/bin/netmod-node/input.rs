@@ -1,36 +1,36 @@
-//! Lines of standard input, bounded in length.
+//! Reads the lines of standard input, bounded in length.
 
 use crate::command::Command;
 use std::io::{self, BufRead};
 
-/// The longest line, end included. The largest carrier frame has 131 536 hex digits.
+/// The longest line, newline included. The largest carrier frame has 131 536 hex digits.
 pub(crate) const MAX_LINE: usize = 256 * 1024;
 
-/// How much is read from the pipe at a time, and kept for the next line.
+/// Bytes per read, and the capacity that the line buffer keeps.
 pub(crate) const BLOCK: usize = 64 * 1024;
 
-/// What standard input has to say.
+/// What a read of standard input returned.
 pub(crate) enum Input {
     Command(Command),
-    /// A line that cannot be understood, and why.
-    Wrong(String),
-    /// Nothing any more; after a failure, too, for it would come again and again.
+    /// A line that is not a command, and why.
+    Invalid(String),
+    /// The end of input. An error ends it as well, since the next read would repeat it.
     End(io::Result<()>),
 }
 
-/// Reads on to the next line that is not blank. `line` is only there to be used again.
+/// Reads the next line that is not blank. `line` is a buffer to reuse.
 pub(crate) fn next(reader: &mut impl BufRead, line: &mut Vec<u8>) -> Input {
     loop {
-        // One huge frame should not keep its room for the rest of the day.
+        // Release the memory of a large frame.
         line.shrink_to(BLOCK);
         match read_line(reader, line) {
             Ok(Line::Whole) => match Command::parse(line) {
                 Ok(Some(command)) => return Input::Command(command),
                 Ok(None) => {}
-                Err(message) => return Input::Wrong(message),
+                Err(message) => return Input::Invalid(message),
             },
             Ok(Line::TooLong) => {
-                return Input::Wrong(format!("a line is longer than {MAX_LINE} bytes"));
+                return Input::Invalid(format!("a line is longer than {MAX_LINE} bytes"));
             }
             Ok(Line::End) => return Input::End(Ok(())),
             Err(error) => return Input::End(Err(error)),
@@ -45,7 +45,7 @@ enum Line {
     End,
 }
 
-/// Reads one line without its end into `line`. Of one that is too long nothing is kept.
+/// Reads one line into `line`, without its newline. A line that is too long is skipped.
 fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Line> {
     line.clear();
     let mut too_long = false;

@@ -1,9 +1,9 @@
-//! One JSON object after another, written straight into a byte buffer.
+//! Writes JSON objects into a byte buffer.
 
 use crate::hex;
 use std::fmt::{self, Display, Write as _};
 
-/// An object being written; [`end`](Object::end) closes it and its line.
+/// An object being written. [`end`](Object::end) closes it and ends its line.
 #[must_use]
 pub(crate) struct Object<'a> {
     out: &'a mut Vec<u8>,
@@ -23,7 +23,7 @@ impl<'a> Object<'a> {
         self
     }
 
-    /// `null` where there is no number.
+    /// Writes `null` for `None`.
     pub(crate) fn number_or_null(self, key: &str, value: Option<u64>) -> Self {
         match value {
             Some(value) => self.number(key, value),
@@ -37,7 +37,7 @@ impl<'a> Object<'a> {
         self
     }
 
-    /// `null` where there is no value.
+    /// Writes `null` for `None`.
     pub(crate) fn text_or_null(self, key: &str, value: Option<impl Display>) -> Self {
         match value {
             Some(value) => self.text(key, value),
@@ -53,7 +53,7 @@ impl<'a> Object<'a> {
         self
     }
 
-    /// An array of objects, one for each item, filled by `fill`.
+    /// Writes an array of objects, one per item, each filled by `fill`.
     pub(crate) fn array<T>(
         mut self,
         key: &str,
@@ -86,13 +86,13 @@ impl<'a> Object<'a> {
     }
 }
 
-/// The inside of an object in an array, before its first key.
+/// An object in an array, before its first key.
 pub(crate) struct Member<'a> {
     out: &'a mut Vec<u8>,
 }
 
 impl<'a> Member<'a> {
-    /// The first key; the rest goes through the object that this gives.
+    /// Writes the first key. The others are written through the returned object.
     pub(crate) fn text(self, key: &str, value: impl Display) -> Object<'a> {
         push_key(self.out, key);
         push_text(self.out, value);
@@ -117,7 +117,7 @@ fn push_text(out: &mut Vec<u8>, value: impl Display) {
     out.push(b'"');
 }
 
-/// Takes text and appends it as the inside of a JSON string.
+/// A writer that escapes text for a JSON string.
 struct Escaped<'a>(&'a mut Vec<u8>);
 
 impl fmt::Write for Escaped<'_> {
@@ -128,7 +128,7 @@ impl fmt::Write for Escaped<'_> {
                 b'\n' => self.0.extend_from_slice(b"\\n"),
                 b'\r' => self.0.extend_from_slice(b"\\r"),
                 b'\t' => self.0.extend_from_slice(b"\\t"),
-                // DEL is legal in JSON, but no friend of the terminal that shows the line.
+                // DEL is legal in JSON, but a terminal may interpret it.
                 0..=0x1f | 0x7f => {
                     self.0.extend_from_slice(b"\\u00");
                     hex::push(self.0, &[byte]);

@@ -1,8 +1,8 @@
-//! One JSON object per line, for programs.
+//! The output format of `--json`: one object per line.
 
+use crate::format::Format;
 use crate::json::Object;
 use crate::peer_files::Reload;
-use crate::report::Report;
 use netmod_inet::{AttemptInfo, Event, Frame, InetEndpoint, PeerInfo, Target};
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -11,14 +11,14 @@ use std::time::Duration;
 
 pub(crate) struct JsonLines;
 
-impl Report for JsonLines {
-    fn started(&self, out: &mut Vec<u8>, endpoint: &InetEndpoint) {
+impl Format for JsonLines {
+    fn listening(&self, out: &mut Vec<u8>, endpoint: &InetEndpoint) {
         for addr in endpoint.local_addrs() {
             Object::event(out, "listening").text("addr", addr).end();
         }
     }
 
-    fn serving(&self, out: &mut Vec<u8>, addr: SocketAddr) {
+    fn serving_metrics(&self, out: &mut Vec<u8>, addr: SocketAddr) {
         Object::event(out, "metrics").text("addr", addr).end();
     }
 
@@ -54,7 +54,7 @@ impl Report for JsonLines {
                 .number("target", *target)
                 .number("retired", *retired)
                 .end(),
-            other => aside(out, other),
+            other => other_event(out, other),
         }
     }
 
@@ -96,16 +96,16 @@ impl Report for JsonLines {
         Object::event(out, "error").text("message", message).end();
     }
 
-    fn note(&self, _: &mut Vec<u8>, _: &str) {}
+    fn info(&self, _: &mut Vec<u8>, _: &str) {}
 
-    /// Standard output is for objects only.
+    /// Goes to standard error, since standard output holds objects only.
     fn help(&self, _: &mut Vec<u8>, text: &str) {
         let _ = writeln!(io::stderr(), "{text}");
     }
 }
 
-/// Events that are not about one of the peers.
-fn aside(out: &mut Vec<u8>, event: &Event) {
+/// Writes an event that does not belong to a peer.
+fn other_event(out: &mut Vec<u8>, event: &Event) {
     match event {
         Event::Dropped { addr, reason, suppressed } => {
             let line = Object::event(out, "dropped")
@@ -119,7 +119,7 @@ fn aside(out: &mut Vec<u8>, event: &Event) {
             Object::event(out, "missed").number("count", *count as u64).end()
         }
         Event::AcceptFailed { .. } => Object::event(out, "error").text("message", event).end(),
-        // The end of the output says as much, and kinds that are yet to come have no agreed shape.
+        // `Stopped` is implied by the end of the output. Future kinds have no defined object.
         _ => {}
     }
 }

@@ -1,4 +1,4 @@
-//! Keys: the options that name them, and the command that makes them.
+//! The options about keys, and the command `keygen`.
 
 use crate::run::Failure;
 use lexopt::{Arg, Parser};
@@ -26,20 +26,20 @@ Keys are made, and shown, by
 
 ";
 
-/// What the options say about keys.
+/// The options about keys.
 #[derive(Default)]
 pub(crate) struct Keys {
     own: Option<KeyPair>,
     encrypted_only: bool,
     allowed: Vec<PublicKey>,
     secret: Option<NetworkSecret>,
-    /// The first option that makes sense only with a key.
+    /// The first option that requires `--key-file`.
     needs_key: Option<String>,
 }
 
 impl Keys {
-    /// Takes an option that is about keys. Whether it is.
-    pub(crate) fn take(&mut self, parser: &mut Parser, name: &str) -> Result<bool, String> {
+    /// Parses an option about keys. Returns `false` for any other.
+    pub(crate) fn parse_option(&mut self, parser: &mut Parser, name: &str) -> Result<bool, String> {
         match name {
             "key-file" => self.own = Some(file(parser, name, KeyPair::load)?),
             "encrypted-only" => self.encrypted_only = true,
@@ -53,7 +53,7 @@ impl Keys {
         Ok(true)
     }
 
-    /// How the node encrypts, if it does.
+    /// The encryption settings, or `None` without a key.
     pub(crate) fn encryption(self) -> Result<Option<Encryption>, String> {
         let Some(own) = self.own else {
             return match self.needs_key {
@@ -83,11 +83,11 @@ fn file<T>(
 
 fn key(parser: &mut Parser, name: &str) -> Result<PublicKey, String> {
     let text = parser.value().map_err(|_| format!("--{name} needs a value"))?;
-    // Not quoted: somebody may have taken the secret half for the public one.
+    // The value is not quoted: it may be a private key given by mistake.
     text.to_string_lossy().parse().map_err(|error| format!("--{name}: {error}"))
 }
 
-/// Makes or shows a key, as the words behind `keygen` say.
+/// Creates or shows a key: the command `keygen`.
 pub(crate) fn keygen(args: ArgsOs) -> Result<(), Failure> {
     let mut parser = Parser::from_args(args);
     let mut what = String::from("key");
@@ -103,12 +103,12 @@ pub(crate) fn keygen(args: ArgsOs) -> Result<(), Failure> {
     let Some(path) = path else {
         return Err(Failure::option("keygen needs the name of a file".to_owned()));
     };
-    let told = match what.as_str() {
+    let printed = match what.as_str() {
         "secret" => NetworkSecret::create(path).map(|_| String::new()),
         "show" => KeyPair::load(path).map(|keys| format!("{}\n", keys.public())),
         _ => KeyPair::create(path).map(|keys| format!("{}\n", keys.public())),
     };
-    crate::print(&told.map_err(failed)?)
+    crate::print(&printed.map_err(failed)?)
 }
 
 fn failed(error: impl Display) -> Failure {

@@ -2,11 +2,12 @@
 //!
 //! `cargo run --release --features node -- --help` lists its options.
 
-mod arrivals;
-mod changes;
 mod clock;
 mod command;
-mod figures;
+mod dedup;
+mod dispatch;
+mod event_loop;
+mod format;
 mod help;
 mod hex;
 mod input;
@@ -15,17 +16,16 @@ mod json_lines;
 #[cfg(feature = "noise")]
 mod keys;
 mod metrics;
-mod obey;
 mod open_metrics;
 mod options;
 mod output;
 mod peer_files;
-mod readable;
-mod report;
 mod run;
 mod screen;
 mod table;
 mod terminal;
+mod text_lines;
+mod units;
 
 use options::Request;
 use run::Failure;
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
 
 fn exit(done: Result<(), Failure>) -> ExitCode {
     let Err(failure) = done else { return ExitCode::SUCCESS };
-    // Not with `eprintln`, which panics when nobody reads.
+    // `eprintln` panics if standard error is closed.
     let _ = writeln!(io::stderr(), "netmod-node: {}", failure.message);
     if failure.status == 2 {
         let _ = writeln!(io::stderr(), "Try netmod-node --help.");
@@ -61,7 +61,7 @@ fn exit(done: Result<(), Failure>) -> ExitCode {
 }
 
 fn print(text: &str) -> Result<(), Failure> {
-    // A reader that ends early, such as `head`, has what it wants.
+    // A reader may close the pipe early, as `head` does.
     let _ = io::stdout().write_all(text.as_bytes());
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A small server that hands out the metrics over HTTP, one request for each connection.
+//! Serves metrics over HTTP, one request per connection.
 
 use crate::open_metrics;
 use crate::output::Output;
@@ -11,21 +11,22 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
-/// A request with all its headers.
+/// Bytes of a request line and its headers.
 const MAX_REQUEST: usize = 8 * 1024;
 
-/// What a client sends beyond that is read so far, so that it hears the answer.
-const MAX_REST: usize = 64 * 1024;
+/// Further bytes that are read and discarded. Closing with unread data would reset the connection
+/// and lose the response.
+const MAX_DISCARDED: usize = 64 * 1024;
 
-/// Time for a request and its answer.
+/// Time for a request and its response.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// Connections at once. One more displaces the oldest, so that slow clients shut nobody out, and no
-/// more answers than this take memory.
-const CONNECTIONS: usize = 4;
+/// Concurrent connections. One more evicts the oldest, so that slow clients cannot block others.
+/// Also bounds the memory of responses.
+const MAX_CONNECTIONS: usize = 4;
 
-/// Time after a failure to accept: what is missing then is there again later.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Pause after a failed `accept`, which is usually due to a shortage of descriptors.
+const ACCEPT_RETRY: Duration = Duration::from_secs(1);
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
@@ -43,13 +44,13 @@ impl Server {
         self.listener.get_ref().local_addr()
     }
 
-    /// Serves for as long as it is polled.
+    /// Serves requests while it is polled.
     pub(crate) async fn run(&self, endpoint: &InetEndpoint, output: &Output) {
         let mut open: Vec<Pin<Box<dyn Future<Output = ()> + '_>>> = Vec::new();
         loop {
             let accepted = {
                 let mut accepting = pin!(self.listener.accept());
-                // The connections go on beside it, without tasks of their own.
+                // Polls the open connections as well: they have no tasks of their own.
                 poll_fn(|cx| {
                     open.retain_mut(|connection| connection.as_mut().poll(cx).is_pending());
                     accepting.as_mut().poll(cx)
@@ -57,19 +58,19 @@ impl Server {
                 .await
             };
             let Ok((stream, _)) = accepted else {
-                Timer::after(PAUSE).await;
+                Timer::after(ACCEPT_RETRY).await;
                 continue;
             };
-            if open.len() == CONNECTIONS {
+            if open.len() == MAX_CONNECTIONS {
                 drop(open.remove(0));
             }
             open.push(Box::pin(async move {
-                let late = async {
+                let timeout = async {
                     Timer::after(DEADLINE).await;
                     Ok(())
                 };
-                // A failure is the client's loss.
-                let _ = future::or(serve(stream, endpoint, output), late).await;
+                // An error affects this client only.
+                let _ = future::or(serve(stream, endpoint, output), timeout).await;
             }));
         }
     }
@@ -81,12 +82,12 @@ async fn serve(
     output: &Output,
 ) -> io::Result<()> {
     let request = read(&mut stream).await?;
-    let answer = answer(&request, endpoint, output);
-    stream.write_all(answer.as_bytes()).await?;
+    let respond = respond(&request, endpoint, output);
+    stream.write_all(respond.as_bytes()).await?;
     stream.get_ref().shutdown(std::net::Shutdown::Write)?;
-    // A socket closed with input that was not read throws away what it sent.
+    // Closing a socket with unread input would discard the response.
     let (mut rest, mut block) = (0, [0; 1024]);
-    while rest < MAX_REST {
+    while rest < MAX_DISCARDED {
         match stream.read(&mut block).await? {
             0 => break,
             len => rest += len,
@@ -95,10 +96,10 @@ async fn serve(
     Ok(())
 }
 
-/// Reads to the end of the headers, or as far as a request may go.
+/// Reads to the end of the headers, at most `MAX_REQUEST` bytes.
 async fn read(stream: &mut Async<TcpStream>) -> io::Result<Vec<u8>> {
     let (mut request, mut block) = (Vec::new(), [0; 1024]);
-    while request.len() < MAX_REQUEST && !is_whole(&request) {
+    while request.len() < MAX_REQUEST && !is_complete(&request) {
         match stream.read(&mut block).await? {
             0 => break,
             len => request.extend_from_slice(&block[..len]),
@@ -107,15 +108,15 @@ async fn read(stream: &mut Async<TcpStream>) -> io::Result<Vec<u8>> {
     Ok(request)
 }
 
-fn is_whole(request: &[u8]) -> bool {
+fn is_complete(request: &[u8]) -> bool {
     request.windows(4).any(|end| end == b"\r\n\r\n")
 }
 
-fn answer(request: &[u8], endpoint: &InetEndpoint, output: &Output) -> String {
+fn respond(request: &[u8], endpoint: &InetEndpoint, output: &Output) -> String {
     let (status, kind, body) = match status(request) {
         Status::Good => {
             let mut text = String::new();
-            open_metrics::write(&mut text, &endpoint.peers(), &output.tally);
+            open_metrics::write(&mut text, &endpoint.peers(), &output.counters);
             ("200 OK", OPEN_METRICS, text)
         }
         Status::Bad(status, text) => (status, PLAIN, text.to_owned()),
@@ -134,9 +135,9 @@ enum Status {
     Bad(&'static str, &'static str),
 }
 
-/// What a request gets.
+/// The status of the response to a request.
 fn status(request: &[u8]) -> Status {
-    if !is_whole(request) {
+    if !is_complete(request) {
         return match request.len() >= MAX_REQUEST {
             true => {
                 Status::Bad("431 Request Header Fields Too Large", "The request is too long.\n")

@@ -1,19 +1,19 @@
-//! The figures of a node as OpenMetrics text, version 1.0.
+//! The metrics of a node as OpenMetrics text, version 1.0.
 
 use netmod_inet::{Event, PeerInfo, PeerState};
 use std::fmt::{self, Display, Write as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// How many events of each kind there were.
+/// Counts events by kind.
 #[derive(Default)]
-pub(crate) struct Tally([AtomicUsize; KINDS.len()]);
+pub(crate) struct EventCounters([AtomicUsize; KINDS.len()]);
 
 const KINDS: [&str; 9] =
     ["up", "down", "attempt", "dropped", "unconfirmed", "merged", "removed", "missed", "other"];
 
-impl Tally {
-    pub(crate) fn count(&self, event: &Event) {
+impl EventCounters {
+    pub(crate) fn record(&self, event: &Event) {
         let kind = match event {
             Event::Up { .. } => 0,
             Event::Down { .. } => 1,
@@ -29,7 +29,7 @@ impl Tally {
     }
 }
 
-/// What is measured of each peer: a name and what it means. Those of bytes and of seconds end so.
+/// The metrics of each peer: name and help text. The suffix of a name is its unit.
 const FAMILIES: [(&str, &str); 12] = [
     ("sent_frames", "Frames written to its links."),
     ("sent_bytes", "Bytes of those frames with their lengths."),
@@ -45,10 +45,10 @@ const FAMILIES: [(&str, &str); 12] = [
     ("next_retry_seconds", "Time until it is dialed next."),
 ];
 
-/// So many of them count up.
+/// The first of `FAMILIES` are counters, the others gauges.
 const COUNTERS: usize = 6;
 
-/// What a peer has of each; `None` if there is nothing to tell. Seconds are counted in millionths.
+/// The values of a peer, in the order of `FAMILIES`. Times are in microseconds.
 fn values(info: &PeerInfo) -> [Option<u64>; FAMILIES.len()] {
     [
         Some(info.frames_sent),
@@ -66,13 +66,13 @@ fn values(info: &PeerInfo) -> [Option<u64>; FAMILIES.len()] {
     ]
 }
 
-/// Appends the whole text.
-pub(crate) fn write(out: &mut String, peers: &[PeerInfo], tally: &Tally) {
+/// Appends the exposition.
+pub(crate) fn write(out: &mut String, peers: &[PeerInfo], counters: &EventCounters) {
     // Writing into memory cannot fail.
-    let _ = families(out, peers, tally);
+    let _ = families(out, peers, counters);
 }
 
-fn families(out: &mut String, peers: &[PeerInfo], tally: &Tally) -> fmt::Result {
+fn families(out: &mut String, peers: &[PeerInfo], counters: &EventCounters) -> fmt::Result {
     head(out, "node", INFO, "The program.")?;
     writeln!(out, "netmod_inet_node_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"))?;
     head(out, "peers", GAUGE, "Peers in each state.")?;
@@ -81,7 +81,7 @@ fn families(out: &mut String, peers: &[PeerInfo], tally: &Tally) -> fmt::Result 
         writeln!(out, "netmod_inet_peers{{state=\"{state}\"}} {count}")?;
     }
     head(out, "events", COUNTER, "Changes and failed attempts.")?;
-    for (kind, count) in KINDS.iter().zip(&tally.0) {
+    for (kind, count) in KINDS.iter().zip(&counters.0) {
         let count = count.load(Ordering::Relaxed);
         writeln!(out, "netmod_inet_events_total{{event=\"{kind}\"}} {count}")?;
     }
@@ -141,7 +141,7 @@ fn peer(out: &mut String, info: &PeerInfo) -> fmt::Result {
     Ok(())
 }
 
-/// Takes text and appends it as the value of a label.
+/// A writer that escapes text for a label value.
 struct Escaped<'a>(&'a mut String);
 
 impl fmt::Write for Escaped<'_> {
@@ -168,9 +168,9 @@ mod tests {
     #[test]
     fn a_text_without_peers() {
         let mut text = String::new();
-        let tally = Tally::default();
-        tally.count(&Event::Removed { target: 1 });
-        write(&mut text, &[], &tally);
+        let counters = EventCounters::default();
+        counters.record(&Event::Removed { target: 1 });
+        write(&mut text, &[], &counters);
         assert!(text.starts_with("# TYPE netmod_inet_node info\n# HELP netmod_inet_node The"));
         assert!(text.contains("\nnetmod_inet_events_total{event=\"removed\"} 1\n"));
         assert!(text.ends_with("\n# EOF\n"));

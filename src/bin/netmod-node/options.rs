@@ -1,4 +1,4 @@
-//! The command line.
+//! Parses the command line.
 
 use crate::peer_files::{self, PeerFiles};
 use lexopt::{Arg, Parser};
@@ -8,11 +8,11 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-/// Why what is about keys cannot be used.
+/// Why the options about keys are not available.
 #[cfg(not(feature = "noise"))]
 const NO_KEYS: &str = "this node was built without the feature noise, and has no keys";
 
-/// What the command line asks for.
+/// What the command line requests.
 pub(crate) enum Request {
     Run(Box<Options>),
     Help,
@@ -20,21 +20,21 @@ pub(crate) enum Request {
     Version,
 }
 
-/// How to run a node.
+/// The options of a node.
 #[derive(Default)]
 pub(crate) struct Options {
-    /// Empty: the default.
+    /// Empty means the default.
     pub(crate) binds: Vec<String>,
     pub(crate) peers: PeerFiles,
     pub(crate) id: Option<Id>,
     pub(crate) json: bool,
-    /// Whether frames that arrive are not printed.
+    /// Whether received frames are not printed.
     pub(crate) quiet: bool,
-    /// Whether each line for people begins with the time.
+    /// Whether each line begins with a timestamp.
     pub(crate) time: bool,
-    /// Whether a table is shown instead of lines.
+    /// Whether to show a table instead of lines.
     pub(crate) watch: bool,
-    /// Where metrics are served.
+    /// The address of the metrics server.
     pub(crate) metrics: Option<SocketAddr>,
     pub(crate) accept: AcceptPolicy,
     pub(crate) limits: Limits,
@@ -43,7 +43,7 @@ pub(crate) struct Options {
 }
 
 impl Request {
-    /// The error names the option and its value.
+    /// Parses the arguments. The error names the option and its value.
     pub(crate) fn parse(parser: Parser) -> Result<Request, String> {
         let mut reader = Reader {
             parser,
@@ -122,7 +122,7 @@ impl Reader {
             "deny" => self.deny.push(value(&mut self.parser, name)?),
             "limit" => self.limit(name, &mut options.limits)?,
             #[cfg(feature = "noise")]
-            _ if self.keys.take(&mut self.parser, name)? => {}
+            _ if self.keys.parse_option(&mut self.parser, name)? => {}
             #[cfg(not(feature = "noise"))]
             "key-file" | "encrypted-only" | "allow-key" | "network-secret-file" => {
                 return Err(format!("--{name}: {NO_KEYS}"));

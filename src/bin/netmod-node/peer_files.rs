@@ -1,5 +1,5 @@
-//! The peers that a node is told to dial: those of its command line, and those of its peer files,
-//! which are read again while it runs.
+//! The configured peers: those of the command line, and those of the peer files, which can be
+//! reloaded.
 
 use netmod_inet::{AddPeersError, InetEndpoint, PeerAddr, Target};
 use smol::future::block_on;
@@ -8,36 +8,36 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// The largest peer file. One with every peer that a node can have is far smaller.
+/// The largest peer file. One that lists 65 536 peers is far smaller.
 const MAX_FILE: u64 = 16 << 20;
 
-/// Where peers come from, and which those of the files are.
+/// The sources of peers, and the peers that the files list.
 #[derive(Default)]
 pub(crate) struct PeerFiles {
     pub(crate) paths: Vec<PathBuf>,
-    /// Peers of the command line, which no file can remove.
+    /// Peers of the command line. A reload does not remove them.
     pub(crate) always: Vec<PeerAddr>,
     always_targets: Vec<Target>,
     listed: Vec<(PeerAddr, Target)>,
 }
 
-/// What reading the files again came to.
+/// The result of a reload.
 #[derive(Default)]
 pub(crate) struct Reload {
     pub(crate) added: u64,
     pub(crate) removed: u64,
     pub(crate) kept: u64,
-    /// Entries that could not be added or removed, and why.
+    /// Entries that could not be added or removed, each with the reason.
     pub(crate) errors: Vec<String>,
 }
 
 impl PeerFiles {
-    /// All entries of the files. The error names the file and the line.
+    /// Reads all entries. The error names the file and the line.
     pub(crate) fn read(&self) -> Result<Vec<PeerAddr>, String> {
         self.read_all(|path| File::open(path))
     }
 
-    /// Has an endpoint dial every peer: those of the command line, and these of the files.
+    /// Adds all peers to an endpoint: those of the command line, and `listed` of the files.
     pub(crate) fn start(
         &mut self,
         endpoint: &InetEndpoint,
@@ -51,11 +51,11 @@ impl PeerFiles {
         Ok(())
     }
 
-    /// Reads the files again. Peers that are no longer listed are removed, new ones are added, the
-    /// others stay as they are. The error names the file and the line, and nothing changes then.
+    /// Reloads the files: adds new peers, removes peers that are no longer listed, and leaves the
+    /// others alone. On an error, which names the file and the line, nothing changes.
     pub(crate) fn reload(&mut self, endpoint: &InetEndpoint) -> Result<Reload, String> {
         let wanted = self.read_all(|path| {
-            // What waits for a writer would hold up the node, and nothing comes of it twice.
+            // Opening a FIFO would block, and its content can be read once only.
             match fs::metadata(path)?.is_file() {
                 true => File::open(path),
                 false => Err(io::Error::other("no regular file, which could be read again")),
@@ -69,15 +69,15 @@ impl PeerFiles {
                 continue;
             };
             old.swap_remove(at);
-            self.enlist(endpoint, addr, &mut reload);
+            self.add_listed(endpoint, addr, &mut reload);
         }
         staying.extend(self.listed.iter().map(|(_, target)| *target));
         for (addr, target) in old {
             remove(endpoint, addr, target, &staying, &mut reload);
         }
-        // Last, for an entry may have come back in another form.
+        // After the removals: an entry may be listed again in another form.
         for addr in new {
-            self.enlist(endpoint, addr, &mut reload);
+            self.add_listed(endpoint, addr, &mut reload);
         }
         Ok(reload)
     }
@@ -98,8 +98,8 @@ impl PeerFiles {
         Ok(peers)
     }
 
-    /// Has the endpoint dial a peer, unless it does so already.
-    fn enlist(&mut self, endpoint: &InetEndpoint, addr: PeerAddr, reload: &mut Reload) {
+    /// Adds a peer, unless the endpoint dials it already.
+    fn add_listed(&mut self, endpoint: &InetEndpoint, addr: PeerAddr, reload: &mut Reload) {
         match target_of(endpoint, &addr) {
             Ok((target, is_new)) => {
                 *(if is_new { &mut reload.added } else { &mut reload.kept }) += 1;
@@ -110,7 +110,7 @@ impl PeerFiles {
     }
 }
 
-/// The target under which a peer is dialed, from now on if it was not before.
+/// Returns the target of a peer and whether it was added here.
 fn target_of(endpoint: &InetEndpoint, addr: &PeerAddr) -> Result<(Target, bool), AddPeersError> {
     match add(endpoint, vec![addr.clone()]) {
         Ok(targets) => Ok((targets[0], true)),
@@ -119,7 +119,7 @@ fn target_of(endpoint: &InetEndpoint, addr: &PeerAddr) -> Result<(Target, bool),
     }
 }
 
-/// It does not wait for anything. One place for it, so that the code of it is there once.
+/// Adds peers. `add_peers` never waits; a single call site keeps its code from being duplicated.
 pub(crate) fn add(
     endpoint: &InetEndpoint,
     peers: Vec<PeerAddr>,
@@ -127,8 +127,8 @@ pub(crate) fn add(
     block_on(endpoint.add_peers(peers))
 }
 
-/// Removes a peer that is no longer listed. One that turned out to be the same node as another
-/// that is stays: they share their link.
+/// Removes a peer that is no longer listed. It is kept if it is the same node as a peer that stays:
+/// the two share a link.
 fn remove(
     endpoint: &InetEndpoint,
     addr: PeerAddr,
@@ -136,7 +136,7 @@ fn remove(
     staying: &[Target],
     reload: &mut Reload,
 ) {
-    // It may have been merged, or removed by hand.
+    // The peer may have been merged, or removed by a command.
     let target = match endpoint.peers().iter().any(|info| info.target == target) {
         true => target,
         false => target_of(endpoint, &addr).map_or(target, |(target, _)| target),
@@ -158,7 +158,8 @@ fn read_file(file: File) -> io::Result<Vec<u8>> {
     }
 }
 
-/// The endpoint checks this too, but cannot tell where the entry comes from.
+/// Checks that a peer is not listed twice. The endpoint checks it as well, but does not know the
+/// file and the line.
 pub(crate) fn check_new(peers: &[PeerAddr], peer: &PeerAddr) -> Result<(), String> {
     let same = |other: &PeerAddr| (other.host(), other.port()) == (peer.host(), peer.port());
     match peers.iter().any(same) {
@@ -167,8 +168,8 @@ pub(crate) fn check_new(peers: &[PeerAddr], peer: &PeerAddr) -> Result<(), Strin
     }
 }
 
-/// What a message quotes of an address that is wrong: not what may be meant as a key, whatever stands
-/// in front of it, which may be the secret half.
+/// Truncates an invalid address before anything that may be a key, for use in a message: it may be
+/// a private key given by mistake.
 pub(crate) fn without_key(addr: &str) -> String {
     let is_part = |run: &[u8]| {
         run.iter().all(u8::is_ascii_hexdigit) && run.iter().any(u8::is_ascii_alphabetic)

@@ -1,18 +1,18 @@
-//! A node at work, from its start to its end.
+//! Runs a node from start to shutdown.
 
-use crate::arrivals::{Arrival, Arrivals};
+use crate::dispatch;
+use crate::event_loop;
+use crate::format::Format;
 use crate::json_lines::JsonLines;
 use crate::metrics;
-use crate::obey::obey;
 use crate::options::Options;
-use crate::output::{BLOCK, Output};
+use crate::output::Output;
 use crate::peer_files::PeerFiles;
-use crate::readable::Readable;
-use crate::report::Report;
 use crate::screen::{self, Screen};
 use crate::terminal::{self, Terminal};
+use crate::text_lines::TextLines;
 use async_signal::{Signal, Signals};
-use netmod_inet::{Builder, Event, Events, InetEndpoint, StartError};
+use netmod_inet::{Builder, Events, InetEndpoint, StartError};
 use smol::channel::{Receiver, RecvError, Sender, bounded};
 use smol::future::{self, block_on};
 use smol::stream::StreamExt;
@@ -22,44 +22,44 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A failure to run, as the process reports it.
+/// Why the program failed: its exit status and message.
 pub(crate) struct Failure {
     pub(crate) status: u8,
     pub(crate) message: String,
 }
 
 impl Failure {
-    /// An option or a peer file cannot be used, and another start would not help.
+    /// An option or a peer file is invalid. A restart does not help.
     pub(crate) fn option(message: String) -> Failure {
         Failure { status: 2, message }
     }
 
-    /// The node cannot listen; this may be over some time.
+    /// The node cannot listen. A later start may succeed.
     fn listen(message: String) -> Failure {
         Failure { status: 3, message }
     }
 
-    /// The node was stopped before everything was handed on.
-    fn cut_short() -> Failure {
+    /// A second signal interrupted the shutdown.
+    fn interrupted() -> Failure {
         let message = "stopped by a second signal, before everything was handed on".to_owned();
         Failure { status: 4, message }
     }
 }
 
-/// Something failed while the node ran.
+/// A failure at run time.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Failure {
         Failure { status: 1, message: error.to_string() }
     }
 }
 
-/// Runs a node until it is told to stop.
+/// Runs a node until `quit` or a signal.
 pub(crate) fn run(mut options: Options) -> Result<(), Failure> {
-    let (stopping, aside) = match options.peers.paths.is_empty() {
-        true => (STOPPING, &ASIDE[..1]),
-        false => (&STOPPING[..2], ASIDE),
+    let (termination, other) = match options.peers.paths.is_empty() {
+        true => (TERMINATION_SIGNALS, &OTHER_SIGNALS[..1]),
+        false => (&TERMINATION_SIGNALS[..2], OTHER_SIGNALS),
     };
-    let (signals, asides) = (Signals::new(stopping)?, Signals::new(aside)?);
+    let (termination, other) = (Signals::new(termination)?, Signals::new(other)?);
     let listed = options.peers.read().map_err(Failure::option)?;
     let metrics = options.metrics.map(serve_metrics).transpose()?;
     let endpoint = start(&options)?;
@@ -69,16 +69,16 @@ pub(crate) fn run(mut options: Options) -> Result<(), Failure> {
     added.map_err(|error| Failure::option(format!("peers: {error}")))?;
 
     let (stop, stopped) = bounded(1);
-    let (output, woken) = open_output(&options, stop.clone());
+    let (output, redraws) = open_output(&options, stop.clone());
     let terminal = output.screen.as_ref().map(|_| Terminal::enter(&output));
-    greet(&endpoint, &output, metrics.as_ref());
-    let all_printed = print_arrivals(&endpoint, events, &output)?;
-    show_screen(&endpoint, &output, woken)?;
-    take_commands(&endpoint, &output, stop)?;
-    hear_asides(asides, &endpoint, &output, peers)?;
+    print_startup(&endpoint, &output, metrics.as_ref());
+    let all_printed = spawn_event_loop(&endpoint, events, &output)?;
+    spawn_screen(&endpoint, &output, redraws)?;
+    spawn_command_reader(&endpoint, &output, stop)?;
+    spawn_signal_handler(other, &endpoint, &output, peers)?;
 
     let stopping = async {
-        let _ = future::or(stopped.recv(), signal(&signals)).await;
+        let _ = future::or(stopped.recv(), next_signal(&termination)).await;
     };
     let serving = async {
         match &metrics {
@@ -95,7 +95,7 @@ pub(crate) fn run(mut options: Options) -> Result<(), Failure> {
         output.close().await;
         Ok(())
     };
-    let ended = block_on(future::or(orderly, cut_short(&output, &signals)));
+    let ended = block_on(future::or(orderly, give_up(&output, &termination)));
     drop(terminal);
     ended?;
     match output.failure() {
@@ -114,35 +114,35 @@ fn serve_metrics(addr: SocketAddr) -> Result<metrics::Server, Failure> {
         .map_err(|error| Failure::listen(format!("--metrics: cannot listen on {addr}: {error}")))
 }
 
-/// Where lines go, and what has the screen be drawn anew.
+/// Opens the output, and the channel of redraw requests if there is a screen.
 fn open_output(options: &Options, stop: Sender<()>) -> (Arc<Output>, Option<Receiver<()>>) {
-    let report: Box<dyn Report> = match options.json {
+    let format: Box<dyn Format> = match options.json {
         true => Box::new(JsonLines),
-        false => Box::<Readable>::default(),
+        false => Box::<TextLines>::default(),
     };
     let is_shown = options.watch && io::stdout().is_terminal();
     if options.watch && !is_shown {
         warn("--watch: standard output is no terminal, so lines are printed instead of a table");
     }
-    let (screen, woken) = is_shown.then(Screen::new).unzip();
+    let (screen, redraws) = is_shown.then(Screen::new).unzip();
     let prints_frames = !options.quiet && !is_shown;
-    (Arc::new(Output::new(report, screen, options.time, prints_frames, stop)), woken)
+    (Arc::new(Output::new(format, screen, options.time, prints_frames, stop)), redraws)
 }
 
 fn warn(message: &str) {
-    // Not with `eprintln`, which panics when nobody reads.
+    // `eprintln` panics if standard error is closed.
     let _ = writeln!(io::stderr(), "netmod-node: warning: {message}");
 }
 
-/// The signals that stop a node; the last only where there is no peer file.
-const STOPPING: &[Signal] = &[Signal::Int, Signal::Term, Signal::Hup];
+/// The signals that stop a node. With a peer file SIGHUP reloads it instead.
+const TERMINATION_SIGNALS: &[Signal] = &[Signal::Int, Signal::Term, Signal::Hup];
 
-/// The signals that do not: to draw on a terminal of another size, and to read the peer files again.
-const ASIDE: &[Signal] = &[Signal::Winch, Signal::Hup];
+/// The signals that do not: SIGWINCH redraws the screen, SIGHUP reloads the peer files.
+const OTHER_SIGNALS: &[Signal] = &[Signal::Winch, Signal::Hup];
 
-/// A signal that comes twice in this time is meant once: a terminal or `timeout` may send it to
-/// the process and to its group.
-const TWICE: Duration = Duration::from_millis(500);
+/// Signals within this time count as one: a terminal or `timeout` may signal both the process and
+/// its group.
+const SIGNAL_DEBOUNCE: Duration = Duration::from_millis(500);
 
 fn start(options: &Options) -> Result<InetEndpoint, Failure> {
     let mut binds: Vec<&str> = options.binds.iter().map(String::as_str).collect();
@@ -154,8 +154,8 @@ fn start(options: &Options) -> Result<InetEndpoint, Failure> {
             Ok(endpoint) => return Ok(endpoint),
             Err(error) => error,
         };
-        // Only a machine without IPv6 is a reason for the second choice. A port that is taken is
-        // not: nobody would find a node beside the one that has it.
+        // Fall back to IPv4 only where IPv6 is unavailable. If the port is in use, starting on
+        // IPv4 would hide it.
         if options.binds.is_empty() && error.is_ipv6_unavailable() {
             binds = vec!["0.0.0.0:9000"];
             continue;
@@ -183,31 +183,31 @@ fn build(options: &Options, binds: &[&str]) -> Builder {
     binds.iter().fold(builder, |builder, bind| builder.bind(bind))
 }
 
-fn greet(endpoint: &InetEndpoint, output: &Output, metrics: Option<&metrics::Server>) {
+fn print_startup(endpoint: &InetEndpoint, output: &Output, metrics: Option<&metrics::Server>) {
     let mut lines = Vec::new();
-    output.report.started(&mut lines, endpoint);
+    output.format.listening(&mut lines, endpoint);
     if let Some(addr) = metrics.and_then(|server| server.addr().ok()) {
-        output.report.serving(&mut lines, addr);
+        output.format.serving_metrics(&mut lines, addr);
     }
     if output.screen.is_none() && io::stdin().is_terminal() {
-        output.report.note(&mut lines, "type help for a list of commands");
+        output.format.info(&mut lines, "type help for a list of commands");
     }
     output.print(&lines);
 }
 
-/// Reads standard input on a thread of its own, for a terminal may keep a reader waiting for ever.
-fn take_commands(
+/// Handles standard input on a thread of its own: a read may block forever.
+fn spawn_command_reader(
     endpoint: &InetEndpoint,
     output: &Arc<Output>,
     stop: Sender<()>,
 ) -> io::Result<()> {
     let (endpoint, output) = (endpoint.clone(), output.clone());
     let task = move || {
-        let is_over = match &output.screen {
+        let should_quit = match &output.screen {
             Some(screen) if terminal::has_keys() => terminal::read_keys(screen),
-            _ => obey(&endpoint, &output),
+            _ => dispatch::run(&endpoint, &output),
         };
-        if is_over {
+        if should_quit {
             let _ = stop.try_send(());
         }
     };
@@ -215,25 +215,25 @@ fn take_commands(
 }
 
 /// Draws the screen, if there is one, on a thread of its own.
-fn show_screen(
+fn spawn_screen(
     endpoint: &InetEndpoint,
     output: &Arc<Output>,
-    woken: Option<Receiver<()>>,
+    redraws: Option<Receiver<()>>,
 ) -> io::Result<()> {
-    let Some(woken) = woken else { return Ok(()) };
+    let Some(redraws) = redraws else { return Ok(()) };
     let (endpoint, output) = (endpoint.clone(), output.clone());
-    spawn("screen", move || block_on(screen::show(&endpoint, &output, woken)))
+    spawn("screen", move || block_on(screen::show(&endpoint, &output, redraws)))
 }
 
 fn spawn(name: &str, task: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    // In a box, so that the code that starts a thread is there once.
+    // Boxed, so that the code that starts a thread is instantiated once.
     let task: Box<dyn FnOnce() + Send> = Box::new(task);
     thread::Builder::new().name(name.to_owned()).spawn(task).map(drop)
 }
 
-/// Prints events and frames until the endpoint has shut down; the channel closes after the last.
-/// It has a thread of its own, for standard output may keep a writer waiting for ever.
-fn print_arrivals(
+/// Prints events and frames on a thread of its own: a write to standard output may block forever.
+/// The channel closes once the endpoint has shut down and everything is printed.
+fn spawn_event_loop(
     endpoint: &InetEndpoint,
     events: Events,
     output: &Arc<Output>,
@@ -242,55 +242,23 @@ fn print_arrivals(
     let (printing, all_printed) = bounded(1);
     let task = move || {
         let _printing = printing;
-        block_on(print(Arrivals::new(&endpoint, events), &endpoint, &output));
+        block_on(event_loop::run(&endpoint, events, &output));
     };
-    spawn("arrivals", task)?;
+    spawn("events", task)?;
     Ok(all_printed)
 }
 
-/// It blocks while it prints.
-async fn print(mut arrivals: Arrivals<'_>, endpoint: &InetEndpoint, output: &Output) {
-    let mut lines = Vec::new();
-    while let Some(first) = arrivals.wait().await {
-        let mut next = Some(first);
-        while let Some(arrival) = next {
-            describe(arrival, endpoint, output, &mut lines);
-            next = if lines.len() < BLOCK { arrivals.take() } else { None };
-        }
-        output.print(&lines);
-        lines.clear();
-    }
-}
-
-fn describe(arrival: Arrival, endpoint: &InetEndpoint, output: &Output, lines: &mut Vec<u8>) {
-    match arrival {
-        Arrival::Event(event) => {
-            output.tally.count(&event);
-            output.screen.iter().for_each(|screen| screen.note(&event));
-            output.report.event(lines, &event);
-            // Nothing here sends them again, so they need not be kept.
-            if let Event::Unconfirmed { target, .. } = event {
-                drop(endpoint.take_unconfirmed(target));
-            }
-        }
-        Arrival::Frame(target, frame) if output.prints_frames => {
-            output.report.frame(lines, target, &frame);
-        }
-        Arrival::Frame(..) => {}
-    }
-}
-
-async fn signal(mut signals: &Signals) -> Result<(), RecvError> {
+async fn next_signal(mut signals: &Signals) -> Result<(), RecvError> {
     while !matches!(signals.next().await, Some(Ok(_))) {
-        // The stream has no end. Should it break all the same, `quit` still works.
-        smol::Timer::after(TWICE).await;
+        // The stream does not end. If it fails, `quit` still works.
+        smol::Timer::after(SIGNAL_DEBOUNCE).await;
     }
     Ok(())
 }
 
-/// Does what the signals ask for that do not stop a node, on a thread of its own: files may be slow to
-/// read, and what is printed may have to wait.
-fn hear_asides(
+/// Handles the signals that do not stop a node, on a thread of its own: it reads files and prints,
+/// which may block.
+fn spawn_signal_handler(
     mut signals: Signals,
     endpoint: &InetEndpoint,
     output: &Arc<Output>,
@@ -301,11 +269,11 @@ fn hear_asides(
     }
     let (endpoint, output) = (endpoint.clone(), output.clone());
     let task = move || {
-        // The stream has no end. Should it break all the same, the node goes on.
+        // The stream does not end. If it fails, the node goes on.
         while let Some(Ok(signal)) = block_on(signals.next()) {
             match signal {
                 Signal::Hup => reload(&endpoint, &output, &mut peers),
-                _ => output.screen.iter().for_each(Screen::wake),
+                _ => output.screen.iter().for_each(Screen::request_redraw),
             }
         }
     };
@@ -316,26 +284,26 @@ fn reload(endpoint: &InetEndpoint, output: &Output, peers: &mut PeerFiles) {
     let mut lines = Vec::new();
     match peers.reload(endpoint) {
         Ok(reload) => {
-            output.report.reloaded(&mut lines, &reload);
-            reload.errors.iter().for_each(|error| output.report.error(&mut lines, error));
+            output.format.reloaded(&mut lines, &reload);
+            reload.errors.iter().for_each(|error| output.format.error(&mut lines, error));
         }
-        Err(error) => output.report.error(&mut lines, &format!("{error}; no peer was changed")),
+        Err(error) => output.format.error(&mut lines, &format!("{error}; no peer was changed")),
     }
     output.print(&lines);
 }
 
-/// Ends the waiting for an orderly end.
-async fn cut_short(output: &Output, signals: &Signals) -> Result<(), Failure> {
+/// Returns when the shutdown is to be abandoned: on a second signal, or if the output stalls.
+async fn give_up(output: &Output, signals: &Signals) -> Result<(), Failure> {
     let stalled = async {
         output.stalled().await;
         Ok(())
     };
-    let impatient = async {
+    let second_signal = async {
         let begun = Instant::now();
-        while begun.elapsed() < TWICE {
-            let _ = signal(signals).await;
+        while begun.elapsed() < SIGNAL_DEBOUNCE {
+            let _ = next_signal(signals).await;
         }
-        Err(Failure::cut_short())
+        Err(Failure::interrupted())
     };
-    future::or(stalled, impatient).await
+    future::or(stalled, second_signal).await
 }

@@ -1,19 +1,19 @@
-//! The picture of a node: a table of its peers, and under it the log.
+//! Renders the table of peers with the log below it.
 
-use crate::figures::{Short, round_trip, since};
-use crate::readable::Span;
 use crate::screen::State;
+use crate::text_lines::HumanDuration;
+use crate::units::{SiNumber, age, rtt};
 use netmod_inet::{Origin, PeerInfo, PeerState, Target};
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// How long a link that is up shows why the last one ended.
-const RECENT: Duration = Duration::from_secs(60);
+/// How long a peer that is up shows why its last link went down.
+const RECENT_OUTAGE: Duration = Duration::from_secs(60);
 
 /// Lines above the table.
-const HEAD: usize = 3;
+const HEADER_LINES: usize = 3;
 
-/// What a row shows of a peer.
+/// A row of the table: one peer.
 pub(crate) struct Row {
     pub(crate) target: Target,
     pub(crate) state: PeerState,
@@ -22,16 +22,16 @@ pub(crate) struct Row {
     pub(crate) sent: u64,
     pub(crate) queued: usize,
     pub(crate) round_trip: Option<Duration>,
-    pub(crate) place: String,
-    /// A second line: what is wrong, and what comes next.
+    pub(crate) address: String,
+    /// The second line: what failed, and the next retry.
     pub(crate) note: String,
 }
 
 impl Row {
-    pub(crate) fn new(info: &PeerInfo, ends: &[(Target, String)]) -> Row {
-        let end = ends.iter().find(|(target, _)| *target == info.target);
+    pub(crate) fn new(info: &PeerInfo, down_reasons: &[(Target, String)]) -> Row {
+        let end = down_reasons.iter().find(|(target, _)| *target == info.target);
         let mark = if info.origin == Origin::Accepted { "<" } else { " " };
-        let place = match (&info.dial, info.addr) {
+        let address = match (&info.dial, info.addr) {
             (Some(dial), _) => format!("{mark}{dial}"),
             (None, Some(addr)) => format!("{mark}{addr}"),
             (None, None) => format!("{mark}unknown address"),
@@ -44,7 +44,7 @@ impl Row {
             sent: info.send_rate,
             queued: info.queued_frames,
             round_trip: info.round_trip,
-            place,
+            address,
             note: note(info, end.map(|(_, reason)| reason.as_str())),
         }
     }
@@ -54,31 +54,31 @@ impl Row {
     }
 }
 
-/// Why the last link ended comes first, then what comes next, then why the last dial failed.
+/// The second line of a row: why the link went down, the next retry, and the last dial error.
 fn note(info: &PeerInfo, end: Option<&str>) -> String {
     let error = info.last_error.as_deref().unwrap_or("no link yet");
     let why = end.unwrap_or(error);
     let next = match (info.state, info.next_retry) {
-        (PeerState::Up, _) if end.is_some() && info.since < RECENT => {
-            return format!("was down: {}", brief(why));
+        (PeerState::Up, _) if end.is_some() && info.since < RECENT_OUTAGE => {
+            return format!("was down: {}", without_errno(why));
         }
         (PeerState::Up, _) => return String::new(),
-        (_, Some(retry)) => format!("next try in {}", Span(retry)),
+        (_, Some(retry)) => format!("next try in {}", HumanDuration(retry)),
         (PeerState::Down, None) => "waits for it to come back".to_owned(),
-        (_, None) => return brief(why).to_owned(),
+        (_, None) => return without_errno(why).to_owned(),
     };
     match why == error {
-        true => format!("{}; {next}", brief(why)),
-        false => format!("{}; {next} ({})", brief(why), brief(error)),
+        true => format!("{}; {next}", without_errno(why)),
+        false => format!("{}; {next} ({})", without_errno(why), without_errno(error)),
     }
 }
 
-/// An error without the number that the system has for it, which stands at its end.
-fn brief(error: &str) -> &str {
+/// Strips the error number of the operating system.
+fn without_errno(error: &str) -> &str {
     error.split(" (os error").next().unwrap_or(error)
 }
 
-/// What a picture is made of.
+/// What [`render`] draws.
 pub(crate) struct Page<'a> {
     pub(crate) title: &'a str,
     pub(crate) time: &'a str,
@@ -88,17 +88,17 @@ pub(crate) struct Page<'a> {
     pub(crate) lines: usize,
 }
 
-/// Appends a picture of so many columns and lines, drawn over the one before.
-pub(crate) fn compose(out: &mut Vec<u8>, page: &Page<'_>, state: &mut State) {
+/// Appends the escape sequences that draw a page over the previous one.
+pub(crate) fn render(out: &mut Vec<u8>, page: &Page<'_>, state: &mut State) {
     let mut canvas = Canvas { out, columns: page.columns, left: page.lines };
     canvas.out.extend_from_slice(b"\x1b[H");
-    canvas.both(page.title, page.time);
-    canvas.both(&summary(page.rows), page.keys);
+    canvas.justified(page.title, page.time);
+    canvas.justified(&summary(page.rows), page.keys);
     let header = " PEER STATE   SINCE  IN/s OUT/s QUEUE    RTT  ADDRESS (< it dialed)";
     canvas.line("\x1b[7m", header, true);
     let height: usize = page.rows.iter().map(Row::height).sum();
-    let room = page.lines.saturating_sub(HEAD);
-    // A third is for the log, and what the table leaves.
+    let room = page.lines.saturating_sub(HEADER_LINES);
+    // The log gets a third, or what the table leaves if that is more.
     let most = (room / 3).max(room.saturating_sub(height));
     let newest = wrapped(&state.log, page.columns, most.saturating_sub(1));
     let log = most.min(newest.len() + 1);
@@ -112,7 +112,7 @@ pub(crate) fn compose(out: &mut Vec<u8>, page: &Page<'_>, state: &mut State) {
     canvas.out.extend_from_slice(b"\x1b[J");
 }
 
-/// The end of a log in at most so many lines, each within the columns.
+/// Wraps the end of the log to at most `lines` lines of `columns` columns.
 fn wrapped(log: &[String], columns: usize, lines: usize) -> Vec<String> {
     const INDENT: &str = "          ";
     let mut shown: Vec<String> = Vec::new();
@@ -132,7 +132,7 @@ fn wrapped(log: &[String], columns: usize, lines: usize) -> Vec<String> {
         if shown.len() + parts.len() > lines {
             break;
         }
-        // The newest first, and turned round in the end.
+        // Collected in reverse order.
         parts.reverse();
         shown.append(&mut parts);
     }
@@ -144,16 +144,17 @@ fn summary(rows: &[Row]) -> String {
     let count = |state| rows.iter().filter(|row| row.state == state).count();
     let (up, dialing) = (count(PeerState::Up), count(PeerState::Connecting));
     let down = rows.len() - up - dialing;
-    let sum = |rate: fn(&Row) -> u64| Short(rows.iter().map(rate).sum()).text();
+    let sum = |rate: fn(&Row) -> u64| SiNumber(rows.iter().map(rate).sum()).text();
     let (received, sent) = (sum(|row| row.received), sum(|row| row.sent));
     let plural = if rows.len() == 1 { "" } else { "s" };
     let peers = rows.len();
     format!(
-        "{peers} peer{plural}: {up} up, {dialing} dialing, {down} down; bytes/s {received} in, {sent} out"
+        "{peers} peer{plural}: {up} up, {dialing} dialing, {down} down; \
+         bytes/s {received} in, {sent} out"
     )
 }
 
-/// Draws rows from `top` on, and tells how many fit.
+/// Draws rows from `top` on. Returns how many fit.
 fn table(canvas: &mut Canvas<'_>, rows: &[Row], mut room: usize, top: &mut usize) -> usize {
     let fits = |from: usize, room: usize| {
         let mut left = room;
@@ -168,7 +169,7 @@ fn table(canvas: &mut Canvas<'_>, rows: &[Row], mut room: usize, top: &mut usize
     if !is_whole {
         room = room.saturating_sub(1);
     }
-    // The last rows fill the page.
+    // Scroll back if the last page is not full.
     *top = if is_whole { 0 } else { (*top).min(rows.len().saturating_sub(1)) };
     while *top > 0 && *top - 1 + fits(*top - 1, room) >= rows.len() {
         *top -= 1;
@@ -193,29 +194,30 @@ fn draw(canvas: &mut Canvas<'_>, row: &Row) {
         PeerState::Connecting => "dialing",
         _ => "down",
     };
-    let mut text = format!("{:>5} {state:<7} {:>5}", row.target, since(row.since));
-    let [received, sent, queued] = [row.received, row.sent, row.queued as u64].map(Short);
-    let round_trip = row.round_trip.map_or_else(|| "-".to_owned(), round_trip);
+    let mut text = format!("{:>5} {state:<7} {:>5}", row.target, age(row.since));
+    let [received, sent, queued] = [row.received, row.sent, row.queued as u64].map(SiNumber);
+    let round_trip = row.round_trip.map_or_else(|| "-".to_owned(), rtt);
     let (received, sent, queued) = (received.text(), sent.text(), queued.text());
     let _ = write!(text, " {received:>5} {sent:>5} {queued:>5} {round_trip:>6} ");
     let room = canvas.columns.saturating_sub(text.len());
-    text.push_str(&cut_inside(&row.place, room));
+    text.push_str(&elide_middle(&row.address, room));
     canvas.line(if row.state == PeerState::Up { "" } else { "\x1b[1m" }, &text, false);
     if !row.note.is_empty() {
         canvas.line("", &format!("      {}", row.note), false);
     }
 }
 
-/// Lines of a picture.
+/// The lines of a page.
 struct Canvas<'a> {
     out: &'a mut Vec<u8>,
     columns: usize,
-    /// Lines that have room. What comes after them is not drawn: the terminal would scroll.
+    /// Lines left. Further lines are not drawn: the terminal would scroll.
     left: usize,
 }
 
 impl Canvas<'_> {
-    /// Draws a line, cut to what fits, and its style over the whole width or as far as it goes.
+    /// Draws a line, truncated to the width. The style covers the text, or the whole line if
+    /// `whole`.
     fn line(&mut self, style: &str, text: &str, whole: bool) {
         if self.left == 0 {
             return;
@@ -243,7 +245,7 @@ impl Canvas<'_> {
         if !style.is_empty() {
             self.out.extend_from_slice(b"\x1b[0m");
         }
-        // Not behind the last column: there the cursor still stands on it.
+        // After the last column the cursor still is on it, and this would erase the character.
         if used < self.columns {
             self.out.extend_from_slice(b"\x1b[K");
         }
@@ -252,8 +254,8 @@ impl Canvas<'_> {
         }
     }
 
-    /// Draws a line with a text at its left and, if there is room, another at its right.
-    fn both(&mut self, left: &str, right: &str) {
+    /// Draws a text aligned left and, if it fits, another aligned right.
+    fn justified(&mut self, left: &str, right: &str) {
         let used = width(left) + width(right);
         let text = match self.columns.checked_sub(used) {
             Some(gap) if gap > 0 => format!("{left}{:gap$}{right}", ""),
@@ -267,8 +269,8 @@ fn width(text: &str) -> usize {
     text.chars().map(width_of).sum()
 }
 
-/// Characters of the far east take two columns. Some others beyond ASCII do not, but to leave room
-/// does no harm.
+/// The width of a character. East Asian characters take two columns; a few narrow ones are
+/// overestimated, which is harmless.
 fn width_of(character: char) -> usize {
     if ('\u{1100}'..'\u{fff0}').contains(&character)
         && !('\u{2000}'..'\u{2e80}').contains(&character)
@@ -280,9 +282,9 @@ fn width_of(character: char) -> usize {
     }
 }
 
-/// A text of at most so many columns: the middle goes first, since addresses differ at both ends.
-/// What is wider than one column is not counted here, and cut with the line.
-fn cut_inside(text: &str, columns: usize) -> String {
+/// Shortens a text to `columns` characters by eliding its middle, since addresses differ at both
+/// ends. Wide characters count as one; the line truncates the rest.
+fn elide_middle(text: &str, columns: usize) -> String {
     let characters = text.chars().count();
     if characters <= columns {
         return text.to_owned();
@@ -299,7 +301,7 @@ fn cut_inside(text: &str, columns: usize) -> String {
 mod tests {
     use super::*;
 
-    fn row(target: Target, place: &str, note: &str) -> Row {
+    fn row(target: Target, address: &str, note: &str) -> Row {
         Row {
             target,
             state: PeerState::Down,
@@ -308,7 +310,7 @@ mod tests {
             sent: 9_949,
             queued: 8_192,
             round_trip: Some(Duration::from_micros(1_299)),
-            place: place.to_owned(),
+            address: address.to_owned(),
             note: note.to_owned(),
         }
     }
@@ -317,7 +319,7 @@ mod tests {
         let mut out = Vec::new();
         let page = Page { title: "node", time: "09:30:00Z", keys: "", rows, columns, lines };
         let mut state = State { log: vec![log.to_owned()], ..State::default() };
-        compose(&mut out, &page, &mut state);
+        render(&mut out, &page, &mut state);
         let text = String::from_utf8(out).unwrap();
         ["\x1b[H", "\x1b[J", "\x1b[K", "\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[7m"]
             .iter()
@@ -333,9 +335,9 @@ mod tests {
         let rows: Vec<Row> = (0..50).map(|target| row(target, &long, &long)).collect();
         for columns in 1..120 {
             for height in [1, 2, 3, 5, 24, 200] {
-                let picture = lines(&rows, &long, columns, height);
-                assert_eq!(picture.len(), height, "{columns} columns");
-                for line in picture {
+                let page_lines = lines(&rows, &long, columns, height);
+                assert_eq!(page_lines.len(), height, "{columns} columns");
+                for line in page_lines {
                     assert!(width(&line) <= columns.max(2), "{columns}: {line:?}");
                     assert!(!line.contains(char::is_control), "{line:?}");
                 }
@@ -345,24 +347,24 @@ mod tests {
 
     #[test]
     fn columns_stand_under_their_heads() {
-        let picture = lines(&[row(65_535, " [2001:db8::1]:9000X", "why")], "", 80, 24);
+        let page_lines = lines(&[row(65_535, " [2001:db8::1]:9000X", "why")], "", 80, 24);
         assert_eq!(
-            picture[2].trim_end(),
+            page_lines[2].trim_end(),
             " PEER STATE   SINCE  IN/s OUT/s QUEUE    RTT  ADDRESS (< it dialed)"
         );
-        assert!(picture[3].starts_with("65535 down "), "{:?}", picture[3]);
+        assert!(page_lines[3].starts_with("65535 down "), "{:?}", page_lines[3]);
         assert!(
-            picture[3].ends_with("  4.5P  9.9k  8.1k  1.2ms  [2001:db8::1]:9000X"),
+            page_lines[3].ends_with("  4.5P  9.9k  8.1k  1.2ms  [2001:db8::1]:9000X"),
             "{:?}",
-            picture[3]
+            page_lines[3]
         );
-        assert_eq!(picture[4], "      why");
+        assert_eq!(page_lines[4], "      why");
     }
 
     #[test]
     fn both_ends_of_an_address_are_kept() {
-        assert_eq!(cut_inside("mynas.example:9000X", 19), "mynas.example:9000X");
-        assert_eq!(cut_inside("mynas.example:9000X", 11), "mynas…9000X");
-        assert_eq!(cut_inside("mynas.example:9000X", 0), "…");
+        assert_eq!(elide_middle("mynas.example:9000X", 19), "mynas.example:9000X");
+        assert_eq!(elide_middle("mynas.example:9000X", 11), "mynas…9000X");
+        assert_eq!(elide_middle("mynas.example:9000X", 0), "…");
     }
 }

@@ -1,4 +1,4 @@
-//! The terminal that shows a screen, and what is typed there.
+//! The terminal of the screen, and its keys.
 
 use crate::output::Output;
 use crate::screen::Screen;
@@ -9,22 +9,22 @@ use rustix::termios::{
 use std::io::{self, IsTerminal, Read};
 use std::sync::Arc;
 
-/// A screen of its own, without a cursor, where a line that is too long is cut.
+/// Switches to the alternate screen, hides the cursor, turns off wrapping.
 const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[?7l";
 
-/// Back to what was there before.
+/// Undoes `ENTER`.
 pub(crate) const LEAVE: &[u8] = b"\x1b[?7h\x1b[?25h\x1b[?1049l";
 
-/// A terminal in use. It is as it was before when this is dropped.
+/// A terminal in use. Dropping it restores the terminal.
 pub(crate) struct Terminal {
     output: Arc<Output>,
-    /// How the keyboard was, if standard input is one.
-    before: Option<Termios>,
+    /// The settings of standard input to restore, if it is a terminal.
+    saved: Option<Termios>,
 }
 
 impl Terminal {
     pub(crate) fn enter(output: &Arc<Output>) -> Terminal {
-        let terminal = Terminal { output: output.clone(), before: take_keys().ok() };
+        let terminal = Terminal { output: output.clone(), saved: enter_raw_mode().ok() };
         output.draw(ENTER);
         terminal
     }
@@ -32,28 +32,28 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        self.output.leave_now();
-        if let Some(before) = &self.before {
-            let _ = tcsetattr(io::stdin(), OptionalActions::Now, before);
+        self.output.try_restore();
+        if let Some(saved) = &self.saved {
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, saved);
         }
     }
 }
 
-/// Has keys come at once, and not be shown. Ctrl-C still ends the node; stopping it with Ctrl-Z would
-/// leave the terminal as it is, and so would holding the output with Ctrl-S.
-fn take_keys() -> io::Result<Termios> {
-    let before = tcgetattr(io::stdin())?;
-    let mut keys = before.clone();
-    keys.local_modes &= !(LocalModes::ICANON | LocalModes::ECHO);
-    keys.input_modes &= !InputModes::IXON;
-    keys.special_codes[SpecialCodeIndex::VSUSP] = 0;
-    keys.special_codes[SpecialCodeIndex::VMIN] = 1;
-    keys.special_codes[SpecialCodeIndex::VTIME] = 0;
-    tcsetattr(io::stdin(), OptionalActions::Now, &keys)?;
-    Ok(before)
+/// Turns off line buffering and echo. Ctrl-C still works. Ctrl-Z and Ctrl-S are turned off: they
+/// would leave the terminal in this mode.
+fn enter_raw_mode() -> io::Result<Termios> {
+    let saved = tcgetattr(io::stdin())?;
+    let mut raw = saved.clone();
+    raw.local_modes &= !(LocalModes::ICANON | LocalModes::ECHO);
+    raw.input_modes &= !InputModes::IXON;
+    raw.special_codes[SpecialCodeIndex::VSUSP] = 0;
+    raw.special_codes[SpecialCodeIndex::VMIN] = 1;
+    raw.special_codes[SpecialCodeIndex::VTIME] = 0;
+    tcsetattr(io::stdin(), OptionalActions::Now, &raw)?;
+    Ok(saved)
 }
 
-/// Columns and rows; those of old if the terminal does not tell.
+/// Columns and rows; 80 by 24 if the terminal does not report them.
 pub(crate) fn size() -> (usize, usize) {
     match tcgetwinsize(io::stdout()) {
         Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col.into(), size.ws_row.into()),
@@ -61,12 +61,12 @@ pub(crate) fn size() -> (usize, usize) {
     }
 }
 
-/// Whether keys can be typed.
+/// Whether standard input is a terminal.
 pub(crate) fn has_keys() -> bool {
     io::stdin().is_terminal()
 }
 
-/// Reads keys until the one that ends the node. `false` if none can come any more.
+/// Handles keys until `q`, for which it returns `true`, or the end of input.
 pub(crate) fn read_keys(screen: &Screen) -> bool {
     let (mut stdin, mut keys) = (io::stdin().lock(), [0; 16]);
     loop {
@@ -78,7 +78,7 @@ pub(crate) fn read_keys(screen: &Screen) -> bool {
         for key in &keys[..len] {
             match key {
                 b'q' | b'Q' => return true,
-                // A and B end what the arrow keys send.
+                // The last byte of the sequence of an arrow key is A or B.
                 b'j' | b'B' => screen.scroll(true, false),
                 b'k' | b'A' => screen.scroll(false, false),
                 b' ' => screen.scroll(true, true),

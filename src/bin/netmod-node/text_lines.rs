@@ -1,46 +1,46 @@
-//! Lines for people.
+//! The default output format: one line of text per change.
 
-use crate::changes::{Changes, News};
+use crate::dedup::{Annotation, Dedup};
+use crate::format::Format;
 use crate::peer_files::Reload;
-use crate::report::Report;
 use netmod_inet::{Event, Frame, Id, InetEndpoint, PeerInfo, Target};
 use std::fmt::{self, Display, Write as _};
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// It tells each change once.
+/// Reports each change once.
 #[derive(Default)]
-pub(crate) struct Readable {
-    changes: Mutex<Changes>,
+pub(crate) struct TextLines {
+    dedup: Mutex<Dedup>,
 }
 
-impl Report for Readable {
-    fn started(&self, out: &mut Vec<u8>, endpoint: &InetEndpoint) {
+impl Format for TextLines {
+    fn listening(&self, out: &mut Vec<u8>, endpoint: &InetEndpoint) {
         line(out, format_args!("router id {}", endpoint.router_id()));
         for addr in endpoint.local_addrs() {
             line(out, format_args!("listening on {addr}"));
         }
     }
 
-    fn serving(&self, out: &mut Vec<u8>, addr: SocketAddr) {
+    fn serving_metrics(&self, out: &mut Vec<u8>, addr: SocketAddr) {
         line(out, format_args!("metrics on http://{addr}/metrics"));
     }
 
     fn event(&self, out: &mut Vec<u8>, event: &Event) {
-        let news = {
-            let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-            changes.note(event, Instant::now())
+        let annotation = {
+            let mut dedup = self.dedup.lock().unwrap_or_else(PoisonError::into_inner);
+            dedup.observe(event, Instant::now())
         };
-        let Some(news) = news else { return };
-        let mut text = Shown(out);
+        let Some(annotation) = annotation else { return };
+        let mut text = Sanitized(out);
         // Writing into memory cannot fail.
-        let _ = tell(&mut text, event, news);
+        let _ = write_event(&mut text, event, annotation);
         text.end();
     }
 
     fn frame(&self, out: &mut Vec<u8>, target: Target, frame: &Frame) {
-        let (sender, modes) = (Short(frame.sender()), frame.modes());
+        let (sender, modes) = (ShortId(frame.sender()), frame.modes());
         let payload = Payload(frame.payload());
         line(out, format_args!("frame from {target}: {payload} (modes {modes}, sender {sender})"));
     }
@@ -72,7 +72,7 @@ impl Report for Readable {
         line(out, format_args!("error: {message}"));
     }
 
-    fn note(&self, out: &mut Vec<u8>, message: &str) {
+    fn info(&self, out: &mut Vec<u8>, message: &str) {
         line(out, format_args!("{message}"));
     }
 
@@ -83,9 +83,9 @@ impl Report for Readable {
     }
 }
 
-/// One line for a change. Shorter than what the event itself says where a router id stands in it,
-/// and without the time of a retry of which nothing will be told.
-fn tell(text: &mut Shown<'_>, event: &Event, news: News) -> fmt::Result {
+/// Writes one line for an event. Unlike its `Display`, router ids are shortened, and a failed dial
+/// has no retry time, since retries are not reported.
+fn write_event(text: &mut Sanitized<'_>, event: &Event, annotation: Annotation) -> fmt::Result {
     match event {
         Event::Up { target, id, addr, origin, peer_type, key } => {
             write!(text, "peer {target} up: ")?;
@@ -93,17 +93,17 @@ fn tell(text: &mut Shown<'_>, event: &Event, news: News) -> fmt::Result {
                 Some(addr) => write!(text, "{addr}")?,
                 None => text.write_str("unknown address")?,
             }
-            write!(text, " ({peer_type}, {origin}), id {}", Short(*id))?;
+            write!(text, " ({peer_type}, {origin}), id {}", ShortId(*id))?;
             if let Some(key) = key {
                 write!(text, ", key {key}")?;
             }
-            if let Some(down) = news.down {
-                write!(text, ", after {}", Span(down))?;
+            if let Some(outage) = annotation.outage {
+                write!(text, ", after {}", HumanDuration(outage))?;
             }
-            match (news.down, news.count) {
+            match (annotation.outage, annotation.count) {
                 (_, 0) => Ok(()),
-                (down, failed) => {
-                    let word = if down.is_some() { " and" } else { ", after" };
+                (outage, failed) => {
+                    let word = if outage.is_some() { " and" } else { ", after" };
                     write!(text, "{word} {failed} failed {}", plural(failed, "dial", "dials"))
                 }
             }
@@ -113,7 +113,7 @@ fn tell(text: &mut Shown<'_>, event: &Event, news: News) -> fmt::Result {
         }
         _ => {
             write!(text, "{event}")?;
-            match news.count {
+            match annotation.count {
                 0 => Ok(()),
                 more => write!(text, " ({more} more were not told)"),
             }
@@ -122,9 +122,9 @@ fn tell(text: &mut Shown<'_>, event: &Event, news: News) -> fmt::Result {
 }
 
 fn peer(out: &mut Vec<u8>, info: &PeerInfo) {
-    let mut text = Shown(out);
+    let mut text = Sanitized(out);
     // Writing into memory cannot fail.
-    let _ = write!(text, "peer {}: {} for {}", info.target, info.state, Span(info.since));
+    let _ = write!(text, "peer {}: {} for {}", info.target, info.state, HumanDuration(info.since));
     let _ = write!(text, ", {}, {}", info.origin, info.peer_type);
     if let Some(dial) = &info.dial {
         let _ = write!(text, ", dials {dial}");
@@ -133,7 +133,7 @@ fn peer(out: &mut Vec<u8>, info: &PeerInfo) {
         let _ = write!(text, ", at {addr}");
     }
     if let Some(id) = info.id {
-        let _ = write!(text, ", id {}", Short(id));
+        let _ = write!(text, ", id {}", ShortId(id));
     }
     match info.key {
         Some(key) => _ = write!(text, ", key {key}"),
@@ -150,29 +150,29 @@ fn peer(out: &mut Vec<u8>, info: &PeerInfo) {
         line(out, format_args!("    tried {}: {outcome}", attempt.addr));
     }
     if let Some(retry) = info.next_retry {
-        line(out, format_args!("    next retry in {}", Span(retry)));
+        line(out, format_args!("    next retry in {}", HumanDuration(retry)));
     }
 }
 
 fn counters(out: &mut Vec<u8>, info: &PeerInfo) {
-    let mut text = Shown(out);
-    let _ = write!(text, "    sent {}", Amount(info.frames_sent, info.bytes_sent));
-    let _ = write!(text, ", received {}", Amount(info.frames_received, info.bytes_received));
+    let mut text = Sanitized(out);
+    let _ = write!(text, "    sent {}", FrameCount(info.frames_sent, info.bytes_sent));
+    let _ = write!(text, ", received {}", FrameCount(info.frames_received, info.bytes_received));
     if info.frames_ignored > 0 {
         let _ = write!(text, ", ignored {}", info.frames_ignored);
     }
     if info.queued_frames > 0 {
-        let queued = Amount(info.queued_frames as u64, info.queued_bytes as u64);
+        let queued = FrameCount(info.queued_frames as u64, info.queued_bytes as u64);
         let _ = write!(text, ", waiting {queued}");
     }
     if let Some(round_trip) = info.round_trip {
-        let _ = write!(text, ", round trip {}", Span(round_trip));
+        let _ = write!(text, ", round trip {}", HumanDuration(round_trip));
     }
     text.end();
 }
 
 fn line(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
-    let mut shown = Shown(out);
+    let mut shown = Sanitized(out);
     let _ = shown.write_fmt(text);
     shown.end();
 }
@@ -181,17 +181,17 @@ fn plural(count: usize, one: &'static str, more: &'static str) -> &'static str {
     if count == 1 { one } else { more }
 }
 
-/// A line in the making, without control characters: some of the text comes from strangers, and
-/// must not steer the terminal that shows it.
-pub(crate) struct Shown<'a>(pub(crate) &'a mut Vec<u8>);
+/// A line being written. Replaces control characters: text of a remote must not control the
+/// terminal.
+pub(crate) struct Sanitized<'a>(pub(crate) &'a mut Vec<u8>);
 
-impl Shown<'_> {
+impl Sanitized<'_> {
     fn end(self) {
         self.0.push(b'\n');
     }
 }
 
-impl fmt::Write for Shown<'_> {
+impl fmt::Write for Sanitized<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for character in text.chars() {
             let shown = if character.is_control() { '\u{fffd}' } else { character };
@@ -202,10 +202,10 @@ impl fmt::Write for Shown<'_> {
     }
 }
 
-/// The start of an id, which is enough to tell neighbours apart by eye.
-pub(crate) struct Short(pub(crate) Id);
+/// The first bytes of an id.
+pub(crate) struct ShortId(pub(crate) Id);
 
-impl Display for Short {
+impl Display for ShortId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for byte in &self.0.as_bytes()[..4] {
             write!(f, "{byte:02x}")?;
@@ -214,7 +214,7 @@ impl Display for Short {
     }
 }
 
-/// Text as text, anything else as digits, both cut to what fits on a line.
+/// A payload as text if it is UTF-8, else in hex. Truncated.
 struct Payload<'a>(&'a [u8]);
 
 impl Payload<'_> {
@@ -244,20 +244,20 @@ impl Display for Payload<'_> {
     }
 }
 
-/// A number of frames and their bytes.
-struct Amount(u64, u64);
+/// A number of frames and of their bytes.
+struct FrameCount(u64, u64);
 
-impl Display for Amount {
+impl Display for FrameCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let frames = if self.0 == 1 { "frame" } else { "frames" };
         write!(f, "{} {frames} ({} bytes)", self.0, self.1)
     }
 }
 
-/// A time in the unit that suits it.
-pub(crate) struct Span(pub(crate) Duration);
+/// A duration in a suitable unit.
+pub(crate) struct HumanDuration(pub(crate) Duration);
 
-impl Display for Span {
+impl Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0.as_secs();
         match seconds {

@@ -1,33 +1,32 @@
-//! The commands of a running node, carried out.
+//! Executes the commands of standard input.
 
 use crate::command::{Command, Content};
+use crate::format::Format;
 use crate::help;
 use crate::input::{self, Input};
 use crate::output::Output;
 use crate::peer_files;
-use crate::report::Report;
 use netmod_inet::{AddPeersError, InetEndpoint, PeerAddr, Refusal, Target};
 use smol::future::block_on;
 use std::io::{self, BufReader};
 
-/// Carries out what is read from standard input. Tells whether that was a command to quit: the
-/// end of input is no reason to.
+/// Executes commands until `quit`, for which it returns `true`, or the end of input.
 ///
-/// It blocks while it reads and prints, and so needs a thread of its own.
-pub(crate) fn obey(endpoint: &InetEndpoint, output: &Output) -> bool {
+/// Blocks while it reads and prints, and so needs a thread of its own.
+pub(crate) fn run(endpoint: &InetEndpoint, output: &Output) -> bool {
     let mut reader = BufReader::with_capacity(input::BLOCK, io::stdin().lock());
     let (mut line, mut answer) = (Vec::new(), Vec::new());
     loop {
         let (done, end) = match input::next(&mut reader, &mut line) {
             Input::Command(Command::Quit) => return true,
             Input::Command(command) => {
-                (carry_out(endpoint, &*output.report, &mut answer, command), false)
+                (execute(endpoint, &*output.format, &mut answer, command), false)
             }
-            Input::Wrong(message) => (Err(message), false),
+            Input::Invalid(message) => (Err(message), false),
             Input::End(end) => (end.map_err(|error| format!("standard input: {error}")), true),
         };
         if let Err(message) = done {
-            output.report.error(&mut answer, &message);
+            output.format.error(&mut answer, &message);
         }
         output.print(&answer);
         answer.clear();
@@ -37,34 +36,34 @@ pub(crate) fn obey(endpoint: &InetEndpoint, output: &Output) -> bool {
     }
 }
 
-/// Appends the answer. An error is for a command that makes no sense now.
-fn carry_out(
+/// Appends the answer. Returns an error for a command that does not apply.
+fn execute(
     endpoint: &InetEndpoint,
-    report: &dyn Report,
+    format: &dyn Format,
     answer: &mut Vec<u8>,
     command: Command,
 ) -> Result<(), String> {
     match command {
         Command::Send { target, content } => match send(endpoint, target, content) {
-            Ok(target) => report.sent(answer, target),
-            Err(reason) => report.refused(answer, Some(target), &reason),
+            Ok(target) => format.sent(answer, target),
+            Err(reason) => format.refused(answer, Some(target), &reason),
         },
-        Command::Flood(content) => flood(endpoint, report, answer, content),
+        Command::Flood(content) => flood(endpoint, format, answer, content),
         Command::Add(text) => {
             let target = add(endpoint, &text).map_err(|reason| format!("add: {reason}"))?;
-            report.note(answer, &format!("dialing {text} as {target}"));
+            format.info(answer, &format!("dialing {text} as {target}"));
         }
         Command::Remove(number) => {
-            let target = known("remove", number)?;
+            let target = to_target("remove", number)?;
             block_on(endpoint.remove_peer(target)).map_err(|error| format!("remove: {error}"))?;
         }
         Command::Kick(number) => {
-            let target = number.map(|number| known("kick", number)).transpose()?;
+            let target = number.map(|number| to_target("kick", number)).transpose()?;
             endpoint.kick(target).map_err(|error| format!("kick: {error}"))?;
-            report.note(answer, "redialing what is down");
+            format.info(answer, "redialing what is down");
         }
-        Command::Peers => report.peers(answer, &endpoint.peers()),
-        Command::Help => report.help(answer, help::COMMANDS),
+        Command::Peers => format.peers(answer, &endpoint.peers()),
+        Command::Help => format.help(answer, help::COMMANDS),
         Command::Quit => {}
     }
     Ok(())
@@ -79,7 +78,7 @@ fn send(endpoint: &InetEndpoint, number: u64, content: Content) -> Result<Target
     }
 }
 
-fn flood(endpoint: &InetEndpoint, report: &dyn Report, answer: &mut Vec<u8>, content: Content) {
+fn flood(endpoint: &InetEndpoint, format: &dyn Format, answer: &mut Vec<u8>, content: Content) {
     let flooded = match content.into_frame(endpoint.router_id()) {
         Ok(frame) => endpoint.send_all(frame).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
@@ -87,16 +86,16 @@ fn flood(endpoint: &InetEndpoint, report: &dyn Report, answer: &mut Vec<u8>, con
     match flooded {
         Ok(flooded) => {
             for target in &flooded.sent {
-                report.sent(answer, *target);
+                format.sent(answer, *target);
             }
             for (target, refusal) in &flooded.refused {
-                report.refused(answer, Some((*target).into()), refusal);
+                format.refused(answer, Some((*target).into()), refusal);
             }
             if answer.is_empty() {
-                report.note(answer, "nothing was sent: there is no peer");
+                format.info(answer, "nothing was sent: there is no peer");
             }
         }
-        Err(reason) => report.refused(answer, None, &reason),
+        Err(reason) => format.refused(answer, None, &reason),
     }
 }
 
@@ -105,7 +104,7 @@ fn add(endpoint: &InetEndpoint, text: &str) -> Result<Target, String> {
         text.parse().map_err(|error| format!("`{}`: {error}", peer_files::without_key(text)))?;
     match peer_files::add(endpoint, vec![addr]) {
         Ok(targets) => Ok(targets[0]),
-        // Of a single entry the number need not be told.
+        // The index is omitted: there is one entry.
         Err(AddPeersError::Known { target, .. }) => {
             Err(format!("`{text}` is peer {target} already"))
         }
@@ -113,8 +112,8 @@ fn add(endpoint: &InetEndpoint, text: &str) -> Result<Target, String> {
     }
 }
 
-/// The target itself, if the number can be one.
-fn known(command: &str, number: u64) -> Result<Target, String> {
+/// Converts a number to a target.
+fn to_target(command: &str, number: u64) -> Result<Target, String> {
     Target::try_from(number)
         .map_err(|_| format!("{command}: there is no peer with target {number}"))
 }

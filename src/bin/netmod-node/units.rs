@@ -1,11 +1,11 @@
-//! Numbers and times in the few characters that a column has.
+//! Numbers and durations formatted for narrow columns.
 
 use std::time::Duration;
 
-/// A number in at most four characters.
-pub(crate) struct Short(pub(crate) u64);
+/// A number with an SI prefix, at most four characters wide.
+pub(crate) struct SiNumber(pub(crate) u64);
 
-impl Short {
+impl SiNumber {
     pub(crate) fn text(&self) -> String {
         let (mut number, mut tenths) = (self.0, 0);
         for unit in ["", "k", "M", "G", "T", "P"] {
@@ -22,8 +22,8 @@ impl Short {
     }
 }
 
-/// A time in at most five characters, up to 27 years.
-pub(crate) fn since(time: Duration) -> String {
+/// Formats how long a state has lasted, at most five characters wide up to 27 years.
+pub(crate) fn age(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
         0..=99 => format!("{seconds}s"),
@@ -33,8 +33,8 @@ pub(crate) fn since(time: Duration) -> String {
     }
 }
 
-/// A short time, in at most six.
-pub(crate) fn round_trip(time: Duration) -> String {
+/// Formats a round-trip time, at most six characters wide.
+pub(crate) fn rtt(time: Duration) -> String {
     let micros = time.as_micros();
     match micros {
         0..=999 => format!("{micros}us"),
@@ -53,14 +53,14 @@ mod tests {
         for (number, text) in
             [(0, "0"), (999, "999"), (1_000, "1.0k"), (12_345, "12k"), (1_999_999, "1.9M")]
         {
-            assert_eq!(Short(number).text(), text);
+            assert_eq!(SiNumber(number).text(), text);
         }
         for number in 0..20 {
-            assert!(Short(7 << (3 * number)).text().len() <= 4);
+            assert!(SiNumber(7 << (3 * number)).text().len() <= 4);
         }
         for exponent in 0..30 {
             let time = Duration::from_secs(1 << exponent);
-            assert!(since(time).len() <= 5 && round_trip(time / 1_000_000).len() <= 6, "{time:?}");
+            assert!(age(time).len() <= 5 && rtt(time / 1_000_000).len() <= 6, "{time:?}");
         }
     }
 }
