@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use netmod_inet::{Frame, Id};
 
-use crate::child::Failure;
+use crate::bench_util::child::Failure;
 
 /// Threads, each of which has one handshake at a time.
 const THREADS: u64 = 64;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::command_line::{self, Opt};
-use crate::links::{Links, Role};
+use crate::bench_util::command_line::{self, Opt};
+use crate::bench_util::links::{Links, Role};
 
 pub(crate) const HELP: &str = "\
 Opens many links between two processes over loopback, leaves them alone, and

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::command_line::{self, Opt};
+use crate::bench_util::command_line::{self, Opt};
 
 pub(crate) const HELP: &str = "\
 Sends many frames from one process to another that is slower: it verifies every

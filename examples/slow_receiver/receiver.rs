@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures_lite::future;
 use netmod_inet::{Event, Events, Frame, InetEndpoint};
 
-use crate::child::Failure;
+use crate::bench_util::child::Failure;
 use crate::options::Options;
 use crate::pattern;
 

@@ -8,7 +8,7 @@ use futures_lite::future;
 use netmod_inet::{Event, Frame, InetEndpoint, Refusal, SendError, Target};
 use smol::Timer;
 
-use crate::child::Failure;
+use crate::bench_util::child::Failure;
 use crate::options::Options;
 use crate::pattern;
 

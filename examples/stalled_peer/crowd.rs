@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use netmod_inet::{Builder, Event, Frame, InetEndpoint, Limits};
 
-use crate::child::Failure;
+use crate::bench_util::child::Failure;
 use crate::{STALLED, STEP};
 
 /// Obeys until the end of standard input.

@@ -9,7 +9,7 @@ use netmod_inet::{
 };
 
 use crate::STALLED;
-use crate::child::Failure;
+use crate::bench_util::child::Failure;
 
 /// Time between two floods.
 const PACE: Duration = Duration::from_millis(5);

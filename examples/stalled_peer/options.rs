@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::command_line::{self, Opt};
+use crate::bench_util::command_line::{self, Opt};
 
 pub(crate) const HELP: &str = "\
 Floods frames from a node to many peers, in turn without and with one more peer

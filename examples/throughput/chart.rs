@@ -66,10 +66,10 @@ fn color(with: Contender) -> &'static str {
     match with {
         Contender::Plain => PLAIN,
         Contender::Codec => "#b8b8b8",
-        Contender::Ours => "#2a7ab8",
-        Contender::OursOwn => "#1b9e77",
+        Contender::Endpoint => "#2a7ab8",
+        Contender::EndpointOwn => "#1b9e77",
         // They are not drawn.
-        Contender::Cipher | Contender::Sealed | Contender::SealedOwn => GOAL,
+        Contender::Cipher | Contender::Encrypted | Contender::EncryptedOwn => GOAL,
     }
 }
 
@@ -101,7 +101,7 @@ fn scale(bottom: f64) -> String {
 fn legend(body: &mut String) {
     text(body, 20.0, 24.0, "start", "Speed beside plain TCP = 1, more is better");
     let mut at = 20.0;
-    let shown = [Contender::Codec, Contender::Ours, Contender::OursOwn];
+    let shown = [Contender::Codec, Contender::Endpoint, Contender::EndpointOwn];
     let entries = shown.map(|with| (color(with), with.title()));
     for (color, title) in entries.into_iter().chain([(GOAL, "the bar to reach")]) {
         rect(body, at, 36.0, 10.0, 10.0, color);

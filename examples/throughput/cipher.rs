@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use snow::{Builder, TransportState};
 
-use crate::child::Failure;
+use crate::bench_util::child::Failure;
 use crate::job::{Part, Side};
 use crate::meter::Meter;
 use crate::plain;

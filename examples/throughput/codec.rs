@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::bytes::{Bytes, BytesMut};
 use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 
-use crate::child::Failure;
+use crate::bench_util::child::Failure;
 use crate::job::{Kind, Part, Side};
 use crate::meter::Meter;
 

@@ -7,7 +7,7 @@ use std::net::TcpStream;
 
 use netmod_inet::{Frame, Id};
 
-use crate::child::Failure;
+use crate::bench_util::child::Failure;
 use crate::job::{Contender, Part};
 use crate::meter::Meter;
 use crate::plain::{PREFIX, message, open};

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::activity::Spent;
-use crate::child::Failure;
-use crate::links::Links;
-use crate::open_files;
+use crate::bench_util::activity::Spent;
+use crate::bench_util::child::Failure;
+use crate::bench_util::links::Links;
+use crate::bench_util::open_files;
+use crate::bench_util::pair::Pair;
 use crate::options::Pace;
-use crate::pair::Pair;
 
 /// Payload of the frame that each link carries before memory is looked at again.
 const LARGE: usize = 32_000;

@@ -24,7 +24,7 @@ pub(crate) enum Kind {
     /// The listener sends a frame to every link, and waits until the dialer has all of them.
     Flood,
     /// The dialer sends as for a stream, over links that are encrypted and others.
-    Sealed,
+    Encrypted,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -43,15 +43,15 @@ pub(crate) enum Contender {
     /// tokio with `LengthDelimitedCodec` and a channel.
     Codec,
     /// An endpoint on the default executor.
-    Ours,
+    Endpoint,
     /// An endpoint on an executor that the caller drives.
-    OursOwn,
+    EndpointOwn,
     /// Nobody: frames are encrypted and thrown away.
     Cipher,
     /// An endpoint that encrypts, on the default executor.
-    Sealed,
+    Encrypted,
     /// An endpoint that encrypts, on an executor that the caller drives.
-    SealedOwn,
+    EncryptedOwn,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl Kind {
         Kind::Trip,
         Kind::BusyTrip,
         Kind::Flood,
-        Kind::Sealed,
+        Kind::Encrypted,
     ];
 
     fn name(self) -> &'static str {
@@ -89,13 +89,13 @@ impl Kind {
             Kind::Trip => "trip",
             Kind::BusyTrip => "busy-trip",
             Kind::Flood => "flood",
-            Kind::Sealed => "sealed",
+            Kind::Encrypted => "encrypted",
         }
     }
 
     /// Whether a rate is measured, and not a time.
     pub(crate) fn is_rate(self) -> bool {
-        matches!(self, Kind::Stream | Kind::Singles | Kind::Both | Kind::Sealed)
+        matches!(self, Kind::Stream | Kind::Singles | Kind::Both | Kind::Encrypted)
     }
 }
 
@@ -103,11 +103,11 @@ impl Contender {
     const ALL: [Contender; 7] = [
         Contender::Plain,
         Contender::Codec,
-        Contender::Ours,
-        Contender::OursOwn,
+        Contender::Endpoint,
+        Contender::EndpointOwn,
         Contender::Cipher,
-        Contender::Sealed,
-        Contender::SealedOwn,
+        Contender::Encrypted,
+        Contender::EncryptedOwn,
     ];
 
     /// For the machine.
@@ -115,11 +115,11 @@ impl Contender {
         match self {
             Contender::Plain => "plain",
             Contender::Codec => "codec",
-            Contender::Ours => "ours",
-            Contender::OursOwn => "ours-own",
+            Contender::Endpoint => "endpoint",
+            Contender::EndpointOwn => "endpoint-own",
             Contender::Cipher => "cipher",
-            Contender::Sealed => "sealed",
-            Contender::SealedOwn => "sealed-own",
+            Contender::Encrypted => "encrypted",
+            Contender::EncryptedOwn => "encrypted-own",
         }
     }
 
@@ -128,17 +128,17 @@ impl Contender {
         match self {
             Contender::Plain => "plain TCP",
             Contender::Codec => "tokio codec",
-            Contender::Ours => "ours, default executor",
-            Contender::OursOwn => "ours, own executor",
+            Contender::Endpoint => "endpoint, default executor",
+            Contender::EndpointOwn => "endpoint, own executor",
             Contender::Cipher => "cipher alone",
-            Contender::Sealed => "encrypted, default executor",
-            Contender::SealedOwn => "encrypted, own executor",
+            Contender::Encrypted => "encrypted, default executor",
+            Contender::EncryptedOwn => "encrypted, own executor",
         }
     }
 
     /// Whether it is an endpoint on an executor that the caller drives.
     pub(crate) fn is_on_own_executor(self) -> bool {
-        matches!(self, Contender::OursOwn | Contender::SealedOwn)
+        matches!(self, Contender::EndpointOwn | Contender::EncryptedOwn)
     }
 }
 
@@ -154,10 +154,10 @@ impl Side {
 impl Job {
     /// Those who can do it.
     pub(crate) fn contenders(&self) -> Vec<Contender> {
-        use Contender::{Cipher, Codec, Plain, Sealed, SealedOwn};
+        use Contender::{Cipher, Codec, Encrypted, EncryptedOwn, Plain};
         let can = |with: &Contender| match (self.kind, with) {
-            (Kind::Sealed, with) => !matches!(with, Plain | Codec),
-            (_, Cipher | Sealed | SealedOwn) | (Kind::Flood, Codec) => false,
+            (Kind::Encrypted, with) => !matches!(with, Plain | Codec),
+            (_, Cipher | Encrypted | EncryptedOwn) | (Kind::Flood, Codec) => false,
             _ => true,
         };
         Contender::ALL.into_iter().filter(can).collect()

@@ -43,7 +43,7 @@ pub(crate) fn idle(measure: &IdleMeasure, all: &[Idle]) {
         });
         let object = json!({
             "measure": measure.name,
-            "contender": if idle.own { "ours-own" } else { "ours" },
+            "contender": if idle.own { "endpoint-own" } else { "endpoint" },
             "links": measure.links,
             "bytes_per_link_fresh": both(idle.fresh),
             "bytes_per_link_after_large_frame": both(idle.carried),

@@ -48,7 +48,7 @@ const fn job(kind: Kind, payload: usize, links: usize) -> Job {
     Job { kind, payload, links }
 }
 
-use Contender::{Codec, Ours, OursOwn, Plain};
+use Contender::{Codec, Endpoint, EndpointOwn, Plain};
 
 pub(crate) const MEASURES: [Measure; 12] = [
     Measure {
@@ -56,9 +56,9 @@ pub(crate) const MEASURES: [Measure; 12] = [
         title: "one link, payloads of 64 B",
         job: job(Kind::Stream, 64, 1),
         bars: &[
-            at_least(Ours, Plain, 0.25),
-            at_least(Ours, Codec, 3.0),
-            at_least(OursOwn, Plain, 0.40),
+            at_least(Endpoint, Plain, 0.25),
+            at_least(Endpoint, Codec, 3.0),
+            at_least(EndpointOwn, Plain, 0.40),
         ],
     },
     Measure {
@@ -66,9 +66,9 @@ pub(crate) const MEASURES: [Measure; 12] = [
         title: "the same, each handed over with a call of its own",
         job: job(Kind::Singles, 64, 1),
         bars: &[
-            at_least(Ours, Plain, 0.25),
-            at_least(Ours, Codec, 3.0),
-            at_least(OursOwn, Plain, 0.40),
+            at_least(Endpoint, Plain, 0.25),
+            at_least(Endpoint, Codec, 3.0),
+            at_least(EndpointOwn, Plain, 0.40),
         ],
     },
     Measure {
@@ -76,9 +76,9 @@ pub(crate) const MEASURES: [Measure; 12] = [
         title: "one link, payloads of 1 KiB",
         job: job(Kind::Stream, 1024, 1),
         bars: &[
-            at_least(Ours, Plain, 0.70),
-            at_least(Ours, Codec, 2.0),
-            at_least(OursOwn, Plain, 0.90),
+            at_least(Endpoint, Plain, 0.70),
+            at_least(Endpoint, Codec, 2.0),
+            at_least(EndpointOwn, Plain, 0.90),
         ],
     },
     Measure {
@@ -86,9 +86,9 @@ pub(crate) const MEASURES: [Measure; 12] = [
         title: "one link, payloads of 4 KiB",
         job: job(Kind::Stream, 4096, 1),
         bars: &[
-            at_least(Ours, Plain, 0.70),
-            at_least(Ours, Codec, 2.0),
-            at_least(OursOwn, Plain, 0.95),
+            at_least(Endpoint, Plain, 0.70),
+            at_least(Endpoint, Codec, 2.0),
+            at_least(EndpointOwn, Plain, 0.95),
         ],
     },
     Measure {
@@ -96,9 +96,9 @@ pub(crate) const MEASURES: [Measure; 12] = [
         title: "one link, payloads of 32 000 B",
         job: job(Kind::Stream, 32_000, 1),
         bars: &[
-            at_least(Ours, Plain, 0.70),
-            at_least(Ours, Codec, 1.5),
-            at_least(OursOwn, Plain, 0.95),
+            at_least(Endpoint, Plain, 0.70),
+            at_least(Endpoint, Codec, 1.5),
+            at_least(EndpointOwn, Plain, 0.95),
         ],
     },
     Measure {
@@ -118,10 +118,10 @@ pub(crate) const MEASURES: [Measure; 12] = [
         title: "round trip of 64 B, idle",
         job: job(Kind::Trip, 64, 1),
         bars: &[
-            at_most(Ours, Plain, 1.3),
-            at_most(Ours, Codec, 1.0),
-            at_most(OursOwn, Plain, 1.3),
-            at_most(OursOwn, Codec, 1.0),
+            at_most(Endpoint, Plain, 1.3),
+            at_most(Endpoint, Codec, 1.0),
+            at_most(EndpointOwn, Plain, 1.3),
+            at_most(EndpointOwn, Codec, 1.0),
         ],
     },
     Measure {
@@ -146,6 +146,6 @@ pub(crate) const MEASURES: [Measure; 12] = [
         name: "flood-1000",
         title: "a frame of 1 KiB to 1 000 peers",
         job: job(Kind::Flood, 1024, 1000),
-        bars: &[at_most(Ours, Plain, 1.5), at_most(OursOwn, Plain, 1.5)],
+        bars: &[at_most(Endpoint, Plain, 1.5), at_most(EndpointOwn, Plain, 1.5)],
     },
 ];

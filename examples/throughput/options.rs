@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::command_line::{self, Opt};
+use crate::bench_util::command_line::{self, Opt};
+use crate::bench_util::links::{Links, Role};
 use crate::idle;
 use crate::job::Part;
-use crate::links::{Links, Role};
 use crate::measures;
 
 pub(crate) const HELP: &str = "\
@@ -50,7 +50,7 @@ Measures:
   flood-10 flood-100 flood-1000
                  time until a frame that goes to all has arrived everywhere. The
                  peers are plain sockets, the same ones for the bare loop
-  sealed-32000   with the feature noise: a link that is encrypted, beside one that
+  encrypted-32000   with the feature noise: a link that is encrypted, beside one that
                  is not and beside the cipher alone
   idle-1000 idle-10000
                  memory for each idle link, fresh and after it carried a frame
@@ -165,8 +165,8 @@ impl command_line::Options for Options {
 fn parse_only(name: String) -> Result<String, String> {
     let measures = measures::MEASURES.iter().map(|measure| measure.name);
     let idle = idle::MEASURES.iter().map(|measure| measure.name);
-    let sealed = ["sealed-32000"].into_iter().filter(|_| cfg!(feature = "noise"));
-    let mut all = measures.chain(idle).chain(sealed);
+    let encrypted = ["encrypted-32000"].into_iter().filter(|_| cfg!(feature = "noise"));
+    let mut all = measures.chain(idle).chain(encrypted);
     match all.any(|known| known.starts_with(&name)) {
         true => Ok(name),
         false => Err(format!("--only: no measure has a name that begins with \"{name}\"")),

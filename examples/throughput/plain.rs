@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use netmod_inet::Frame;
 
-use crate::child::Failure;
+use crate::bench_util::child::Failure;
 use crate::job::{Kind, Part, Side};
 use crate::meter::Meter;
 

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::child::{Child, Failure};
+use crate::bench_util::child::{Child, Failure};
 use crate::job::{Contender, Job, Kind, Part, Side};
 use crate::measures::Measure;
 use crate::meter::Tally;
@@ -84,7 +84,9 @@ fn watch(job: &Job, both: &mut [Child; 2], time: Duration) -> Result<[Tally; 2],
 /// What was counted that is to be measured.
 fn count(job: &Job, [listener, dialer]: &[Tally; 2]) -> u64 {
     match job.kind {
-        Kind::Stream | Kind::Singles | Kind::Both | Kind::Sealed => listener.count + dialer.count,
+        Kind::Stream | Kind::Singles | Kind::Both | Kind::Encrypted => {
+            listener.count + dialer.count
+        }
         Kind::Trip | Kind::BusyTrip => dialer.count,
         Kind::Flood => listener.count * job.links as u64,
     }
@@ -101,7 +103,7 @@ impl Sample {
         let [listener, dialer] = both;
         let rate = |tally: &Tally| tally.count as f64 / tally.time.as_secs_f64();
         let value = match job.kind {
-            Kind::Stream | Kind::Singles | Kind::Both | Kind::Sealed => {
+            Kind::Stream | Kind::Singles | Kind::Both | Kind::Encrypted => {
                 rate(listener) + rate(dialer)
             }
             Kind::Trip | Kind::BusyTrip => dialer.trips[0].as_secs_f64(),

@@ -22,7 +22,7 @@ pub(crate) fn measure(measure: &Measure, lines: &[Line]) {
             }),
         ]);
         if let Some([p99, p999]) = line.slowest {
-            print!("{:<24}99 %: {}, 99.9 %: {}", "", time(p99), time(p999));
+            print!("{:<28}99 %: {}, 99.9 %: {}", "", time(p99), time(p999));
             println!(
                 "{}",
                 line.load.map_or_else(String::new, |load| format!(", load: {}", rate(load)))
@@ -32,7 +32,7 @@ pub(crate) fn measure(measure: &Measure, lines: &[Line]) {
 }
 
 fn row([name, value, plain, codec, cpu]: [String; 5]) {
-    let row = format!("{name:<24}{value:<40}{plain:<36}{codec:<36}{cpu}");
+    let row = format!("{name:<28}{value:<40}{plain:<36}{codec:<36}{cpu}");
     println!("{}", row.trim_end());
 }
 
@@ -56,10 +56,10 @@ fn beside(line: &Line, other: Contender) -> String {
 pub(crate) fn idle(measure: &IdleMeasure, all: &[Idle]) {
     println!("\n{} idle links ({})", measure.links, measure.name);
     for idle in all {
-        let with = if idle.own { Contender::OursOwn } else { Contender::Ours };
+        let with = if idle.own { Contender::EndpointOwn } else { Contender::Endpoint };
         for (at, side) in ["listener", "dialer, with an endpoint each"].iter().enumerate() {
             println!(
-                "{:<24}{side:<32}fresh: {:<30}after a large frame: {}",
+                "{:<28}{side:<32}fresh: {:<30}after a large frame: {}",
                 with.title(),
                 memory(idle.fresh[at]),
                 memory(idle.carried[at]),
@@ -69,7 +69,7 @@ pub(crate) fn idle(measure: &IdleMeasure, all: &[Idle]) {
             let [listener, dialer] = &watched.spent;
             let verdict = verdict(listener.is_nothing() && dialer.is_nothing());
             println!(
-                "{:<24}in {:?}: {} + {} wake-ups, {} + {} ticks of CPU time: none at all {verdict}",
+                "{:<28}in {:?}: {} + {} wake-ups, {} + {} ticks of CPU time: none at all {verdict}",
                 with.title(),
                 watched.time,
                 listener.wakeups,

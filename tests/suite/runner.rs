@@ -1,17 +1,16 @@
-//! How the programs of this build are run.
+//! Runs the programs of this build, under an emulator if one is set.
 
 use std::ffi::{OsStr, OsString};
 use std::process::Command;
 
-/// Names a program that runs those of this build, where the machine cannot do so by itself: an
-/// emulator of another machine. It runs the first one, too; those that this one starts are many.
+/// The environment variable that names an emulator, for programs built for another machine.
 const RUNNER: &str = "NETMOD_INET_RUNNER";
 
 fn runner() -> Option<OsString> {
     std::env::var_os(RUNNER).filter(|runner| !runner.is_empty())
 }
 
-/// What stands in front of the arguments: the program, or what runs it and the program.
+/// The command without its arguments: the program, after the emulator if one is set.
 pub(crate) fn words(program: impl AsRef<OsStr>) -> Vec<OsString> {
     runner().into_iter().chain([program.as_ref().to_owned()]).collect()
 }

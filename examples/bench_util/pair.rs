@@ -3,10 +3,10 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::activity::{Activity, Spent};
-use crate::child::{Child, Failure};
-use crate::links::{Links, Role};
-use crate::memory::Memory;
+use super::activity::{Activity, Spent};
+use super::child::{Child, Failure};
+use super::links::{Links, Role};
+use super::memory::Memory;
 
 /// Time that any one step may take before the run counts as failed.
 const STEP: Duration = Duration::from_secs(60);

@@ -2,7 +2,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::child::Failure;
+use super::child::Failure;
 
 /// Open files that a process has beside one for each link.
 const OTHER_FILES: u64 = 16;

@@ -1,33 +1,23 @@
 //! The program `netmod-node` among peers that come and go: its memory stays flat, no
 //! descriptor leaks, and its log has one line for each change.
 //!
-//! Run with `cargo build --release --features node && cargo run --release --example come_and_go`;
+//! Run with `cargo build --release --features node && cargo run --release --example churn`;
 //! `-- --help` explains more. It uses loopback addresses only, and ends by itself with exit code 0
 //! if all was as it should be, else with 1.
 
-#[path = "measure/command_line.rs"]
-mod command_line;
-#[path = "come_and_go/crowd.rs"]
+#[path = "../bench_util/mod.rs"]
+mod bench_util;
 mod crowd;
-#[path = "measure/memory.rs"]
-mod memory;
-#[path = "come_and_go/node.rs"]
 mod node;
-#[path = "come_and_go/options.rs"]
 mod options;
-
-/// What the modules that other examples use, too, call a failure.
-mod child {
-    pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
-}
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use child::Failure;
-use command_line::Request;
+use bench_util::child::Failure;
+use bench_util::command_line::Request;
+use bench_util::memory::Memory;
 use crowd::Crowd;
-use memory::Memory;
 use node::{Lines, Node};
 use options::Options;
 
@@ -46,9 +36,9 @@ fn main() -> ExitCode {
         }
         Ok(Request::Run(options)) => run(&options),
         Ok(Request::Member(role, _)) => match role {},
-        Err(error) => return command_line::misused(&error),
+        Err(error) => return bench_util::command_line::misused(&error),
     };
-    command_line::exit(done.map(|()| true))
+    bench_util::command_line::exit(done.map(|()| true))
 }
 
 fn run(options: &Options) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::child::Failure;
+use crate::bench_util::child::Failure;
 use crate::job::{Contender, Job, Kind};
 use crate::measures::Measure;
 use crate::options::{Options, Pace};
@@ -11,9 +11,9 @@ use crate::summary::Spread;
 use crate::table::{rate, verdict};
 
 const MEASURE: Measure = Measure {
-    name: "sealed-32000",
+    name: "encrypted-32000",
     title: "one link, payloads of 32 000 B, encrypted",
-    job: Job { kind: Kind::Sealed, payload: 32_000, links: 1 },
+    job: Job { kind: Kind::Encrypted, payload: 32_000, links: 1 },
     bars: &[],
 };
 
@@ -32,8 +32,8 @@ pub(crate) fn run(options: &Options, pace: &Pace) -> Result<(), Failure> {
     for series in &all {
         let value = Spread::of(series.samples.iter().map(|sample| sample.value));
         let share = match series.with {
-            Contender::Sealed => share(&all, series, Contender::Ours),
-            Contender::SealedOwn => share(&all, series, Contender::OursOwn),
+            Contender::Encrypted => share(&all, series, Contender::Endpoint),
+            Contender::EncryptedOwn => share(&all, series, Contender::EndpointOwn),
             _ => None,
         };
         match options.json {
@@ -45,14 +45,13 @@ pub(crate) fn run(options: &Options, pace: &Pace) -> Result<(), Failure> {
 }
 
 /// Of what cipher and plain link would come to one after the other, round by round.
-fn share(all: &[Series], sealed: &Series, link: Contender) -> Option<Spread> {
+fn share(all: &[Series], encrypted: &Series, link: Contender) -> Option<Spread> {
     let of = |with| all.iter().find(|series| series.with == with);
     let (cipher, link) = (of(Contender::Cipher)?, of(link)?);
-    let rounds = sealed.samples.iter().zip(&cipher.samples).zip(&link.samples);
-    Some(Spread::of(
-        rounds
-            .map(|((sealed, cipher), link)| sealed.value * (1.0 / cipher.value + 1.0 / link.value)),
-    ))
+    let rounds = encrypted.samples.iter().zip(&cipher.samples).zip(&link.samples);
+    Some(Spread::of(rounds.map(|((encrypted, cipher), link)| {
+        encrypted.value * (1.0 / cipher.value + 1.0 / link.value)
+    })))
 }
 
 fn row(with: Contender, value: Spread, share: Option<Spread>) -> String {

@@ -12,15 +12,12 @@ use std::time::{Duration, Instant};
 use futures_lite::future;
 use netmod_inet::{Encryption, Event, Frame, Id, InetEndpoint, KeyPair, Limits};
 
-#[path = "measure/child.rs"]
-mod child;
-#[path = "measure/command_line.rs"]
-mod command_line;
-#[path = "handshake_flood/stranger.rs"]
+#[path = "../bench_util/mod.rs"]
+mod bench_util;
 mod stranger;
 
-use child::{Child, Failure};
-use command_line::{Opt, Request};
+use bench_util::child::{Child, Failure};
+use bench_util::command_line::{Opt, Request};
 use stranger::Flood;
 
 const HELP: &str = "\
@@ -66,7 +63,7 @@ enum Role {
     Crowd(u16),
 }
 
-impl command_line::Options for Options {
+impl bench_util::command_line::Options for Options {
     type Role = Role;
 
     fn take(&mut self, option: &mut Opt<'_>) -> Result<bool, String> {
@@ -97,9 +94,9 @@ fn main() -> ExitCode {
         Ok(Request::Run(options)) => smol::block_on(run(&options)),
         Ok(Request::Member(Role::Node, options)) => smol::block_on(node(&options)),
         Ok(Request::Member(Role::Crowd(port), options)) => stranger::crowd(port, options.rate),
-        Err(error) => return command_line::misused(&error),
+        Err(error) => return bench_util::command_line::misused(&error),
     };
-    command_line::exit(done.map(|()| true))
+    bench_util::command_line::exit(done.map(|()| true))
 }
 
 fn encryption() -> Result<Encryption, Failure> {

@@ -8,17 +8,14 @@
 //! him to alice, and which can cut the line.
 
 use std::error::Error;
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ExitCode, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-#[path = "two_nodes/member.rs"]
 mod member;
-#[path = "two_nodes/relay.rs"]
 mod relay;
-#[path = "measure/runner.rs"]
-mod runner;
 
 use relay::Relay;
 
@@ -146,7 +143,7 @@ impl Node {
         peer: Option<String>,
         lines: Sender<Line>,
     ) -> Result<Node, Failure> {
-        let mut child = runner::command(std::env::current_exe()?)
+        let mut child = command(std::env::current_exe()?)
             .arg("--node")
             .args(peer)
             .stdin(Stdio::piped())
@@ -183,5 +180,18 @@ impl Drop for Node {
         // For a run that failed; a process that has ended is left alone.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A command that runs a program of this build: under the emulator that `NETMOD_INET_RUNNER` names,
+/// if it is set.
+fn command(program: impl AsRef<OsStr>) -> Command {
+    match std::env::var_os("NETMOD_INET_RUNNER").filter(|runner| !runner.is_empty()) {
+        Some(runner) => {
+            let mut command = Command::new(runner);
+            command.arg(program);
+            command
+        }
+        None => Command::new(program),
     }
 }

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::child::Failure;
-use crate::memory::Memory;
+use crate::bench_util::child::Failure;
+use crate::bench_util::memory::Memory;
 use crate::options::Options;
 
 /// Far longer than anything takes here.
@@ -61,7 +61,7 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn start(options: &Options, listed: &str) -> Result<Node, Failure> {
         let program = options.node.clone().or_else(of_this_build).ok_or("no netmod-node")?;
-        let name = format!("netmod-inet-{}-come-and-go", std::process::id());
+        let name = format!("netmod-inet-{}-churn", std::process::id());
         let peer_file = std::env::temp_dir().join(name);
         fs::write(&peer_file, listed)?;
         let mut child = Command::new(&program)

@@ -10,31 +10,16 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-#[path = "measure/activity.rs"]
-mod activity;
-#[path = "measure/child.rs"]
-mod child;
-#[path = "measure/command_line.rs"]
-mod command_line;
-#[path = "measure/links.rs"]
-mod links;
-#[path = "measure/member.rs"]
-mod member;
-#[path = "measure/memory.rs"]
-mod memory;
-#[path = "measure/open_files.rs"]
-mod open_files;
-#[path = "idle_links/options.rs"]
+#[path = "../bench_util/mod.rs"]
+mod bench_util;
 mod options;
-#[path = "measure/pair.rs"]
-mod pair;
 
-use activity::Spent;
-use child::Failure;
-use command_line::Request;
-use links::Links;
+use bench_util::activity::Spent;
+use bench_util::child::Failure;
+use bench_util::command_line::Request;
+use bench_util::links::Links;
+use bench_util::pair::{Pair, Side};
 use options::Options;
-use pair::{Pair, Side};
 
 /// Time without traffic before the links count as idle.
 const QUIET: Duration = Duration::from_secs(1);
@@ -45,20 +30,22 @@ fn main() -> ExitCode {
             print!("{}", options::HELP);
             Ok(true)
         }
-        Ok(Request::Member((role, links), _)) => member::run(role, &links).map(|()| true),
+        Ok(Request::Member((role, links), _)) => {
+            bench_util::member::run(role, &links).map(|()| true)
+        }
         Ok(Request::Run(_)) if !cfg!(target_os = "linux") => {
             println!("this reads /proc, which only Linux has: nothing was measured");
             Ok(true)
         }
         Ok(Request::Run(options)) => run(&options),
-        Err(error) => return command_line::misused(&error),
+        Err(error) => return bench_util::command_line::misused(&error),
     };
-    command_line::exit(done)
+    bench_util::command_line::exit(done)
 }
 
 /// Runs it all; returns whether the links were idle in truth.
 fn run(options: &Options) -> Result<bool, Failure> {
-    open_files::allow(options.links.count)?;
+    bench_util::open_files::allow(options.links.count)?;
     eprintln!("starting two processes");
     let mut pair = Pair::start(&options.links)?;
     eprintln!("opening {} links between them", options.links.count);

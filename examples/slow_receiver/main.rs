@@ -8,24 +8,16 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-#[path = "measure/child.rs"]
-mod child;
-#[path = "measure/command_line.rs"]
-mod command_line;
-#[path = "measure/memory.rs"]
-mod memory;
-#[path = "slow_receiver/options.rs"]
+#[path = "../bench_util/mod.rs"]
+mod bench_util;
 mod options;
-#[path = "slow_receiver/pattern.rs"]
 mod pattern;
-#[path = "slow_receiver/receiver.rs"]
 mod receiver;
-#[path = "slow_receiver/sender.rs"]
 mod sender;
 
-use child::{Child, Failure};
-use command_line::Request;
-use memory::Memory;
+use bench_util::child::{Child, Failure};
+use bench_util::command_line::Request;
+use bench_util::memory::Memory;
 use options::{Options, Role};
 
 /// How much more memory either process may take than before the first frame. The endpoints keep
@@ -43,9 +35,9 @@ fn main() -> ExitCode {
         Ok(Request::Member(Role::Sender(port), options)) => {
             smol::block_on(sender::run(port, &options))
         }
-        Err(error) => return command_line::misused(&error),
+        Err(error) => return bench_util::command_line::misused(&error),
     };
-    command_line::exit(done.map(|()| true))
+    bench_util::command_line::exit(done.map(|()| true))
 }
 
 /// Runs it all.

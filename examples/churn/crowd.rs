@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use netmod_inet::{Event, Frame, InetEndpoint, StartError};
 
-use crate::child::Failure;
+use crate::bench_util::child::Failure;
 
 /// Peers that the peer file has only every other time.
 const CHANGING: usize = 10;

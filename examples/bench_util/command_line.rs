@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use lexopt::{Arg, Parser};
 
-use crate::child::Failure;
+use super::child::Failure;
 
 /// An option, whose value has not been looked at.
 pub(crate) struct Opt<'a> {

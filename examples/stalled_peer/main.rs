@@ -9,22 +9,15 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-#[path = "measure/child.rs"]
-mod child;
-#[path = "measure/command_line.rs"]
-mod command_line;
-#[path = "stalled_peer/crowd.rs"]
+#[path = "../bench_util/mod.rs"]
+mod bench_util;
 mod crowd;
-#[path = "measure/memory.rs"]
-mod memory;
-#[path = "stalled_peer/node.rs"]
 mod node;
-#[path = "stalled_peer/options.rs"]
 mod options;
 
-use child::{Child, Failure};
-use command_line::Request;
-use memory::Memory;
+use bench_util::child::{Child, Failure};
+use bench_util::command_line::Request;
+use bench_util::memory::Memory;
 use netmod_inet::Id;
 use options::{Options, Role};
 
@@ -50,9 +43,9 @@ fn main() -> ExitCode {
         Ok(Request::Run(options)) => Run::start(&options).and_then(|run| run.measure(&options)),
         Ok(Request::Member(Role::Node, _)) => node::run().map(|()| true),
         Ok(Request::Member(Role::Crowd, _)) => crowd::run().map(|()| true),
-        Err(error) => return command_line::misused(&error),
+        Err(error) => return bench_util::command_line::misused(&error),
     };
-    command_line::exit(done)
+    bench_util::command_line::exit(done)
 }
 
 /// The two processes: a node, and its peers.

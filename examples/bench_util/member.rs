@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use netmod_inet::{AcceptPolicy, Frame, InetEndpoint, Limits, PeerState};
 use smol::Executor;
 
-use crate::child::Failure;
-use crate::links::{Links, Role};
+use super::child::Failure;
+use super::links::{Links, Role};
 
 /// Time between two looks at what is being waited for. There is none once it is over.
 const LOOK: Duration = Duration::from_millis(20);

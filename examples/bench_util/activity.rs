@@ -1,6 +1,6 @@
 //! How often the threads of a process ran, and for how long.
 
-use crate::child::Failure;
+use super::child::Failure;
 use std::collections::BTreeMap;
 use std::fs;
 

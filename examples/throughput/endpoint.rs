@@ -11,7 +11,7 @@ use netmod_inet::{
 };
 use smol::{Executor, Timer};
 
-use crate::child::Failure;
+use crate::bench_util::child::Failure;
 use crate::job::{Contender, Kind, Part, Side};
 use crate::meter::Meter;
 
@@ -120,7 +120,7 @@ impl Node {
         let policy = AcceptPolicy::none().allow("127.0.0.0/8".parse()?);
         let builder = InetEndpoint::builder().limits(limits).accept(policy);
         let builder = match self.part.with {
-            Contender::Sealed | Contender::SealedOwn => encrypted(builder)?,
+            Contender::Encrypted | Contender::EncryptedOwn => encrypted(builder)?,
             _ => builder,
         };
         Ok(match self.part.with.is_on_own_executor() {

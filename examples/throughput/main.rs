@@ -6,59 +6,29 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-#[path = "measure/activity.rs"]
-mod activity;
-#[path = "throughput/chart.rs"]
+#[path = "../bench_util/mod.rs"]
+mod bench_util;
 mod chart;
-#[path = "measure/child.rs"]
-mod child;
 #[cfg(feature = "noise")]
-#[path = "throughput/cipher.rs"]
 mod cipher;
-#[path = "throughput/codec.rs"]
 mod codec;
-#[path = "measure/command_line.rs"]
-mod command_line;
-#[path = "throughput/flood.rs"]
-mod flood;
-#[path = "throughput/idle.rs"]
-mod idle;
-#[path = "throughput/job.rs"]
-mod job;
-#[path = "throughput/json.rs"]
-mod json;
-#[path = "measure/links.rs"]
-mod links;
-#[path = "throughput/measures.rs"]
-mod measures;
-#[path = "measure/member.rs"]
-mod member;
-#[path = "measure/memory.rs"]
-mod memory;
-#[path = "throughput/meter.rs"]
-mod meter;
-#[path = "measure/open_files.rs"]
-mod open_files;
-#[path = "throughput/options.rs"]
-mod options;
-#[path = "throughput/ours.rs"]
-mod ours;
-#[path = "measure/pair.rs"]
-mod pair;
-#[path = "throughput/plain.rs"]
-mod plain;
-#[path = "throughput/rounds.rs"]
-mod rounds;
 #[cfg(feature = "noise")]
-#[path = "throughput/sealed.rs"]
-mod sealed;
-#[path = "throughput/summary.rs"]
+mod encrypted;
+mod endpoint;
+mod flood;
+mod idle;
+mod job;
+mod json;
+mod measures;
+mod meter;
+mod options;
+mod plain;
+mod rounds;
 mod summary;
-#[path = "throughput/table.rs"]
 mod table;
 
-use child::Failure;
-use command_line::Request;
+use bench_util::child::Failure;
+use bench_util::command_line::Request;
 use job::{Contender, Kind, Part, Side};
 use meter::Meter;
 use options::{Member, Options};
@@ -71,10 +41,10 @@ fn main() -> ExitCode {
         }
         Ok(Request::Run(options)) => run(&options),
         Ok(Request::Member(Member::Round(part), _)) => play(part),
-        Ok(Request::Member(Member::Idle(role, links), _)) => member::run(role, &links),
-        Err(error) => return command_line::misused(&error),
+        Ok(Request::Member(Member::Idle(role, links), _)) => bench_util::member::run(role, &links),
+        Err(error) => return bench_util::command_line::misused(&error),
     };
-    command_line::exit(done.map(|()| true))
+    bench_util::command_line::exit(done.map(|()| true))
 }
 
 /// Runs it all.
@@ -82,7 +52,7 @@ fn run(options: &Options) -> Result<(), Failure> {
     let mut charted = Vec::new();
     let pace = options.pace();
     for measure in options.measures() {
-        open_files::allow(measure.job.links)?;
+        bench_util::open_files::allow(measure.job.links)?;
         let lines = summary::summarize(measure, &rounds::run(measure, &pace)?);
         match options.json {
             true => json::measure(measure, pace.rounds, &lines),
@@ -91,7 +61,7 @@ fn run(options: &Options) -> Result<(), Failure> {
         charted.push((measure, lines));
     }
     #[cfg(feature = "noise")]
-    sealed::run(options, &pace)?;
+    encrypted::run(options, &pace)?;
     for measure in options.idle_measures() {
         let all = idle::run(measure, &pace)?;
         match options.json {
@@ -117,7 +87,7 @@ fn play(part: Part) -> Result<(), Failure> {
         (_, _, Contender::Codec) => codec::run(part, &meter),
         #[cfg(feature = "noise")]
         (_, _, Contender::Cipher) => cipher::run(part, &meter),
-        _ => ours::run(part, &meter),
+        _ => endpoint::run(part, &meter),
     };
     never.map(|_| ())
 }

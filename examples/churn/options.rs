@@ -4,13 +4,13 @@ use std::convert::Infallible;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::command_line::{self, Opt};
+use crate::bench_util::command_line::{self, Opt};
 
 pub(crate) const HELP: &str = "\
 Runs a node among peers that come and go: half of them dial it, half of them it
 dials from a peer file, which changes, too. Some say goodbye, some do not.
 
-Usage: come_and_go [OPTION]...
+Usage: churn [OPTION]...
 
 Options:
   --seconds N    time to run. Default: 20

@@ -1,0 +1,13 @@
+//! Shared by the examples: child processes, command lines, and what the system reports of a process.
+
+// Each example uses a part of it.
+#![allow(dead_code)]
+
+pub(crate) mod activity;
+pub(crate) mod child;
+pub(crate) mod command_line;
+pub(crate) mod links;
+pub(crate) mod member;
+pub(crate) mod memory;
+pub(crate) mod open_files;
+pub(crate) mod pair;
