@@ -1,5 +1,5 @@
-//! The endpoint on an executor that the caller drives: one thread does everything, the router's
-//! work included, and the crate starts no executor thread.
+//! An endpoint on an executor that the caller drives. One thread runs everything, including the
+//! router; the crate starts no executor thread.
 //!
 //! Run with `cargo run --example own_executor`.
 
@@ -11,7 +11,8 @@ use smol::Executor;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let executor = Arc::new(Executor::new());
-    // The endpoint holds the executor weakly: dropping it ends every task, and `next` says so.
+    // The endpoint holds the executor weakly. Dropping it ends all tasks, and `next` then returns
+    // an error.
     smol::block_on(executor.run(run(executor.clone())))
 }
 

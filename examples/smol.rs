@@ -1,5 +1,5 @@
-//! The endpoint in a smol program: two tasks, one for what arrives and one for what changes, both
-//! of them loops over a stream.
+//! An endpoint in a smol program: one task loops over the stream of frames, another over the stream
+//! of events.
 //!
 //! Run with `cargo run --example smol`.
 
@@ -8,7 +8,7 @@ use std::error::Error;
 use futures_lite::{StreamExt, future};
 use netmod_inet::{Event, Frame, InetEndpoint, Target};
 
-/// Questions that bob asks.
+/// Requests that bob sends.
 const QUESTIONS: usize = 3;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let answers = bob.frames().take(QUESTIONS).for_each(|(_, frame)| {
             println!("bob hears: {}", String::from_utf8_lossy(frame.payload()));
         });
-        // Both at once: one who only asks would not take what comes back.
+        // Send and receive concurrently: replies must be received while requests are sent.
         let (asked, ()) = future::zip(ask(&bob, target), answers).await;
         asked?;
 
@@ -44,7 +44,7 @@ async fn ask(bob: &InetEndpoint, target: Target) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Sends back what arrives.
+/// Echoes received frames.
 async fn answer(alice: InetEndpoint) {
     let mut frames = alice.frames();
     while let Some((from, frame)) = frames.next().await {
@@ -57,10 +57,10 @@ async fn answer(alice: InetEndpoint) {
     }
 }
 
-/// Says what changes.
+/// Prints events.
 async fn watch(bob: InetEndpoint) {
     let mut events = bob.events();
-    // Only a handle keeps the endpoint open; this loop is to end with it.
+    // Drop the handle, which would keep the endpoint open: this loop ends with it.
     drop(bob);
     while let Some(event) = StreamExt::next(&mut events).await {
         match event {

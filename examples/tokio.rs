@@ -1,4 +1,4 @@
-//! The endpoint inside a tokio program: its tasks are tokio's, and `next` goes into `select!`.
+//! An endpoint in a tokio program: its tasks run on tokio, and `next` is a branch of `select!`.
 //!
 //! Run with `cargo run --example tokio`.
 
@@ -18,7 +18,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut tick = tokio::time::interval(Duration::from_millis(10));
     let (mut sent, mut heard) = (0, 0);
     while heard < 5 {
-        // `next` is cancel-safe: when the other branch is ready first, no frame is lost.
+        // `next` is cancel-safe: if the other branch completes first, no frame is lost.
         tokio::select! {
             _ = tick.tick(), if sent < 5 => {
                 sent += 1;
@@ -38,7 +38,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Starts an endpoint whose tasks run on the runtime that this is called from.
+/// Starts an endpoint whose tasks run on the current runtime.
 async fn start() -> Result<InetEndpoint, netmod_inet::StartError> {
     let runtime = Handle::current();
     let spawner = move |task: Task| {

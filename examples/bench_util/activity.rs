@@ -1,42 +1,42 @@
-//! How often the threads of a process ran, and for how long.
+//! Context switches and CPU time of a process, from `/proc`.
 
 use super::child::Failure;
 use std::collections::BTreeMap;
 use std::fs;
 
-/// What a process has done since it started.
+/// The counters of a process since its start.
 pub(crate) struct Activity {
-    /// Of user and system time together, usually 10 ms each.
+    /// User plus system time in clock ticks, usually of 10 ms.
     ticks: u64,
     threads: BTreeMap<u32, Thread>,
 }
 
 struct Thread {
     name: String,
-    /// Times that it went off the CPU, by itself or not.
+    /// Voluntary and involuntary context switches.
     switches: u64,
-    /// Time on the CPU; not every kernel keeps it.
+    /// Time on the CPU, if the kernel accounts for it.
     nanos: Option<u64>,
 }
 
-/// What a process did between two looks at it.
+/// The activity of a process between two samples.
 pub(crate) struct Spent {
     pub(crate) threads: usize,
     pub(crate) wakeups: u64,
     pub(crate) ticks: u64,
     pub(crate) nanos: Option<u64>,
-    /// A line for each thread that did anything.
+    /// A line for each thread that ran.
     pub(crate) rows: Vec<String>,
 }
 
 impl Activity {
-    /// Looks at a process, which does not notice.
+    /// Samples a process, without waking it.
     pub(crate) fn of(pid: u32) -> Result<Activity, Failure> {
         let mut threads = BTreeMap::new();
         for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
             let entry = entry?;
             let number = entry.file_name().to_string_lossy().parse()?;
-            // One that ends right now is missing afterwards, which shows.
+            // A thread that ends meanwhile is reported by `since`.
             if let Some(thread) = Thread::read(&entry.path().to_string_lossy()) {
                 threads.insert(number, thread);
             }
@@ -46,7 +46,7 @@ impl Activity {
         Ok(Activity { ticks, threads })
     }
 
-    /// What was done since an earlier look.
+    /// The activity since an earlier sample.
     pub(crate) fn since(&self, before: &Activity) -> Spent {
         let nothing = Thread { name: String::new(), switches: 0, nanos: Some(0) };
         let mut wakeups = 0;
@@ -94,8 +94,8 @@ impl Spent {
     }
 }
 
-/// User and system time, fields 14 and 15 of `/proc/PID/stat`. The name, field 2, may hold spaces,
-/// and is in brackets.
+/// User and system time, fields 14 and 15 of `/proc/PID/stat`. The name, field 2, is in
+/// parentheses and may contain spaces.
 fn ticks(stat: &str) -> Option<u64> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut times = fields.split_whitespace().skip(11);

@@ -1,5 +1,5 @@
-//! This program once more, as a process of its own: it is told what to do line by line on standard
-//! input, and says line by line on standard output what it did.
+//! A child process that runs this program in another role. Commands go to its standard input,
+//! results come from its standard output, both line by line.
 
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
@@ -9,26 +9,26 @@ use std::time::Duration;
 
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 
-/// Time that a process has to start, and to end.
-const SOON: Duration = Duration::from_secs(20);
+/// Time for a process to start or to end.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Time in which a process that ends has said why.
-const MOMENT: Duration = Duration::from_millis(200);
+/// Time to wait for the error messages of a process that ended.
+const ERROR_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Lines of its standard error that are kept.
-const COMPLAINTS: usize = 64;
+/// Lines of standard error that are kept.
+const MAX_ERROR_LINES: usize = 64;
 
 pub(crate) struct Child {
     name: &'static str,
     process: std::process::Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
-    complaints: Receiver<String>,
+    errors: Receiver<String>,
 }
 
 impl Child {
-    /// Starts this program with these arguments. Returns the child and the first thing it says,
-    /// after `ready`.
+    /// Starts this program with these arguments. Returns the child and the rest of its first line,
+    /// which begins with `ready`.
     pub(crate) fn start(
         name: &'static str,
         args: impl IntoIterator<Item = String>,
@@ -41,78 +41,78 @@ impl Child {
             .spawn()?;
         let stdin = process.stdin.take();
         let stdout = process.stdout.take().ok_or("no standard output")?;
-        let (heard, lines) = channel();
+        let (line_sender, lines) = channel();
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if heard.send(line).is_err() {
+                if line_sender.send(line).is_err() {
                     return;
                 }
             }
         });
         let stderr = process.stderr.take().ok_or("no standard error")?;
-        let (complained, complaints) = sync_channel(COMPLAINTS);
+        let (error_sender, errors) = sync_channel(MAX_ERROR_LINES);
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                // Those that come after so many say no more than the first.
-                let _ = complained.try_send(line);
+                // Further lines are dropped: the first ones explain the failure.
+                let _ = error_sender.try_send(line);
             }
         });
-        let child = Child { name, process, stdin, lines, complaints };
-        let said = child.hear("ready", SOON)?;
-        Ok((child, said))
+        let child = Child { name, process, stdin, lines, errors };
+        let rest = child.expect_line("ready", START_TIMEOUT)?;
+        Ok((child, rest))
     }
 
     pub(crate) fn pid(&self) -> u32 {
         self.process.id()
     }
 
-    pub(crate) fn say(&mut self, line: &str) -> Result<(), Failure> {
+    pub(crate) fn send_line(&mut self, line: &str) -> Result<(), Failure> {
         let mut stdin = self.stdin.as_ref().ok_or("no standard input")?;
         writeln!(stdin, "{line}").map_err(|error| self.failed(&format!("is gone: {error}")))
     }
 
-    /// Waits for the next line, which must begin with this word; returns what follows it.
-    pub(crate) fn hear(&self, word: &str, patience: Duration) -> Result<String, Failure> {
-        let line = self.next(patience)?;
+    /// Waits for the next line, which must begin with `word`. Returns the rest of it.
+    pub(crate) fn expect_line(&self, word: &str, timeout: Duration) -> Result<String, Failure> {
+        let line = self.next_line(timeout)?;
         match line.split_once(' ').unwrap_or((&line, "")) {
             (first, rest) if first == word => Ok(rest.to_owned()),
-            _ => Err(self.failed(&format!("said \"{line}\" instead of \"{word}\""))),
+            _ => Err(self.failed(&format!("sent \"{line}\" instead of \"{word}\""))),
         }
     }
 
     /// Waits for the next line.
-    pub(crate) fn next(&self, patience: Duration) -> Result<String, Failure> {
-        self.lines.recv_timeout(patience).map_err(|error| match error {
-            RecvTimeoutError::Timeout => self.failed(&format!("said nothing for {patience:?}")),
+    pub(crate) fn next_line(&self, timeout: Duration) -> Result<String, Failure> {
+        self.lines.recv_timeout(timeout).map_err(|error| match error {
+            RecvTimeoutError::Timeout => self.failed(&format!("sent nothing for {timeout:?}")),
             RecvTimeoutError::Disconnected => self.failed("ended too early"),
         })
     }
 
-    /// What is wrong, and what the process said about it on its standard error.
+    /// An error with what the process wrote to standard error.
     fn failed(&self, what: &str) -> Failure {
         let mut text = format!("{} {what}", self.name);
-        while let Ok(line) = self.complaints.recv_timeout(MOMENT) {
+        while let Ok(line) = self.errors.recv_timeout(ERROR_TIMEOUT) {
             text.push_str("\n  ");
             text.push_str(&line);
         }
         text.into()
     }
 
-    /// Lets the process end: closes its standard input.
+    /// Closes standard input, which ends the process.
     pub(crate) fn release(&mut self) {
         self.stdin = None;
     }
 
-    /// Waits for the process to end by itself; returns the last line that it said, if any.
+    /// Waits for the process to exit. Returns its last line, if any.
     pub(crate) fn end(mut self) -> Result<Option<String>, Failure> {
         self.release();
         let mut last = None;
         loop {
-            match self.lines.recv_timeout(SOON) {
+            match self.lines.recv_timeout(START_TIMEOUT) {
                 Ok(line) => last = Some(line),
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {
-                    return Err(self.failed(&format!("did not end within {SOON:?}")));
+                    return Err(self.failed(&format!("did not end within {START_TIMEOUT:?}")));
                 }
             }
         }
@@ -125,7 +125,7 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // For a run that failed; a process that has ended is left alone.
+        // For a failed run. No effect if the process has exited.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

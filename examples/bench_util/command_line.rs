@@ -1,4 +1,4 @@
-//! What the command lines of the programs that measure have in common.
+//! Parses command lines.
 
 use std::ops::RangeInclusive;
 use std::process::ExitCode;
@@ -7,7 +7,7 @@ use lexopt::{Arg, Parser};
 
 use super::child::Failure;
 
-/// An option, whose value has not been looked at.
+/// An option whose value is yet to be parsed.
 pub(crate) struct Opt<'a> {
     parser: &'a mut Parser,
     pub(crate) name: &'a str,
@@ -28,27 +28,27 @@ impl Opt<'_> {
     }
 }
 
-/// The options of a program, with their defaults, and the roles of the processes that it starts.
+/// The options of a program, and the roles of the processes that it starts.
 pub(crate) trait Options: Default {
     type Role;
 
-    /// Takes an option, or answers `false` if there is none of this name.
+    /// Parses an option. Returns `false` if the name is unknown.
     fn take(&mut self, option: &mut Opt<'_>) -> Result<bool, String>;
 
     /// The role with this name.
     fn role(name: &str) -> Option<Self::Role>;
 }
 
-/// What a command line asks for.
+/// What a command line requests.
 pub(crate) enum Request<O: Options> {
     Run(O),
     Help,
-    /// To be one of the processes that this program starts.
+    /// Run as one of the processes that this program starts.
     Member(O::Role, O),
 }
 
 impl<O: Options> Request<O> {
-    /// Reads the command line; the error names the option.
+    /// Parses the command line. The error names the option.
     pub(crate) fn read() -> Result<Request<O>, String> {
         let mut parser = Parser::from_env();
         let (mut options, mut role) = (O::default(), None);
@@ -60,7 +60,7 @@ impl<O: Options> Request<O> {
             };
             let mut option = Opt { parser: &mut parser, name: &name };
             if name == "member" {
-                // For the processes that this program starts, and not in the help.
+                // Internal, so not in the help.
                 role = Some(O::role(&option.text()?).ok_or("--member: no such role")?);
             } else if !options.take(&mut option)? {
                 return Err(format!("there is no option --{name}"));
@@ -73,7 +73,7 @@ impl<O: Options> Request<O> {
     }
 }
 
-/// Ends the program: 0 for a run that found all as it should be, 1 for any other.
+/// The exit code of a run: 0 if it passed, 1 if not.
 pub(crate) fn exit(done: Result<bool, Failure>) -> ExitCode {
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -85,7 +85,7 @@ pub(crate) fn exit(done: Result<bool, Failure>) -> ExitCode {
     }
 }
 
-/// Ends the program because of an option that cannot be used.
+/// The exit code for an invalid option.
 pub(crate) fn misused(error: &str) -> ExitCode {
     eprintln!("{error}\nTry --help.");
     ExitCode::from(2)

@@ -1,6 +1,6 @@
-//! What there is between two processes that hold idle links.
+//! Parameters of two processes with idle links between them.
 
-/// Many links between two processes.
+/// The links between two processes.
 #[derive(Clone, Copy)]
 pub(crate) struct Links {
     pub(crate) count: usize,
@@ -24,13 +24,13 @@ impl Role {
 }
 
 impl Links {
-    /// The argument that makes this program one of the two processes.
+    /// The argument that starts one of the two processes.
     pub(crate) fn member_arg(&self, role: Role) -> String {
         let executor = if self.own { "own" } else { "global" };
         format!("--member={}:{executor}:{}", role.name(), self.count)
     }
 
-    /// Reads the value of that argument.
+    /// Parses the value of that argument.
     pub(crate) fn parse_member(text: &str) -> Result<(Role, Links), &'static str> {
         let mut words = text.split(':');
         let role = match words.next() {

@@ -1,8 +1,8 @@
-//! One of the two processes that are watched: the endpoints, a router for each that waits for frames,
-//! and a main thread that is blocked in a read of standard input.
+//! One of the two measured processes: endpoints, a receiving task for each, and a main thread that
+//! blocks on standard input.
 //!
-//! The listener is one endpoint. The dialer is as many as there are links: one that dialed the same
-//! node more than once would end with one peer.
+//! The listener has one endpoint. The dialer has one per link, since links between the same two
+//! endpoints are merged.
 
 use std::future;
 use std::io;
@@ -16,13 +16,13 @@ use smol::Executor;
 use super::child::Failure;
 use super::links::{Links, Role};
 
-/// Time between two looks at what is being waited for. There is none once it is over.
-const LOOK: Duration = Duration::from_millis(20);
+/// Interval of polling while a command waits. An idle process does not poll.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Time after which what is being waited for does not come.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Time after which a command fails.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Obeys until the end of standard input.
+/// Executes commands until the end of standard input.
 pub(crate) fn run(role: Role, links: &Links) -> Result<(), Failure> {
     let member = Member::start(role, links)?;
     println!("ready {}", member.endpoints.iter().find_map(InetEndpoint::port).unwrap_or(0));
@@ -50,7 +50,7 @@ pub(crate) fn run(role: Role, links: &Links) -> Result<(), Failure> {
 struct Member {
     endpoints: Vec<InetEndpoint>,
     links: usize,
-    /// Frames that the router has taken.
+    /// Frames received.
     heard: Arc<AtomicUsize>,
 }
 
@@ -58,7 +58,7 @@ impl Member {
     fn start(role: Role, links: &Links) -> Result<Member, Failure> {
         let Links { count: links, own } = *links;
         let mut limits = Limits::default();
-        // All links come from one address, and at once.
+        // All links come from one address at the same time.
         (limits.peers, limits.pending, limits.pending_per_addr) = (links, links, links);
         let policy = AcceptPolicy::none().allow("127.0.0.0/8".parse()?);
         let executor = own.then(drive).transpose()?;
@@ -100,14 +100,14 @@ impl Member {
     }
 
     fn wait_for(&self, is_done: impl Fn() -> bool) -> Result<(), Failure> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !is_done() {
             if Instant::now() > deadline {
                 let heard = self.heard.load(Ordering::Relaxed);
                 let up = self.links_up();
-                return Err(format!("after {PATIENCE:?}: {up} links up, {heard} frames").into());
+                return Err(format!("after {TIMEOUT:?}: {up} links up, {heard} frames").into());
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_INTERVAL);
         }
         Ok(())
     }
@@ -135,14 +135,14 @@ fn frame(from: &InetEndpoint, payload: usize) -> Result<Frame, Failure> {
     Ok(Frame::builder(8, from.router_id()).payload(vec![7; payload]).build()?)
 }
 
-/// Takes what arrives.
+/// Counts received frames.
 async fn route(endpoint: InetEndpoint, heard: Arc<AtomicUsize>) {
     while endpoint.next().await.is_ok() {
         heard.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// An executor that one thread of ours drives, as long as the process lives.
+/// An executor driven by a dedicated thread until the process ends.
 fn drive() -> io::Result<&'static Executor<'static>> {
     let executor: &'static Executor<'static> = Box::leak(Box::default());
     std::thread::Builder::new()

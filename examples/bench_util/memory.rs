@@ -1,13 +1,13 @@
-//! What the system says about the memory of a process.
+//! Memory of a process, from `/proc`.
 
 use std::fmt;
 
-/// An amount of memory, or `None` on a system that does not say.
+/// Bytes of memory, or `None` if the system does not report them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Memory(pub(crate) Option<u64>);
 
 impl Memory {
-    /// Reads one of the sizes in `/proc/PID/status`, such as `VmHWM`.
+    /// Reads a size in `/proc/PID/status`, such as `VmHWM`.
     pub(crate) fn of(pid: u32, name: &str) -> Memory {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -15,7 +15,7 @@ impl Memory {
         Memory(kib.map(|kib| kib * 1024))
     }
 
-    /// How much more this is than `before`.
+    /// The increase since `before`, at least zero.
     pub(crate) fn since(self, before: Memory) -> Memory {
         Memory(self.0.zip(before.0).map(|(now, before)| now.saturating_sub(before)))
     }

@@ -1,6 +1,6 @@
-//! Shared by the examples: child processes, command lines, and what the system reports of a process.
+//! Shared by the examples: child processes, command lines, and process statistics.
 
-// Each example uses a part of it.
+// No example uses all of it.
 #![allow(dead_code)]
 
 pub(crate) mod activity;

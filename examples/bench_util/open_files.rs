@@ -1,14 +1,14 @@
-//! How many files a process may hold open.
+//! The limit on open files.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::child::Failure;
 
-/// Open files that a process has beside one for each link.
+/// Open files of a process besides one per link.
 const OTHER_FILES: u64 = 16;
 
-/// Sees that this process, and those that it starts, may hold so many links. The shell's limit is
-/// often 1024, and may be raised as far as the system's own.
+/// Raises the limit of this process and its children for `links` links. The soft limit is often
+/// 1024; the hard limit bounds it.
 pub(crate) fn allow(links: usize) -> Result<(), Failure> {
     let needed = links as u64 + OTHER_FILES;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);

@@ -1,4 +1,4 @@
-//! Two processes with idle links between them, as the one that watches them sees them.
+//! Controls two processes with idle links between them, and measures both.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,10 +8,10 @@ use super::child::{Child, Failure};
 use super::links::{Links, Role};
 use super::memory::Memory;
 
-/// Time that any one step may take before the run counts as failed.
-const STEP: Duration = Duration::from_secs(60);
+/// Time limit of each step.
+const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Time in which processes that have nothing to do come to rest.
+/// Time for the processes to become idle.
 const SETTLE: Duration = Duration::from_millis(300);
 
 pub(crate) struct Pair {
@@ -19,7 +19,7 @@ pub(crate) struct Pair {
     dialer: Child,
     port: String,
     links: usize,
-    /// Memory of the two without links.
+    /// Memory of both processes without links.
     before: [Memory; 2],
 }
 
@@ -30,7 +30,7 @@ pub(crate) struct Side {
 }
 
 impl Side {
-    /// Bytes for each link, if the system says so.
+    /// Bytes per link, if the system reports memory.
     pub(crate) fn per_link(&self, links: usize) -> Option<u64> {
         let Memory(bytes) = self.after.since(self.before);
         bytes.map(|bytes| bytes / links as u64)
@@ -47,22 +47,22 @@ impl Pair {
         Ok(Pair { listener, dialer, port, links: links.count, before })
     }
 
-    /// Opens the links, and waits until both processes have all of them.
+    /// Opens the links, and waits until they are up on both ends.
     pub(crate) fn link_up(&mut self) -> Result<Duration, Failure> {
         let started = Instant::now();
-        self.dialer.say(&format!("dial {}", self.port))?;
+        self.dialer.send_line(&format!("dial {}", self.port))?;
         done(&self.dialer)?;
         self.both("up")?;
         Ok(started.elapsed())
     }
 
-    /// Sends a frame over each link, both ways.
+    /// Sends a frame over each link in both directions.
     pub(crate) fn carry(&mut self, payload: usize) -> Result<(), Failure> {
         self.both(&format!("flood {payload}"))?;
         self.both(&format!("heard {}", self.links))
     }
 
-    /// Leaves the two alone for so long; returns what they did all the same.
+    /// Leaves both processes alone for `time`. Returns their activity.
     pub(crate) fn watch(&self, time: Duration) -> Result<[Spent; 2], Failure> {
         let before = self.activity()?;
         thread::sleep(time);
@@ -70,38 +70,37 @@ impl Pair {
         Ok([after[0].since(&before[0]), after[1].since(&before[1])])
     }
 
-    /// Waits until the two have done nothing for so long. If they never rest, whoever watches them
-    /// then will see it.
+    /// Waits until both processes were idle for `quiet`, at most for `STEP_TIMEOUT`.
     pub(crate) fn rest(&self, quiet: Duration) -> Result<(), Failure> {
-        let end = Instant::now() + STEP;
+        let end = Instant::now() + STEP_TIMEOUT;
         while !self.watch(quiet)?.iter().all(Spent::is_nothing) && Instant::now() < end {}
         Ok(())
     }
 
-    /// What the two do when a frame goes over one link. Nothing, if the counters do not count.
+    /// The activity that one frame causes. All zeros if the counters do not work.
     pub(crate) fn send_one(&mut self) -> Result<[Spent; 2], Failure> {
         let before = self.activity()?;
-        self.dialer.say("send")?;
+        self.dialer.send_line("send")?;
         done(&self.dialer)?;
-        let end = Instant::now() + STEP;
+        let end = Instant::now() + STEP_TIMEOUT;
         loop {
             thread::sleep(SETTLE);
             let after = self.activity()?;
             let spent = [after[0].since(&before[0]), after[1].since(&before[1])];
-            // A busy machine may take its time to let the other side have the frame.
+            // On a busy machine the frame may arrive late.
             if spent.iter().all(|spent| spent.wakeups > 0) || Instant::now() > end {
                 return Ok(spent);
             }
         }
     }
 
-    /// The memory that the links take.
+    /// The memory of both processes without and with the links.
     pub(crate) fn sides(&self) -> Result<[Side; 2], Failure> {
         let after = [&self.listener, &self.dialer].map(memory);
         Ok([0, 1].map(|at| Side { before: self.before[at], after: after[at] }))
     }
 
-    /// Waits for both to end by themselves.
+    /// Waits for both processes to exit.
     pub(crate) fn end(mut self) -> Result<(), Failure> {
         self.dialer.release();
         self.dialer.end()?;
@@ -113,20 +112,20 @@ impl Pair {
         Ok([Activity::of(self.listener.pid())?, Activity::of(self.dialer.pid())?])
     }
 
-    /// Has both do something at the same time.
+    /// Sends a command to both processes, and waits for both.
     fn both(&mut self, command: &str) -> Result<(), Failure> {
-        self.listener.say(command)?;
-        self.dialer.say(command)?;
+        self.listener.send_line(command)?;
+        self.dialer.send_line(command)?;
         done(&self.listener)?;
         done(&self.dialer)
     }
 }
 
 fn done(child: &Child) -> Result<(), Failure> {
-    child.hear("done", STEP).map(drop)
+    child.expect_line("done", STEP_TIMEOUT).map(drop)
 }
 
-/// Heap and stacks.
+/// Anonymous memory: heap and stacks.
 fn memory(child: &Child) -> Memory {
     Memory::of(child.pid(), "RssAnon")
 }

@@ -1,4 +1,4 @@
-//! The peers: endpoints in this process, half of which the node dials.
+//! The peers: endpoints of this process, half of which the node dials.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,15 +8,15 @@ use netmod_inet::{Event, Frame, InetEndpoint, StartError};
 
 use crate::bench_util::child::Failure;
 
-/// Peers that the peer file has only every other time.
-const CHANGING: usize = 10;
+/// Peers that every other version of the peer file leaves out.
+const OPTIONAL_PEERS: usize = 10;
 
-/// Time until the address of an endpoint that was dropped is free.
-const SOON: Duration = Duration::from_secs(20);
+/// Time for the address of a dropped endpoint to become free.
+const REBIND_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(crate) struct Crowd {
     members: Vec<Member>,
-    /// Where the node listens.
+    /// The address of the node.
     node: String,
     links: Arc<AtomicUsize>,
     adds: u64,
@@ -24,17 +24,18 @@ pub(crate) struct Crowd {
 }
 
 struct Member {
-    /// Where it listens, if the node dials it.
+    /// The address it listens on, if the node dials it.
     addr: Option<String>,
     endpoint: Option<InetEndpoint>,
 }
 
 impl Crowd {
-    /// Nobody is there yet.
+    /// Creates the peers, all of them offline.
     pub(crate) fn new(count: usize) -> Result<Crowd, Failure> {
         let mut members = Vec::new();
         for number in 0..count {
-            // Addresses of their own, so that no connection takes the port of one that is away.
+            // Distinct addresses, so that an outgoing connection cannot take the port of an offline
+            // peer.
             let addr =
                 (number % 2 == 0).then(|| format!("127.1.{}.{}:0", number / 200, number % 200 + 1));
             let addr = addr.map(|addr| std::net::TcpListener::bind(addr)?.local_addr());
@@ -45,38 +46,38 @@ impl Crowd {
         Ok(Crowd { members, node: String::new(), links, adds, reloads: 0 })
     }
 
-    /// The peer file, with or without some of the peers.
+    /// The content of the peer file, `without` some of the peers or with all.
     pub(crate) fn listed(&self, without: bool) -> String {
         let addrs: Vec<&str> =
             self.members.iter().filter_map(|member| member.addr.as_deref()).collect();
-        addrs[if without { CHANGING } else { 0 }..].join("\n")
+        addrs[if without { OPTIONAL_PEERS } else { 0 }..].join("\n")
     }
 
-    pub(crate) fn note_reload(&mut self, adds: bool) {
+    pub(crate) fn record_reload(&mut self, adds: bool) {
         self.reloads += 1;
-        self.adds += if adds { CHANGING as u64 } else { 0 };
+        self.adds += if adds { OPTIONAL_PEERS as u64 } else { 0 };
     }
 
     pub(crate) fn reloads(&self) -> u64 {
         self.reloads
     }
 
-    /// How often the node was told to dial a peer.
+    /// How often a peer was added to the node.
     pub(crate) fn adds(&self) -> u64 {
         self.adds
     }
 
-    /// Links that the peers had, in all.
+    /// Links of all peers so far.
     pub(crate) fn links(&self) -> u64 {
         self.links.load(Ordering::Relaxed) as u64
     }
 
-    pub(crate) fn know(&mut self, node: &str) {
+    pub(crate) fn set_node(&mut self, node: &str) {
         self.node = node.to_owned();
     }
 
-    /// Has a peer come that is away, or go that is there.
-    pub(crate) fn change_one(&mut self) -> Result<(), Failure> {
+    /// Starts a random peer, or stops it if it is online.
+    pub(crate) fn toggle_one(&mut self) -> Result<(), Failure> {
         let at = fastrand::usize(..self.members.len());
         let member = &mut self.members[at];
         match member.endpoint.take() {
@@ -85,7 +86,7 @@ impl Crowd {
             }
             Some(_) => {}
             None => {
-                let endpoint = smol::block_on(come(member.addr.as_deref(), &self.node))?;
+                let endpoint = smol::block_on(start(member.addr.as_deref(), &self.node))?;
                 smol::spawn(count(endpoint.events(), self.links.clone())).detach();
                 member.endpoint = Some(endpoint);
             }
@@ -93,17 +94,17 @@ impl Crowd {
         Ok(())
     }
 
-    /// Has a peer that is there send a frame.
-    pub(crate) fn say_something(&self) {
+    /// Sends a frame from a random peer, if it is online.
+    pub(crate) fn send_frame(&self) {
         let at = fastrand::usize(..self.members.len());
         let Some(endpoint) = &self.members[at].endpoint else { return };
         let frame = Frame::builder(8, endpoint.router_id()).payload(vec![7; 1_024]).build();
-        // It may have no link just now.
+        // It may have no link at the moment.
         let _ = frame.map(|frame| endpoint.send_all(frame));
     }
 
-    /// Has everybody go.
-    pub(crate) fn leave(&mut self) {
+    /// Stops all peers.
+    pub(crate) fn stop_all(&mut self) {
         for member in &mut self.members {
             if let Some(endpoint) = member.endpoint.take() {
                 smol::block_on(endpoint.shutdown());
@@ -112,14 +113,14 @@ impl Crowd {
     }
 }
 
-/// An endpoint that listens at `addr`, or dials the node.
-async fn come(addr: Option<&str>, node: &str) -> Result<InetEndpoint, Failure> {
+/// Starts an endpoint that listens on `addr`, or else dials the node.
+async fn start(addr: Option<&str>, node: &str) -> Result<InetEndpoint, Failure> {
     let Some(addr) = addr else {
         let endpoint = InetEndpoint::builder().start().await?;
         endpoint.add_peers([node]).await?;
         return Ok(endpoint);
     };
-    let end = Instant::now() + SOON;
+    let end = Instant::now() + REBIND_TIMEOUT;
     loop {
         match InetEndpoint::start(addr).await {
             Err(StartError::Bind { .. }) if Instant::now() < end => {
@@ -130,7 +131,7 @@ async fn come(addr: Option<&str>, node: &str) -> Result<InetEndpoint, Failure> {
     }
 }
 
-/// Counts the links of an endpoint until it is gone.
+/// Counts the links of an endpoint until it stops.
 async fn count(events: netmod_inet::Events, links: Arc<AtomicUsize>) {
     while let Ok(event) = events.next().await {
         if matches!(event, Event::Up { .. }) {

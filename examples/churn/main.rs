@@ -1,9 +1,9 @@
-//! The program `netmod-node` among peers that come and go: its memory stays flat, no
-//! descriptor leaks, and its log has one line for each change.
+//! Runs `netmod-node` under peer churn: its memory stays flat, no descriptor leaks, and its log has
+//! one line per change.
 //!
 //! Run with `cargo build --release --features node && cargo run --release --example churn`;
-//! `-- --help` explains more. It uses loopback addresses only, and ends by itself with exit code 0
-//! if all was as it should be, else with 1.
+//! `-- --help` explains more. It uses loopback addresses only. Exit code 0 means that all
+//! checks passed, 1 that one failed.
 
 #[path = "../bench_util/mod.rs"]
 mod bench_util;
@@ -21,11 +21,11 @@ use crowd::Crowd;
 use node::{Lines, Node};
 use options::Options;
 
-/// How much more memory the node may have in the end than after three tenths of the time, when the
-/// allocator has seen it all.
+/// How much the memory of the node may grow after the first three tenths of the run, which warm up
+/// the allocator.
 const FLAT: Memory = Memory(Some(1 << 20));
 
-/// From one reading of the peer file to the next.
+/// Interval of reloading the peer file.
 const RELOAD: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
@@ -46,13 +46,13 @@ fn run(options: &Options) -> Result<(), Failure> {
     eprintln!("seed {}", options.seed);
     let mut crowd = Crowd::new(options.peers)?;
     let mut node = Node::start(options, &crowd.listed(false))?;
-    crowd.know(&node.address);
+    crowd.set_node(&node.address);
     let files = node.files()?;
     let begun = Instant::now();
-    let memory = agitate(options, &mut crowd, &mut node, begun)?;
+    let memory = run_churn(options, &mut crowd, &mut node, begun)?;
 
     eprintln!("all peers go");
-    crowd.leave();
+    crowd.stop_all();
     let links = node.settle(files, crowd.reloads())?;
     let lines = node.lines();
     let seconds = begun.elapsed().as_secs_f64();
@@ -61,8 +61,8 @@ fn run(options: &Options) -> Result<(), Failure> {
         "descriptors: {files} before the first link, {} with {} links, {} after the last",
         links.most_files, links.most_links, links.files
     );
-    told("up", lines.up, links.ups)?;
-    told("down", lines.down, links.downs)?;
+    check_lines("up", lines.up, links.ups)?;
+    check_lines("down", lines.down, links.downs)?;
     let outages = lines.retried + crowd.adds();
     println!(
         "log: {} lines for peers that are not reached, of {} failed dials in {outages} outages",
@@ -72,8 +72,8 @@ fn run(options: &Options) -> Result<(), Failure> {
         return Err("there is more than one line for an outage".into());
     }
     println!("log: {} lines for {} peers that ended", lines.ended, links.removed);
-    told("peer files", lines.reloads, crowd.reloads())?;
-    // A peer may go while it shakes hands.
+    check_lines("peer files", lines.reloads, crowd.reloads())?;
+    // A peer may leave during its handshake.
     println!("log: {} lines for {} streams that were dropped", lines.dropped, links.dropped);
     if lines.ended > links.removed || lines.dropped > links.dropped || lines.other > 0 {
         return Err(format!("there are lines too many: {:?}", lines.last_other).into());
@@ -83,8 +83,8 @@ fn run(options: &Options) -> Result<(), Failure> {
     flat(&memory)
 }
 
-/// Has peers come and go for the time asked for. The memory of the node at each tenth of it.
-fn agitate(
+/// Starts and stops peers for the configured time. Returns the memory of the node at each tenth.
+fn run_churn(
     options: &Options,
     crowd: &mut Crowd,
     node: &mut Node,
@@ -93,16 +93,16 @@ fn agitate(
     let mut memory = Vec::new();
     let (mut changes, mut reloads) = (0, 0);
     while memory.len() < 10 {
-        crowd.change_one()?;
-        crowd.say_something();
+        crowd.toggle_one()?;
+        crowd.send_frame();
         changes += 1;
         if begun.elapsed() >= RELOAD * (reloads + 1) {
             reloads += 1;
             node.reload(&crowd.listed(reloads % 2 == 1))?;
-            crowd.note_reload(reloads % 2 == 0);
+            crowd.record_reload(reloads % 2 == 0);
         }
         if begun.elapsed() >= options.time * (memory.len() as u32 + 1) / 10 {
-            node.look()?;
+            node.sample()?;
             memory.push(node.memory());
             let Lines { up, down, not_reached, .. } = node.lines();
             println!(
@@ -117,7 +117,7 @@ fn agitate(
     Ok(memory)
 }
 
-fn told(what: &str, lines: u64, changes: u64) -> Result<(), Failure> {
+fn check_lines(what: &str, lines: u64, changes: u64) -> Result<(), Failure> {
     println!("log: {lines} lines for {changes} changes: {what}");
     match lines == changes {
         true => Ok(()),

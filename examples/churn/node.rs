@@ -1,4 +1,4 @@
-//! The node, as a process: its log, its metrics, and what the system says of it.
+//! The node process: its log, its metrics, and its resource usage.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -15,18 +15,18 @@ use crate::bench_util::child::Failure;
 use crate::bench_util::memory::Memory;
 use crate::options::Options;
 
-/// Far longer than anything takes here.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Time limit of each step.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What helps where the program is missing.
+/// The hint for a missing program.
 const BUILD: &str = "`cargo build --release --features node` builds it";
 
-/// Lines of the log, by what they tell.
+/// Log lines, counted by kind.
 #[derive(Clone, Default)]
 pub(crate) struct Lines {
     pub(crate) up: u64,
     pub(crate) down: u64,
-    /// Those of them that say when the peer is dialed again.
+    /// The `down` lines with a retry time.
     pub(crate) retried: u64,
     pub(crate) not_reached: u64,
     pub(crate) ended: u64,
@@ -36,7 +36,7 @@ pub(crate) struct Lines {
     pub(crate) last_other: String,
 }
 
-/// What the metrics tell in the end, and the most that was seen before.
+/// The final metrics, and the peak values of the run.
 #[derive(Default)]
 pub(crate) struct Links {
     pub(crate) ups: u64,
@@ -55,7 +55,7 @@ pub(crate) struct Node {
     pub(crate) address: String,
     metrics: String,
     lines: Arc<Mutex<Lines>>,
-    most: (usize, u64),
+    peak: (usize, u64),
 }
 
 impl Node {
@@ -74,21 +74,21 @@ impl Node {
             .map_err(|error| format!("{}: {error}; {BUILD}", program.display()))?;
         let stdout = child.stdout.take().ok_or("no standard output")?;
         let lines = Arc::<Mutex<Lines>>::default();
-        let (told, heard) = channel();
+        let (sender, first_lines) = channel();
         let log = lines.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 if let Some(line) = log.lock().unwrap_or_else(PoisonError::into_inner).take(line) {
-                    let _ = told.send(line);
+                    let _ = sender.send(line);
                 }
             }
         });
-        let address = hear(&heard, "listening on ")?;
-        let metrics = hear(&heard, "metrics on http://")?.replace("/metrics", "");
-        Ok(Node { child, peer_file, address, metrics, lines, most: (0, 0) })
+        let address = wait_for_line(&first_lines, "listening on ")?;
+        let metrics = wait_for_line(&first_lines, "metrics on http://")?.replace("/metrics", "");
+        Ok(Node { child, peer_file, address, metrics, lines, peak: (0, 0) })
     }
 
-    /// Has it read the peer file again.
+    /// Replaces the peer file and has the node reload it.
     pub(crate) fn reload(&self, listed: &str) -> Result<(), Failure> {
         fs::write(&self.peer_file, listed)?;
         kill_process(Pid::from_child(&self.child), Signal::HUP)?;
@@ -103,7 +103,7 @@ impl Node {
         Memory::of(self.child.id(), "VmRSS")
     }
 
-    /// Descriptors that are open.
+    /// Open file descriptors.
     pub(crate) fn files(&self) -> Result<usize, Failure> {
         Ok(fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count())
     }
@@ -115,17 +115,17 @@ impl Node {
         Ok(ticks.sum::<Result<u64, _>>()? as f64 / rustix::param::clock_ticks_per_second() as f64)
     }
 
-    /// Notes how many descriptors and links there are.
-    pub(crate) fn look(&mut self) -> Result<(), Failure> {
+    /// Samples the numbers of descriptors and links.
+    pub(crate) fn sample(&mut self) -> Result<(), Failure> {
         let links = value(&self.scrape()?, "netmod_inet_peers{state=\"up\"}")?;
-        self.most = (self.most.0.max(self.files()?), self.most.1.max(links));
+        self.peak = (self.peak.0.max(self.files()?), self.peak.1.max(links));
         Ok(())
     }
 
-    /// Waits until no link is there, every descriptor is back, and the log has caught up. The peer
-    /// file was to be read again so often.
+    /// Waits until there are no links, at peak `files` descriptors are open, and the log has caught
+    /// up with the metrics and `reloads`.
     pub(crate) fn settle(&self, files: usize, reloads: u64) -> Result<Links, Failure> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         loop {
             let text = self.scrape()?;
             let event =
@@ -137,8 +137,8 @@ impl Node {
                 removed: event("removed")?,
                 dropped: event("dropped")?,
                 files: self.files()?,
-                most_files: self.most.0,
-                most_links: self.most.1,
+                most_files: self.peak.0,
+                most_links: self.peak.1,
             };
             let lines = self.lines();
             let is_over = value(&text, "netmod_inet_peers{state=\"up\"}")? == 0
@@ -159,17 +159,17 @@ impl Node {
         }
     }
 
-    /// What the metrics say.
+    /// Fetches the metrics.
     fn scrape(&self) -> Result<String, Failure> {
         let mut stream = TcpStream::connect(&self.metrics)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
         stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: node\r\n\r\n")?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
         Ok(text)
     }
 
-    /// Ends it in an orderly way.
+    /// Shuts the node down with `quit`.
     pub(crate) fn end(&mut self) -> Result<(), Failure> {
         if let Some(mut stdin) = self.child.stdin.take() {
             stdin.write_all(b"quit\n")?;
@@ -190,7 +190,7 @@ impl Drop for Node {
 }
 
 impl Lines {
-    /// Counts a line, or gives it back if it is one of the first.
+    /// Counts a line, or returns it if it belongs to the start of the log.
     fn take(&mut self, line: String) -> Option<String> {
         let is = |what: &str| line.starts_with("peer ") && line.contains(what);
         let count = match () {
@@ -214,22 +214,23 @@ impl Lines {
     }
 }
 
-/// `netmod-node` in the folder above the one of the examples.
+/// `netmod-node` in the target directory of this example.
 fn of_this_build() -> Option<PathBuf> {
     Some(std::env::current_exe().ok()?.parent()?.with_file_name("netmod-node"))
 }
 
-fn hear(heard: &Receiver<String>, start: &str) -> Result<String, Failure> {
+fn wait_for_line(first_lines: &Receiver<String>, start: &str) -> Result<String, Failure> {
     loop {
-        let line =
-            heard.recv_timeout(PATIENCE).map_err(|_| format!("the node never said {start}"))?;
+        let line = first_lines
+            .recv_timeout(TIMEOUT)
+            .map_err(|_| format!("the node never printed {start}"))?;
         if let Some(rest) = line.strip_prefix(start) {
             return Ok(rest.to_owned());
         }
     }
 }
 
-/// The value of a sample.
+/// The value of a metric.
 fn value(text: &str, name: &str) -> Result<u64, Failure> {
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     Ok(line.ok_or_else(|| format!("there is no {name}"))?.trim().parse()?)

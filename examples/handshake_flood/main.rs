@@ -1,9 +1,8 @@
-//! What a flood of handshakes does to a link that is there: its round trips without and with the
-//! flood, and how much of a core the node spends on strangers.
+//! The effect of a handshake flood on an established link: its round-trip times without and with
+//! the flood, and the CPU time that the node spends on unknown dialers.
 //!
 //! Run with `cargo run --release --features noise --example handshake_flood`; `-- --help` explains
-//! more. It starts two processes, uses a free port of the loopback address only, and ends by
-//! itself.
+//! more. It starts two processes and uses a free port of the loopback address only.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -39,11 +38,11 @@ Latencies are of each round trip, one every millisecond. CPU time is user and
 system time of the node's process.
 ";
 
-/// Time between two round trips.
+/// Interval of round trips.
 const PACE: Duration = Duration::from_millis(1);
 
-/// Time that any one step may take before the run counts as failed.
-const STEP: Duration = Duration::from_secs(60);
+/// Time limit of each step.
+const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 
 struct Options {
     rate: u64,
@@ -103,7 +102,7 @@ fn encryption() -> Result<Encryption, Failure> {
     Ok(Encryption::new(KeyPair::generate()?).required())
 }
 
-/// A node that sends back what it gets.
+/// A node that echoes frames.
 async fn node(options: &Options) -> Result<(), Failure> {
     let mut limits = Limits::default();
     limits.handshake_effort = Duration::from_millis(options.effort);
@@ -116,13 +115,13 @@ async fn node(options: &Options) -> Result<(), Failure> {
     }
 }
 
-/// What was seen in some seconds.
+/// The measurements of one interval.
 struct Seen {
-    /// Of the round trips, 50 % and 99 % took no longer, and none.
+    /// Round-trip times: p50, p99, maximum.
     trips: [Duration; 3],
-    /// Share of a core that the node took.
+    /// CPU time of the node as a share of one core.
     cpu: f64,
-    /// Handshakes begun and answered in a second.
+    /// Handshakes per second.
     flood: Flood,
 }
 
@@ -172,10 +171,10 @@ async fn watch(
     mut crowd: Option<&mut Child>,
 ) -> Result<Seen, Failure> {
     if let Some(crowd) = &mut crowd {
-        crowd.say("begin")?;
+        crowd.send_line("begin")?;
         smol::Timer::after(Duration::from_millis(300)).await;
-        crowd.say("tell")?;
-        crowd.hear("done", STEP)?;
+        crowd.send_line("tell")?;
+        crowd.expect_line("done", STEP_TIMEOUT)?;
     }
     let (start, cpu) = (Instant::now(), cpu_time(node)?);
     let mut trips = Vec::new();
@@ -185,7 +184,7 @@ async fn watch(
         let began = Instant::now();
         endpoint.send(target, frame.clone()).await?;
         let late = async {
-            smol::Timer::after(STEP).await;
+            smol::Timer::after(STEP_TIMEOUT).await;
             Err("a frame did not come back".into())
         };
         let back = async { endpoint.next().await.map_err(Failure::from) };
@@ -199,9 +198,9 @@ async fn watch(
     let cpu = (cpu_time(node)? - cpu).as_secs_f64() / took;
     let flood = match crowd {
         Some(crowd) => {
-            crowd.say("tell")?;
-            let told = crowd.hear("done", STEP)?;
-            crowd.say("end")?;
+            crowd.send_line("tell")?;
+            let told = crowd.expect_line("done", STEP_TIMEOUT)?;
+            crowd.send_line("end")?;
             Flood::parse(&told).ok_or("the crowd said something else")?.per_second(took)
         }
         None => Flood::default(),
@@ -231,7 +230,7 @@ fn show(what: &str, seen: &Seen, before: Option<&Seen>) {
 /// User and system time of a process.
 fn cpu_time(pid: u32) -> Result<Duration, Failure> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name may have spaces in it, and ends with the last bracket.
+    // The name is in parentheses and may contain spaces.
     let (_, fields) = text.rsplit_once(')').ok_or("no name")?;
     let ticks: Vec<u64> =
         fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse().ok()).collect();

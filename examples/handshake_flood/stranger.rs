@@ -1,7 +1,6 @@
-//! Strangers that begin handshakes.
+//! Unknown dialers that begin handshakes.
 //!
-//! What they say is written by hand: it takes no key and no sums, only 32 bytes at random where a
-//! key should be.
+//! Their messages are handcrafted and cost no cryptography: the ephemeral key is 32 random bytes.
 
 use std::io::{BufRead, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -14,17 +13,17 @@ use netmod_inet::{Frame, Id};
 
 use crate::bench_util::child::Failure;
 
-/// Threads, each of which has one handshake at a time.
+/// Threads. Each runs one handshake at a time.
 const THREADS: u64 = 64;
 
-/// Time that a stranger waits for the node.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Time limit of a read.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Length of an Ack with records, and that of the second message of the exchange of keys, each with
-/// its length in front.
-const ANSWERS: usize = 4 + 89 + 67 + 4 + 41 + 96;
+/// Bytes of an Ack with its extension and of the second key exchange message, with their length
+/// prefixes.
+const RESPONSE_LEN: usize = 4 + 89 + 67 + 4 + 41 + 96;
 
-/// Handshakes.
+/// Numbers of handshakes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Flood {
     pub(crate) begun: u64,
@@ -50,7 +49,7 @@ struct Shared {
     answered: AtomicUsize,
 }
 
-/// Begins so many handshakes per second while it is told to.
+/// Begins `rate` handshakes per second between the commands `begin` and `end`.
 pub(crate) fn crowd(port: u16, rate: u64) -> Result<(), Failure> {
     let shared = Arc::new(Shared::default());
     for number in 0..THREADS {
@@ -77,32 +76,32 @@ fn stranger(port: u16, number: u64, pace: Duration, shared: &Shared) {
     let mut next = Instant::now() + pace.mul_f64(number as f64 / THREADS as f64);
     loop {
         thread::sleep(next.saturating_duration_since(Instant::now()));
-        // What could not be done in time is not made up for.
+        // Missed handshakes are skipped.
         next = (next + pace).max(Instant::now() - pace);
         if !shared.is_on.load(Ordering::Relaxed) {
             continue;
         }
         shared.begun.fetch_add(1, Ordering::Relaxed);
-        if knock(port).is_ok() {
+        if begin_handshake(port).is_ok() {
             shared.answered.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-/// Has the node do its part, and goes.
-fn knock(port: u16) -> Result<(), Failure> {
+/// Runs a handshake up to the node's key exchange message, then disconnects.
+fn begin_handshake(port: u16) -> Result<(), Failure> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    // Gone at once, so that ports do not run out.
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    // Close with a reset: no TIME_WAIT that would exhaust the ports.
     rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?;
     let id = Id::random()?;
     stream.write_all(&[hello(id)?, message(34, id, Id::random()?.as_bytes())?].concat())?;
-    let mut answers = [0; ANSWERS];
-    stream.read_exact(&mut answers)?;
+    let mut responses = [0; RESPONSE_LEN];
+    stream.read_exact(&mut responses)?;
     Ok(())
 }
 
-/// A Hello that offers to encrypt; see `src/proto/records.rs`.
+/// A Hello that offers encryption.
 fn hello(id: Id) -> Result<Vec<u8>, Failure> {
     let mut records = vec![1, 2, 1, 1];
     for kind in [2, 3, 4] {
@@ -115,7 +114,7 @@ fn hello(id: Id) -> Result<Vec<u8>, Failure> {
     message(32, id, &[&fields[..], b"nmi\x01", &len, &records].concat())
 }
 
-/// A frame of any modes behind its length, also of those that a router may not send.
+/// A frame with its length prefix. The modes may be reserved ones.
 fn message(modes: u16, id: Id, payload: &[u8]) -> Result<Vec<u8>, Failure> {
     let frame = Frame::builder(modes, id).payload(payload.to_vec()).build()?;
     Ok([&(frame.len() as u32).to_be_bytes()[..], frame.as_bytes()].concat())

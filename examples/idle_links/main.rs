@@ -1,11 +1,11 @@
-//! What idle links cost: two processes with a thousand links between them, watched by a third.
+//! The cost of idle links: two processes with a thousand links between them, measured by a third.
 //!
 //! Run with `cargo run --release --example idle_links`; `-- --help` explains more. It uses free
-//! ports of the loopback addresses only, and ends by itself with exit code 0 if neither process
-//! woke up, else with 1. For Linux, whose `/proc` tells how often a thread ran.
+//! ports of the loopback addresses only. Exit code 0 means that neither process woke up, 1 that one
+//! did. Linux only: it reads `/proc`, which does not wake the measured processes.
 //!
-//! This process only watches. It reads `/proc`, which wakes nobody; the two that are watched have
-//! a main thread that is blocked in a read, and the threads of the executor and of `async-io`.
+//! Those have a main thread that blocks in a read, and the threads of the executor and of
+//! `async-io`.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     bench_util::command_line::exit(done)
 }
 
-/// Runs it all; returns whether the links were idle in truth.
+/// Runs the measurement. Returns whether the links were idle.
 fn run(options: &Options) -> Result<bool, Failure> {
     bench_util::open_files::allow(options.links.count)?;
     eprintln!("starting two processes");
@@ -59,13 +59,13 @@ fn run(options: &Options) -> Result<bool, Failure> {
     eprintln!("watching for {:?}", options.watch);
     let idle = pair.watch(options.watch)?;
     let sides = pair.sides()?;
-    // Counters that do not count would show nothing but zeros.
+    // Make sure that the counters work.
     let busy = pair.send_one()?;
     pair.end()?;
     Ok(tell(options, &idle, &busy, &sides))
 }
 
-/// Prints the account; returns whether nothing ran.
+/// Prints the results. Returns whether no thread ran.
 fn tell(options: &Options, idle: &[Spent; 2], busy: &[Spent; 2], sides: &[Side; 2]) -> bool {
     let Options { links: Links { count: links, own }, watch, carry } = options;
     println!("{links} idle links, watched for {watch:?} after {QUIET:?} of quiet");

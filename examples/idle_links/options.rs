@@ -34,11 +34,11 @@ Examples:
   idle_links --links 10000 --carry 32000
 ";
 
-/// Targets are 16 bits.
-const MOST_LINKS: u64 = 65_000;
+/// Targets have 16 bits.
+const MAX_LINKS: u64 = 65_000;
 
-/// Frames have no more payload.
-const MOST_PAYLOAD: u64 = 65_535;
+/// The largest payload of a frame.
+const MAX_PAYLOAD: u64 = 65_535;
 
 pub(crate) struct Options {
     pub(crate) links: Links,
@@ -58,9 +58,9 @@ impl command_line::Options for Options {
 
     fn take(&mut self, option: &mut Opt<'_>) -> Result<bool, String> {
         match option.name {
-            "links" => self.links.count = option.number(1..=MOST_LINKS)? as usize,
+            "links" => self.links.count = option.number(1..=MAX_LINKS)? as usize,
             "seconds" => self.watch = Duration::from_secs(option.number(1..=86_400)?),
-            "carry" => self.carry = Some(option.number(1..=MOST_PAYLOAD)? as usize),
+            "carry" => self.carry = Some(option.number(1..=MAX_PAYLOAD)? as usize),
             "own" => self.links.own = true,
             _ => return Ok(false),
         }

@@ -1,9 +1,9 @@
-//! A receiver that is slower than the sender: every frame arrives intact and in order all the
-//! same, the sender waits, and the memory of both stays flat.
+//! A receiver that is slower than the sender: back-pressure holds the sender back, every frame
+//! arrives intact and in order, and the memory of both stays flat.
 //!
 //! Run with `cargo run --release --example slow_receiver`; `-- --help` explains more. It starts
-//! two processes, uses a free port of the loopback address only, and ends by itself with exit code
-//! 0 if all went well, else with 1.
+//! two processes and uses a free port of the loopback address only. Exit code 0 means that all
+//! checks passed, 1 that one failed.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -20,8 +20,8 @@ use bench_util::command_line::Request;
 use bench_util::memory::Memory;
 use options::{Options, Role};
 
-/// How much more memory either process may take than before the first frame. The endpoints keep
-/// 1 MiB of frames to send and 4 MiB of frames that arrived; the allocator needs some room too.
+/// How much the memory of either process may grow after the start. The endpoints hold up to 1 MiB
+/// of outbound and 4 MiB of inbound frames; the rest is overhead of the allocator.
 const FLAT: Memory = Memory(Some(16 << 20));
 
 fn main() -> ExitCode {
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     bench_util::command_line::exit(done.map(|()| true))
 }
 
-/// Runs it all.
+/// Runs both processes and checks the result.
 fn run(options: &Options) -> Result<(), Failure> {
     eprintln!("starting two processes");
     let (receiver, port) = Child::start("receiver", options.member_args("receiver"))?;
@@ -48,7 +48,7 @@ fn run(options: &Options) -> Result<(), Failure> {
     println!("frames: {}, bytes of payload in each: {}", options.frames, options.payload);
 
     let before = peak(&receiver, &sender);
-    sender.say("go")?;
+    sender.send_line("go")?;
     let peaks = watch(&receiver, &sender, options)?;
     println!("sender: {}", sender.end()?.unwrap_or_default());
     println!("receiver: {}", receiver.end()?.unwrap_or_default());
@@ -66,7 +66,7 @@ fn run(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The largest memory of receiver and sender so far.
+/// Peak memory of receiver and sender.
 struct Peaks {
     tenth: [Memory; 2],
     end: [Memory; 2],
@@ -76,11 +76,11 @@ fn peak(receiver: &Child, sender: &Child) -> [Memory; 2] {
     [receiver, sender].map(|child| Memory::of(child.pid(), "VmHWM"))
 }
 
-/// Waits until the receiver has all frames.
+/// Waits until the receiver has received all frames.
 fn watch(receiver: &Child, sender: &Child, options: &Options) -> Result<Peaks, Failure> {
     let mut tenth = None;
     loop {
-        let line = receiver.next(options.patience())?;
+        let line = receiver.next_line(options.step_timeout())?;
         let peak = peak(receiver, sender);
         let tenth = *tenth.get_or_insert(peak);
         let Some(frames) = line.strip_prefix("at ") else {
@@ -95,8 +95,8 @@ fn watch(receiver: &Child, sender: &Child, options: &Options) -> Result<Peaks, F
 }
 
 impl Options {
-    /// Time in which the receiver must get on by a tenth of the frames.
-    fn patience(&self) -> Duration {
+    /// Time limit for the receiver to process a tenth of the frames.
+    fn step_timeout(&self) -> Duration {
         let pauses = u32::try_from(self.frames / 100).unwrap_or(u32::MAX);
         Duration::from_secs(60) + self.stall + self.pause.saturating_mul(pauses)
     }

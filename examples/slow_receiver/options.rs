@@ -29,11 +29,11 @@ Examples:
   slow_receiver --frames 1000000 --payload 64 --pause 100
 ";
 
-/// Beyond this the pattern in the frames repeats.
-const MOST_FRAMES: u64 = 1 << 50;
+/// Beyond this the pattern of payloads repeats.
+const MAX_FRAMES: u64 = 1 << 50;
 
-/// Longest pause, in either unit.
-const LONGEST: u64 = u32::MAX as u64;
+/// The longest pause, in the unit of its option.
+const MAX_PAUSE: u64 = u32::MAX as u64;
 
 #[derive(Clone)]
 pub(crate) struct Options {
@@ -46,7 +46,7 @@ pub(crate) struct Options {
 #[derive(Clone, Copy)]
 pub(crate) enum Role {
     Receiver,
-    /// With the port to dial.
+    /// With the port of the receiver.
     Sender(u16),
 }
 
@@ -66,11 +66,11 @@ impl command_line::Options for Options {
 
     fn take(&mut self, option: &mut Opt<'_>) -> Result<bool, String> {
         match option.name {
-            "frames" => self.frames = option.number(1..=MOST_FRAMES)?,
-            // The number of a frame has to fit in.
+            "frames" => self.frames = option.number(1..=MAX_FRAMES)?,
+            // Holds at least the frame number.
             "payload" => self.payload = option.number(8..=65_535)? as usize,
-            "pause" => self.pause = Duration::from_micros(option.number(0..=LONGEST)?),
-            "stall" => self.stall = Duration::from_millis(option.number(0..=LONGEST)?),
+            "pause" => self.pause = Duration::from_micros(option.number(0..=MAX_PAUSE)?),
+            "stall" => self.stall = Duration::from_millis(option.number(0..=MAX_PAUSE)?),
             _ => return Ok(false),
         }
         Ok(true)
@@ -86,7 +86,7 @@ impl command_line::Options for Options {
 }
 
 impl Options {
-    /// The arguments of one of the two processes.
+    /// The arguments that start one of the two processes.
     pub(crate) fn member_args(&self, role: &str) -> Vec<String> {
         vec![
             format!("--member={role}"),

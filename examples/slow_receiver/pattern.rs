@@ -1,12 +1,12 @@
-//! What is in the frames: each has its number, and after that no eight bytes that any other place
-//! in any other frame has.
+//! Payloads: the frame number, followed by words of eight bytes that are unique over all positions
+//! of all frames.
 
 use netmod_inet::{Frame, FrameError, Id};
 
-/// Who sends them.
+/// The sender of the frames.
 pub(crate) const SENDER: Id = Id::from_bytes([0x5E; 32]);
 
-/// Makes the frame with this number.
+/// Builds the frame with this number.
 pub(crate) fn frame(number: u64, payload: usize) -> Result<Frame, FrameError> {
     let mut bytes = Vec::with_capacity(payload + 8);
     bytes.extend_from_slice(&number.to_be_bytes());
@@ -17,13 +17,13 @@ pub(crate) fn frame(number: u64, payload: usize) -> Result<Frame, FrameError> {
     Frame::builder(8, SENDER).payload(bytes).build()
 }
 
-/// A bijection of number and place, as long as there are not more than 2⁵⁰ frames.
+/// A bijection of frame number and position, for up to 2⁵⁰ frames.
 fn word(number: u64, place: u64) -> u64 {
     let mixed = (number << 14 | place).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     mixed ^ (mixed >> 32)
 }
 
-/// Tells what is wrong with a frame that is not the one that is due.
+/// Describes how a frame differs from the one expected.
 pub(crate) fn explain(due: u64, payload: usize, found: &Frame) -> String {
     let bytes = found.payload();
     let number = bytes.first_chunk().map(|first| u64::from_be_bytes(*first));

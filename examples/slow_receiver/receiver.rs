@@ -1,4 +1,4 @@
-//! The slow one of the two processes.
+//! The slow receiver.
 
 use std::pin::pin;
 use std::thread;
@@ -11,15 +11,15 @@ use crate::bench_util::child::Failure;
 use crate::options::Options;
 use crate::pattern;
 
-/// Frames between two pauses.
+/// Frames between pauses.
 const BATCH: u64 = 32;
 
-/// Takes all frames, and sees that nothing follows them.
+/// Receives all frames, and checks that none follow.
 pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
     let endpoint = InetEndpoint::start("127.0.0.1:0").await?;
     let events = endpoint.events();
     println!("ready {}", endpoint.port().unwrap_or(0));
-    let mut receiver = Receiver { options, due: 0, slept: Duration::ZERO, started: None };
+    let mut receiver = Receiver { options, next_number: 0, slept: Duration::ZERO, started: None };
 
     let mut down = pin!(until_down(&events));
     let why = loop {
@@ -29,18 +29,22 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
             Err(why) => break why,
         }
     };
-    // The link has ended, but what came over it is still to be had.
+    // The link is down. Frames that arrived before are still queued.
     while let Some((_, frame)) = endpoint.try_next()? {
         receiver.take(&frame)?;
     }
-    if receiver.due < options.frames {
-        return Err(format!("only {} frames arrived; the link is down: {why}", receiver.due).into());
+    if receiver.next_number < options.frames {
+        return Err(format!(
+            "only {} frames arrived; the link is down: {why}",
+            receiver.next_number
+        )
+        .into());
     }
     endpoint.shutdown().await;
     Ok(())
 }
 
-/// Waits until a link ends; returns why.
+/// Waits until a link is down. Returns the reason.
 async fn until_down(events: &Events) -> String {
     loop {
         match events.next().await {
@@ -53,42 +57,42 @@ async fn until_down(events: &Events) -> String {
 
 struct Receiver<'a> {
     options: &'a Options,
-    /// Number of the frame that comes next.
-    due: u64,
+    /// The number of the next frame.
+    next_number: u64,
     slept: Duration,
     started: Option<Instant>,
 }
 
 impl Receiver<'_> {
-    /// Verifies a frame, and then takes a rest if it is time for that.
+    /// Verifies a frame, and pauses where one is next_number.
     fn take(&mut self, frame: &Frame) -> Result<(), Failure> {
         let Options { frames, payload, .. } = *self.options;
         let started = *self.started.get_or_insert_with(Instant::now);
-        if self.due == frames {
+        if self.next_number == frames {
             return Err("one frame too many arrived".into());
         }
-        if *frame != pattern::frame(self.due, payload)? {
-            return Err(pattern::explain(self.due, payload, frame).into());
+        if *frame != pattern::frame(self.next_number, payload)? {
+            return Err(pattern::explain(self.next_number, payload, frame).into());
         }
-        self.due += 1;
-        if self.due == frames {
+        self.next_number += 1;
+        if self.next_number == frames {
             println!("complete");
-            println!("{}", self.tell(started.elapsed()));
+            println!("{}", self.report(started.elapsed()));
             return Ok(());
         }
-        if self.due % (frames / 10).max(1) == 0 {
-            println!("at {}", self.due);
+        if self.next_number % (frames / 10).max(1) == 0 {
+            println!("at {}", self.next_number);
         }
-        if self.due == frames / 2 {
+        if self.next_number == frames / 2 {
             self.sleep(self.options.stall);
         }
-        if self.due % BATCH == 0 {
+        if self.next_number % BATCH == 0 {
             self.sleep(self.options.pause);
         }
         Ok(())
     }
 
-    /// Nothing else runs on this thread; the endpoint has another.
+    /// Blocks this thread. The endpoint runs on another.
     fn sleep(&mut self, time: Duration) {
         if !time.is_zero() {
             let started = Instant::now();
@@ -97,14 +101,14 @@ impl Receiver<'_> {
         }
     }
 
-    fn tell(&self, time: Duration) -> String {
+    fn report(&self, time: Duration) -> String {
         let seconds = time.as_secs_f64();
-        let rate = self.due as f64 / seconds;
+        let rate = self.next_number as f64 / seconds;
         let mib = rate * self.options.payload as f64 / f64::from(1 << 20);
         format!(
             "verified {} frames in {seconds:.2} s, {:.2} s of which it slept: {rate:.0} frames/s, \
              {mib:.0} MiB/s of payload",
-            self.due,
+            self.next_number,
             self.slept.as_secs_f64()
         )
     }

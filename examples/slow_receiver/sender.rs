@@ -1,4 +1,4 @@
-//! The fast one of the two processes.
+//! The fast sender.
 
 use std::io;
 use std::pin::pin;
@@ -12,10 +12,10 @@ use crate::bench_util::child::Failure;
 use crate::options::Options;
 use crate::pattern;
 
-/// Pause before a frame is tried again for which there was no room while the link was down.
+/// Delay before a retry while the queue is full and the link down.
 const AGAIN: Duration = Duration::from_millis(10);
 
-/// Sends all frames, and ends when it is told that they have arrived.
+/// Sends all frames, then waits for the command to end.
 pub(crate) async fn run(port: u16, options: &Options) -> Result<(), Failure> {
     let endpoint = InetEndpoint::builder().router_id(pattern::SENDER).start().await?;
     let events = endpoint.events();
@@ -30,8 +30,8 @@ pub(crate) async fn run(port: u16, options: &Options) -> Result<(), Failure> {
         sender.send(pattern::frame(number, options.payload)?).await?;
     }
     let took = started.elapsed();
-    // Until the end of the input: a link that drains has no more than `Limits::drain_timeout`, and
-    // this receiver may be slower than that.
+    // Wait for the end of input, since a shutdown drains the queue only for
+    // `Limits::drain_timeout`.
     io::stdin().read_line(&mut String::new())?;
     let links = sender.endpoint.peers().first().map_or(0, |peer| peer.links);
     println!("sent {}; links needed: {links}", sender.held.tell(took));
@@ -45,7 +45,7 @@ struct Sender {
     held: Held,
 }
 
-/// How the sender was held back.
+/// How back-pressure held the sender back.
 #[derive(Default)]
 struct Held {
     times: u64,
@@ -55,7 +55,7 @@ struct Held {
 }
 
 impl Sender {
-    /// Sends a frame, over and over if there is no room for it.
+    /// Sends a frame. Retries while the queue is full.
     async fn send(&mut self, mut frame: Frame) -> Result<(), Failure> {
         loop {
             let error = match self.try_once(frame).await {
@@ -74,7 +74,7 @@ impl Sender {
         }
     }
 
-    /// Sends a frame, and keeps the time if that is not done at once.
+    /// Sends a frame, and records the time if it has to wait.
     async fn try_once(&mut self, frame: Frame) -> Result<(), SendError> {
         let mut sending = pin!(self.endpoint.send(self.target, frame));
         if let Some(done) = future::poll_once(&mut sending).await {

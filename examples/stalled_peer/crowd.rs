@@ -1,5 +1,4 @@
-//! The peers: each an endpoint of its own, since one that dialed the same node more than once would
-//! end with one peer.
+//! The peers. Each has its own endpoint, since links between the same two endpoints are merged.
 
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -8,9 +7,9 @@ use std::time::{Duration, SystemTime};
 use netmod_inet::{Builder, Event, Frame, InetEndpoint, Limits};
 
 use crate::bench_util::child::Failure;
-use crate::{STALLED, STEP};
+use crate::{STALLED, STEP_TIMEOUT};
 
-/// Obeys until the end of standard input.
+/// Executes commands until the end of standard input.
 pub(crate) fn run() -> Result<(), Failure> {
     let (report, latencies) = channel();
     let (mut node, mut peers, mut stalled) = (String::new(), Vec::new(), None);
@@ -49,7 +48,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     Ok(())
 }
 
-/// A peer of the node, which is up.
+/// A peer whose link to the node is up.
 fn dial(builder: Builder, node: &str) -> Result<InetEndpoint, Failure> {
     smol::block_on(async {
         let endpoint = builder.start().await?;
@@ -60,7 +59,7 @@ fn dial(builder: Builder, node: &str) -> Result<InetEndpoint, Failure> {
     })
 }
 
-/// One with little room for what arrives, which nobody takes.
+/// A peer with a small receive window that never reads.
 fn never_reads() -> Builder {
     let mut limits = Limits::default();
     limits.inbound_bytes = 128 << 10;
@@ -68,7 +67,7 @@ fn never_reads() -> Builder {
     InetEndpoint::builder().router_id(STALLED).limits(limits)
 }
 
-/// Takes what arrives, and reports how old it is.
+/// Receives frames and reports their age.
 async fn take(peer: InetEndpoint, report: Sender<Duration>) {
     while let Ok((_, frame)) = peer.next().await {
         if let Some(age) = age(&frame) {
@@ -82,12 +81,12 @@ fn age(frame: &Frame) -> Option<Duration> {
     Some(SystemTime::UNIX_EPOCH.elapsed().ok()?.saturating_sub(sent))
 }
 
-/// The ages of so many frames, which have to come, sorted.
+/// The ages of `count` frames, sorted. Waits for all of them.
 fn ages(latencies: &Receiver<Duration>, count: usize) -> Result<Vec<Duration>, Failure> {
     let mut ages = Vec::with_capacity(count);
     while ages.len() < count {
         let missing = |_| format!("only {} of {count} frames arrived", ages.len());
-        let age = latencies.recv_timeout(STEP).map_err(missing)?;
+        let age = latencies.recv_timeout(STEP_TIMEOUT).map_err(missing)?;
         ages.push(age);
     }
     ages.sort_unstable();

@@ -1,10 +1,10 @@
-//! What one peer that never reads does to a hundred that do: how late flooded frames reach the
-//! others with it and without it, in turn, and how much memory the node takes.
+//! The effect of a peer that never reads on a hundred that do: the latency of flooded frames with
+//! and without it, and the memory of the node.
 //!
 //! Run with `cargo run --release --example stalled_peer`; `-- --help` explains more. It starts two
-//! processes, uses a free port of the loopback address only, and ends by itself with exit code 0
-//! if every frame arrived and memory stayed flat, else with 1. The latencies are printed, not
-//! judged: that takes a quiet machine.
+//! processes and uses a free port of the loopback address only. Exit code 0 means that every frame
+//! arrived and memory stayed flat, 1 that this failed. Latencies are printed but not checked: they
+//! depend on the load of the machine.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -21,17 +21,17 @@ use bench_util::memory::Memory;
 use netmod_inet::Id;
 use options::{Options, Role};
 
-/// Who never reads.
+/// The router id of the peer that never reads.
 const STALLED: Id = Id::from_bytes([0x57; 32]);
 
-/// Time that any one step may take before the run counts as failed.
-const STEP: Duration = Duration::from_secs(60);
+/// Time limit of each step.
+const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Floods before those that count.
+/// Floods to warm up.
 const SETTLE: u64 = 20;
 
-/// More memory than this is not flat: the queue of one peer is 1 MiB, and an allocator needs some
-/// room.
+/// How much the memory of the node may grow: the queue of a peer holds 1 MiB; the rest is overhead
+/// of the allocator.
 const FLAT: Memory = Memory(Some(8 << 20));
 
 fn main() -> ExitCode {
@@ -48,13 +48,13 @@ fn main() -> ExitCode {
     bench_util::command_line::exit(done)
 }
 
-/// The two processes: a node, and its peers.
+/// The two processes: the node and its peers.
 struct Run {
     node: Child,
     crowd: Child,
 }
 
-/// What one half of a round found: under how much the ages of 50 and of 99 of 100 frames are.
+/// The latencies of one half of a round: p50 and p99.
 struct Half {
     p50: Duration,
     p99: Duration,
@@ -73,11 +73,11 @@ impl Run {
         Ok(run)
     }
 
-    /// Runs all rounds, the first of which only warms up. Returns whether memory stayed flat.
+    /// Runs all rounds. The first one warms up. Returns whether memory stayed flat.
     fn measure(mut self, options: &Options) -> Result<bool, Failure> {
         let (mut without, mut with) = (Vec::new(), Vec::new());
         for round in 0..=options.rounds {
-            // In turn, so that neither always comes first.
+            // Alternate the order.
             let (before, after) = if round % 2 == 0 {
                 let before = self.half(options, false)?;
                 (before, self.half(options, true)?)
@@ -110,13 +110,13 @@ impl Run {
         Ok(grown <= FLAT)
     }
 
-    /// Floods, and finds out how late the frames arrived.
+    /// Floods, and measures the latency of the frames.
     fn half(&mut self, options: &Options, is_there: bool) -> Result<Half, Failure> {
         if is_there {
             self.crowd("stall")?;
             self.node("fill")?;
         }
-        // What filling the queue stirred up is not what is measured.
+        // Not measured: the effects of filling the queue.
         self.flood(SETTLE, options.peers)?;
         let said = self.flood(options.floods, options.peers)?;
         let (p50, p99) = said.split_once(' ').ok_or("two ages are due")?;
@@ -132,24 +132,24 @@ impl Run {
         Ok(half)
     }
 
-    /// Floods so often; returns what the peers say about that.
+    /// Floods `count` times. Returns the report of the peers.
     fn flood(&mut self, floods: u64, peers: u64) -> Result<String, Failure> {
         self.node(&format!("flood {floods}"))?;
         self.crowd(&format!("ages {}", floods * peers))
     }
 
     fn node(&mut self, command: &str) -> Result<String, Failure> {
-        self.node.say(command)?;
-        self.node.hear("done", STEP)
+        self.node.send_line(command)?;
+        self.node.expect_line("done", STEP_TIMEOUT)
     }
 
     fn crowd(&mut self, command: &str) -> Result<String, Failure> {
-        self.crowd.say(command)?;
-        self.crowd.hear("done", STEP)
+        self.crowd.send_line(command)?;
+        self.crowd.expect_line("done", STEP_TIMEOUT)
     }
 }
 
-/// Prints medians, their ratio, and how far the rounds are apart.
+/// Prints the medians, their ratio, and the range over the rounds.
 fn tell(name: &str, mut without: Vec<Duration>, mut with: Vec<Duration>) {
     let ratio =
         |(without, with): (&Duration, &Duration)| with.as_secs_f64() / without.as_secs_f64();

@@ -1,4 +1,4 @@
-//! The node that floods.
+//! The flooding node.
 
 use std::io;
 use std::thread;
@@ -11,16 +11,16 @@ use netmod_inet::{
 use crate::STALLED;
 use crate::bench_util::child::Failure;
 
-/// Time between two floods.
+/// Interval of floods.
 const PACE: Duration = Duration::from_millis(5);
 
-/// Time between two looks at the peers.
-const LOOK: Duration = Duration::from_millis(1);
+/// Interval of polling the peers.
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Obeys until the end of standard input.
+/// Executes commands until the end of standard input.
 pub(crate) fn run() -> Result<(), Failure> {
     let mut limits = Limits::default();
-    // Filling a queue ends when this is over.
+    // The deadline of filling a queue.
     limits.send_timeout = Duration::from_millis(100);
     let builder = InetEndpoint::builder().bind("127.0.0.1:0").limits(limits);
     let endpoint = smol::block_on(builder.start())?;
@@ -41,15 +41,15 @@ pub(crate) fn run() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Waits until so many peers are up. They may know of their links before this side does.
+/// Waits until `count` peers are up. Dialers may see a link up before the node does.
 fn up(endpoint: &InetEndpoint, count: usize) {
     let is_up = |peer: &PeerInfo| peer.state == PeerState::Up;
     while endpoint.peers().iter().filter(|peer| is_up(peer)).count() < count {
-        thread::sleep(LOOK);
+        thread::sleep(POLL_INTERVAL);
     }
 }
 
-/// Sends so many frames to all peers. Only the one that never reads may refuse them.
+/// Floods `count` frames. Only the queue of the stalled peer may refuse them.
 fn flood(endpoint: &InetEndpoint, count: u64) -> Result<(), Failure> {
     let stalled = stalled(endpoint);
     for _ in 0..count {
@@ -63,13 +63,13 @@ fn flood(endpoint: &InetEndpoint, count: u64) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Fills the queue of the peer that never reads, to the last frame of any size.
+/// Fills the queue of the stalled peer until it refuses even the smallest frame.
 fn fill(endpoint: &InetEndpoint) -> Result<(), Failure> {
-    // It may know of the link before this side does.
+    // The dialer may see the link up before the node does.
     let target = loop {
         match stalled(endpoint) {
             Some(target) => break target,
-            None => thread::sleep(LOOK),
+            None => thread::sleep(POLL_INTERVAL),
         }
     };
     for size in [32_000, 1024, 16] {
@@ -84,7 +84,7 @@ fn fill(endpoint: &InetEndpoint) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Waits until the peer that never reads is gone, and takes back what it did not get.
+/// Waits until the stalled peer is gone, and discards its unconfirmed frames.
 fn forget(endpoint: &InetEndpoint, events: &Events) -> Result<(), Failure> {
     loop {
         if let Event::Unconfirmed { target, .. } = smol::block_on(events.next())? {
@@ -99,7 +99,7 @@ fn stalled(endpoint: &InetEndpoint) -> Option<Target> {
     peers.iter().find(|peer| peer.id == Some(STALLED)).map(|peer| peer.target)
 }
 
-/// A frame that tells when it was made.
+/// A frame with a timestamp.
 fn frame(endpoint: &InetEndpoint, size: usize) -> Result<Frame, Failure> {
     let now = SystemTime::UNIX_EPOCH.elapsed()?.as_nanos() as u64;
     let mut payload = now.to_be_bytes().to_vec();

@@ -1,4 +1,4 @@
-//! The comparison as a picture: for each measure how fast the others are beside plain TCP.
+//! Draws the comparison: for each benchmark the speed relative to plain TCP.
 
 use std::fmt::Write;
 
@@ -6,28 +6,28 @@ use crate::job::Contender;
 use crate::measures::{Goal, Measure};
 use crate::summary::Line;
 
-/// All in pixels.
+// Pixels.
 const WIDTH: f64 = 900.0;
 const LEFT: f64 = 300.0;
 const TOP: f64 = 70.0;
 const BAR: f64 = 13.0;
 const GAP: f64 = 14.0;
 
-/// Where the scale ends; longer bars are cut, and have their figure beside them.
+/// The end of the scale. Longer bars are truncated and labelled with their value.
 const MOST: f64 = 1.25;
 
 const PLAIN: &str = "#333333";
 const GOAL: &str = "#d62728";
 
-/// A bar, and where its goal is.
+/// A bar and its goal.
 struct Speed {
     with: Contender,
-    /// Times the speed of plain TCP.
+    /// Speed relative to plain TCP.
     speed: f64,
     goal: Option<f64>,
 }
 
-/// Draws it as SVG.
+/// Draws the chart as SVG.
 pub(crate) fn draw(all: &[(&Measure, Vec<Line>)]) -> String {
     let (mut body, mut y) = (String::new(), TOP);
     for (measure, lines) in all {
@@ -57,7 +57,7 @@ fn speed(measure: &Measure, line: &Line) -> Option<Speed> {
         Goal::AtLeast(figure) => figure,
         Goal::AtMost(figure) => 1.0 / figure,
     });
-    // Half the time is twice the speed.
+    // Speed is the inverse of time.
     let speed = if measure.job.kind.is_rate() { ratio.median } else { 1.0 / ratio.median };
     Some(Speed { with: line.with, speed, goal })
 }
@@ -68,7 +68,7 @@ fn color(with: Contender) -> &'static str {
         Contender::Codec => "#b8b8b8",
         Contender::Endpoint => "#2a7ab8",
         Contender::EndpointOwn => "#1b9e77",
-        // They are not drawn.
+        // Not drawn.
         Contender::Cipher | Contender::Encrypted | Contender::EncryptedOwn => GOAL,
     }
 }
@@ -86,7 +86,7 @@ fn bar(body: &mut String, y: f64, Speed { with, speed, goal }: &Speed) {
     }
 }
 
-/// Lines at every quarter; the one for plain TCP is the darkest.
+/// Grid lines at every quarter. The one of plain TCP is darkest.
 fn scale(bottom: f64) -> String {
     let mut body = String::new();
     for quarter in 0..=5 {

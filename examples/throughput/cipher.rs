@@ -1,5 +1,5 @@
-//! The fastest cipher that snow has in pure Rust, without a link: frames are encrypted in messages
-//! of the size that a link has, and thrown away.
+//! The fastest pure Rust cipher of snow without a link: frames are encrypted in records of the size
+//! that a link uses, and discarded.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::plain;
 
 const CIPHERS: [&str; 2] = ["AESGCM", "ChaChaPoly"];
 
-/// What a message holds at most: as much as in `src/link/noise/writing.rs`.
+/// Plaintext bytes per record, as on an encrypted link.
 const PLAIN: usize = 16 << 10;
 
-/// Time that each cipher gets to show how fast it is.
+/// Time to benchmark each cipher.
 const TRIAL: Duration = Duration::from_millis(30);
 
 pub(crate) fn run(part: Part, meter: &Arc<Meter>) -> Result<Infallible, Failure> {
@@ -37,7 +37,7 @@ pub(crate) fn run(part: Part, meter: &Arc<Meter>) -> Result<Infallible, Failure>
     }
 }
 
-/// The one that encrypts most in the same time.
+/// The fastest cipher on this machine.
 fn fastest(message: &[u8]) -> Result<TransportState, Failure> {
     let mut best = None;
     for cipher in CIPHERS {
@@ -62,7 +62,7 @@ fn seal(keys: &mut TransportState, message: &[u8]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The keys of one side after an exchange with itself.
+/// A cipher state after a handshake with itself.
 fn keys(name: &str) -> Result<TransportState, Failure> {
     let builder = || Ok::<_, snow::Error>(Builder::new(name.parse()?));
     let [one, other] = [1, 2].map(|byte| [byte; 32]);

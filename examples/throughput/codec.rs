@@ -1,5 +1,5 @@
-//! What a person would write instead: tokio, `LengthDelimitedCodec` as it comes, a task for each
-//! link, and a channel to the one task that consumes what arrives.
+//! What one would write with tokio: `LengthDelimitedCodec` with its defaults, a task per link, and
+//! a channel to a consumer task.
 
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
@@ -18,7 +18,7 @@ use crate::bench_util::child::Failure;
 use crate::job::{Kind, Part, Side};
 use crate::meter::Meter;
 
-/// Frames that wait for the consumer.
+/// Capacity of the channel to the consumer.
 const WAITING: usize = 1024;
 
 type Arrived = mpsc::Receiver<(usize, BytesMut)>;
@@ -81,7 +81,7 @@ async fn open(part: &Part) -> Result<Vec<TcpStream>, Failure> {
     Ok(streams)
 }
 
-/// Hands what arrives on one link to the consumer.
+/// Forwards the frames of a link to the consumer.
 async fn forward(
     link: usize,
     read: OwnedReadHalf,
@@ -101,7 +101,7 @@ async fn send(mut writer: Writer, frame: Frame) -> Result<Infallible, Failure> {
     }
 }
 
-/// Counts what arrives, or sends it back.
+/// Counts or echoes received frames.
 async fn consume(
     writers: &mut [Writer],
     arrived: &mut Arrived,
@@ -117,7 +117,7 @@ async fn consume(
     Err("all links are closed".into())
 }
 
-/// Takes one round trip after the other.
+/// Measures consecutive round trips.
 async fn trip(
     writer: &mut Writer,
     arrived: &mut Arrived,

@@ -1,4 +1,4 @@
-//! What encryption costs: a link that is encrypted, beside one that is not, and the cipher alone.
+//! The cost of encryption: an encrypted link, a plain link, and the cipher alone.
 
 use serde_json::json;
 
@@ -17,7 +17,7 @@ const MEASURE: Measure = Measure {
     bars: &[],
 };
 
-/// What an encrypted link should reach of what it would if one core encrypted a frame and then sent
+/// The goal for an encrypted link, relative to a core that first encrypts a frame and then sends
 /// it: 1 / (1 / cipher + 1 / plain link).
 const BAR: f64 = 0.8;
 
@@ -44,7 +44,7 @@ pub(crate) fn run(options: &Options, pace: &Pace) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Of what cipher and plain link would come to one after the other, round by round.
+/// The rate relative to cipher and plain link in sequence, per round.
 fn share(all: &[Series], encrypted: &Series, link: Contender) -> Option<Spread> {
     let of = |with| all.iter().find(|series| series.with == with);
     let (cipher, link) = (of(Contender::Cipher)?, of(link)?);
@@ -71,7 +71,7 @@ fn object(
     value: Spread,
     share: Option<Spread>,
 ) -> serde_json::Value {
-    let spread = |Spread { median, lowest, highest }: Spread| json!({ "median": median, "lowest": lowest, "highest": highest });
+    let spread = |Spread { median, lowest, highest }| json!({ "median": median, "lowest": lowest, "highest": highest });
     json!({
         "measure": MEASURE.name,
         "contender": with.name(),

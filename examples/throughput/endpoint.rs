@@ -1,4 +1,4 @@
-//! Endpoints of this crate, as a router would use them.
+//! Endpoints of this crate, used as a router would.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -15,14 +15,14 @@ use crate::bench_util::child::Failure;
 use crate::job::{Contender, Kind, Part, Side};
 use crate::meter::Meter;
 
-/// Frames that the router takes before it lets others run.
-const BATCH: u64 = 4096;
+/// Frames that the router receives before it yields.
+const RECEIVE_BATCH: u64 = 4096;
 
-/// Frames that the router hands over with one call.
-const AT_ONCE: usize = 64;
+/// Frames that the router sends with one call.
+const SEND_BATCH: usize = 64;
 
-/// Time between two looks at whether all links are up.
-const LOOK: Duration = Duration::from_millis(10);
+/// Interval of polling for links to be up.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 pub(crate) fn run(part: Part, meter: &Arc<Meter>) -> Result<Infallible, Failure> {
     let executor = Arc::new(Executor::new());
@@ -35,8 +35,8 @@ pub(crate) fn run(part: Part, meter: &Arc<Meter>) -> Result<Infallible, Failure>
     });
     match part.with.is_on_own_executor() {
         true => smol::block_on(router),
-        // Which leaves the reactor alone: `smol::block_on` would take events that the executor's own
-        // thread waits for, and have to wake it for each.
+        // Unlike `smol::block_on` this does not poll the reactor, whose events would have to be
+        // passed on to the thread of the executor.
         false => future::block_on(router),
     }
 }
@@ -44,7 +44,7 @@ pub(crate) fn run(part: Part, meter: &Arc<Meter>) -> Result<Infallible, Failure>
 struct Node {
     part: Part,
     meter: Arc<Meter>,
-    /// Runs the router on the main thread. Of the endpoint's tasks it runs all or none.
+    /// Runs the router on the main thread, and either all tasks of the endpoint or none.
     executor: Arc<Executor<'static>>,
 }
 
@@ -57,15 +57,14 @@ impl Node {
             Kind::Both => {
                 let target = up(&events).await?;
                 let frame = self.part.job.frame()?;
-                future::or(self.take(&endpoint), send(&endpoint, target, &frame, AT_ONCE)).await
+                future::or(self.take(&endpoint), send(&endpoint, target, &frame, SEND_BATCH)).await
             }
             Kind::Flood => self.flood(&endpoint).await,
             _ => self.take(&endpoint).await,
         }
     }
 
-    /// Dials once from each of as many endpoints as there are links: one that dialed the same node
-    /// twice would end with one peer.
+    /// Dials from one endpoint per link, since links between the same two endpoints are merged.
     async fn dial(&self) -> Result<Infallible, Failure> {
         let mut links = Vec::new();
         for _ in 0..self.part.job.links {
@@ -85,7 +84,7 @@ impl Node {
         end.recv().await?
     }
 
-    /// What the dialer does on one link.
+    /// The work of the dialer on one link.
     fn work(
         &self,
         link: usize,
@@ -100,19 +99,20 @@ impl Node {
                 Kind::Trip | Kind::BusyTrip if link == 0 => {
                     trip(&endpoint, target, &frame, &node.meter).await
                 }
-                Kind::BusyTrip => send(&endpoint, target, &load, AT_ONCE).await,
+                Kind::BusyTrip => send(&endpoint, target, &load, SEND_BATCH).await,
                 Kind::Both => {
-                    future::or(node.take(&endpoint), send(&endpoint, target, &frame, AT_ONCE)).await
+                    future::or(node.take(&endpoint), send(&endpoint, target, &frame, SEND_BATCH))
+                        .await
                 }
                 Kind::Singles => send(&endpoint, target, &frame, 1).await,
-                _ => send(&endpoint, target, &frame, AT_ONCE).await,
+                _ => send(&endpoint, target, &frame, SEND_BATCH).await,
             }
         })
     }
 
     fn builder(&self) -> Result<Builder, Failure> {
         let mut limits = Limits::default();
-        // All links come from one address, and at once.
+        // All links come from one address at the same time.
         let links = self.part.job.links;
         limits.peers = limits.peers.max(links);
         limits.pending = limits.pending.max(links);
@@ -129,7 +129,7 @@ impl Node {
         })
     }
 
-    /// Counts what arrives, or sends it back.
+    /// Counts or echoes received frames.
     async fn take(&self, endpoint: &InetEndpoint) -> Result<Infallible, Failure> {
         loop {
             let mut next = Some(endpoint.next().await?);
@@ -140,20 +140,20 @@ impl Node {
                     false => count += 1,
                 }
                 taken += 1;
-                next = if taken < BATCH { endpoint.try_next()? } else { None };
+                next = if taken < RECEIVE_BATCH { endpoint.try_next()? } else { None };
             }
             self.meter.add(count);
-            if taken == BATCH {
+            if taken == RECEIVE_BATCH {
                 future::yield_now().await;
             }
         }
     }
 
-    /// Floods one frame after the other, each when the one before has arrived everywhere.
+    /// Floods a frame once the previous one has arrived everywhere.
     async fn flood(&self, endpoint: &InetEndpoint) -> Result<Infallible, Failure> {
         let is_up = || endpoint.peers().iter().filter(|peer| peer.state == PeerState::Up).count();
         while is_up() < self.part.job.links {
-            Timer::after(LOOK).await;
+            Timer::after(POLL_INTERVAL).await;
         }
         let frame = self.part.job.frame()?;
         loop {
@@ -178,7 +178,7 @@ fn encrypted(_: Builder) -> Result<Builder, Failure> {
     Err("encryption is not built in (feature `noise`)".into())
 }
 
-/// Waits for a link; returns its target.
+/// Waits for a link to be up. Returns its target.
 async fn up(events: &Events) -> Result<Target, Failure> {
     loop {
         if let Event::Up { target, .. } = events.next().await? {
@@ -187,19 +187,19 @@ async fn up(events: &Events) -> Result<Target, Failure> {
     }
 }
 
-/// Sends as fast as it goes, so many frames with one call.
+/// Sends as fast as possible, `batch` frames per call.
 async fn send(
     endpoint: &InetEndpoint,
     target: Target,
     frame: &Frame,
-    at_once: usize,
+    batch: usize,
 ) -> Result<Infallible, Failure> {
-    let mut frames = VecDeque::with_capacity(at_once);
+    let mut frames = VecDeque::with_capacity(batch);
     loop {
-        let sent = match at_once {
+        let sent = match batch {
             1 => endpoint.try_send(target, frame.clone()).map_err(|error| error.reason()),
             _ => {
-                frames.resize(at_once, frame.clone());
+                frames.resize(batch, frame.clone());
                 endpoint.try_send_many(target, &mut frames)
             }
         };
@@ -209,14 +209,14 @@ async fn send(
             Err(refusal) => return Err(refusal.to_string().into()),
         }
         match endpoint.send(target, frame.clone()).await {
-            // A busy machine; the next one is as good.
+            // Possible on a busy machine. The frame is replaceable.
             Err(error) if error.reason() == Refusal::TimedOut => {}
             done => done?,
         }
     }
 }
 
-/// Takes one round trip after the other.
+/// Measures consecutive round trips.
 async fn trip(
     endpoint: &InetEndpoint,
     target: Target,

@@ -1,5 +1,5 @@
-//! The bare loop that a flood is compared with, and where both arrive: plain sockets that are read
-//! one after the other, so that the cost of reading is small and the same.
+//! The baseline of a flood, a bare loop over sockets, and the receivers of both: plain sockets read
+//! one after the other, so that reading costs little and the same.
 
 use std::convert::Infallible;
 use std::io::{Read, Write};
@@ -12,7 +12,7 @@ use crate::job::{Contender, Part};
 use crate::meter::Meter;
 use crate::plain::{PREFIX, message, open};
 
-/// Writes each frame to every socket, and waits until the other side has all.
+/// Writes each frame to every socket, and waits until all have arrived.
 pub(crate) fn bare(part: &Part, meter: &Meter) -> Result<Infallible, Failure> {
     let mut streams = open(part)?;
     let message = message(&part.job.frame()?);
@@ -26,7 +26,7 @@ pub(crate) fn bare(part: &Part, meter: &Meter) -> Result<Infallible, Failure> {
     }
 }
 
-/// Takes a frame from each socket, and then says so on the first.
+/// Reads a frame from each socket, then acknowledges on the first.
 pub(crate) fn sink(part: &Part) -> Result<Infallible, Failure> {
     let mut streams = open(part)?;
     if part.with != Contender::Plain {
@@ -48,12 +48,12 @@ fn answer_frame() -> Result<Frame, Failure> {
     Ok(Frame::builder(8, id(0)).build()?)
 }
 
-/// Says Hello as a plain Ratman node, and hears the Ack.
+/// Shakes hands as a plain Ratman node.
 fn shake_hands(stream: &mut TcpStream, number: usize) -> Result<(), Failure> {
     let mut hello = Vec::new();
     hello.extend_from_slice(&0u32.to_le_bytes()); // Hello
     hello.extend_from_slice(&0u32.to_le_bytes()); // a standard peer
-    hello.extend_from_slice(&0u16.to_le_bytes()); // that does not listen
+    hello.extend_from_slice(&0u16.to_le_bytes()); // which does not listen
     hello.extend_from_slice(&32u64.to_le_bytes());
     hello.extend_from_slice(id(number).as_bytes());
     let hello = Frame::builder(32, id(number)).payload(hello).build()?;

@@ -1,4 +1,4 @@
-//! What links cost that carry nothing: memory, wake-ups and CPU time.
+//! The cost of idle links: memory, wake-ups and CPU time.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::bench_util::open_files;
 use crate::bench_util::pair::Pair;
 use crate::options::Pace;
 
-/// Payload of the frame that each link carries before memory is looked at again.
+/// Payload of the frame that each link carries before the second memory sample.
 const LARGE: usize = 32_000;
 
 /// Time without traffic before the links count as idle.
@@ -18,14 +18,14 @@ const QUIET: Duration = Duration::from_secs(1);
 /// Bytes of user-space memory that an idle link may take.
 pub(crate) const MEMORY_BAR: u64 = 2048;
 
-/// Links that are watched for wake-ups, and more of them for memory only.
+/// A benchmark of idle links.
 const WATCHED: usize = 1000;
 
 #[derive(Debug)]
 pub(crate) struct IdleMeasure {
     pub(crate) name: &'static str,
     pub(crate) links: usize,
-    /// Whether a quick run takes the time for it.
+    /// Whether it is part of a quick run.
     pub(crate) is_quick: bool,
 }
 
@@ -34,13 +34,13 @@ pub(crate) const MEASURES: [IdleMeasure; 2] = [
     IdleMeasure { name: "idle-10000", links: 10_000, is_quick: false },
 ];
 
-/// What was seen, each of listener and dialer.
+/// Results, each of listener and dialer.
 pub(crate) struct Idle {
     pub(crate) own: bool,
-    /// Bytes for each link, if the system says so.
+    /// Bytes per link, if the system reports memory.
     pub(crate) fresh: [Option<u64>; 2],
     pub(crate) carried: [Option<u64>; 2],
-    /// Not of the larger number of links.
+    /// `None` for the larger number of links.
     pub(crate) watched: Option<Watched>,
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct Watched {
     pub(crate) spent: [Spent; 2],
 }
 
-/// Measures it on both executors.
+/// Measures on both executors.
 pub(crate) fn run(measure: &IdleMeasure, pace: &Pace) -> Result<Vec<Idle>, Failure> {
     open_files::allow(measure.links)?;
     let with = |own| once(measure, pace, own).map_err(|error| format!("{}: {error}", measure.name));
@@ -69,7 +69,7 @@ fn once(measure: &IdleMeasure, pace: &Pace, own: bool) -> Result<Idle, Failure> 
     pair.carry(LARGE)?;
     pair.rest(QUIET)?;
     let carried = per_link(&pair)?;
-    // Counters that do not count would have shown nothing but zeros.
+    // Make sure that the counters work.
     if pair.send_one()?.iter().any(|spent| spent.wakeups == 0) {
         return Err("the counters of this system do not count".into());
     }

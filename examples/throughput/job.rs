@@ -1,41 +1,41 @@
-//! What two processes do: the frames that go between them, and by whose means.
+//! The work of the two processes of a round.
 
 use std::fmt;
 use std::str::FromStr;
 
 use netmod_inet::{Frame, FrameError, Id};
 
-/// Payload of the frames that keep another link busy while round trips are taken.
+/// Payload of the frames that load the other link during round trips.
 const LOAD: usize = 4096;
 
-/// What goes between the two.
+/// A traffic pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// The dialer sends on every link, as fast as it goes.
+    /// The dialer sends on every link as fast as possible.
     Stream,
-    /// The same with a call for each frame, where the contender has one for many.
+    /// The same with one call per frame.
     Singles,
-    /// Both do.
+    /// Both processes send.
     Both,
-    /// The dialer sends a frame and waits until it comes back.
+    /// The dialer sends a frame and waits for its echo.
     Trip,
-    /// The same while another link between the two carries frames as fast as it can.
+    /// The same while another link carries frames as fast as possible.
     BusyTrip,
     /// The listener sends a frame to every link, and waits until the dialer has all of them.
     Flood,
-    /// The dialer sends as for a stream, over links that are encrypted and others.
+    /// As `Stream`, over encrypted links and plain ones.
     Encrypted,
 }
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Job {
     pub(crate) kind: Kind,
-    /// Bytes of payload in each frame.
+    /// Payload bytes per frame.
     pub(crate) payload: usize,
     pub(crate) links: usize,
 }
 
-/// Who carries the frames.
+/// An implementation that carries the frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Contender {
     /// Blocking `std::net` TCP.
@@ -46,7 +46,7 @@ pub(crate) enum Contender {
     Endpoint,
     /// An endpoint on an executor that the caller drives.
     EndpointOwn,
-    /// Nobody: frames are encrypted and thrown away.
+    /// No link: frames are encrypted and discarded.
     Cipher,
     /// An endpoint that encrypts, on the default executor.
     Encrypted,
@@ -60,13 +60,13 @@ pub(crate) enum Side {
     Dialer,
 }
 
-/// What one process does.
+/// The work of one process.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Part {
     pub(crate) job: Job,
     pub(crate) with: Contender,
     pub(crate) side: Side,
-    /// Where the dialer finds the listener.
+    /// The port of the listener.
     pub(crate) port: u16,
 }
 
@@ -93,7 +93,7 @@ impl Kind {
         }
     }
 
-    /// Whether a rate is measured, and not a time.
+    /// Whether it measures a rate rather than a time.
     pub(crate) fn is_rate(self) -> bool {
         matches!(self, Kind::Stream | Kind::Singles | Kind::Both | Kind::Encrypted)
     }
@@ -110,7 +110,7 @@ impl Contender {
         Contender::EncryptedOwn,
     ];
 
-    /// For the machine.
+    /// The name in JSON and in arguments.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Contender::Plain => "plain",
@@ -123,7 +123,7 @@ impl Contender {
         }
     }
 
-    /// For people.
+    /// The name in tables.
     pub(crate) fn title(self) -> &'static str {
         match self {
             Contender::Plain => "plain TCP",
@@ -152,7 +152,7 @@ impl Side {
 }
 
 impl Job {
-    /// Those who can do it.
+    /// The contenders that support it.
     pub(crate) fn contenders(&self) -> Vec<Contender> {
         use Contender::{Cipher, Codec, Encrypted, EncryptedOwn, Plain};
         let can = |with: &Contender| match (self.kind, with) {
@@ -167,12 +167,12 @@ impl Job {
         frame(self.payload)
     }
 
-    /// The frames of the other link.
+    /// A frame of the loaded link.
     pub(crate) fn load(&self) -> Result<Frame, FrameError> {
         frame(LOAD)
     }
 
-    /// Whether frames of this length are sent back.
+    /// Whether frames of this length are echoed.
     pub(crate) fn is_echoed(&self, frame: usize) -> bool {
         matches!(self.kind, Kind::Trip | Kind::BusyTrip) && frame < LOAD
     }

@@ -1,4 +1,4 @@
-//! The account for machines: one object on each line.
+//! The results as JSON, one object per line.
 
 use serde_json::{Value, json};
 

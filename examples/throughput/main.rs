@@ -1,7 +1,7 @@
-//! How fast endpoints are, beside plain TCP and beside what a person would write with tokio.
+//! The speed of endpoints, compared with plain TCP and with a typical tokio program.
 //!
 //! Run with `cargo run --release --example throughput -- --quick`; `-- --help` explains more. It
-//! starts processes of its own, uses free ports of the loopback address only, and ends by itself.
+//! starts child processes and uses free ports of the loopback address only.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     bench_util::command_line::exit(done.map(|()| true))
 }
 
-/// Runs it all.
+/// Runs the benchmarks.
 fn run(options: &Options) -> Result<(), Failure> {
     let mut charted = Vec::new();
     let pace = options.pace();
@@ -76,10 +76,10 @@ fn run(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Is one of the two processes of a round, until it is ended.
+/// Runs one of the two processes of a round until it is killed.
 fn play(part: Part) -> Result<(), Failure> {
     let meter = Arc::new(Meter::default());
-    meter.obey();
+    meter.serve_commands();
     let never = match (part.job.kind, part.side, part.with) {
         (Kind::Flood, Side::Dialer, _) => flood::sink(&part),
         (Kind::Flood, Side::Listener, Contender::Plain) => flood::bare(&part, &meter),

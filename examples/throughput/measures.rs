@@ -1,8 +1,8 @@
-//! What is measured, and the bars.
+//! The benchmarks and their goals.
 
 use crate::job::{Contender, Job, Kind};
 
-/// One thing that all contenders do.
+/// A benchmark of all contenders.
 #[derive(Debug)]
 pub(crate) struct Measure {
     pub(crate) name: &'static str,
@@ -11,7 +11,7 @@ pub(crate) struct Measure {
     pub(crate) bars: &'static [Bar],
 }
 
-/// What a contender should reach, beside another one.
+/// The goal of a contender, relative to another one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bar {
     pub(crate) who: Contender,
@@ -21,9 +21,9 @@ pub(crate) struct Bar {
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Goal {
-    /// So many times the other's rate.
+    /// A multiple of the other's rate.
     AtLeast(f64),
-    /// So many times the other's time.
+    /// A multiple of the other's time.
     AtMost(f64),
 }
 

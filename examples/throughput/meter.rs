@@ -1,4 +1,4 @@
-//! What one process counts, and how it is asked: by lines on standard input.
+//! The counters of a process, queried by lines on standard input.
 
 use std::fmt;
 use std::io;
@@ -10,24 +10,24 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Counts what the process does, from any thread.
+/// Counters, shared by all threads.
 #[derive(Default)]
 pub(crate) struct Meter {
-    /// As large as machines of 32 bits have them.
+    /// Not 64 bits, which some 32-bit targets lack.
     count: AtomicUsize,
     /// Nanoseconds.
     trips: Mutex<Vec<u64>>,
 }
 
-/// What a process did between two lines.
+/// The counters between two queries.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Tally {
-    /// Frames that arrived, round trips, or floods.
+    /// Frames received, round trips, or floods.
     pub(crate) count: u64,
     pub(crate) time: Duration,
     /// User and system time of all threads.
     pub(crate) cpu: Duration,
-    /// Round trips: 50 %, 99 % and 99.9 % took no longer.
+    /// Round-trip times: p50, p99, p99.9.
     pub(crate) trips: [Duration; 3],
 }
 
@@ -41,8 +41,8 @@ impl Meter {
         self.trips().push(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
     }
 
-    /// Answers the lines `begin` and `tell` until standard input closes, which ends the process.
-    pub(crate) fn obey(self: &Arc<Meter>) {
+    /// Answers `begin` and `tell` on a thread. The process exits when standard input closes.
+    pub(crate) fn serve_commands(self: &Arc<Meter>) {
         let meter = self.clone();
         std::thread::spawn(move || {
             let mut began = meter.now();

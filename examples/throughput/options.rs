@@ -79,11 +79,11 @@ Examples:
   throughput --svg comparison.svg --json > figures.json
 ";
 
-/// What the processes are that this program starts.
+/// The role of a child process.
 pub(crate) enum Member {
-    /// One of the two of a round.
+    /// One of the two processes of a round.
     Round(Part),
-    /// One of the two with idle links.
+    /// One of the two processes with idle links.
     Idle(Role, Links),
 }
 
@@ -96,12 +96,12 @@ pub(crate) struct Options {
     only: Vec<String>,
 }
 
-/// How much time is taken.
+/// The durations of a run.
 pub(crate) struct Pace {
     pub(crate) rounds: usize,
     pub(crate) warm_up: Duration,
     pub(crate) window: Duration,
-    /// For idle links.
+    /// How long idle links are watched.
     pub(crate) watch: Duration,
 }
 

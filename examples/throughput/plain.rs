@@ -1,5 +1,5 @@
-//! The ceiling: blocking `std::net` TCP with the same framing and the same bytes, and nothing else.
-//! Each link has a thread for each direction; one write carries many frames, and so does one read.
+//! The baseline: blocking `std::net` TCP with the same framing and the same bytes. Each link has a
+//! thread per direction, and reads and writes many frames at a time.
 
 use std::convert::Infallible;
 use std::io::{IoSlice, Read, Write};
@@ -15,19 +15,18 @@ use crate::bench_util::child::Failure;
 use crate::job::{Kind, Part, Side};
 use crate::meter::Meter;
 
-/// Size of the buffers, and of what one write carries: the fastest. With 64, 128 and 256 KiB it moved
-/// 6.4, 9.2 and 4.5 M/s of 1 KiB and 297, 301 and 148 k/s of 32 000 B on a machine whose processor
-/// has a cache of 1 MiB for each core; on another one they were alike.
+/// Size of the buffers and of a write. 128 KiB was the fastest of 64, 128 and 256 KiB where a core
+/// has 1 MiB of cache; elsewhere they were alike.
 const BUFFER: usize = 128 << 10;
 
-/// Largest message that is copied into the buffer. At 64 bytes of payload copying is four times as
-/// fast as handing the system a list, at 1 KiB as fast, at 4 KiB and beyond slower by a third.
+/// The largest message that is copied into the buffer. Larger ones use vectored writes, which are
+/// slower below 1 KiB and faster from 4 KiB on.
 const COPIED: usize = 2 << 10;
 
-/// Length of the length in front of each frame.
+/// Bytes of the length prefix.
 pub(crate) const PREFIX: usize = 4;
 
-/// What one thread does until the process ends.
+/// The work of a thread, until the process ends.
 type Work = Box<dyn FnOnce() -> Result<Infallible, Failure> + Send>;
 
 pub(crate) fn run(part: Part, meter: &Arc<Meter>) -> Result<Infallible, Failure> {
@@ -53,7 +52,7 @@ pub(crate) fn run(part: Part, meter: &Arc<Meter>) -> Result<Infallible, Failure>
     all(works)
 }
 
-/// Opens the links, and says when that is done.
+/// Opens the links, then reports `ready`.
 pub(crate) fn open(part: &Part) -> Result<Vec<TcpStream>, Failure> {
     let links = 0..part.job.links;
     let streams: Vec<TcpStream> = match part.side {
@@ -74,14 +73,14 @@ pub(crate) fn open(part: &Part) -> Result<Vec<TcpStream>, Failure> {
     Ok(streams)
 }
 
-/// The frame as it goes over the wire.
+/// The encoded frame with its length prefix.
 pub(crate) fn message(frame: &Frame) -> Vec<u8> {
     let mut message = (frame.len() as u32).to_be_bytes().to_vec();
     message.extend_from_slice(frame.as_bytes());
     message
 }
 
-/// Runs them all; returns what the first that ends has to say.
+/// Runs all of them. Returns the result of the first that ends.
 fn all(works: Vec<Work>) -> Result<Infallible, Failure> {
     let (ended, end) = channel();
     for work in works {
@@ -121,7 +120,7 @@ fn write_listed(mut stream: TcpStream, message: &[u8]) -> Result<Infallible, Fai
     }
 }
 
-/// Counts what arrives, or sends it back.
+/// Counts or echoes received frames.
 fn read(stream: TcpStream, part: Part, meter: &Meter) -> Result<Infallible, Failure> {
     let mut back = stream.try_clone()?;
     let mut frames = Frames::new(stream);
@@ -137,7 +136,7 @@ fn read(stream: TcpStream, part: Part, meter: &Meter) -> Result<Infallible, Fail
     }
 }
 
-/// Takes one round trip after the other.
+/// Measures consecutive round trips.
 fn trip(mut stream: TcpStream, message: &[u8], meter: &Meter) -> Result<Infallible, Failure> {
     let mut frames = Frames::new(stream.try_clone()?);
     loop {
@@ -148,11 +147,11 @@ fn trip(mut stream: TcpStream, message: &[u8], meter: &Meter) -> Result<Infallib
     }
 }
 
-/// Reads frames, many at once.
+/// Reads many frames at a time.
 struct Frames {
     stream: TcpStream,
     buffer: Vec<u8>,
-    /// What of the buffer was read and not handed out.
+    /// The bytes that were read and not returned yet.
     filled: std::ops::Range<usize>,
 }
 
@@ -161,7 +160,7 @@ impl Frames {
         Frames { stream, buffer: vec![0; BUFFER], filled: 0..0 }
     }
 
-    /// Reads once, and hands out the frames that are whole now, lengths included.
+    /// Reads once, and returns all complete frames with their length prefixes.
     fn read(&mut self) -> Result<impl Iterator<Item = &[u8]>, Failure> {
         self.buffer.copy_within(self.filled.clone(), 0);
         self.filled = 0..self.filled.len();

@@ -1,4 +1,4 @@
-//! Rounds in which every contender does the same, one after the other, in two new processes.
+//! Runs the rounds. In each, every contender does the same work in two new processes.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,27 +9,27 @@ use crate::measures::Measure;
 use crate::meter::Tally;
 use crate::options::Pace;
 
-/// Time that any one step may take before the run counts as failed.
-const STEP: Duration = Duration::from_secs(30);
+/// Time limit of each step.
+const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What one contender did in all rounds.
+/// The samples of a contender.
 #[derive(Debug)]
 pub(crate) struct Series {
     pub(crate) with: Contender,
     pub(crate) samples: Vec<Sample>,
 }
 
-/// What one contender did in one round.
+/// The result of a contender in one round.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sample {
-    /// Frames in a second, or seconds for a round trip (in the median) or a flood.
+    /// Frames per second, or seconds of a median round trip or of a flood.
     pub(crate) value: f64,
-    /// CPU seconds of listener and dialer for a million frames or round trips. There are none
-    /// for round trips beside a load.
+    /// CPU seconds of listener and dialer per million frames or round trips. `None` for round trips
+    /// beside a load.
     pub(crate) cpu: Option<[f64; 2]>,
-    /// Seconds that 99 % and 99.9 % of the round trips took at most.
+    /// Round-trip times in seconds: p99 and p99.9.
     pub(crate) slowest: Option<[f64; 2]>,
-    /// Frames in a second on the other link.
+    /// Frames per second on the loaded link.
     pub(crate) load: Option<f64>,
 }
 
@@ -40,7 +40,7 @@ pub(crate) fn run(measure: &Measure, pace: &Pace) -> Result<Vec<Series>, Failure
     for round in 0..pace.rounds {
         eprintln!("{}: round {} of {}", measure.name, round + 1, pace.rounds);
         for turn in 0..all.len() {
-            // Another one begins each time.
+            // A different contender begins each round.
             let series = &mut all[(round + turn) % contenders.len()];
             let sample = once(&measure.job, series.with, pace)
                 .map_err(|error| format!("{}, {}: {error}", measure.name, series.with.title()))?;
@@ -61,13 +61,13 @@ fn once(job: &Job, with: Contender, pace: &Pace) -> Result<Sample, Failure> {
     watch(job, &mut both, pace.warm_up)?;
     ask(&mut both, "begin")?;
     let tallies = watch(job, &mut both, pace.window)?;
-    // Dropping the two ends them.
+    // Dropping the children kills them.
     Ok(Sample::new(job, &tallies))
 }
 
-/// Lets the two go on for so long, and on a very busy machine until there is something to tell.
+/// Lets both processes work for `time`, longer if nothing was counted.
 fn watch(job: &Job, both: &mut [Child; 2], time: Duration) -> Result<[Tally; 2], Failure> {
-    let deadline = Instant::now() + time + STEP;
+    let deadline = Instant::now() + time + STEP_TIMEOUT;
     loop {
         thread::sleep(time);
         let [listener, dialer] = ask(both, "tell")?.map(|text| text.parse::<Tally>());
@@ -76,12 +76,12 @@ fn watch(job: &Job, both: &mut [Child; 2], time: Duration) -> Result<[Tally; 2],
             return Ok(tallies);
         }
         if Instant::now() > deadline {
-            return Err(format!("nothing arrived within {STEP:?}").into());
+            return Err(format!("nothing arrived within {STEP_TIMEOUT:?}").into());
         }
     }
 }
 
-/// What was counted that is to be measured.
+/// The count that the benchmark measures.
 fn count(job: &Job, [listener, dialer]: &[Tally; 2]) -> u64 {
     match job.kind {
         Kind::Stream | Kind::Singles | Kind::Both | Kind::Encrypted => {
@@ -93,9 +93,9 @@ fn count(job: &Job, [listener, dialer]: &[Tally; 2]) -> u64 {
 }
 
 fn ask(both: &mut [Child; 2], line: &str) -> Result<[String; 2], Failure> {
-    both.iter_mut().try_for_each(|child| child.say(line))?;
+    both.iter_mut().try_for_each(|child| child.send_line(line))?;
     let [listener, dialer] = both;
-    Ok([listener.hear("done", STEP)?, dialer.hear("done", STEP)?])
+    Ok([listener.expect_line("done", STEP_TIMEOUT)?, dialer.expect_line("done", STEP_TIMEOUT)?])
 }
 
 impl Sample {

@@ -1,4 +1,4 @@
-//! What the samples of all rounds come to.
+//! Summarizes the samples of all rounds.
 
 use crate::job::Contender;
 use crate::measures::{Bar, Measure};
@@ -12,18 +12,18 @@ pub(crate) struct Spread {
     pub(crate) highest: f64,
 }
 
-/// What one contender did.
+/// The summary of a contender.
 #[derive(Debug)]
 pub(crate) struct Line {
     pub(crate) with: Contender,
     pub(crate) value: Spread,
-    /// Beside those that others are compared with: the ratios of the rounds.
+    /// Ratios to the contenders that are compared with.
     pub(crate) beside: Vec<(Contender, Spread)>,
-    /// Of listener and dialer.
+    /// Listener and dialer.
     pub(crate) cpu: Option<[f64; 2]>,
     pub(crate) slowest: Option<[f64; 2]>,
     pub(crate) load: Option<f64>,
-    /// The bars, each with the ratio that counts.
+    /// The goals, each with its ratio.
     pub(crate) bars: Vec<(Bar, f64)>,
 }
 
@@ -67,7 +67,7 @@ fn line(measure: &Measure, series: &Series, all: &[Series]) -> Line {
     }
 }
 
-/// Round by round, since a machine is slower at times.
+/// Ratios per round, since the speed of the machine varies.
 fn ratio(series: &Series, other: &Series) -> Spread {
     let rounds = series.samples.iter().zip(&other.samples);
     Spread::of(rounds.map(|(own, other)| own.value / other.value))

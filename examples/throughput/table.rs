@@ -1,4 +1,4 @@
-//! The account for people.
+//! The results as tables.
 
 use crate::idle::{Idle, IdleMeasure, MEMORY_BAR};
 use crate::job::Contender;
@@ -36,7 +36,7 @@ fn row([name, value, plain, codec, cpu]: [String; 5]) {
     println!("{}", row.trim_end());
 }
 
-/// The ratio, and the bar if there is one.
+/// The ratio, and its goal if there is one.
 fn beside(line: &Line, other: Contender) -> String {
     let Some((_, ratio)) = line.beside.iter().find(|(with, _)| *with == other) else {
         return String::new();

@@ -1,11 +1,11 @@
-//! Two nodes in two processes peer over TCP, exchange frames both ways, lose their link once and
-//! find each other again.
+//! Two nodes in two processes peer over TCP, exchange frames in both directions, and resume after
+//! their link is cut.
 //!
-//! Run with `cargo run --release --example two_nodes`. It takes a few seconds, uses free ports of
-//! the loopback address only, and ends by itself.
+//! Run with `cargo run --release --example two_nodes`. It takes a few seconds and uses free ports
+//! of the loopback address only.
 //!
-//! This process stands between the nodes like a network: bob dials a relay here, which connects
-//! him to alice, and which can cut the line.
+//! This process is the network between the nodes: bob dials a relay here, which connects to alice
+//! and can cut the connection.
 
 use std::error::Error;
 use std::ffi::OsStr;
@@ -19,8 +19,8 @@ mod relay;
 
 use relay::Relay;
 
-/// Time that any one step may take before the run counts as failed.
-const STEP: Duration = Duration::from_secs(60);
+/// Time limit of each step.
+const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
     let done = match (args.next().as_deref(), args.next()) {
         (Some("--node"), peer) => smol::block_on(member::run(peer)),
-        _ => play(),
+        _ => run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -39,12 +39,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs the whole scene.
-fn play() -> Result<(), Failure> {
+/// Runs the scenario.
+fn run() -> Result<(), Failure> {
     let started = Instant::now();
-    let (lines, heard) = channel();
-    let mut stage = Stage { started, heard };
-    stage.tell("starting two nodes, each in a process of its own");
+    let (lines, output) = channel();
+    let mut stage = Stage { started, output };
+    stage.log("starting two nodes, each in a process of its own");
     let mut alice = Node::start("alice", None, lines.clone())?;
     let port: u16 = stage.wait("alice", "listens on port ")?.parse()?;
     let relay = Relay::start(port)?;
@@ -53,44 +53,44 @@ fn play() -> Result<(), Failure> {
     stage.wait_both("link up")?;
 
     stage.exchange(&mut alice, &mut bob)?;
-    stage.tell("cutting the link");
+    stage.log("cutting the link");
     relay.cut();
     stage.wait_both("link up")?;
-    stage.tell("the link is back: bob dialed again by himself");
+    stage.log("the link is back: bob dialed again by himself");
     stage.exchange(&mut alice, &mut bob)?;
 
-    alice.say("quit")?;
-    bob.say("quit")?;
+    alice.send_line("quit")?;
+    bob.send_line("quit")?;
     stage.wait_both("shut down")?;
     alice.end()?;
     bob.end()?;
-    stage.tell("done: every frame arrived once and in order");
+    stage.log("done: every frame arrived once and in order");
     Ok(())
 }
 
-/// A line that a node said.
+/// A line of output of a node.
 struct Line {
     name: &'static str,
     text: String,
 }
 
-/// What is heard of the nodes, and what is told of it.
+/// Receives the output of both nodes, and prints it with timestamps.
 struct Stage {
     started: Instant,
-    heard: Receiver<Line>,
+    output: Receiver<Line>,
 }
 
 impl Stage {
-    fn tell(&self, text: &str) {
+    fn log(&self, text: &str) {
         println!("{:7.3} s  {text}", self.started.elapsed().as_secs_f64());
     }
 
-    /// Waits for a line that begins with `start`; returns the rest of it.
+    /// Waits for a line that begins with `start`. Returns the rest of it.
     fn wait(&mut self, name: &str, start: &str) -> Result<String, Failure> {
         self.wait_for(|line| (line.name == name).then(|| rest(line, start)).flatten(), start)
     }
 
-    /// Waits for a line that begins with `start` from each of the two.
+    /// Waits for a line that begins with `start` from each node.
     fn wait_both(&mut self, start: &str) -> Result<(), Failure> {
         let mut missing = vec!["alice", "bob"];
         while !missing.is_empty() {
@@ -105,11 +105,11 @@ impl Stage {
         mut wanted: impl FnMut(&Line) -> Option<T>,
         what: &str,
     ) -> Result<T, Failure> {
-        let deadline = Instant::now() + STEP;
+        let deadline = Instant::now() + STEP_TIMEOUT;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let line = self.heard.recv_timeout(left).map_err(|_| format!("no \"{what}\""))?;
-            self.tell(&format!("{:>5}: {}", line.name, line.text));
+            let line = self.output.recv_timeout(left).map_err(|_| format!("no \"{what}\""))?;
+            self.log(&format!("{:>5}: {}", line.name, line.text));
             if let Some(found) = wanted(&line) {
                 return Ok(found);
             }
@@ -119,10 +119,10 @@ impl Stage {
         }
     }
 
-    /// Has both nodes send their frames at the same time.
+    /// Has both nodes send their frames concurrently.
     fn exchange(&mut self, alice: &mut Node, bob: &mut Node) -> Result<(), Failure> {
-        alice.say("exchange")?;
-        bob.say("exchange")?;
+        alice.send_line("exchange")?;
+        bob.send_line("exchange")?;
         self.wait_both("exchanged")
     }
 }
@@ -131,7 +131,7 @@ fn rest(line: &Line, start: &str) -> Option<String> {
     line.text.strip_prefix(start).map(str::to_owned)
 }
 
-/// One of the two processes.
+/// A node process.
 struct Node {
     child: Child,
     stdin: ChildStdin,
@@ -161,12 +161,12 @@ impl Node {
         Ok(Node { child, stdin })
     }
 
-    fn say(&mut self, command: &str) -> Result<(), Failure> {
+    fn send_line(&mut self, command: &str) -> Result<(), Failure> {
         writeln!(self.stdin, "{command}")?;
         Ok(self.stdin.flush()?)
     }
 
-    /// Waits for the process to end by itself, which it does right after its last line.
+    /// Waits for the process to exit after its last line.
     fn end(&mut self) -> Result<(), Failure> {
         match self.child.wait()?.success() {
             true => Ok(()),
@@ -177,13 +177,13 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // For a run that failed; a process that has ended is left alone.
+        // For a failed run. No effect if the process has exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A command that runs a program of this build: under the emulator that `NETMOD_INET_RUNNER` names,
+/// A command that runs a program of this build, under the emulator that `NETMOD_INET_RUNNER` names
 /// if it is set.
 fn command(program: impl AsRef<OsStr>) -> Command {
     match std::env::var_os("NETMOD_INET_RUNNER").filter(|runner| !runner.is_empty()) {

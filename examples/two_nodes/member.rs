@@ -1,5 +1,5 @@
-//! One of the two nodes: an endpoint that does what it is told on standard input, a line at a
-//! time, and says on standard output what happens.
+//! One of the two nodes: an endpoint controlled by lines on standard input, which reports on standard
+//! output.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -11,15 +11,15 @@ use netmod_inet::{DownReason, Event, Events, Frame, InetEndpoint, Limits, Target
 /// Frames that each node sends in one exchange.
 const FRAMES: u32 = 10_000;
 
-/// Length of their payloads.
+/// Payload bytes of each.
 const PAYLOAD: usize = 1024;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// Runs a node that dials `peer`, if there is one, until it is told to quit.
+/// Runs a node until the command to quit. Dials `peer`, if there is one.
 pub(crate) async fn run(peer: Option<String>) -> Result<(), Failure> {
     let mut limits = Limits::default();
-    // A machine that is busy with something else for a while ends nothing here.
+    // Generous, for a busy machine.
     limits.send_timeout = Duration::from_secs(60);
     let endpoint = InetEndpoint::builder().bind("127.0.0.1:0").limits(limits).start().await?;
     let events = endpoint.events();
@@ -40,7 +40,7 @@ pub(crate) async fn run(peer: Option<String>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The link to the other node.
+/// The link to the remote node.
 struct Link<'a> {
     endpoint: &'a InetEndpoint,
     events: &'a Events,
@@ -48,17 +48,17 @@ struct Link<'a> {
 }
 
 impl Link<'_> {
-    /// Says what happens, for ever.
+    /// Reports events until cancelled.
     async fn watch<T>(&mut self) -> T {
         loop {
             match self.events.next().await {
-                Ok(event) => self.hear(event),
+                Ok(event) => self.on_event(event),
                 Err(_) => return future::pending().await,
             }
         }
     }
 
-    fn hear(&mut self, event: Event) {
+    fn on_event(&mut self, event: Event) {
         match event {
             Event::Up { target, id, .. } => {
                 self.target = Some(target);
@@ -72,7 +72,7 @@ impl Link<'_> {
         }
     }
 
-    /// Sends so many frames, and takes as many, at the same time.
+    /// Sends `FRAMES` frames and receives as many, concurrently.
     async fn exchange(&mut self) -> Result<(), Failure> {
         let target = self.target.ok_or("there is no link")?;
         let started = Instant::now();
@@ -107,7 +107,7 @@ impl Link<'_> {
     }
 }
 
-/// Whether a link ended because one of the two nodes was told to quit.
+/// Whether a link is down because one of the nodes quits.
 fn is_planned(reason: &DownReason) -> bool {
     matches!(reason, DownReason::ShuttingDown)
 }

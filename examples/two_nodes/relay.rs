@@ -1,13 +1,13 @@
-//! A line between the two nodes that can be cut.
+//! A TCP relay between the nodes that can cut connections.
 
 use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Connects whoever dials it to a port of the loopback address.
+/// Relays incoming connections to a port of the loopback address.
 pub(crate) struct Relay {
     port: u16,
-    /// Both ends of the connections that are open.
+    /// Both ends of each open connection.
     ends: Arc<Mutex<Vec<TcpStream>>>,
 }
 
@@ -31,7 +31,7 @@ impl Relay {
         self.port
     }
 
-    /// Ends every connection that is open now.
+    /// Closes all open connections.
     pub(crate) fn cut(&self) {
         for end in self.ends.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             let _ = end.shutdown(Shutdown::Both);
@@ -39,15 +39,15 @@ impl Relay {
     }
 }
 
-/// Joins a connection to a new one to port `to`, both ways.
+/// Relays a connection to a new one to port `to`, in both directions.
 fn join(near: TcpStream, to: u16, open: &Mutex<Vec<TcpStream>>) -> io::Result<()> {
     let far = TcpStream::connect(("127.0.0.1", to))?;
     for (from, to) in [(&near, &far), (&far, &near)] {
-        // Or small frames would wait for acknowledgements here that they do not wait for at home.
+        // The endpoints set it as well; without it the relay would delay small frames.
         from.set_nodelay(true)?;
         let (mut from, mut to) = (from.try_clone()?, to.try_clone()?);
         std::thread::spawn(move || {
-            // However it ends, both directions are over.
+            // However one direction ends, close both.
             let _ = io::copy(&mut from, &mut to);
             let _ = to.shutdown(Shutdown::Write);
         });
