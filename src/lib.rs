@@ -57,6 +57,7 @@
 //! Off by default, and none changes what the rest does:
 //!
 //! * `log`: writes every event to the [`log`](https://docs.rs/log) facade.
+//! * `node`: the program `netmod-node`, a node for the command line. The library has no use for it.
 //! * `sink`: `InetEndpoint::sink`, a peer as a `Sink` of the futures crates.
 //! * `noise`: encrypted links between nodes that know each other by their keys, for endpoints that
 //!   are given a key of their own: see [the guide](guide::encryption).
@@ -72,6 +73,13 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 #![warn(missing_docs, missing_debug_implementations, rust_2018_idioms, unreachable_pub)]
+
+#[cfg(not(unix))]
+compile_error!(
+    "netmod-inet needs Unix. Missing elsewhere: vectored reads and writes of a non-blocking socket \
+     and its options (IPV6_V6ONLY, keepalive, TCP_USER_TIMEOUT) through rustix, the limit on open \
+     files, and owner and mode of key files."
+);
 
 mod accept;
 mod builder;
