@@ -163,7 +163,8 @@ fn tell(name: &str, mut without: Vec<Duration>, mut with: Vec<Duration>) {
         println!("{name} {which}: median {median:.2?}, from {least:.2?} to {most:.2?}");
     }
     println!(
-        "{name} with it / without it: {:.3} of the medians of {} rounds; in one from {:.3} to {:.3}",
+        "{name} with it / without it: {:.3} of the medians of {} rounds; in one from {:.3} to \
+         {:.3}",
         ratio((&without[middle], &with[middle])),
         ratios.len(),
         ratios[0],

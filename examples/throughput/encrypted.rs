@@ -71,7 +71,6 @@ fn object(
     value: Spread,
     share: Option<Spread>,
 ) -> serde_json::Value {
-    let spread = |Spread { median, lowest, highest }| json!({ "median": median, "lowest": lowest, "highest": highest });
     json!({
         "measure": MEASURE.name,
         "contender": with.name(),
@@ -83,4 +82,8 @@ fn object(
         "of_cipher_and_plain_link": share.map(spread),
         "reached": share.map(|share| share.median >= BAR),
     })
+}
+
+fn spread(Spread { median, lowest, highest }: Spread) -> serde_json::Value {
+    json!({ "median": median, "lowest": lowest, "highest": highest })
 }

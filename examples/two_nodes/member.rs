@@ -1,5 +1,5 @@
-//! One of the two nodes: an endpoint controlled by lines on standard input, which reports on standard
-//! output.
+//! One of the two nodes: an endpoint controlled by lines on standard input, which reports on
+//! standard output.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
