@@ -147,8 +147,8 @@ fn an_accepted_peer_hands_its_queue_back() {
     }
 }
 
-/// Odd, so that no buffer of the system ends exactly between two frames.
-pub(super) const FILL_SIZE: usize = 30_011;
+/// The largest payload. The system takes no frame in part that fits one of its buffers.
+pub(super) const FILL_SIZE: usize = 65_535;
 
 /// Sends numbered frames to a peer that does not read, until there is room for no more.
 pub(super) fn fill(node: &Node, target: Target) -> usize {
