@@ -38,6 +38,12 @@ impl ReadHalf {
         self.start += len;
     }
 
+    /// Forgets all that arrived.
+    pub(super) fn discard(&mut self) {
+        self.buffer.clear();
+        self.start = 0;
+    }
+
     /// Moves what is left to the front, for there is no whole message in it.
     pub(super) fn compact(&mut self) {
         self.buffer.drain(..self.start);

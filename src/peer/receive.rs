@@ -27,7 +27,8 @@ const READS_PER_TURN: u8 = 8;
 /// difference that is worth it.
 const LOOKS: u8 = 3;
 
-/// Reads frames and hands them to the router until the link ends. Returns why it did.
+/// Reads frames and hands them to the router until the link ends. Returns why it did. When the last
+/// handle of the endpoint was dropped, reads to the end and hands on nothing.
 ///
 /// An idle link costs nothing: after a read that found no data the loop yields, and then sleeps
 /// until the system says that there is something to read. Nor much memory: waits for a slow router
@@ -49,6 +50,7 @@ pub(super) fn receive<'a>(
         reads: 0,
         looks: 0,
         must_sleep: false,
+        discards: false,
     };
     poll_fn(move |cx| reader.poll(cx))
 }
@@ -66,6 +68,8 @@ struct Reader<'a> {
     looks: u8,
     /// Whether there was nothing to read.
     must_sleep: bool,
+    /// Whether the endpoint has no handle any more, so that nobody takes what arrives.
+    discards: bool,
 }
 
 /// Waits until there is room, or until frames were handed on.
@@ -83,6 +87,7 @@ impl<'a> Reader<'a> {
                     self.reads = 0;
                     return yield_now(cx);
                 }
+                _ if self.discards => discard(link, inbound.buffers()),
                 _ => read_frames(peer, link, &mut self.room, inbound, notices),
             };
             match step {
@@ -102,6 +107,7 @@ impl<'a> Reader<'a> {
                 Step::NoPlace(found) => {
                     self.waiting = Some(Box::pin(wait_for_place(peer, inbound, found)))
                 }
+                Step::InboundClosed => (self.room, self.discards) = (None, true),
                 Step::More => (self.reads, self.looks) = (self.reads + 1, 0),
                 Step::Failed(reason) => return Poll::Ready(reason),
             }
@@ -120,7 +126,7 @@ impl<'a> Reader<'a> {
             match done {
                 Ok(Some(room)) => self.room = Some(room),
                 Ok(None) => self.reads += 1,
-                Err(Closed) => return Poll::Ready(Err(DownReason::ShuttingDown)),
+                Err(Closed) => self.discards = true,
             }
         }
         Poll::Ready(Ok(()))
@@ -168,6 +174,8 @@ enum Step {
     NoRoom(usize),
     /// The router must make a place for these frames first.
     NoPlace(Box<Found>),
+    /// The endpoint has no handle any more.
+    InboundClosed,
     /// Bytes, or frames that were handed to the router.
     More,
     /// The link is at its end.
@@ -198,7 +206,7 @@ fn read_frames(
     match step {
         Step::NoRoom(_) => half.rest(inbound.buffers()),
         Step::NoPlace(_) => half.ease(inbound.buffers()),
-        Step::NoData | Step::More | Step::Failed(_) => {}
+        Step::NoData | Step::InboundClosed | Step::More | Step::Failed(_) => {}
     }
     step
 }
@@ -230,6 +238,22 @@ fn read_once(
     };
     half.prepare(target, inbound.buffers());
     room.cover(half.buffer.capacity());
+    read_socket(link, half, target)
+}
+
+/// Reads once and throws away what came. A socket that is closed with unread input resets its
+/// connection, and what this node said last may be lost by that.
+fn discard(link: &Link, buffers: &Buffers) -> Step {
+    let mut half = link.read_half();
+    half.discard();
+    let target = half.target();
+    half.prepare(target, buffers);
+    let step = read_socket(link, &mut half, target);
+    half.discard();
+    step
+}
+
+fn read_socket(link: &Link, half: &mut ReadHalf, target: usize) -> Step {
     match half.read(link, target) {
         Ok(0) if half.unread().is_empty() => Step::Failed(DownReason::Closed),
         Ok(0) => Step::Failed(DownReason::ClosedInsideFrame),
@@ -263,7 +287,7 @@ fn widen_room<'a>(
     match inbound.try_room(target) {
         Ok(Some(new)) => return Ok((room.insert(new), target)),
         Ok(None) => {}
-        Err(Closed) => return Err(Step::Failed(DownReason::ShuttingDown)),
+        Err(Closed) => return Err(Step::InboundClosed),
     }
     let Some((len, mut old)) = half.begun().zip(old) else { return Err(Step::NoRoom(target)) };
     // A length alone makes nobody allocate.
@@ -287,7 +311,7 @@ fn hand_on(peer: &Peer, found: Found, inbound: &InboundSender) -> Step {
             Step::More
         }
         Ok(Some(batch)) => Step::NoPlace(Box::new(Found { batch, frames, bytes })),
-        Err(Closed) => Step::Failed(DownReason::ShuttingDown),
+        Err(Closed) => Step::InboundClosed,
     }
 }
 
@@ -302,7 +326,7 @@ fn find_room<'a>(
         None => match inbound.try_room(bytes) {
             Ok(Some(room)) => room,
             Ok(None) => return Err(Step::NoRoom(bytes)),
-            Err(Closed) => return Err(Step::Failed(DownReason::ShuttingDown)),
+            Err(Closed) => return Err(Step::InboundClosed),
         },
     };
     Ok(room.insert(taken))
@@ -444,6 +468,40 @@ mod tests {
             drop(receiving);
             let held = link.read_half().buffer.capacity();
             assert!(held < PREFIX + Frame::MAX_LEN, "{held} bytes: {frames}, {}", flow.len());
+        }
+    }
+
+    /// It ended with something unread, and the system then took back what was said last.
+    #[test]
+    fn a_reader_whose_frames_nobody_takes_reads_to_the_end() {
+        for is_waiting in [false, true] {
+            let (sender, inbound) = inbound(10_000, 2);
+            let queue = Queue::new(Budget::new(1), 1, 1);
+            let peer = Peer::linked(7, PeerType::Standard, Origin::Accepted, queue);
+            let (line, other) = Line::pair();
+            let link = Link::new(line, None, Vec::new(), Some(Id::from_bytes([1; 32])));
+            let mut receiving = pin!(receive(&peer, &link, &sender, &|_| ()));
+            let wakes = Wakes::new();
+            let send = |frames| {
+                let mut way = other.outgoing();
+                (0..frames).for_each(|_| way.write(&message(8, 1000)));
+                way.write(&message(8, 1000)[..500]);
+                way.arrive(usize::MAX);
+            };
+            if is_waiting {
+                send(3);
+                assert!(wakes.poll(receiving.as_mut()).is_none());
+            }
+            let received = peer.info().frames_received;
+            inbound.close();
+            send(300);
+            assert!(wakes.poll(receiving.as_mut()).is_none());
+            assert!(other.outgoing().bytes.is_empty());
+            assert_eq!(peer.info().frames_received, received);
+            assert_eq!(link.read_half().buffer.capacity(), 0);
+            other.outgoing().ended = true;
+            let reason = wakes.poll(receiving.as_mut());
+            assert!(matches!(reason, Some(DownReason::Closed)), "{reason:?}");
         }
     }
 
