@@ -427,6 +427,11 @@ impl Context {
         }
     }
 
+    /// Says goodbye over every link that is up, and closes it for writing, before this returns.
+    pub(crate) fn close_links(&self) {
+        self.peers().iter().for_each(|peer| peer.close_link());
+    }
+
     /// Has neighbours be told, when their links close, to stay away for so long, one after the other.
     pub(crate) fn ask_away(&self, time: Duration) {
         let peers = self.peers();

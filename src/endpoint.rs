@@ -30,8 +30,13 @@ pub use receiving::Received;
 /// A node's end of its TCP links: it listens, dials, and carries frames between neighbours and the
 /// router.
 ///
-/// Clones are handles of the same endpoint. Dropping the last one stops it: links close without
-/// sending what is queued. [`shutdown`](InetEndpoint::shutdown) sends it first.
+/// Clones are handles of the same endpoint. Dropping the last one stops it at once: what is queued is
+/// not sent, and what arrives is thrown away without being acknowledged. Before the drop returns,
+/// each link has been closed for writing, and neighbours of this crate have been told that this node
+/// shuts down, unless a frame to them was half written. That does not block, at most three system
+/// calls for each link, so the process may exit right after. While the executor runs, links stay for
+/// `Limits::drain_timeout` to read to the end, so that the system does not reset them over unread
+/// bytes. [`shutdown`](InetEndpoint::shutdown) sends what is queued first.
 ///
 /// All methods work under any executor; none blocks the thread.
 ///
@@ -65,8 +70,11 @@ struct Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.context.stop(Closing::Now);
+        // First: nobody takes what arrives from now on, so it must not be acknowledged.
         self.context.inbound.close();
+        self.context.stop(Closing::Now);
+        // The process may end right after this, and the executor may be gone.
+        self.context.close_links();
     }
 }
 

@@ -117,7 +117,7 @@ impl Context {
         &self,
         peer: &Peer,
         id: Id,
-        link: &Link,
+        link: &Arc<Link>,
     ) -> Result<(), HandshakeError> {
         let Some(trust) = &self.trust else {
             peer.link_up(id, link);

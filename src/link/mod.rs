@@ -10,7 +10,7 @@ mod stream;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::proto::{Id, PublicKey};
@@ -30,12 +30,23 @@ pub(crate) struct Link {
     pub(crate) records_as: Option<Arc<Id>>,
     /// The key of the other side, if the link is encrypted. Boxed, since most have none.
     key: Option<Box<PublicKey>>,
-    /// Whether the writer stopped in the middle of a frame, so that nothing else may be written.
-    pub(crate) is_torn: AtomicBool,
+    /// Held for the time of a write, which does not block. Lock order: the peer's queue, then this.
+    write_half: Mutex<WriteHalf>,
     /// Counts reads that brought something: signs of life.
     pub(crate) reads: AtomicU32,
     /// Held by the receive loop while it reads, and never while it waits.
     read_half: Mutex<ReadHalf>,
+}
+
+/// What may still be written to a link.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct WriteHalf {
+    /// A frame is half written: nothing but the rest of it may follow.
+    pub(crate) is_mid_frame: bool,
+    /// The goodbye was written: only acknowledgements may follow.
+    pub(crate) has_goodbye: bool,
+    /// Nothing may be written any more.
+    pub(crate) is_closed: bool,
 }
 
 /// Bytes that arrived and are no whole frame yet.
@@ -78,7 +89,7 @@ impl Link {
             addr,
             records_as,
             key: key.map(Box::new),
-            is_torn: AtomicBool::new(false),
+            write_half: Mutex::default(),
             reads: AtomicU32::new(0),
             read_half,
         })
@@ -87,6 +98,11 @@ impl Link {
     /// Whether the link carries records of ours. One to a plain node does not.
     pub(crate) fn is_extended(&self) -> bool {
         self.records_as.is_some()
+    }
+
+    /// Locks the half that is written.
+    pub(crate) fn write_half(&self) -> MutexGuard<'_, WriteHalf> {
+        self.write_half.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Locks the half that is read.

@@ -30,6 +30,13 @@ impl Watched {
 }
 
 impl State {
+    /// Adds the count of received frames to the last records of a link. Even if none is owed: a
+    /// count that the writer took may not have been written.
+    pub(super) fn add_last_count(&mut self, records: Records) -> Records {
+        let held = self.received.take(timer::now()).map(|(_, held)| micros(held));
+        Records { received: Some(self.received.total()), held, ..records }
+    }
+
     fn watched(&self) -> Watched {
         let State { is_held_up, is_suspected, .. } = *self;
         Watched { owes: self.backlog.size().0 > 0, is_held_up, is_suspected }

@@ -11,7 +11,7 @@ use super::rate::Rate;
 use super::seldom::{Empty, Seldom};
 use crate::Target;
 use crate::error::{DownReason, Farewell};
-use crate::link::Stream;
+use crate::link::Link;
 use crate::proto::{Backoff, Id, PeerAddr, PeerType, PublicKey};
 use crate::timer;
 
@@ -173,8 +173,8 @@ pub(super) struct History {
     pub(super) id: Option<Id>,
     pub(super) key: Option<Box<PublicKey>>,
     pub(super) addr: Option<SocketAddr>,
-    /// The stream of the link that is up.
-    pub(super) stream: Option<Arc<dyn Stream>>,
+    /// The link that is up.
+    pub(super) link: Option<Arc<Link>>,
     pub(super) links: u64,
     pub(super) dials: Seldom<Dials>,
     pub(super) sent: Count,
@@ -271,7 +271,7 @@ impl History {
             id: None,
             key: None,
             addr: None,
-            stream: None,
+            link: None,
             links: 0,
             dials: Seldom::default(),
             sent: Count::default(),

@@ -4,6 +4,7 @@ mod at_once;
 mod backlog;
 mod budget;
 mod buffers;
+mod close;
 mod control;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod fuzz;
@@ -299,9 +300,9 @@ impl Peer {
     /// Ends the link that the peer has, and nothing else.
     #[cfg(feature = "noise")]
     pub(crate) fn abort_link(&self) {
-        let stream = self.history().stream.clone();
-        if let Some(stream) = stream {
-            stream.abort();
+        let link = self.history().link.clone();
+        if let Some(link) = link {
+            link.stream.abort();
         }
     }
 
@@ -414,6 +415,15 @@ impl Peer {
         self.history().ending.stopping.get_or_insert(reason);
         self.queue.close(how);
         self.signal.tell();
+    }
+
+    /// Says goodbye over the link that is up, if it carries records, and closes its writing half.
+    /// Does not wait, neither for the writer nor for room.
+    pub(crate) fn close_link(&self) {
+        let link = self.history().link.clone();
+        if let Some(link) = link {
+            self.queue.close_link(&link, self.goodbye());
+        }
     }
 
     /// Has the neighbour be told, when this node closes its link, to stay away for so long.
@@ -541,7 +551,7 @@ impl Peer {
     }
 
     /// Notes that a link is up: the other side is `id`.
-    pub(crate) fn link_up(&self, id: Id, link: &Link) {
+    pub(crate) fn link_up(&self, id: Id, link: &Arc<Link>) {
         let mut history = self.history();
         history.enter(PeerState::Up);
         history.links += 1;
@@ -552,20 +562,20 @@ impl Peer {
         history.id = Some(id);
         history.key = link.key().map(Box::new);
         history.addr = link.addr;
-        history.stream = Some(link.stream.clone());
+        history.link = Some(link.clone());
         if history.sameness.challenge.is_some() {
             // What was asked over the link before may have gone with it.
             history.sameness.challenge = None;
         }
         drop(history);
-        self.queue.link_up(link.records_as.is_some());
+        self.queue.link_up(link.is_extended());
     }
 
     /// Notes that the link ended, and when the next dial is due. `None`: there is none.
     pub(crate) fn link_down(&self, reason: &DownReason, retry: Option<Duration>) {
         self.queue.link_down();
         let mut history = self.history();
-        history.stream = None;
+        history.link = None;
         history.waiting(reason.to_string(), retry);
         drop(history);
         self.signal.tell();
@@ -577,10 +587,10 @@ impl Peer {
     /// The other side of a link that carries records is asked, and its round trip is known: the
     /// kernel would take one that is 2 s away for dead.
     pub(crate) fn probe(&self) -> Option<Arc<dyn Stream>> {
-        let stream = self.history().stream.clone()?;
+        let link = self.history().link.clone()?;
         match self.queue.suspect() {
             true => None,
-            false => stream.probe().then_some(stream),
+            false => link.stream.probe().then(|| link.stream.clone()),
         }
     }
 
@@ -615,7 +625,7 @@ impl Peer {
         let mut history = self.history();
         history.enter(PeerState::Down);
         // Whoever holds the peer on must not hold the socket open.
-        history.stream = None;
+        history.link = None;
         drop(history);
         !self.ended.swap(true, Ordering::AcqRel)
     }

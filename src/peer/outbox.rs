@@ -70,6 +70,13 @@ impl<'a> Outbox<'a> {
         self.poll_timer(cx, tell_at)
     }
 
+    /// Plans the goodbye alone.
+    pub(crate) fn stage_goodbye(&mut self, records: Records) {
+        if let Some(frame) = control_frame(self.link, Some(records)) {
+            self.plan.begin_goodbye(&frame);
+        }
+    }
+
     /// Plans records alone.
     pub(crate) fn say(&mut self, records: Records) {
         self.plan.begin(control_frame(self.link, Some(records)).as_ref());

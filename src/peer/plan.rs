@@ -1,12 +1,11 @@
 //! One write to a link.
 
 use std::io::{self, IoSlice};
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
 use super::seldom::Empty;
-use crate::link::Link;
+use crate::link::{Link, WriteHalf};
 use crate::proto::{Frame, PREFIX, encode_length, whole_message};
 
 /// Bytes that one write takes at most: what loopback and a fast network accept at once.
@@ -31,11 +30,20 @@ pub(super) struct Plan {
     written: usize,
     /// Unwritten bytes of the message that a short write tore. Only a plain link keeps it.
     message_left: usize,
+    /// Whether the records are the goodbye.
+    is_goodbye: bool,
 }
 
 impl Empty for Plan {
-    const EMPTY: &'static Plan =
-        &Plan { pieces: Vec::new(), skip: 0, len: 0, uncounted: 0, written: 0, message_left: 0 };
+    const EMPTY: &'static Plan = &Plan {
+        pieces: Vec::new(),
+        skip: 0,
+        len: 0,
+        uncounted: 0,
+        written: 0,
+        message_left: 0,
+        is_goodbye: false,
+    };
 }
 
 #[derive(Debug)]
@@ -58,10 +66,17 @@ impl Plan {
     pub(super) fn begin(&mut self, records: Option<&Frame>) {
         self.pieces.clear();
         (self.skip, self.len, self.written, self.message_left) = (0, 0, 0, 0);
+        self.is_goodbye = false;
         if let Some(frame) = records {
             self.add_frame(frame);
         }
         self.uncounted = self.len;
+    }
+
+    /// Starts anew, with the records that say goodbye and nothing behind them.
+    pub(super) fn begin_goodbye(&mut self, records: &Frame) {
+        self.begin(Some(records));
+        self.is_goodbye = true;
     }
 
     /// Whether one more frame may be added.
@@ -95,12 +110,29 @@ impl Plan {
     /// All in one system call, or to a plain node one call for each frame, up to [`MAX_MESSAGES`]:
     /// its reader may give up for good on a length of which only a part has come, so no length may
     /// stand in two segments.
+    ///
+    /// Fails with [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the writing half of the link is closed.
     pub(super) fn write(&mut self, link: &Link) -> io::Result<usize> {
+        self.write_to(link, &mut link.write_half())
+    }
+
+    /// The same for somebody who holds the lock of the writing half.
+    pub(super) fn write_to(&mut self, link: &Link, half: &mut WriteHalf) -> io::Result<usize> {
+        if half.is_closed {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         let counted = self.counted();
         match link.is_extended() {
-            true => self.write_batch(link)?,
-            false => self.write_messages(link)?,
+            true => {
+                self.write_batch(link)?;
+                half.is_mid_frame = self.unwritten() > 0;
+            }
+            false => {
+                self.write_messages(link)?;
+                half.is_mid_frame = self.message_left > 0;
+            }
         }
+        half.has_goodbye |= self.is_goodbye && self.unwritten() == 0;
         Ok(self.counted() - counted)
     }
 
@@ -108,9 +140,7 @@ impl Plan {
         let mut slices = [IoSlice::new(&[]); MOST_SLICES];
         let count = self.gather(&mut slices, self.unwritten());
         let written = link.stream.try_write(&slices[..count], false)?;
-        self.advance(written)?;
-        link.is_torn.store(self.unwritten() > 0, Ordering::Relaxed);
-        Ok(())
+        self.advance(written)
     }
 
     /// Writes message by message. Fails only if nothing was written: an error that stays comes up
@@ -126,7 +156,6 @@ impl Plan {
                 done => done?,
             }
         }
-        link.is_torn.store(self.message_left > 0, Ordering::Relaxed);
         Ok(())
     }
 
@@ -346,7 +375,7 @@ mod tests {
         let mut write = |room| {
             line.outgoing().room = room;
             let written = plan.write(&link);
-            (written.map_err(|error| error.kind()), link.is_torn.load(Ordering::Relaxed))
+            (written.map_err(|error| error.kind()), link.write_half().is_mid_frame)
         };
         assert_eq!(write(0), (Err(io::ErrorKind::WouldBlock), false));
         assert_eq!(write(102), (Ok(102), true), "inside of a length");

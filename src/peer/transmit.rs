@@ -3,7 +3,6 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use super::Peer;
@@ -49,11 +48,11 @@ impl Writer<'_> {
             self.next = match self.next {
                 Next::Frames => match ready!(self.outbox.poll_fill(cx)) {
                     Filled::Something => Next::Write,
-                    Filled::Closing if self.outbox.link.records_as.is_none() => break,
+                    Filled::Closing if !self.can_say_goodbye() => break,
                     Filled::Closing => {
                         // What the other side sent before it heard of this is still to be
                         // acknowledged, until it has said goodbye too.
-                        self.outbox.say(self.peer.goodbye());
+                        self.outbox.stage_goodbye(self.peer.goodbye());
                         Next::WriteLast
                     }
                 },
@@ -77,6 +76,12 @@ impl Writer<'_> {
             };
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Not to a plain node, and not if the last handle of the endpoint has closed the link.
+    fn can_say_goodbye(&self) -> bool {
+        let link = self.outbox.link;
+        link.is_extended() && !link.write_half().is_closed
     }
 
     /// Writes all that is planned.
@@ -108,7 +113,7 @@ impl Writer<'_> {
 /// Tells the other side what it is owed, if that can be done without waiting: the link ends.
 pub(super) fn settle(peer: &Peer, link: &Link) {
     // A frame that was encrypted and not written would go instead, and nobody would count it.
-    if link.is_torn.load(Ordering::Relaxed) || link.stream.has_begun() {
+    if link.write_half().is_mid_frame || link.stream.has_begun() {
         return;
     }
     if let Some(frame) = control_frame(link, peer.queue.owed()) {
@@ -154,7 +159,9 @@ mod tests {
         peer.count_received(1, 50);
         far.incoming().room = usize::MAX;
         settle(&peer, &link);
+        peer.close_link();
         assert_eq!(far.incoming().bytes.len(), 0);
+        assert!(far.incoming().ended);
         peer.link_down(&DownReason::Closed, None);
         peer.queue.resume(0).unwrap();
         assert_eq!(peer.queue.size().0, 1, "it waits for the next link");

@@ -262,7 +262,7 @@ pub(super) fn enter(
     running: &Running,
     peer: &Peer,
     id: Id,
-    link: &Link,
+    link: &Arc<Link>,
 ) -> Result<(), HandshakeError> {
     running.enter_claim(peer, id, link)
 }

@@ -35,7 +35,7 @@ pub(crate) use probe::probe;
 async fn link_up(
     running: &Arc<Running>,
     peer: &Arc<Peer>,
-    link: &Link,
+    link: &Arc<Link>,
     id: Id,
 ) -> Result<(), HandshakeError> {
     encrypted::enter(running, peer, id, link)?;

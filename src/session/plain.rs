@@ -88,7 +88,12 @@ pub(super) fn check_claim(
     Ok(())
 }
 
-pub(super) fn enter(_: &Running, peer: &Peer, id: Id, link: &Link) -> Result<(), HandshakeError> {
+pub(super) fn enter(
+    _: &Running,
+    peer: &Peer,
+    id: Id,
+    link: &Arc<Link>,
+) -> Result<(), HandshakeError> {
     peer.link_up(id, link);
     Ok(())
 }

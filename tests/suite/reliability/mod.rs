@@ -10,6 +10,7 @@ mod closing;
 mod dead_address;
 mod descriptors;
 mod figures;
+mod goodbye;
 mod half_open;
 mod lossy;
 mod network;
