@@ -7,22 +7,22 @@ use std::time::Duration;
 use crate::bench_util::command_line::{self, Opt};
 
 pub(crate) const HELP: &str = "\
-Runs a node among peers that come and go: half of them dial it, half of them it
-dials from a peer file, which changes, too. Some say goodbye, some do not.
+Runs a node under peer churn: half of the peers dial it, the node dials the other
+half from a peer file, which is reloaded. Some peers shut down in order, some
+just disappear.
 
 Usage: churn [OPTION]...
 
 Options:
   --seconds N    time to run. Default: 20
   --peers N      peers in all. Default: 200
-  --every MS     time from one coming or going to the next. Default: 50
+  --every MS     interval of starting or stopping a peer. Default: 50
   --node FILE    the program. Default: netmod-node of the same build
-  --seed N       of the order of it all. Default: a random one
+  --seed N       seed of the random choices. Default: a random one
   --help         show this text
 
-Exit status: 0 if the memory of the node stayed flat, every descriptor came back
-and the log had a line for each change and no more; 1 if not; 2 for an option
-that cannot be used.
+Exit status: 0 if the memory of the node stayed flat, no descriptor leaked and the
+log had exactly one line per change; 1 if not; 2 for an invalid option.
 ";
 
 pub(crate) struct Options {

@@ -22,7 +22,7 @@ use stranger::Flood;
 const HELP: &str = "\
 Has a node that encrypts keep one link, over which frames of 64 bytes go there
 and back, while strangers begin handshakes and go away when the node has done
-its part of the exchange of keys, which costs them nothing.
+its part of the key exchange, which costs them nothing.
 
 Usage: handshake_flood [OPTION]...
 
@@ -31,11 +31,11 @@ Options:
   --seconds N     time without and with the flood, each. Default: 5
   --rounds N      how often, in turn. Default: 3
   --effort MS     the node's limit handshake_effort: milliseconds of every second
-                  that it may spend on strangers. Default: 250
+                  that it may spend on unknown dialers. Default: 250
   --help          show this text
 
-Latencies are of each round trip, one every millisecond. CPU time is user and
-system time of the node's process.
+One round trip is measured every millisecond. CPU time is user and system time
+of the node's process.
 ";
 
 /// Interval of round trips.
@@ -199,9 +199,9 @@ async fn watch(
     let flood = match crowd {
         Some(crowd) => {
             crowd.send_line("tell")?;
-            let told = crowd.expect_line("done", STEP_TIMEOUT)?;
+            let counts = crowd.expect_line("done", STEP_TIMEOUT)?;
             crowd.send_line("end")?;
-            Flood::parse(&told).ok_or("the crowd said something else")?.per_second(took)
+            Flood::parse(&counts).ok_or("the crowd sent an invalid reply")?.per_second(took)
         }
         None => Flood::default(),
     };

@@ -15,18 +15,18 @@ Options:
   --links N        links to open, at most 65000. Default: 1000. Each process
                    needs as many open files; see `ulimit -Hn`
   --seconds N      time to watch. Default: 20
-  --carry BYTES    first send a frame with so many bytes of payload over each
-                   link, both ways. Default: none
+  --carry BYTES    first send a frame with BYTES of payload over each link, in
+                   each direction. Default: none
   --own            run the endpoints on an executor that the caller drives on
                    one thread. Default: smol's global executor
   --help           show this text
 
-Progress goes to standard error, the account to standard output. Memory is
-what is resident and anonymous: heap and stacks, not the program itself, and
-not what the kernel has of each socket.
+Progress goes to standard error, results to standard output. Memory is resident
+and anonymous: heap and stacks, without the program itself and the socket
+buffers of the kernel.
 
 Exit status: 0 if no thread of the two processes ran while they were watched,
-1 if one did or the run failed, 2 for an option that cannot be used.
+1 if one did or the run failed, 2 for an invalid option.
 
 Examples:
   idle_links

@@ -18,11 +18,11 @@ Options:
                    a send waits, frames are given back. Default: 2500
   --help           show this text
 
-Progress goes to standard error, the account to standard output. Memory is
-what the system says that was resident, the program itself included.
+Progress goes to standard error, results to standard output. Memory is resident
+memory, program included.
 
 Exit status: 0 if every frame arrived once, intact and in order while memory
-stayed flat, 1 if not, 2 for an option that cannot be used.
+stayed flat, 1 if not, 2 for an invalid option.
 
 Examples:
   slow_receiver

@@ -16,11 +16,11 @@ Options:
                    Default: 300
   --help           show this text
 
-Frames have 1024 bytes of payload. Latency runs from before the flood to the
-peer's router. Memory is what is resident, the program itself included.
+Frames have 1024 bytes of payload. Latency is the time from the flood until the
+router of a peer receives the frame. Memory is resident memory, program included.
 
 Exit status: 0 if every frame arrived and memory stayed flat, 1 if not, 2 for
-an option that cannot be used.
+an invalid option.
 
 Examples:
   stalled_peer

@@ -103,7 +103,7 @@ fn legend(body: &mut String) {
     let mut at = 20.0;
     let shown = [Contender::Codec, Contender::Endpoint, Contender::EndpointOwn];
     let entries = shown.map(|with| (color(with), with.title()));
-    for (color, title) in entries.into_iter().chain([(GOAL, "the bar to reach")]) {
+    for (color, title) in entries.into_iter().chain([(GOAL, "goal")]) {
         rect(body, at, 36.0, 10.0, 10.0, color);
         text(body, at + 15.0, 45.0, "start", title);
         at += 175.0;

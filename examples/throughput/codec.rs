@@ -91,7 +91,7 @@ async fn forward(
     while let Some(frame) = frames.next().await {
         queue.send((link, frame?)).await?;
     }
-    Err("the other side has closed the link".into())
+    Err("the remote closed the link".into())
 }
 
 async fn send(mut writer: Writer, frame: Frame) -> Result<Infallible, Failure> {

@@ -13,20 +13,20 @@ pub(crate) const HELP: &str = "\
 Measures endpoints of this crate beside two others that move the same bytes with
 the same framing between two processes over loopback:
 
-  plain TCP    blocking std::net sockets, many frames in one write and in one
-               read, no queue, no routes: the ceiling. In a flood it is a bare
-               loop that writes the frame to every socket
-  tokio codec  tokio-util's LengthDelimitedCodec, a task for each link, and an
-               mpsc channel to one task that consumes: what a person would write
+  plain TCP    the baseline: blocking std::net sockets, many frames per write and
+               per read, no queue, no routes. In a flood it is a bare loop that
+               writes the frame to every socket
+  tokio codec  a typical tokio program: tokio-util's LengthDelimitedCodec, a task
+               per link, and an mpsc channel to a consumer task
 
-Ours comes twice: on the default executor, with the router on another thread,
+Endpoints run twice: on the default executor, with the router on another thread,
 and on an executor that the caller drives, where one thread does everything.
 
 Usage: throughput [OPTION]...
 
 Options:
-  --quick        two short rounds and no large numbers of links: less than a
-                 minute, for a first look. The figures are not to be quoted
+  --quick        two short rounds and no large numbers of links: takes less than
+                 a minute. The results are rough
   --rounds N     rounds of each measure. Default: 9, or 2 with --quick
   --only NAME    run only the measures whose name begins with NAME; may be
                  repeated
@@ -36,42 +36,38 @@ Options:
 
 Measures:
   one-64 one-1024 one-4096 one-32000
-                 frames per second over one link, with so many bytes of payload.
-                 Ours are handed over 64 with one call, the codec's gathered
-                 by its writer up to 8 KiB
-  singles-64     the same with a call of ours for each frame
+                 frames per second over one link, by bytes of payload. Endpoints
+                 send 64 frames per call; the codec's writer gathers up to 8 KiB
+  singles-64     the same, but endpoints send one frame per call
   both-1024      both directions at once, both counted
   eight-1024     eight links to one node at once
-  trip-idle      a frame of 64 bytes and its echo: 50, 99 and 99.9 % took no
-                 longer
+  trip-idle      round trip of a frame of 64 bytes: p50, p99 and p99.9
   trip-loaded    the same while a second link between the two processes carries
-                 frames of 4 KiB as fast as it can. The load is given too: who
-                 carries less has it easier
+                 frames of 4 KiB as fast as possible. The load is reported too,
+                 since a lower one makes round trips shorter
   flood-10 flood-100 flood-1000
-                 time until a frame that goes to all has arrived everywhere. The
-                 peers are plain sockets, the same ones for the bare loop
-  encrypted-32000   with the feature noise: a link that is encrypted, beside one that
-                 is not and beside the cipher alone
+                 time until a flooded frame has arrived at every peer. The peers
+                 are plain sockets, as for the bare loop
+  encrypted-32000
+                 with the feature noise: an encrypted link, a plain one, and the
+                 cipher alone
   idle-1000 idle-10000
-                 memory for each idle link, fresh and after it carried a frame
-                 with 32 000 bytes of payload both ways; wake-ups and CPU time
+                 memory per idle link, fresh and after it carried a frame with
+                 32 000 bytes of payload in each direction; wake-ups and CPU time
                  of 1000 in 20 s (2 s with --quick)
 
-A full run takes about seven minutes; leave the machine alone meanwhile. In each
-round every contender has its turn, in two new processes, after some time to
-warm up. The figures are medians over the rounds with the lowest and the highest;
-a ratio is taken in each round, and then its median. CPU time is user and system
-time of all threads, of the listener + of the dialer, in seconds for a million
-frames or round trips. Beside a ratio that has a bar stands whether it was
-reached.
+A full run takes about seven minutes on an otherwise idle machine. In each round
+every contender runs in two new processes, after a warm-up. Results are medians
+over the rounds, with minimum and maximum; ratios are taken per round. CPU time
+is user and system time of all threads, listener + dialer, in seconds per million
+frames or round trips. A ratio with a goal shows whether it was reached.
 
-A peer that never reads: see the example slow_receiver. Idle links in detail: see
-the example idle_links.
+See also the examples stalled_peer, slow_receiver and idle_links.
 
-Progress goes to standard error, the account to standard output.
+Progress goes to standard error, results to standard output.
 
-Exit status: 0 if everything was measured, whatever the figures, 1 if the run
-failed, 2 for an option that cannot be used.
+Exit status: 0 if everything was measured, 1 if the run failed, 2 for an invalid
+option.
 
 Examples:
   throughput --quick

@@ -165,7 +165,7 @@ impl Frames {
         self.buffer.copy_within(self.filled.clone(), 0);
         self.filled = 0..self.filled.len();
         match self.stream.read(&mut self.buffer[self.filled.end..])? {
-            0 => return Err("the other side has closed the link".into()),
+            0 => return Err("the remote closed the link".into()),
             count => self.filled.end += count,
         }
         Ok(std::iter::from_fn(|| {
