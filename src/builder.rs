@@ -5,17 +5,17 @@ use std::sync::Arc;
 use smol::Async;
 
 use crate::accept::AcceptPolicy;
-use crate::context::{Context, Parts, Running};
+use crate::context::{Shared, SharedConfig, TaskRef};
 #[cfg(feature = "noise")]
 use crate::encryption::Encryption;
 use crate::endpoint::InetEndpoint;
 use crate::error::StartError;
 use crate::limits::Limits;
-use crate::link::{Connection, Patience, Stream, Tcp};
+use crate::link::{Keepalive, Stream, TcpConnector, TcpLink};
 use crate::peer::{Origin, inbound};
 use crate::proto::{Id, PeerType};
 use crate::random;
-use crate::resolver::{Resolve, System};
+use crate::resolver::{Resolve, SystemResolver};
 use crate::server::Server;
 use crate::session::start_stream;
 use crate::spawn::{Global, Spawn};
@@ -62,7 +62,7 @@ impl Builder {
             limits: Limits::default(),
             frames_follow_id: false,
             policy: AcceptPolicy::all(),
-            resolver: Box::new(System::default()),
+            resolver: Box::new(SystemResolver::default()),
             spawner: Box::new(Global),
             #[cfg(feature = "noise")]
             encryption: None,
@@ -200,13 +200,13 @@ impl Builder {
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
-    /// use netmod_inet::{InetEndpoint, Resolution, Resolve};
+    /// use netmod_inet::{InetEndpoint, ResolveFuture, Resolve};
     ///
     /// /// Knows no names, so that only addresses in numbers are dialed.
     /// struct NoNames;
     ///
     /// impl Resolve for NoNames {
-    ///     fn resolve(&self, _host: &str, _port: u16) -> Resolution {
+    ///     fn resolve(&self, _host: &str, _port: u16) -> ResolveFuture {
     ///         Box::pin(async { Err(std::io::ErrorKind::NotFound.into()) })
     ///     }
     /// }
@@ -295,17 +295,17 @@ impl Builder {
         random::fill(&mut boot).map_err(StartError::Random)?;
         let mut servers = Server::bind(&parse_binds(&self.binds)?)?;
         for listener in self.listeners {
-            servers.push(Server::adopt(listener)?);
+            servers.push(Server::from_std(listener)?);
         }
         let streams = prepare(self.streams, &self.limits)?;
-        let patience = Patience::new(&self.limits);
-        let parts = Parts {
+        let patience = Keepalive::new(&self.limits);
+        let parts = SharedConfig {
             id,
             boot,
             limits: self.limits,
             frames_follow_id: self.frames_follow_id,
             resolver: self.resolver,
-            connector: Box::new(Tcp { patience }),
+            connector: Box::new(TcpConnector { keepalive: patience }),
             policy: self.policy,
             #[cfg(feature = "noise")]
             encryption: self.encryption,
@@ -336,20 +336,20 @@ fn parse_binds(binds: &[String]) -> Result<Vec<SocketAddr>, StartError> {
 }
 
 /// An endpoint, and what its tasks hold.
-pub(crate) fn open(parts: Parts, servers: &[Server]) -> (InetEndpoint, Arc<Running>) {
+pub(crate) fn open(parts: SharedConfig, servers: &[Server]) -> (InetEndpoint, Arc<TaskRef>) {
     let (sender, inbound) = inbound(parts.limits.inbound_bytes, parts.limits.inbound_frames);
-    let context = Arc::new(Context::new(parts, inbound));
-    let running = Running::new(context.clone(), sender);
+    let context = Arc::new(Shared::new(parts, inbound));
+    let running = TaskRef::new(context.clone(), sender);
     let endpoint = InetEndpoint::new(context, &running, servers);
-    keep_running(&running);
+    hold_open(&running);
     (endpoint, running)
 }
 
 /// Starts a task that does nothing but live until the endpoint stops: it keeps an endpoint without
 /// listeners and peers open, and its end tells that the executor is gone.
-fn keep_running(running: &Arc<Running>) {
+fn hold_open(running: &Arc<TaskRef>) {
     let task = running.clone();
-    running.spawn(async move { task.until_stopping().await });
+    running.spawn(async move { task.stopping().await });
 }
 
 /// A stream that the caller connected, ready to be shaken hands over.
@@ -365,14 +365,14 @@ fn prepare(
 ) -> Result<Vec<Prepared>, StartError> {
     let prepare = |(stream, peer_type): (TcpStream, PeerType)| {
         let addr = stream.peer_addr().ok();
-        let stream = Connection::new(Async::new(stream)?, Patience::new(limits))?;
+        let stream = TcpLink::new(Async::new(stream)?, Keepalive::new(limits))?;
         Ok(Prepared { stream: Arc::new(stream), addr, peer_type })
     };
     streams.into_iter().map(prepare).collect::<Result<_, _>>().map_err(StartError::Socket)
 }
 
 /// Enters one of no more streams than there may be peers; there is room, unless the endpoint stops.
-fn enter_stream(running: &Arc<Running>, prepared: Prepared) {
+fn enter_stream(running: &Arc<TaskRef>, prepared: Prepared) {
     let Prepared { stream, addr, peer_type } = prepared;
     if let Some(peer) = running.add_linked(peer_type, Origin::Dialed, addr) {
         start_stream(running, peer, stream, addr);

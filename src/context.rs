@@ -19,28 +19,28 @@ use event_listener::Event as Signal;
 use crate::Target;
 use crate::accept::{AcceptPolicy, Incoming};
 #[cfg(feature = "noise")]
-use crate::encryption::{Encryption, Trust};
-use crate::error::{DownReason, Refusal};
-use crate::events::{Event, EventHub};
+use crate::encryption::{Encryption, KeyPolicy};
+use crate::error::{DownReason, SendErrorKind};
+use crate::events::{Event, EventBus};
 use crate::limits::Limits;
 use crate::link::Connect;
 use crate::peer::{
-    Admission, Budget, Closing, Inbound, InboundSender, OnNewSession, Origin, Pair, Peer, Pushed,
-    Queue, cost,
+    Admission, Closing, Enqueued, Inbound, InboundSender, MemoryBudget, OnNewSession, Origin, Peer,
+    SendQueue, Session, cost,
 };
-use crate::proto::{Bits, Frame, Id, returns};
+use crate::proto::{Bits, Frame, Id, staggered_retry_after};
 use crate::resolver::Resolve;
 use crate::routes::Routes;
-use crate::session::Pending;
+use crate::session::HandshakeSlots;
 use crate::spawn::Spawn;
 
-use paired::Paired;
+use paired::SessionIndex;
 
 /// Neighbours by their targets, and by those of which they are an alias.
 pub(crate) type Peers = BTreeMap<Target, Arc<Peer>>;
 
 /// The state of an endpoint.
-pub(crate) struct Context {
+pub(crate) struct Shared {
     pub(crate) id: Id,
     /// The same, for the links that carry records of ours.
     pub(crate) records_as: Arc<Id>,
@@ -50,16 +50,16 @@ pub(crate) struct Context {
     /// Whether frames are for a router id, and not for whoever is found at a peer's address.
     frames_follow_id: bool,
     pub(crate) routes: Arc<Routes>,
-    pub(crate) budget: Arc<Budget>,
+    pub(crate) budget: Arc<MemoryBudget>,
     pub(crate) inbound: Inbound,
-    pub(crate) events: EventHub,
+    pub(crate) events: EventBus,
     pub(crate) resolver: Box<dyn Resolve>,
     pub(crate) connector: Box<dyn Connect>,
-    pub(crate) pending: Pending,
+    pub(crate) handshake_slots: HandshakeSlots,
     pub(crate) policy: RwLock<AcceptPolicy>,
     /// Whom this node trusts, if it encrypts.
     #[cfg(feature = "noise")]
-    pub(crate) trust: Option<Trust>,
+    pub(crate) key_policy: Option<KeyPolicy>,
     /// Held while a router id is entered, so that two cannot claim one at once.
     #[cfg(feature = "noise")]
     pub(crate) claims: Mutex<()>,
@@ -69,9 +69,9 @@ pub(crate) struct Context {
     /// that turned out to be the same as another, that one.
     peers: RwLock<Peers>,
     /// Neighbours that share records.
-    paired: Mutex<Paired>,
+    sessions: Mutex<SessionIndex>,
     /// Those of them that have no link and may come back, oldest first.
-    absent: Mutex<VecDeque<Arc<Peer>>>,
+    disconnected: Mutex<VecDeque<Arc<Peer>>>,
     unconfirmed: Mutex<Unconfirmed>,
     spawner: Box<dyn Spawn>,
     stopping: AtomicBool,
@@ -81,7 +81,7 @@ pub(crate) struct Context {
 }
 
 /// What a builder decides.
-pub(crate) struct Parts {
+pub(crate) struct SharedConfig {
     pub(crate) id: Id,
     pub(crate) boot: Bits,
     pub(crate) limits: Limits,
@@ -94,32 +94,35 @@ pub(crate) struct Parts {
     pub(crate) spawner: Box<dyn Spawn>,
 }
 
-impl Context {
-    pub(crate) fn new(parts: Parts, inbound: Inbound) -> Context {
+impl Shared {
+    pub(crate) fn new(parts: SharedConfig, inbound: Inbound) -> Shared {
         #[cfg(feature = "noise")]
-        let trust = parts.encryption.map(|own| Trust::new(own, parts.limits.handshake_effort));
-        let Parts { id, boot, limits, resolver, connector, policy, spawner, .. } = parts;
-        Context {
+        let trust = parts.encryption.map(|own| KeyPolicy::new(own, parts.limits.handshake_cpu));
+        let SharedConfig { id, boot, limits, resolver, connector, policy, spawner, .. } = parts;
+        Shared {
             frames_follow_id: parts.frames_follow_id,
             id,
             records_as: Arc::new(id),
             boot,
             routes: Arc::new(Routes::new()),
-            budget: Budget::new(limits.total_queue_bytes),
+            budget: MemoryBudget::new(limits.total_queue_bytes),
             inbound,
-            events: EventHub::new(limits.events, limits.stranger_events),
+            events: EventBus::new(limits.events, limits.drop_events_per_sec),
             resolver,
             connector,
-            pending: Pending::new(limits.pending, limits.pending_per_addr),
+            handshake_slots: HandshakeSlots::new(
+                limits.max_handshakes,
+                limits.max_handshakes_per_addr,
+            ),
             policy: RwLock::new(policy),
             #[cfg(feature = "noise")]
-            trust,
+            key_policy: trust,
             #[cfg(feature = "noise")]
             claims: Mutex::default(),
             port: AtomicU16::new(0),
             peers: RwLock::default(),
-            paired: Mutex::default(),
-            absent: Mutex::default(),
+            sessions: Mutex::default(),
+            disconnected: Mutex::default(),
             unconfirmed: Mutex::default(),
             spawner,
             stopping: AtomicBool::new(false),
@@ -138,12 +141,16 @@ impl Context {
     ///
     /// Two neighbours become one under the lock that is held here, so that the frame goes to the
     /// queue of the one or of the other.
-    pub(crate) fn push(&self, target: Target, frame: Frame) -> Result<(), (Refusal, Frame)> {
+    pub(crate) fn push(&self, target: Target, frame: Frame) -> Result<(), (SendErrorKind, Frame)> {
         self.push_with(target, frame, |peer, frame| peer.push(frame, None, Admission::Bounded))
     }
 
     /// Puts a frame there that must not wait, beyond the bounds of the queue.
-    pub(crate) fn forward(&self, target: Target, frame: Frame) -> Result<(), (Refusal, Frame)> {
+    pub(crate) fn forward(
+        &self,
+        target: Target,
+        frame: Frame,
+    ) -> Result<(), (SendErrorKind, Frame)> {
         let down_limit = self.limits.send_timeout;
         self.push_with(target, frame, |peer, frame| peer.forward(frame, down_limit))
     }
@@ -152,16 +159,18 @@ impl Context {
         &self,
         target: Target,
         frame: Frame,
-        push: impl FnOnce(&Peer, Frame) -> Result<Pushed, (Refusal, Frame)>,
-    ) -> Result<(), (Refusal, Frame)> {
+        push: impl FnOnce(&Peer, Frame) -> Result<Enqueued, (SendErrorKind, Frame)>,
+    ) -> Result<(), (SendErrorKind, Frame)> {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(peer) = peers.get(&target) else { return Err((Refusal::UnknownTarget, frame)) };
+        let Some(peer) = peers.get(&target) else {
+            return Err((SendErrorKind::UnknownTarget, frame));
+        };
         let pushed = push(peer, frame)?;
         let is_absent = !pushed.is_up && peer.origin() == Origin::Accepted;
         drop(peers);
         drop(pushed);
         if is_absent {
-            self.bound_absent();
+            self.evict_disconnected();
         }
         Ok(())
     }
@@ -172,14 +181,14 @@ impl Context {
         &self,
         target: Target,
         frames: &VecDeque<Frame>,
-        check: impl Fn(&Frame) -> Option<Refusal>,
-    ) -> (usize, Option<Refusal>) {
+        check: impl Fn(&Frame) -> Option<SendErrorKind>,
+    ) -> (usize, Option<SendErrorKind>) {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(peer) = peers.get(&target) else { return (0, Some(Refusal::UnknownTarget)) };
+        let Some(peer) = peers.get(&target) else { return (0, Some(SendErrorKind::UnknownTarget)) };
         let (taken, is_up, refused) = peer.push_many(frames, check);
         if taken > 0 && !is_up && peer.origin() == Origin::Accepted {
             drop(peers);
-            self.bound_absent();
+            self.evict_disconnected();
         }
         (taken, refused)
     }
@@ -258,20 +267,20 @@ impl Context {
     }
 
     /// The queue of a new peer.
-    pub(crate) fn new_queue(&self) -> Queue {
-        Queue::new(self.budget.clone(), self.limits.queue_bytes, self.limits.queue_frames)
+    pub(crate) fn new_queue(&self) -> SendQueue {
+        SendQueue::new(self.budget.clone(), self.limits.queue_bytes, self.limits.queue_frames)
     }
 
     /// Brings a peer to its end: its target names nobody, and what it was not sent comes back.
     pub(crate) fn end_peer(&self, peer: &Peer) {
         // It has ended before, or as another peer's alias.
-        let Some(frames) = peer.end() else { return };
+        let Some(frames) = peer.end_and_drain() else { return };
         let target = peer.target();
         self.routes.forget_ended(target);
         self.forget(peer);
-        self.forget_pair(peer);
-        self.keep_unconfirmed(peer, frames);
-        if peer.was_told() {
+        self.forget_session(peer);
+        self.store_unconfirmed(peer, frames);
+        if peer.was_announced() {
             self.events.emit(Event::Removed { target });
         }
         self.routes.retire(target);
@@ -283,53 +292,53 @@ impl Context {
         let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
         // Under the lock, so that whoever looks the target up again finds the other peer, and
         // what was sent before goes first.
-        if !goes.queue.move_to(&stays.queue) {
+        if !goes.queue.transfer_to(&stays.queue) {
             return false;
         }
         for peer in peers.values_mut().filter(|peer| peer.target() == goes.target()) {
             *peer = stays.clone();
         }
         drop(peers);
-        self.forget_pair(goes);
-        goes.retire();
+        self.forget_session(goes);
+        goes.mark_ended();
         true
     }
 
-    fn forget_pair(&self, peer: &Peer) {
-        if let Some(pair) = peer.pair() {
-            self.lock(&self.paired).remove(&(pair.boot, pair.secret.name()));
+    fn forget_session(&self, peer: &Peer) {
+        if let Some(pair) = peer.session() {
+            self.lock(&self.sessions).remove(&(pair.instance_id, pair.secret.public_name()));
         }
     }
 
     /// Starts to share a secret with a neighbour that claims to be `id`, or with `None` nothing. What
     /// it may not have received under the terms before comes back, or is sent again.
-    pub(crate) fn pair_anew(&self, peer: &Arc<Peer>, id: Id, pair: Option<Pair>) {
-        self.forget_pair(peer);
-        let key = pair.as_ref().map(|pair| (pair.boot, pair.secret.name()));
+    pub(crate) fn start_session(&self, peer: &Arc<Peer>, id: Id, pair: Option<Session>) {
+        self.forget_session(peer);
+        let key = pair.as_ref().map(|pair| (pair.instance_id, pair.secret.public_name()));
         let frames = match peer.id() {
             Some(before) if self.frames_follow_id && before != id => OnNewSession::ReturnAll,
             _ if self.frames_follow_id => OnNewSession::SendAgain,
             _ => OnNewSession::ReturnUnacknowledged,
         };
-        self.keep_unconfirmed(peer, peer.pair_anew(pair, frames));
+        self.store_unconfirmed(peer, peer.start_session(pair, frames));
         if let Some(key) = key {
-            self.lock(&self.paired).insert(key, peer.clone());
+            self.lock(&self.sessions).insert(key, peer.clone());
         }
     }
 
     /// Other peers that are the same run of a node as this one says it is, and whose links carry
     /// frames the same ways. Those that this node dials come first: anybody can claim a run, and
     /// of two links to one node either side dialed one at least.
-    pub(crate) fn siblings(&self, peer: &Arc<Peer>) -> Vec<Arc<Peer>> {
-        let Some(own) = peer.pair() else { return Vec::new() };
-        let boot = own.boot;
+    pub(crate) fn same_instance_peers(&self, peer: &Arc<Peer>) -> Vec<Arc<Peer>> {
+        let Some(own) = peer.session() else { return Vec::new() };
+        let boot = own.instance_id;
         let is_other = |other: &&Arc<Peer>| {
-            let is_sound = !Arc::ptr_eq(other, peer) && !other.is_off();
-            let is_same = other.pair().is_some_and(|other| other.is_with_the_same(&own));
-            is_sound && is_same && other.peer_type().flows_like(peer.peer_type())
+            let is_sound = !Arc::ptr_eq(other, peer) && !other.is_closing();
+            let is_same = other.session().is_some_and(|other| other.is_same_instance(&own));
+            is_sound && is_same && other.peer_type().same_direction(peer.peer_type())
         };
-        let paired = self.lock(&self.paired);
-        let siblings: Vec<_> = paired.of_run(boot).filter(is_other).cloned().collect();
+        let paired = self.lock(&self.sessions);
+        let siblings: Vec<_> = paired.by_instance(boot).filter(is_other).cloned().collect();
         drop(paired);
         let (mut dialed, others): (Vec<_>, Vec<_>) =
             siblings.into_iter().partition(|peer| peer.is_dialed());
@@ -338,25 +347,25 @@ impl Context {
     }
 
     /// The neighbour that shares a secret of this name, in the same run as then.
-    pub(crate) fn paired(&self, name: &[u8; 8], boot: &Bits) -> Option<Arc<Peer>> {
-        self.lock(&self.paired).get(&(*boot, *name)).cloned()
+    pub(crate) fn resumable_peer(&self, name: &[u8; 8], boot: &Bits) -> Option<Arc<Peer>> {
+        self.lock(&self.sessions).get(&(*boot, *name)).cloned()
     }
 
     /// Enters a neighbour that may come back.
-    pub(crate) fn enter_absent(&self, peer: &Arc<Peer>) {
-        let mut absent = self.lock(&self.absent);
+    pub(crate) fn track_disconnected(&self, peer: &Arc<Peer>) {
+        let mut absent = self.lock(&self.disconnected);
         absent.retain(|other| !Arc::ptr_eq(other, peer));
         absent.push_back(peer.clone());
         drop(absent);
-        self.bound_absent();
+        self.evict_disconnected();
     }
 
     /// Ends the neighbours that have been away the longest, if too many are or too much waits for
     /// them.
-    fn bound_absent(&self) {
-        let mut absent = self.lock(&self.absent);
+    fn evict_disconnected(&self) {
+        let mut absent = self.lock(&self.disconnected);
         // One that became the same as a peer which this node dials is not for others to push out.
-        absent.retain(|peer| peer.is_absent() && !peer.is_dialed());
+        absent.retain(|peer| peer.is_disconnected() && !peer.is_dialed());
         let mut bytes: usize = absent.iter().map(|peer| peer.queue.size().1).sum();
         while absent.len() > self.limits.resume_peers || bytes > self.limits.resume_bytes {
             let Some(oldest) = absent.pop_front() else { return };
@@ -366,14 +375,14 @@ impl Context {
     }
 
     /// Keeps frames that a peer was not sent, for whoever asks.
-    fn keep_unconfirmed(&self, peer: &Peer, frames: Vec<Frame>) {
+    fn store_unconfirmed(&self, peer: &Peer, frames: Vec<Frame>) {
         if frames.is_empty() {
             return;
         }
         let (target, count) = (peer.target(), frames.len());
         let is_stranger = peer.origin() == Origin::Accepted && !peer.is_dialed();
         let limit = self.limits.unconfirmed_bytes;
-        let given_up = self.unconfirmed().keep(target, is_stranger, frames, limit);
+        let given_up = self.unconfirmed().push(target, is_stranger, frames, limit);
         // Not under the lock: bytes that the caller lent may run code of his.
         drop(given_up);
         self.events.emit(Event::Unconfirmed { target, frames: count });
@@ -384,12 +393,12 @@ impl Context {
     /// one, or there is no such peer.
     pub(crate) fn take_queued(&self, target: Target) -> Option<Vec<Frame>> {
         let peer = self.peer(target)?;
-        if peer.queue.is_up() || peer.is_shaking() {
+        if peer.queue.is_up() || peer.is_dialing() {
             return None;
         }
-        self.forget_pair(&peer);
+        self.forget_session(&peer);
         let mut frames = self.take_unconfirmed(target);
-        frames.extend(peer.pair_anew(None, OnNewSession::ReturnAll));
+        frames.extend(peer.start_session(None, OnNewSession::ReturnAll));
         if !peer.is_dialed() {
             peer.stop(Closing::Now, DownReason::Removed);
         }
@@ -403,18 +412,18 @@ impl Context {
 
     /// Makes room in the budget of all queues for so many bytes, at the cost of the peers that are
     /// down the longest.
-    pub(crate) fn shed(&self, bytes: usize) {
+    pub(crate) fn reclaim(&self, bytes: usize) {
         let is_down = |peer: &Arc<Peer>| !peer.queue.is_up() && peer.queue.size().0 > 0;
         let down: Vec<_> = self.peers().into_iter().filter(is_down).collect();
         // The first few make room enough, so the rest need not be in order.
         let since = |(at, peer): (usize, &Arc<Peer>)| (Reverse(peer.since()), Reverse(at));
         let mut oldest: BinaryHeap<_> = down.iter().enumerate().map(since).collect();
         while let Some((_, Reverse(at))) = oldest.pop() {
-            let missing = match self.budget.missing(bytes) {
+            let missing = match self.budget.shortfall(bytes) {
                 None | Some(0) => return,
                 Some(missing) => missing,
             };
-            self.keep_unconfirmed(&down[at], down[at].queue.shed(missing));
+            self.store_unconfirmed(&down[at], down[at].queue.shed(missing));
         }
     }
 
@@ -433,9 +442,9 @@ impl Context {
     }
 
     /// Has neighbours be told, when their links close, to stay away for so long, one after the other.
-    pub(crate) fn ask_away(&self, time: Duration) {
+    pub(crate) fn announce_retry_after(&self, time: Duration) {
         let peers = self.peers();
-        for (peer, time) in peers.iter().zip(returns(peers.len(), time)) {
+        for (peer, time) in peers.iter().zip(staggered_retry_after(peers.len(), time)) {
             peer.set_retry_after(time);
         }
     }
@@ -445,12 +454,12 @@ impl Context {
     }
 
     /// Waits until the tasks are told to stop.
-    pub(crate) async fn until_stopping(&self) {
+    pub(crate) async fn stopping(&self) {
         self.until(&self.stopping).await;
     }
 
     /// Waits until all tasks have ended.
-    pub(crate) async fn until_stopped(&self) {
+    pub(crate) async fn stopped(&self) {
         self.until(&self.stopped).await;
     }
 
@@ -473,7 +482,7 @@ impl Context {
     }
 }
 
-impl std::fmt::Debug for Context {
+impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Context").field("id", &self.id).finish_non_exhaustive()
     }
@@ -484,14 +493,14 @@ impl std::fmt::Debug for Context {
 /// When the last task has ended, or was dropped with its executor, this is dropped: `next` and
 /// `events` then return an error instead of waiting for ever.
 #[derive(Debug)]
-pub(crate) struct Running {
-    context: Arc<Context>,
+pub(crate) struct TaskRef {
+    context: Arc<Shared>,
     pub(crate) inbound: InboundSender,
 }
 
-impl Running {
-    pub(crate) fn new(context: Arc<Context>, inbound: InboundSender) -> Arc<Running> {
-        Arc::new(Running { context, inbound })
+impl TaskRef {
+    pub(crate) fn new(context: Arc<Shared>, inbound: InboundSender) -> Arc<TaskRef> {
+        Arc::new(TaskRef { context, inbound })
     }
 
     /// Runs a task in the background.
@@ -500,15 +509,15 @@ impl Running {
     }
 }
 
-impl Deref for Running {
-    type Target = Context;
+impl Deref for TaskRef {
+    type Target = Shared;
 
-    fn deref(&self) -> &Context {
+    fn deref(&self) -> &Shared {
         &self.context
     }
 }
 
-impl Drop for Running {
+impl Drop for TaskRef {
     fn drop(&mut self) {
         // The executor may be gone without anybody having said stop.
         self.context.stop(Closing::Now);
@@ -516,7 +525,7 @@ impl Drop for Running {
             self.context.end_peer(&peer);
         }
         // Neighbours hold nothing of the context, but let go of them all the same.
-        self.context.lock(&self.context.absent).clear();
+        self.context.lock(&self.context.disconnected).clear();
         self.context.stopped.store(true, Ordering::SeqCst);
         self.context.stop.notify(usize::MAX);
         self.context.events.close();
@@ -525,23 +534,23 @@ impl Drop for Running {
 
 /// Brings a peer to its end if the task that serves it is dropped before it has done so itself.
 #[derive(Debug)]
-pub(crate) struct EndOnDrop {
-    running: Arc<Running>,
+pub(crate) struct PeerGuard {
+    running: Arc<TaskRef>,
     peer: Option<Arc<Peer>>,
 }
 
-impl EndOnDrop {
-    pub(crate) fn new(running: &Arc<Running>, peer: &Arc<Peer>) -> EndOnDrop {
-        EndOnDrop { running: running.clone(), peer: Some(peer.clone()) }
+impl PeerGuard {
+    pub(crate) fn new(running: &Arc<TaskRef>, peer: &Arc<Peer>) -> PeerGuard {
+        PeerGuard { running: running.clone(), peer: Some(peer.clone()) }
     }
 
     /// Leaves the peer to another task.
-    pub(crate) fn hand_over(mut self) {
+    pub(crate) fn disarm(mut self) {
         self.peer = None;
     }
 }
 
-impl Drop for EndOnDrop {
+impl Drop for PeerGuard {
     fn drop(&mut self) {
         if let Some(peer) = self.peer.take() {
             self.running.end_peer(&peer);
@@ -552,13 +561,13 @@ impl Drop for EndOnDrop {
 /// Frames that came back, oldest peers first.
 #[derive(Debug, Default)]
 struct Unconfirmed {
-    peers: VecDeque<CameBack>,
+    peers: VecDeque<ReturnedFrames>,
     bytes: usize,
 }
 
 /// Frames that came back from one peer.
 #[derive(Debug)]
-struct CameBack {
+struct ReturnedFrames {
     target: Target,
     /// Whether that peer had dialed this node.
     is_stranger: bool,
@@ -567,7 +576,7 @@ struct CameBack {
 
 impl Unconfirmed {
     /// Returns what is given up for it.
-    fn keep(
+    fn push(
         &mut self,
         target: Target,
         is_stranger: bool,
@@ -577,18 +586,20 @@ impl Unconfirmed {
         self.bytes += frames.iter().map(cost).sum::<usize>();
         match self.peers.iter_mut().find(|other| other.target == target) {
             Some(kept) => kept.frames.extend(frames),
-            None => self.peers.push_back(CameBack { target, is_stranger, frames: frames.into() }),
+            None => {
+                self.peers.push_back(ReturnedFrames { target, is_stranger, frames: frames.into() })
+            }
         }
         let mut given_up = Vec::new();
         while self.bytes > limit {
-            given_up.extend(self.give_up_oldest());
+            given_up.extend(self.evict_oldest());
         }
         given_up
     }
 
     /// Gives up the oldest frame, as long as there are any one of a stranger: whoever likes can
     /// dial this node, and must not cost it what was for its own peers.
-    fn give_up_oldest(&mut self) -> Option<Frame> {
+    fn evict_oldest(&mut self) -> Option<Frame> {
         let at = self.peers.iter().position(|peer| peer.is_stranger).unwrap_or(0);
         let Some(oldest) = self.peers.get_mut(at) else {
             self.bytes = 0;
@@ -622,13 +633,13 @@ mod tests {
     fn what_comes_back_is_kept_within_the_bound_oldest_given_up_first() {
         let mut unconfirmed = Unconfirmed::default();
         let limit = 3 * cost(&frames(1)[0]);
-        unconfirmed.keep(1, false, frames(1), limit);
-        unconfirmed.keep(2, false, frames(1), limit);
-        unconfirmed.keep(1, false, frames(1), limit);
-        unconfirmed.keep(3, false, frames(1), limit);
+        unconfirmed.push(1, false, frames(1), limit);
+        unconfirmed.push(2, false, frames(1), limit);
+        unconfirmed.push(1, false, frames(1), limit);
+        unconfirmed.push(3, false, frames(1), limit);
         assert_eq!([1, 2, 3].map(|target| unconfirmed.take(target).len()), [1, 1, 1]);
         assert_eq!(unconfirmed.bytes, 0);
-        unconfirmed.keep(1, false, frames(4), limit);
+        unconfirmed.push(1, false, frames(4), limit);
         assert_eq!((unconfirmed.take(1).len(), unconfirmed.bytes), (3, 0));
     }
 
@@ -636,9 +647,9 @@ mod tests {
     fn what_strangers_left_is_given_up_before_what_was_for_own_peers() {
         let mut unconfirmed = Unconfirmed::default();
         let limit = 3 * cost(&frames(1)[0]);
-        unconfirmed.keep(1, false, frames(2), limit);
-        unconfirmed.keep(2, true, frames(1), limit);
-        unconfirmed.keep(3, true, frames(2), limit);
+        unconfirmed.push(1, false, frames(2), limit);
+        unconfirmed.push(2, true, frames(1), limit);
+        unconfirmed.push(3, true, frames(2), limit);
         assert_eq!([1, 2, 3].map(|target| unconfirmed.take(target).len()), [2, 0, 1]);
     }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::Target;
 use crate::accept::AcceptPolicy;
 use crate::builder::Builder;
-use crate::context::{Context, Running};
+use crate::context::{Shared, TaskRef};
 use crate::error::{StartError, UnknownTarget};
 use crate::events::Events;
 use crate::limits::Limits;
@@ -62,9 +62,9 @@ pub struct InetEndpoint {
 
 /// What all handles share; its end is the end of the endpoint.
 struct Handle {
-    context: Arc<Context>,
+    context: Arc<Shared>,
     /// Gone once the last task has ended.
-    running: Weak<Running>,
+    running: Weak<TaskRef>,
     addrs: Vec<SocketAddr>,
 }
 
@@ -113,8 +113,8 @@ impl InetEndpoint {
     }
 
     pub(crate) fn new(
-        context: Arc<Context>,
-        running: &Arc<Running>,
+        context: Arc<Shared>,
+        running: &Arc<TaskRef>,
         servers: &[Server],
     ) -> InetEndpoint {
         let addrs: Vec<_> = servers.iter().flat_map(Server::local_addrs).collect();
@@ -226,7 +226,7 @@ impl InetEndpoint {
     /// ```
     pub async fn shutdown(&self) {
         self.context().stop(Closing::Drain);
-        self.context().until_stopped().await;
+        self.context().stopped().await;
     }
 
     /// Does the same as [`shutdown`](InetEndpoint::shutdown) for a restart: neighbours are told to
@@ -249,7 +249,7 @@ impl InetEndpoint {
     /// # Ok(()) }) }
     /// ```
     pub async fn shutdown_for(&self, time: Duration) {
-        self.context().ask_away(time);
+        self.context().announce_retry_after(time);
         self.shutdown().await;
     }
 
@@ -266,7 +266,7 @@ impl InetEndpoint {
         self.handle.running.strong_count() == 0
     }
 
-    fn context(&self) -> &Arc<Context> {
+    fn context(&self) -> &Arc<Shared> {
         &self.handle.context
     }
 

@@ -10,10 +10,10 @@ mod start;
 use std::fmt;
 
 pub use ended::{DownReason, DropReason};
-pub use farewell::{Farewell, FarewellReason};
+pub use farewell::{Goodbye, GoodbyeReason};
 pub use handshake::{AttemptError, HandshakeError};
 pub use peers::{AddPeersError, UnknownTarget};
-pub use send::{Refusal, SendError};
+pub use send::{SendError, SendErrorKind};
 pub use start::StartError;
 
 /// The endpoint was given no key to encrypt with.

@@ -74,7 +74,7 @@ pub enum Event {
         /// Why.
         reason: DropReason,
         /// How many more were dropped since the last event of this kind, and not told because
-        /// there were more than `Limits::stranger_events` in a second.
+        /// there were more than `Limits::drop_events_per_sec` in a second.
         suppressed: usize,
     },
     /// Frames that a peer was not sent came back; `take_unconfirmed` hands them out.
@@ -116,7 +116,11 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Event::Up { target, id, addr, origin, peer_type, key } => {
-                write!(f, "peer {target} up: {} ({peer_type}, {origin}), id {id}", Place(*addr))?;
+                write!(
+                    f,
+                    "peer {target} up: {} ({peer_type}, {origin}), id {id}",
+                    DisplayAddr(*addr)
+                )?;
                 key.map_or(Ok(()), |key| write!(f, ", key {key}"))
             }
             Event::Down { target, reason, retry } => {
@@ -128,7 +132,7 @@ impl fmt::Display for Event {
                 next_try(f, *retry)
             }
             Event::Dropped { addr, reason, suppressed } => {
-                write!(f, "dropped {}: {reason}", Place(*addr))?;
+                write!(f, "dropped {}: {reason}", DisplayAddr(*addr))?;
                 match suppressed {
                     0 => Ok(()),
                     more => write!(f, " ({more} more like it were not shown)"),
@@ -145,7 +149,7 @@ impl fmt::Display for Event {
             }
             Event::Removed { target } => write!(f, "peer {target} ended"),
             Event::AcceptFailed { addr, reason } => {
-                write!(f, "cannot accept on {} for now: {reason}", Place(*addr))
+                write!(f, "cannot accept on {} for now: {reason}", DisplayAddr(*addr))
             }
             Event::Missed { count } => write!(f, "{count} events were missed"),
             Event::Stopped => f.write_str("stopped"),
@@ -161,9 +165,9 @@ fn next_try(f: &mut fmt::Formatter<'_>, retry: Option<Duration>) -> fmt::Result 
 }
 
 /// An address for people.
-struct Place(Option<SocketAddr>);
+struct DisplayAddr(Option<SocketAddr>);
 
-impl fmt::Display for Place {
+impl fmt::Display for DisplayAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some(addr) => addr.fmt(f),
@@ -193,21 +197,21 @@ impl fmt::Display for Place {
 /// ```
 #[derive(Debug)]
 pub struct Events {
-    mailbox: Arc<Mailbox>,
+    subscription: Arc<Subscription>,
     /// Hears of the next event, when this is polled as a stream.
-    pub(crate) came: Option<EventListener>,
+    pub(crate) arrived: Option<EventListener>,
 }
 
 /// What one listener has not read yet.
 #[derive(Debug, Default)]
-struct Mailbox {
-    mail: Mutex<Mail>,
+struct Subscription {
+    buffered: Mutex<Buffered>,
     /// Notified when something came in.
-    came: Signal,
+    arrived: Signal,
 }
 
 #[derive(Debug, Default)]
-struct Mail {
+struct Buffered {
     events: VecDeque<Event>,
     missed: usize,
     closed: bool,
@@ -258,7 +262,7 @@ impl Events {
     /// # Ok(()) }) }
     /// ```
     pub fn try_next(&self) -> Result<Option<Event>, Closed> {
-        let mut mail = self.mailbox.lock();
+        let mut mail = self.subscription.lock();
         if mail.missed > 0 {
             return Ok(Some(Event::Missed { count: std::mem::take(&mut mail.missed) }));
         }
@@ -288,7 +292,7 @@ impl Events {
     pub async fn ready(&self) {
         loop {
             let came = self.listen();
-            if self.mailbox.lock().is_ready() {
+            if self.subscription.lock().is_ready() {
                 return;
             }
             came.await;
@@ -296,17 +300,17 @@ impl Events {
     }
 
     pub(crate) fn listen(&self) -> EventListener {
-        self.mailbox.came.listen()
+        self.subscription.arrived.listen()
     }
 }
 
-impl Mail {
+impl Buffered {
     fn is_ready(&self) -> bool {
         self.closed || self.missed > 0 || !self.events.is_empty()
     }
 }
 
-impl Mailbox {
+impl Subscription {
     fn put(&self, event: Event, capacity: usize) {
         let mut mail = self.lock();
         if mail.events.len() >= capacity {
@@ -315,43 +319,43 @@ impl Mailbox {
         }
         mail.events.push_back(event);
         drop(mail);
-        self.came.notify(usize::MAX);
+        self.arrived.notify(usize::MAX);
     }
 
     fn close(&self) {
         self.lock().closed = true;
-        self.came.notify(usize::MAX);
+        self.arrived.notify(usize::MAX);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Mail> {
-        self.mail.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Buffered> {
+        self.buffered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Hands events to all listeners.
 #[derive(Debug)]
-pub(crate) struct EventHub {
+pub(crate) struct EventBus {
     listeners: Mutex<Listeners>,
     capacity: usize,
-    strangers: Mutex<Allowance>,
+    strangers: Mutex<RateLimiter>,
 }
 
 #[derive(Debug, Default)]
 struct Listeners {
     /// Keeps what happens before anybody listens, for the first who does.
-    first: Option<Arc<Mailbox>>,
-    open: Vec<Weak<Mailbox>>,
+    first: Option<Arc<Subscription>>,
+    open: Vec<Weak<Subscription>>,
     closed: bool,
 }
 
-impl EventHub {
-    pub(crate) fn new(capacity: usize, strangers_per_second: usize) -> EventHub {
-        let first = Arc::<Mailbox>::default();
+impl EventBus {
+    pub(crate) fn new(capacity: usize, strangers_per_second: usize) -> EventBus {
+        let first = Arc::<Subscription>::default();
         let open = vec![Arc::downgrade(&first)];
-        EventHub {
+        EventBus {
             listeners: Mutex::new(Listeners { first: Some(first), open, closed: false }),
             capacity,
-            strangers: Mutex::new(Allowance::new(strangers_per_second)),
+            strangers: Mutex::new(RateLimiter::new(strangers_per_second)),
         }
     }
 
@@ -360,14 +364,14 @@ impl EventHub {
         let mailbox = listeners.first.take().unwrap_or_else(|| {
             // Nothing may ever happen that would have those who are gone be noticed.
             listeners.open.retain(|mailbox| mailbox.strong_count() > 0);
-            let mailbox = Arc::<Mailbox>::default();
+            let mailbox = Arc::<Subscription>::default();
             listeners.open.push(Arc::downgrade(&mailbox));
             mailbox
         });
         if listeners.closed {
             mailbox.close();
         }
-        Events { mailbox, came: None }
+        Events { subscription: mailbox, arrived: None }
     }
 
     pub(crate) fn emit(&self, event: Event) {
@@ -408,16 +412,16 @@ impl EventHub {
 
 /// So many a second, the rest counted.
 #[derive(Debug)]
-struct Allowance {
+struct RateLimiter {
     per_second: usize,
     left: usize,
     second: Option<Instant>,
     suppressed: usize,
 }
 
-impl Allowance {
-    fn new(per_second: usize) -> Allowance {
-        Allowance { per_second, left: per_second, second: None, suppressed: 0 }
+impl RateLimiter {
+    fn new(per_second: usize) -> RateLimiter {
+        RateLimiter { per_second, left: per_second, second: None, suppressed: 0 }
     }
 
     /// Takes one: how many were refused since the last that was not.
@@ -445,7 +449,7 @@ mod tests {
 
     #[test]
     fn a_slow_listener_is_told_what_it_missed() {
-        let hub = EventHub::new(2, 1);
+        let hub = EventBus::new(2, 1);
         hub.emit(Event::Removed { target: 9 });
         let events = hub.subscribe();
         assert!(matches!(events.try_next(), Ok(Some(Event::Removed { target: 9 }))), "the first");
@@ -464,7 +468,7 @@ mod tests {
 
     #[test]
     fn listeners_that_are_gone_leave_nothing_behind() {
-        let hub = EventHub::new(2, 1);
+        let hub = EventBus::new(2, 1);
         let first = hub.subscribe();
         for _ in 0..100 {
             drop(hub.subscribe());
@@ -476,7 +480,7 @@ mod tests {
 
     #[test]
     fn strangers_are_counted_when_there_are_too_many() {
-        let mut allowance = Allowance::new(2);
+        let mut allowance = RateLimiter::new(2);
         let start = Instant::now();
         assert_eq!([0, 1, 2, 3].map(|_| allowance.take(start)), [Some(0), Some(0), None, None]);
         let later = start + Duration::from_secs(1);

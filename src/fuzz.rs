@@ -9,8 +9,8 @@ mod line;
 
 pub use frame::frame;
 
-pub(crate) use input::Input;
-pub(crate) use line::{Line, Wakes};
+pub(crate) use input::ByteSource;
+pub(crate) use line::{Pipe, TestWaker};
 
 /// Reads a stream of frames, cut as the input says, through the receive loop.
 ///

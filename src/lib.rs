@@ -121,8 +121,8 @@ pub use endpoint::{FloodReport, InetEndpoint, Received};
 #[cfg(feature = "noise")]
 pub use error::NotEncrypting;
 pub use error::{
-    AddPeersError, AttemptError, Closed, DownReason, DropReason, Farewell, FarewellReason,
-    HandshakeError, Refusal, SendError, StartError, UnknownTarget,
+    AddPeersError, AttemptError, Closed, DownReason, DropReason, Goodbye, GoodbyeReason,
+    HandshakeError, SendError, SendErrorKind, StartError, UnknownTarget,
 };
 pub use events::{Event, Events};
 pub use frames::Frames;
@@ -131,11 +131,11 @@ pub use keys::{KeyError, KeyFault, KeyPair, NetworkSecret};
 pub use limits::{LimitError, Limits};
 pub use peer::{AttemptInfo, Origin, Peer, PeerInfo, PeerState};
 pub use proto::{
-    AddressError, Direction, Frame, FrameBuilder, FrameError, HelloError, Id, OutOfStep,
+    AddressError, Direction, Frame, FrameBuilder, FrameError, FramingError, HelloError, Id,
     ParseIdError, ParseKeyError, PeerAddr, PeerListError, PeerType, PublicKey, Recipient,
     SequenceId,
 };
-pub use resolver::{Resolution, Resolve};
+pub use resolver::{Resolve, ResolveFuture};
 pub use routes::Routes;
 #[cfg(feature = "sink")]
 pub use sink::PeerSink;

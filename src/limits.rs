@@ -100,14 +100,14 @@ limits! {
     /// Handshakes of strangers that may be pending at once. A newcomer displaces the oldest, so
     /// silent connections cannot shut others out. No more than half of the files that the process
     /// may have open when the endpoint starts.
-    pending: usize = 2048, "2048", "1"..="64k";
+    max_handshakes: usize = 2048, "2048", "1"..="64k";
     /// The same for one IPv4 address, or one IPv6 network of 64 bits. No more than a quarter of the
     /// files.
-    pending_per_addr: usize = 1024, "1024", "1"..="64k";
+    max_handshakes_per_addr: usize = 1024, "1024", "1"..="64k";
     /// Time of every second, of one core, that exchanging keys with strangers may take, if this node
     /// encrypts (feature `noise`). Beyond that they wait for their turn. An exchange takes less than
     /// a millisecond on a large machine, and some ten on a small one.
-    handshake_effort: Duration = Duration::from_millis(250), "250ms", "1ms"..="1s";
+    handshake_cpu: Duration = Duration::from_millis(250), "250ms", "1ms"..="1s";
     /// Peers that dialed this node; a stranger beyond that is refused. Peers that this node is told
     /// to dial have as much room again, which no stranger can take, and may dial this node too.
     peers: usize = 4096, "4096", "1"..="20000";
@@ -172,7 +172,7 @@ limits! {
     /// Events that wait for each listener; a slower one is told how many it missed.
     events: usize = 1024, "1024", "1"..="1m";
     /// Events per second about strangers that were dropped; the others are counted.
-    stranger_events: usize = 50, "50", "1"..="1m";
+    drop_events_per_sec: usize = 50, "50", "1"..="1m";
 }
 
 fn check<V: Value>(

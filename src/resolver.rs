@@ -12,10 +12,10 @@ use crate::timer::within;
 /// What [`Resolve::resolve`] returns.
 ///
 /// ```
-/// let found: netmod_inet::Resolution = Box::pin(async { Ok(vec![([192, 0, 2, 7], 9000).into()]) });
+/// let found: netmod_inet::ResolveFuture = Box::pin(async { Ok(vec![([192, 0, 2, 7], 9000).into()]) });
 /// # assert_eq!(smol::block_on(found).unwrap().len(), 1);
 /// ```
-pub type Resolution = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+pub type ResolveFuture = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
 /// Turns the name of a peer into socket addresses.
 ///
@@ -24,13 +24,13 @@ pub type Resolution = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> +
 /// when it takes longer than `Limits::resolve_timeout`.
 ///
 /// ```
-/// use netmod_inet::{Resolution, Resolve};
+/// use netmod_inet::{ResolveFuture, Resolve};
 ///
 /// /// A program's own table of names.
 /// struct Hosts;
 ///
 /// impl Resolve for Hosts {
-///     fn resolve(&self, host: &str, port: u16) -> Resolution {
+///     fn resolve(&self, host: &str, port: u16) -> ResolveFuture {
 ///         let known = host == "mynas.example";
 ///         Box::pin(async move {
 ///             match known {
@@ -53,7 +53,7 @@ pub trait Resolve: Send + Sync + 'static {
     /// let addresses = smol::block_on(hosts.resolve("mynas.example", 9000))?;
     /// # Ok(()) }
     /// ```
-    fn resolve(&self, host: &str, port: u16) -> Resolution;
+    fn resolve(&self, host: &str, port: u16) -> ResolveFuture;
 }
 
 /// Lookups of the system that may run at once: each takes a thread of the blocking pool, and a
@@ -62,27 +62,27 @@ const LOOKUPS: usize = 4;
 
 /// Time that a lookup waits for its turn. Shorter than the default of `Limits::resolve_timeout`, so
 /// that the error names what it waited for.
-const TURN: Duration = Duration::from_secs(4);
+const PERMIT_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The system's own resolver, on the blocking pool.
 #[derive(Debug)]
-pub(crate) struct System {
+pub(crate) struct SystemResolver {
     lookups: Arc<Semaphore>,
     turn: Duration,
 }
 
-impl Default for System {
-    fn default() -> System {
-        System { lookups: Arc::new(Semaphore::new(LOOKUPS)), turn: TURN }
+impl Default for SystemResolver {
+    fn default() -> SystemResolver {
+        SystemResolver { lookups: Arc::new(Semaphore::new(LOOKUPS)), turn: PERMIT_TIMEOUT }
     }
 }
 
-impl Resolve for System {
-    fn resolve(&self, host: &str, port: u16) -> Resolution {
+impl Resolve for SystemResolver {
+    fn resolve(&self, host: &str, port: u16) -> ResolveFuture {
         let host = host.to_owned();
         let (lookups, turn) = (self.lookups.clone(), self.turn);
         Box::pin(async move {
-            let permit = within(turn, lookups.acquire_arc()).await.ok_or_else(no_turn)?;
+            let permit = within(turn, lookups.acquire_arc()).await.ok_or_else(permit_timeout)?;
             blocking::unblock(move || {
                 // The permit goes with the thread: one that is stuck counts, even if nobody waits
                 // for it any more.
@@ -94,7 +94,7 @@ impl Resolve for System {
     }
 }
 
-fn no_turn() -> io::Error {
+fn permit_timeout() -> io::Error {
     let reason = format!("{LOOKUPS} other lookups hang, which is as many as may run at once");
     io::Error::new(io::ErrorKind::TimedOut, reason)
 }
@@ -106,7 +106,8 @@ mod tests {
     #[test]
     fn who_waits_behind_lookups_that_hang_is_told_and_may_try_again() {
         smol::block_on(async {
-            let system = System { turn: Duration::from_millis(10), ..System::default() };
+            let system =
+                SystemResolver { turn: Duration::from_millis(10), ..SystemResolver::default() };
             let hanging: Vec<_> =
                 (0..LOOKUPS).map(|_| system.lookups.try_acquire_arc().unwrap()).collect();
             let error = system.resolve("localhost", 9).await.unwrap_err();

@@ -6,10 +6,10 @@ use std::time::Duration;
 use futures_lite::future;
 use smol::Async;
 
-use crate::context::Running;
+use crate::context::TaskRef;
 use crate::error::{DropReason, StartError};
 use crate::events::Event;
-use crate::link::{Connection, Patience, listen};
+use crate::link::{Keepalive, TcpLink, listen};
 use crate::session::handle_stream;
 use crate::timer;
 
@@ -18,11 +18,11 @@ const ACCEPTS_PER_TURN: usize = 32;
 
 /// Waits after the first accept that failed for want of descriptors or memory; it doubles up to
 /// the second. Meanwhile connections wait in the kernel.
-const FIRST_WAIT: Duration = Duration::from_millis(50);
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
+const MIN_ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+const MAX_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Ports that are tried until one is free for IPv4 and IPv6 alike.
-const MOST_PORTS: usize = 16;
+const MAX_PORT_ATTEMPTS: usize = 16;
 
 /// The listening sockets of one port.
 ///
@@ -44,7 +44,7 @@ impl Server {
     }
 
     /// A server of a listener that the caller opened.
-    pub(crate) fn adopt(listener: TcpListener) -> Result<Server, StartError> {
+    pub(crate) fn from_std(listener: TcpListener) -> Result<Server, StartError> {
         let is_v6 = listener.local_addr().map_err(StartError::Socket)?.is_ipv6();
         let listener = Some(Async::new(listener).map_err(StartError::Socket)?);
         Ok(match is_v6 {
@@ -68,9 +68,9 @@ impl Server {
     }
 
     /// Starts to accept connections, until the endpoint stops.
-    pub(crate) fn run(self, running: &Arc<Running>) {
+    pub(crate) fn run(self, running: &Arc<TaskRef>) {
         for listener in self.ipv4_listen.into_iter().chain(self.ipv6_listen) {
-            let accepting = Accepting { listener, running: running.clone() };
+            let accepting = AcceptLoop { listener, running: running.clone() };
             running.spawn(async move { accepting.run().await });
         }
     }
@@ -79,15 +79,15 @@ impl Server {
 /// A listener at work, and what tells that the endpoint still runs.
 ///
 /// They are dropped in this order: whoever waits for the end of the endpoint may want the port.
-struct Accepting {
+struct AcceptLoop {
     listener: Async<TcpListener>,
-    running: Arc<Running>,
+    running: Arc<TaskRef>,
 }
 
-impl Accepting {
+impl AcceptLoop {
     async fn run(&self) {
         let accepting = accept(&self.running, &self.listener);
-        future::or(accepting, self.running.until_stopping()).await;
+        future::or(accepting, self.running.stopping()).await;
     }
 }
 
@@ -104,9 +104,9 @@ fn bind_with(listen: Listen<'_>, addrs: &[SocketAddr]) -> Result<Vec<Server>, St
             Err(StartError::Bind { addr, source })
                 if source.kind() == io::ErrorKind::AddrInUse
                     && !addrs.contains(&addr)
-                    && halves.len() < MOST_PORTS =>
+                    && halves.len() < MAX_PORT_ATTEMPTS =>
             {
-                servers.retain(|server| server.is_chosen(addrs));
+                servers.retain(|server| server.is_ephemeral(addrs));
                 halves.push(servers);
             }
             done => return done.map(|()| servers),
@@ -142,8 +142,8 @@ fn bind_one(
     servers: &mut Vec<Server>,
 ) -> Result<(), StartError> {
     let failed = |source| StartError::Bind { addr, source };
-    let new = Server::adopt(listen(addr, only_v6).map_err(failed)?)?;
-    let partner = servers.iter_mut().find(|server| server.takes(&new));
+    let new = Server::from_std(listen(addr, only_v6).map_err(failed)?)?;
+    let partner = servers.iter_mut().find(|server| server.can_join(&new));
     match partner {
         Some(server) => {
             server.ipv4_listen = server.ipv4_listen.take().or(new.ipv4_listen);
@@ -160,17 +160,17 @@ fn free_port(addr: SocketAddr, asked: &[SocketAddr], servers: &[Server]) -> Opti
         true => server.ipv6_listen.is_none(),
         false => server.ipv4_listen.is_none(),
     };
-    servers.iter().filter(|server| server.is_chosen(asked)).find(lacks).and_then(Server::port)
+    servers.iter().filter(|server| server.is_ephemeral(asked)).find(lacks).and_then(Server::port)
 }
 
 impl Server {
     /// Whether the system chose the port: none of the addresses that were asked for names it.
-    fn is_chosen(&self, asked: &[SocketAddr]) -> bool {
+    fn is_ephemeral(&self, asked: &[SocketAddr]) -> bool {
         !asked.iter().any(|addr| Some(addr.port()) == self.port())
     }
 
     /// Whether `other` has the same port, and the family that this one lacks.
-    fn takes(&self, other: &Server) -> bool {
+    fn can_join(&self, other: &Server) -> bool {
         self.port() == other.port()
             && self.ipv4_listen.is_some() != other.ipv4_listen.is_some()
             && self.ipv6_listen.is_some() != other.ipv6_listen.is_some()
@@ -178,14 +178,14 @@ impl Server {
 }
 
 /// Accepts connections for ever.
-async fn accept(running: &Arc<Running>, listener: &Async<TcpListener>) {
-    let mut wait = FIRST_WAIT;
+async fn accept(running: &Arc<TaskRef>, listener: &Async<TcpListener>) {
+    let mut wait = MIN_ACCEPT_PAUSE;
     let mut accepted = 0;
     loop {
         match listener.get_ref().accept() {
             Ok((stream, addr)) => {
-                welcome(running, stream, addr);
-                (wait, accepted) = (FIRST_WAIT, accepted + 1);
+                on_accept(running, stream, addr);
+                (wait, accepted) = (MIN_ACCEPT_PAUSE, accepted + 1);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 if let Err(error) = listener.readable().await {
@@ -211,17 +211,17 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 /// Tells that accepting fails for now, and waits a while.
 async fn pause(
-    running: &Running,
+    running: &TaskRef,
     listener: &Async<TcpListener>,
     error: &io::Error,
     wait: &mut Duration,
 ) {
     let addr = listener.get_ref().local_addr().ok();
-    if *wait == FIRST_WAIT || *wait == LONGEST_WAIT {
+    if *wait == MIN_ACCEPT_PAUSE || *wait == MAX_ACCEPT_PAUSE {
         running.events.emit(Event::AcceptFailed { addr, reason: error.to_string() });
     }
     timer::after(*wait).await;
-    *wait = (*wait * 2).min(LONGEST_WAIT);
+    *wait = (*wait * 2).min(MAX_ACCEPT_PAUSE);
 }
 
 /// An IPv4 address that came over an IPv6 socket is shown, and judged, as what it is. Any other
@@ -234,13 +234,13 @@ fn canonical(addr: SocketAddr) -> SocketAddr {
 }
 
 /// Starts a task for a stream that may say who it is.
-fn welcome(running: &Arc<Running>, stream: TcpStream, addr: SocketAddr) {
+fn on_accept(running: &Arc<TaskRef>, stream: TcpStream, addr: SocketAddr) {
     let addr = canonical(addr);
     if !running.admits_addr(addr) {
         return running.events.dropped(Some(addr), DropReason::NotAllowed);
     }
     let prepared = Async::new(stream)
-        .and_then(|stream| Connection::new(stream, Patience::new(&running.limits)))
+        .and_then(|stream| TcpLink::new(stream, Keepalive::new(&running.limits)))
         .map_err(|error| DropReason::Handshake(error.into()));
     match prepared {
         Ok(stream) => running.spawn(handle_stream(running.clone(), Arc::new(stream), addr)),

@@ -9,7 +9,7 @@ use futures_sink::Sink;
 
 use crate::Target;
 use crate::endpoint::InetEndpoint;
-use crate::error::{Refusal, SendError};
+use crate::error::{SendError, SendErrorKind};
 use crate::proto::Frame;
 
 /// One peer as a sink of frames, from [`InetEndpoint::sink`]. Takes the cargo feature `sink`.
@@ -79,7 +79,7 @@ impl Sink<Frame> for PeerSink {
     fn start_send(mut self: Pin<&mut Self>, frame: Frame) -> Result<(), SendError> {
         // Whoever sends without having asked whether the sink is ready.
         if self.waiting.is_some() {
-            return Err(SendError::new(Refusal::Full, frame));
+            return Err(SendError::new(SendErrorKind::Full, frame));
         }
         match self.endpoint.try_send(self.target, frame) {
             Err(error) if error.reason().is_temporary() => {
@@ -171,7 +171,10 @@ mod tests {
             let (from, to, target) = pair(limits).await;
             let mut nobody = from.sink(target + 1);
             let error = nobody.send(frame(1)).await.unwrap_err();
-            assert_eq!((error.reason(), error.into_frame()), (Refusal::UnknownTarget, frame(1)));
+            assert_eq!(
+                (error.reason(), error.into_frame()),
+                (SendErrorKind::UnknownTarget, frame(1))
+            );
 
             let port = to.port().unwrap();
             let events = from.events();
@@ -182,7 +185,7 @@ mod tests {
             let mut sink = from.sink(target);
             sink.send(frame(2)).await.unwrap();
             let error = sink.send(frame(3)).await.unwrap_err();
-            assert_eq!((error.reason(), error.into_frame()), (Refusal::TimedOut, frame(3)));
+            assert_eq!((error.reason(), error.into_frame()), (SendErrorKind::TimedOut, frame(3)));
 
             let to = InetEndpoint::start(format!("127.0.0.1:{port}")).await.unwrap();
             let mut frames = to.frames();

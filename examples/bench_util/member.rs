@@ -59,7 +59,8 @@ impl Member {
         let Links { count: links, own } = *links;
         let mut limits = Limits::default();
         // All links come from one address at the same time.
-        (limits.peers, limits.pending, limits.pending_per_addr) = (links, links, links);
+        (limits.peers, limits.max_handshakes, limits.max_handshakes_per_addr) =
+            (links, links, links);
         let policy = AcceptPolicy::none().allow("127.0.0.0/8".parse()?);
         let executor = own.then(drive).transpose()?;
         let heard = Arc::new(AtomicUsize::new(0));

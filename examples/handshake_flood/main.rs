@@ -30,7 +30,7 @@ Options:
   --rate N        handshakes begun per second. Default: 2000
   --seconds N     time without and with the flood, each. Default: 5
   --rounds N      how often, in turn. Default: 3
-  --effort MS     the node's limit handshake_effort: milliseconds of every second
+  --effort MS     the node's limit handshake_cpu: milliseconds of every second
                   that it may spend on unknown dialers. Default: 250
   --help          show this text
 
@@ -105,7 +105,7 @@ fn encryption() -> Result<Encryption, Failure> {
 /// A node that echoes frames.
 async fn node(options: &Options) -> Result<(), Failure> {
     let mut limits = Limits::default();
-    limits.handshake_effort = Duration::from_millis(options.effort);
+    limits.handshake_cpu = Duration::from_millis(options.effort);
     let builder = InetEndpoint::builder().bind("127.0.0.1:0").limits(limits);
     let endpoint = builder.encrypt(encryption()?).start().await?;
     println!("ready {}", endpoint.port().unwrap_or(0));

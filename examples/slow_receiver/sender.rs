@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use futures_lite::future;
-use netmod_inet::{Event, Frame, InetEndpoint, Refusal, SendError, Target};
+use netmod_inet::{Event, Frame, InetEndpoint, SendError, SendErrorKind, Target};
 use smol::Timer;
 
 use crate::bench_util::child::Failure;
@@ -63,8 +63,8 @@ impl Sender {
                 Err(error) => error,
             };
             match error.reason() {
-                Refusal::TimedOut => {}
-                Refusal::Full | Refusal::EndpointFull => {
+                SendErrorKind::TimedOut => {}
+                SendErrorKind::Full | SendErrorKind::EndpointFull => {
                     Timer::after(AGAIN).await;
                 }
                 _ => return Err(error.into()),

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use netmod_inet::{
-    Event, Events, Frame, InetEndpoint, Limits, PeerInfo, PeerState, Refusal, Target,
+    Event, Events, Frame, InetEndpoint, Limits, PeerInfo, PeerState, SendErrorKind, Target,
 };
 
 use crate::STALLED;
@@ -76,7 +76,7 @@ fn fill(endpoint: &InetEndpoint) -> Result<(), Failure> {
         loop {
             match smol::block_on(endpoint.send(target, frame(endpoint, size)?)) {
                 Ok(()) => {}
-                Err(refused) if refused.reason() == Refusal::TimedOut => break,
+                Err(refused) if refused.reason() == SendErrorKind::TimedOut => break,
                 Err(refused) => return Err(refused.into()),
             }
         }

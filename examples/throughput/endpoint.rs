@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use futures_lite::future;
 use netmod_inet::{
-    AcceptPolicy, Builder, Event, Events, Frame, InetEndpoint, Limits, PeerState, Refusal, Target,
+    AcceptPolicy, Builder, Event, Events, Frame, InetEndpoint, Limits, PeerState, SendErrorKind,
+    Target,
 };
 use smol::{Executor, Timer};
 
@@ -115,8 +116,8 @@ impl Node {
         // All links come from one address at the same time.
         let links = self.part.job.links;
         limits.peers = limits.peers.max(links);
-        limits.pending = limits.pending.max(links);
-        limits.pending_per_addr = limits.pending_per_addr.max(links);
+        limits.max_handshakes = limits.max_handshakes.max(links);
+        limits.max_handshakes_per_addr = limits.max_handshakes_per_addr.max(links);
         let policy = AcceptPolicy::none().allow("127.0.0.0/8".parse()?);
         let builder = InetEndpoint::builder().limits(limits).accept(policy);
         let builder = match self.part.with {
@@ -205,12 +206,12 @@ async fn send(
         };
         match sent {
             Ok(()) => continue,
-            Err(Refusal::Full) => {}
+            Err(SendErrorKind::Full) => {}
             Err(refusal) => return Err(refusal.to_string().into()),
         }
         match endpoint.send(target, frame.clone()).await {
             // Possible on a busy machine. The frame is replaceable.
-            Err(error) if error.reason() == Refusal::TimedOut => {}
+            Err(error) if error.reason() == SendErrorKind::TimedOut => {}
             done => done?,
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 
-use super::{Context, Trust};
+use super::{KeyPolicy, Shared};
 use crate::error::{DownReason, HandshakeError};
 use crate::link::Link;
 use crate::peer::{Closing, Origin, Peer};
@@ -11,26 +11,26 @@ use crate::proto::{Id, PublicKey};
 
 /// Who goes before whom, where two claim a router id: the later of these.
 #[derive(PartialEq, PartialOrd)]
-enum Standing {
+enum TrustLevel {
     /// Dialed in, with a key that nobody named or with none.
-    Stranger,
+    Unknown,
     /// This node was told to have a link with it, whatever its key.
-    Wanted,
+    Configured,
     /// Has a key that is listed or pinned.
     Trusted,
 }
 
 /// Whether it is only the other side that wanted to have the peer.
-fn came_in(peer: &Peer) -> bool {
+fn is_inbound(peer: &Peer) -> bool {
     peer.origin() == Origin::Accepted && !peer.is_dialed()
 }
 
-impl Context {
+impl Shared {
     /// Whether a stranger with this key, or on a plain link, may come in: its key is allowed, or
     /// one of a peer that this node is told to dial, or nothing asks for one.
     pub(crate) fn check_key(
         &self,
-        trust: &Trust,
+        trust: &KeyPolicy,
         key: Option<PublicKey>,
     ) -> Result<(), HandshakeError> {
         match key {
@@ -53,14 +53,14 @@ impl Context {
     ///
     /// An id belongs to the key of the peer that has it, as long as there is that peer. One of a
     /// higher standing goes first: the peers that go for it are returned.
-    fn judge_claim(
+    fn resolve_id_conflict(
         &self,
-        trust: &Trust,
+        trust: &KeyPolicy,
         id: Id,
         key: Option<PublicKey>,
         own: Option<&Peer>,
     ) -> Result<Vec<Arc<Peer>>, HandshakeError> {
-        if !trust.may_be(&id, key.as_ref()) {
+        if !trust.may_claim(&id, key.as_ref()) {
             return Err(HandshakeError::IdTaken { id, key, holder: None });
         }
         let mut rivals = Vec::new();
@@ -70,8 +70,8 @@ impl Context {
                 rivals.push(peer.clone());
             }
         });
-        let claimed = self.standing(trust, key, own);
-        let goes_first = |rival: &Peer| claimed > self.standing(trust, rival.key(), Some(rival));
+        let claimed = self.trust_level(trust, key, own);
+        let goes_first = |rival: &Peer| claimed > self.trust_level(trust, rival.key(), Some(rival));
         // A plain one has claimed the id and shown nothing, which anybody can do: it keeps nobody
         // out. Nor does it go for one who only made himself a key, which anybody can do as well.
         let is_in_the_way = |rival: &&Arc<Peer>| rival.key().is_some() && !goes_first(rival);
@@ -83,19 +83,24 @@ impl Context {
     }
 
     /// How well this node knows who is at the other end of a link.
-    fn standing(&self, trust: &Trust, key: Option<PublicKey>, peer: Option<&Peer>) -> Standing {
-        if key.is_some_and(|key| trust.lists(&key) || self.is_pinned(&key)) {
-            return Standing::Trusted;
+    fn trust_level(
+        &self,
+        trust: &KeyPolicy,
+        key: Option<PublicKey>,
+        peer: Option<&Peer>,
+    ) -> TrustLevel {
+        if key.is_some_and(|key| trust.is_listed(&key) || self.is_pinned(&key)) {
+            return TrustLevel::Trusted;
         }
-        match peer.is_some_and(|peer| !came_in(peer)) {
-            true => Standing::Wanted,
-            false => Standing::Stranger,
+        match peer.is_some_and(|peer| !is_inbound(peer)) {
+            true => TrustLevel::Configured,
+            false => TrustLevel::Unknown,
         }
     }
 
     /// Whether this node neither dials a peer nor was told of its key.
-    pub(crate) fn is_stranger(&self, trust: &Trust, peer: &Peer) -> bool {
-        self.standing(trust, peer.key(), Some(peer)) == Standing::Stranger
+    pub(crate) fn is_unknown(&self, trust: &KeyPolicy, peer: &Peer) -> bool {
+        self.trust_level(trust, peer.key(), Some(peer)) == TrustLevel::Unknown
     }
 
     /// Whether a node may have the router id that it claims.
@@ -105,30 +110,30 @@ impl Context {
         key: Option<PublicKey>,
         own: Option<&Peer>,
     ) -> Result<(), HandshakeError> {
-        match &self.trust {
-            Some(trust) => self.judge_claim(trust, id, key, own).map(drop),
+        match &self.key_policy {
+            Some(trust) => self.resolve_id_conflict(trust, id, key, own).map(drop),
             None => Ok(()),
         }
     }
 
     /// Notes that a peer's link is up, and has those go that claimed its id with less right. Not if
     /// another one was there first meanwhile, or if the link may not come in any more.
-    pub(crate) fn enter_claim(
+    pub(crate) fn claim_id(
         &self,
         peer: &Peer,
         id: Id,
         link: &Arc<Link>,
     ) -> Result<(), HandshakeError> {
-        let Some(trust) = &self.trust else {
+        let Some(trust) = &self.key_policy else {
             peer.link_up(id, link);
             return Ok(());
         };
         let entering = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
         // What is asked of links may have changed since the handshake.
-        if came_in(peer) {
+        if is_inbound(peer) {
             self.check_key(trust, link.key())?;
         }
-        let rivals = self.judge_claim(trust, id, link.key(), Some(peer))?;
+        let rivals = self.resolve_id_conflict(trust, id, link.key(), Some(peer))?;
         peer.link_up(id, link);
         drop(entering);
         for rival in rivals {
@@ -142,14 +147,14 @@ impl Context {
     }
 
     /// Changes which keys may come in, and has those go that may not any more.
-    pub(crate) fn set_allowed_keys(&self, trust: &Trust, keys: Option<BTreeSet<PublicKey>>) {
+    pub(crate) fn set_allowed_keys(&self, trust: &KeyPolicy, keys: Option<BTreeSet<PublicKey>>) {
         // A link is entered under the old list, and found here, or under the new one.
         let _entering = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
         trust.set_allowed(keys);
         for peer in self.peers() {
             let key = peer.key();
             // One without an id was not entered yet.
-            let is_judged = came_in(&peer) && peer.id().is_some();
+            let is_judged = is_inbound(&peer) && peer.id().is_some();
             if is_judged && self.check_key(trust, key).is_err() {
                 peer.stop(Closing::Now, DownReason::NotAllowed(key));
             }

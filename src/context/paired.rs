@@ -6,33 +6,33 @@ use crate::peer::Peer;
 use crate::proto::Bits;
 
 /// The present run of a neighbour, and the public name of the secret that is shared with it.
-pub(super) type PairKey = (Bits, [u8; 8]);
+pub(super) type SessionKey = (Bits, [u8; 8]);
 
 /// Neighbours by run and secret, in order. A list rather than a map, which would be 5 KiB of code:
 /// they come and go with handshakes, and a thousand of them are moved in a microsecond.
 #[derive(Default)]
-pub(super) struct Paired(Vec<(PairKey, Arc<Peer>)>);
+pub(super) struct SessionIndex(Vec<(SessionKey, Arc<Peer>)>);
 
-impl Paired {
-    pub(super) fn insert(&mut self, key: PairKey, peer: Arc<Peer>) {
+impl SessionIndex {
+    pub(super) fn insert(&mut self, key: SessionKey, peer: Arc<Peer>) {
         match self.find(&key) {
             Ok(at) => self.0[at].1 = peer,
             Err(at) => self.0.insert(at, (key, peer)),
         }
     }
 
-    pub(super) fn remove(&mut self, key: &PairKey) {
+    pub(super) fn remove(&mut self, key: &SessionKey) {
         if let Ok(at) = self.find(key) {
             self.0.remove(at);
         }
     }
 
-    pub(super) fn get(&self, key: &PairKey) -> Option<&Arc<Peer>> {
+    pub(super) fn get(&self, key: &SessionKey) -> Option<&Arc<Peer>> {
         self.find(key).ok().map(|at| &self.0[at].1)
     }
 
     /// Those of one run of a node.
-    pub(super) fn of_run(&self, boot: Bits) -> impl Iterator<Item = &Arc<Peer>> {
+    pub(super) fn by_instance(&self, boot: Bits) -> impl Iterator<Item = &Arc<Peer>> {
         let (Ok(start) | Err(start)) = self.find(&(boot, [0; 8]));
         self.0[start..]
             .iter()
@@ -40,7 +40,7 @@ impl Paired {
             .map(|(_, peer)| peer)
     }
 
-    fn find(&self, key: &PairKey) -> Result<usize, usize> {
+    fn find(&self, key: &SessionKey) -> Result<usize, usize> {
         self.0.binary_search_by(|(other, _)| other.cmp(key))
     }
 }

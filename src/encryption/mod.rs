@@ -8,7 +8,7 @@ use std::fmt;
 use crate::keys::{KeyPair, NetworkSecret};
 use crate::proto::{Id, PublicKey};
 
-pub(crate) use trust::Trust;
+pub(crate) use trust::KeyPolicy;
 
 /// How an endpoint encrypts its links; for [`Builder::encrypt`](crate::Builder::encrypt).
 ///

@@ -7,42 +7,42 @@ use std::time::Duration;
 
 use super::Encryption;
 use crate::keys::{KeyPair, NetworkSecret};
-use crate::link::{Effort, Exchange, Spare, has_aes};
-use crate::proto::{Id, Means, PublicKey, Role, Suite};
+use crate::link::{HandshakeLimiter, NoiseBuffers, NoiseHandshake, has_aes};
+use crate::proto::{Capabilities, Id, PublicKey, Role, Suite};
 
 /// Who this node is, and whom it trusts.
-pub(crate) struct Trust {
+pub(crate) struct KeyPolicy {
     keys: KeyPair,
     is_required: bool,
     secret: Option<NetworkSecret>,
     /// `None`: whoever has a key.
     allowed: RwLock<Option<BTreeSet<PublicKey>>>,
     pins: BTreeMap<Id, BTreeSet<PublicKey>>,
-    means: Means,
+    means: Capabilities,
     /// What keys may cost that strangers want exchanged.
-    pub(crate) effort: Effort,
+    pub(crate) effort: HandshakeLimiter,
     /// Buffers of all links.
-    pub(crate) spare: Arc<Spare>,
+    pub(crate) spare: Arc<NoiseBuffers>,
 }
 
-impl Trust {
+impl KeyPolicy {
     /// Strangers may have so much of every second be spent on them.
-    pub(crate) fn new(encryption: Encryption, effort: Duration) -> Trust {
+    pub(crate) fn new(encryption: Encryption, effort: Duration) -> KeyPolicy {
         let Encryption { keys, is_required, secret, allowed, pins } = encryption;
-        Trust {
-            means: Means::new(has_aes(), secret.is_some()),
+        KeyPolicy {
+            means: Capabilities::new(has_aes(), secret.is_some()),
             keys,
             is_required,
             secret,
             allowed: RwLock::new(allowed),
             pins,
-            effort: Effort::new(effort),
+            effort: HandshakeLimiter::new(effort),
             spare: Arc::default(),
         }
     }
 
     /// What this node can encrypt with.
-    pub(crate) fn means(&self) -> Means {
+    pub(crate) fn capabilities(&self) -> Capabilities {
         self.means
     }
 
@@ -62,7 +62,7 @@ impl Trust {
     }
 
     /// Whether this key is listed: it goes before others.
-    pub(crate) fn lists(&self, key: &PublicKey) -> bool {
+    pub(crate) fn is_listed(&self, key: &PublicKey) -> bool {
         let allowed = self.allowed.read().unwrap_or_else(PoisonError::into_inner);
         let is_allowed = allowed.as_ref().is_some_and(|allowed| allowed.contains(key));
         is_allowed || self.pins.values().any(|keys| keys.contains(key))
@@ -74,18 +74,23 @@ impl Trust {
     }
 
     /// Whether a node with this key, or on a plain link, may have this router id.
-    pub(crate) fn may_be(&self, id: &Id, key: Option<&PublicKey>) -> bool {
+    pub(crate) fn may_claim(&self, id: &Id, key: Option<&PublicKey>) -> bool {
         let pinned = self.pins.get(id);
         pinned.is_none_or(|keys| key.is_some_and(|key| keys.contains(key)))
     }
 
     /// Begins to exchange keys.
-    pub(crate) fn exchange(&self, suite: Suite, role: Role, prologue: &[u8]) -> Option<Exchange> {
-        Exchange::begin(suite, role, &self.keys, self.secret.as_ref(), prologue)
+    pub(crate) fn exchange(
+        &self,
+        suite: Suite,
+        role: Role,
+        prologue: &[u8],
+    ) -> Option<NoiseHandshake> {
+        NoiseHandshake::begin(suite, role, &self.keys, self.secret.as_ref(), prologue)
     }
 }
 
-impl fmt::Debug for Trust {
+impl fmt::Debug for KeyPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Trust").field("keys", &self.keys).finish_non_exhaustive()
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::Target;
-use crate::context::{Context, Peers};
+use crate::context::{Peers, Shared};
 use crate::error::AddPeersError;
 use crate::peer::Peer;
 use crate::proto::{PeerAddr, first_duplicate, shorten};
@@ -35,9 +35,9 @@ pub(super) fn parse_all(
 }
 
 /// Whether this node has a key of its own, if one of `addrs` asks for encryption.
-pub(super) fn check_keys(context: &Context, addrs: &[PeerAddr]) -> Result<(), AddPeersError> {
+pub(super) fn check_keys(context: &Shared, addrs: &[PeerAddr]) -> Result<(), AddPeersError> {
     #[cfg(feature = "noise")]
-    let has_key = context.trust.is_some();
+    let has_key = context.key_policy.is_some();
     #[cfg(not(feature = "noise"))]
     let has_key = false;
     let _ = context;
@@ -53,7 +53,7 @@ pub(super) fn check_new(addrs: &[PeerAddr], known: &Peers) -> Result<(), AddPeer
     // Not collected, which would bring a whole sort into the program.
     places.extend(addrs.iter().map(PeerAddr::place).zip(0..));
     let entry = |own: &PeerAddr| places.get(&own.place()).copied();
-    let same = |peer: &Arc<Peer>| peer.dialed_at(entry).map(|at| (at, peer.target()));
+    let same = |peer: &Arc<Peer>| peer.min_dial_addr(entry).map(|at| (at, peer.target()));
     match known.values().filter_map(same).min() {
         Some((at, target)) => {
             let addr = addrs[at].to_string();
@@ -65,7 +65,7 @@ pub(super) fn check_new(addrs: &[PeerAddr], known: &Peers) -> Result<(), AddPeer
 
 /// Makes the peers, all or none.
 pub(super) fn reserve(
-    context: &Context,
+    context: &Shared,
     addrs: Vec<PeerAddr>,
     room: usize,
 ) -> Result<Vec<Arc<Peer>>, AddPeersError> {

@@ -2,8 +2,8 @@
 
 use super::InetEndpoint;
 use crate::Target;
-use crate::error::{Refusal, SendError};
-use crate::peer::{Admission, FloodCharge, PLACE, Peer, Pushed, cost};
+use crate::error::{SendError, SendErrorKind};
+use crate::peer::{Admission, Enqueued, Peer, SLOT_COST, SharedReservation, cost};
 use crate::proto::Frame;
 
 impl InetEndpoint {
@@ -16,12 +16,12 @@ impl InetEndpoint {
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
-    /// # use netmod_inet::{Frame, InetEndpoint, Refusal};
+    /// # use netmod_inet::{Frame, InetEndpoint, SendErrorKind};
     /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
     /// let targets = endpoint.add_peers(["192.0.2.7:9000"]).await?;
     /// let frame = Frame::builder(4, endpoint.router_id()).build()?;
     /// let report = endpoint.send_all(frame)?;
-    /// assert_eq!(report.refused, [(targets[0], Refusal::LinkDown)]);
+    /// assert_eq!(report.refused, [(targets[0], SendErrorKind::LinkDown)]);
     /// # Ok(()) }) }
     /// ```
     pub fn send_all(&self, frame: Frame) -> Result<FloodReport, SendError> {
@@ -63,12 +63,12 @@ impl InetEndpoint {
             return Err(SendError::new(refusal, frame));
         }
         let frame = frame.compact();
-        let charge = FloodCharge::new(&context.budget, &frame).or_else(|| {
-            context.shed(cost(&frame));
-            FloodCharge::new(&context.budget, &frame)
+        let charge = SharedReservation::new(&context.budget, &frame).or_else(|| {
+            context.reclaim(cost(&frame));
+            SharedReservation::new(&context.budget, &frame)
         });
         let Some(charge) = charge else {
-            return Err(SendError::new(Refusal::EndpointFull, frame));
+            return Err(SendError::new(SendErrorKind::EndpointFull, frame));
         };
         // An alias stands for the peer.
         let peers = except.iter().filter_map(|target| context.peer(*target));
@@ -80,12 +80,12 @@ impl InetEndpoint {
                 return;
             }
             match peer.push(frame.clone(), Some(charge.clone()), Admission::WhileUp) {
-                Err((Refusal::EndpointFull, _)) => short_of_room.push(peer.clone()),
+                Err((SendErrorKind::EndpointFull, _)) => short_of_room.push(peer.clone()),
                 pushed => report.note(peer, pushed),
             }
         });
         if !short_of_room.is_empty() {
-            context.shed(PLACE * short_of_room.len());
+            context.reclaim(SLOT_COST * short_of_room.len());
         }
         for peer in short_of_room {
             let pushed = peer.push(frame.clone(), Some(charge.clone()), Admission::WhileUp);
@@ -111,11 +111,11 @@ pub struct FloodReport {
     /// The peers whose queues took it.
     pub sent: Vec<Target>,
     /// The peers whose queues did not, and why.
-    pub refused: Vec<(Target, Refusal)>,
+    pub refused: Vec<(Target, SendErrorKind)>,
 }
 
 impl FloodReport {
-    fn note(&mut self, peer: &Peer, pushed: Result<Pushed, (Refusal, Frame)>) {
+    fn note(&mut self, peer: &Peer, pushed: Result<Enqueued, (SendErrorKind, Frame)>) {
         match pushed {
             Ok(_) => self.sent.push(peer.target()),
             Err((refusal, _)) => self.refused.push((peer.target(), refusal)),

@@ -26,7 +26,7 @@ impl InetEndpoint {
         &self,
         keys: impl IntoIterator<Item = PublicKey>,
     ) -> Result<(), NotEncrypting> {
-        let trust = self.context().trust.as_ref().ok_or(NotEncrypting)?;
+        let trust = self.context().key_policy.as_ref().ok_or(NotEncrypting)?;
         self.context().set_allowed_keys(trust, Some(keys.into_iter().collect()));
         Ok(())
     }
@@ -46,7 +46,7 @@ impl InetEndpoint {
     /// # Ok(()) }) }
     /// ```
     pub fn allow_any_key(&self) -> Result<(), NotEncrypting> {
-        let trust = self.context().trust.as_ref().ok_or(NotEncrypting)?;
+        let trust = self.context().key_policy.as_ref().ok_or(NotEncrypting)?;
         self.context().set_allowed_keys(trust, None);
         Ok(())
     }

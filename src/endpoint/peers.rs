@@ -47,7 +47,7 @@ impl InetEndpoint {
         let running = running.ok_or(AddPeersError::Closed)?;
         let new = context.add_peers(|known| {
             add::check_new(&addrs, known)?;
-            add::reserve(context, addrs, context.room_to_dial(known))
+            add::reserve(context, addrs, context.outbound_capacity(known))
         })?;
         // A handle that stops the endpoint right now may have missed them.
         if context.is_stopping() {

@@ -2,7 +2,7 @@
 
 use super::InetEndpoint;
 use crate::Target;
-use crate::error::{Closed, Refusal, SendError};
+use crate::error::{Closed, SendError, SendErrorKind};
 use crate::peer::cost;
 use crate::proto::Frame;
 
@@ -120,7 +120,7 @@ impl InetEndpoint {
     /// # Errors
     ///
     /// [`SendError`] says why the frame was not taken, and gives it back: as for
-    /// [`try_send`](InetEndpoint::try_send), but never `Refusal::Full`; `Refusal::LinkDown` if the peer
+    /// [`try_send`](InetEndpoint::try_send), but never `SendErrorKind::Full`; `SendErrorKind::LinkDown` if the peer
     /// has been down for longer than `Limits::send_timeout`.
     ///
     /// ```
@@ -136,8 +136,8 @@ impl InetEndpoint {
         }
         let context = self.context();
         let forwarded = match context.forward(target, frame) {
-            Err((Refusal::EndpointFull, frame)) => {
-                context.shed(cost(&frame));
+            Err((SendErrorKind::EndpointFull, frame)) => {
+                context.reclaim(cost(&frame));
                 context.forward(target, frame)
             }
             done => done,

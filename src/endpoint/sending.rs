@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::InetEndpoint;
 use crate::Target;
-use crate::error::{Refusal, SendError, UnknownTarget};
+use crate::error::{SendError, SendErrorKind, UnknownTarget};
 use crate::peer::cost;
 use crate::proto::{Frame, is_peering};
 use crate::timer;
@@ -21,7 +21,7 @@ impl InetEndpoint {
     /// # Errors
     ///
     /// [`SendError`] says why the frame was not taken, and gives it back. What waiting does not help
-    /// fails at once; `Refusal::TimedOut` tells that there was no room in time.
+    /// fails at once; `SendErrorKind::TimedOut` tells that there was no room in time.
     ///
     /// # Cancel safety
     ///
@@ -29,13 +29,13 @@ impl InetEndpoint {
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
-    /// # use netmod_inet::{Frame, InetEndpoint, Refusal};
+    /// # use netmod_inet::{Frame, InetEndpoint, SendErrorKind};
     /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
     /// let targets = endpoint.add_peers(["192.0.2.7:9000"]).await?;
     /// let frame = Frame::builder(8, endpoint.router_id()).payload("for later").build()?;
     /// endpoint.send(targets[0], frame.clone()).await?;
     /// let error = endpoint.send(7, frame.clone()).await.unwrap_err();
-    /// assert_eq!((error.reason(), error.into_frame()), (Refusal::UnknownTarget, frame));
+    /// assert_eq!((error.reason(), error.into_frame()), (SendErrorKind::UnknownTarget, frame));
     /// # Ok(()) }) }
     /// ```
     pub async fn send(&self, target: Target, frame: Frame) -> Result<(), SendError> {
@@ -81,7 +81,7 @@ impl InetEndpoint {
             };
             match peer.send(error.into_frame(), &mut deadline).await {
                 // The peer went while this waited: it became another's alias, or ended.
-                Err(gone) if gone.reason() == Refusal::UnknownTarget => {
+                Err(gone) if gone.reason() == SendErrorKind::UnknownTarget => {
                     error = match self.try_send(target, gone.into_frame()) {
                         Err(error) if error.reason().is_temporary() => error,
                         done => return done,
@@ -159,21 +159,21 @@ impl InetEndpoint {
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
     /// use std::collections::VecDeque;
-    /// use netmod_inet::{Frame, InetEndpoint, Refusal};
+    /// use netmod_inet::{Frame, InetEndpoint, SendErrorKind};
     ///
     /// let endpoint = InetEndpoint::start("[::1]:0").await?;
     /// let targets = endpoint.add_peers(["192.0.2.7:9000"]).await?;
     /// let frame = Frame::builder(8, endpoint.router_id()).payload("hello").build()?;
     /// let mut frames = VecDeque::from(vec![frame; 10_000]);
     /// let refusal = endpoint.try_send_many(targets[0], &mut frames).unwrap_err();
-    /// assert_eq!((refusal, frames.len()), (Refusal::Full, 10_000 - endpoint.peers()[0].queued_frames));
+    /// assert_eq!((refusal, frames.len()), (SendErrorKind::Full, 10_000 - endpoint.peers()[0].queued_frames));
     /// # Ok(()) }) }
     /// ```
     pub fn try_send_many(
         &self,
         target: Target,
         frames: &mut VecDeque<Frame>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), SendErrorKind> {
         let context = self.context();
         let mut has_shed = false;
         while let Some(first) = frames.front() {
@@ -183,12 +183,12 @@ impl InetEndpoint {
             frames.drain(..taken);
             match refused {
                 // Once for each frame that needs it.
-                Some(Refusal::EndpointFull) if taken > 0 || !has_shed => {
+                Some(SendErrorKind::EndpointFull) if taken > 0 || !has_shed => {
                     has_shed = true;
-                    context.shed(frames.front().map_or(least, cost));
+                    context.reclaim(frames.front().map_or(least, cost));
                 }
-                Some(Refusal::UnknownTarget) if context.is_stopping() => {
-                    return Err(Refusal::Closed);
+                Some(SendErrorKind::UnknownTarget) if context.is_stopping() => {
+                    return Err(SendErrorKind::Closed);
                 }
                 Some(refusal) => return Err(refusal),
                 None => {}
@@ -200,8 +200,8 @@ impl InetEndpoint {
     fn push(&self, target: Target, frame: Frame) -> Result<(), SendError> {
         let context = self.context();
         let pushed = match context.push(target, frame) {
-            Err((Refusal::EndpointFull, frame)) => {
-                context.shed(cost(&frame));
+            Err((SendErrorKind::EndpointFull, frame)) => {
+                context.reclaim(cost(&frame));
                 context.push(target, frame)
             }
             done => done,
@@ -210,10 +210,13 @@ impl InetEndpoint {
     }
 
     /// What becomes of a frame for the caller.
-    pub(super) fn pushed(&self, pushed: Result<(), (Refusal, Frame)>) -> Result<(), SendError> {
+    pub(super) fn pushed(
+        &self,
+        pushed: Result<(), (SendErrorKind, Frame)>,
+    ) -> Result<(), SendError> {
         pushed.map_err(|(refusal, frame)| match refusal {
-            Refusal::UnknownTarget if self.context().is_stopping() => {
-                SendError::new(Refusal::Closed, frame)
+            SendErrorKind::UnknownTarget if self.context().is_stopping() => {
+                SendError::new(SendErrorKind::Closed, frame)
             }
             refusal => SendError::new(refusal, frame),
         })
@@ -261,11 +264,11 @@ impl InetEndpoint {
     }
 
     /// Why the router may not send this frame to anybody.
-    pub(super) fn refusal(&self, frame: &Frame) -> Option<Refusal> {
+    pub(super) fn refusal(&self, frame: &Frame) -> Option<SendErrorKind> {
         match () {
-            () if self.context().is_stopping() => Some(Refusal::Closed),
-            () if is_peering(frame.modes()) => Some(Refusal::Reserved),
-            () if frame.len() > self.limits().frame_bytes => Some(Refusal::TooLarge),
+            () if self.context().is_stopping() => Some(SendErrorKind::Closed),
+            () if is_peering(frame.modes()) => Some(SendErrorKind::Reserved),
+            () if frame.len() > self.limits().frame_bytes => Some(SendErrorKind::TooLarge),
             () => None,
         }
     }

@@ -3,8 +3,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Farewell, HandshakeError};
-use crate::proto::{OutOfStep, PublicKey};
+use super::{Goodbye, HandshakeError};
+use crate::proto::{FramingError, PublicKey};
 
 /// Why a link ended.
 ///
@@ -13,7 +13,7 @@ use crate::proto::{OutOfStep, PublicKey};
 ///
 /// fn tell(event: &Event) {
 ///     match event {
-///         Event::Down { reason: DownReason::Farewell(farewell), .. } => println!("bye: {farewell}"),
+///         Event::Down { reason: DownReason::Goodbye(goodbye), .. } => println!("bye: {goodbye}"),
 ///         Event::Down { reason, .. } => println!("lost: {reason}"),
 ///         _ => {}
 ///     }
@@ -29,18 +29,18 @@ pub enum DownReason {
     /// The connection failed.
     Io(Arc<io::Error>),
     /// What arrived is no carrier frame: the sender tore one, or speaks something else.
-    OutOfStep(OutOfStep),
+    Framing(FramingError),
     /// The link is limited, and a frame came the wrong way.
     WrongDirection,
     /// The other side gave no sign of life for so long, though it owed one.
-    Silent(Duration),
+    PeerTimeout(Duration),
     /// The other side told that it received a number of frames which it cannot have.
-    ImpossibleCount(u64),
+    InvalidAck(u64),
     /// The other side said goodbye, and why.
-    Farewell(Farewell),
+    Goodbye(Goodbye),
     /// On an encrypted link arrived what the other side did not send: it was changed, left out or
     /// repeated on the way.
-    NotAuthentic,
+    Tampered,
     /// The key of the peer, or with `None` a plain link, is not allowed in any more.
     NotAllowed(Option<PublicKey>),
     /// The router id of the peer belongs to this key, which is trusted more or came first.
@@ -61,18 +61,18 @@ impl fmt::Display for DownReason {
             DownReason::Closed => f.write_str("closed by the other side"),
             DownReason::ClosedInsideFrame => f.write_str("closed by the other side inside a frame"),
             DownReason::Io(error) => write!(f, "connection lost: {error}"),
-            DownReason::OutOfStep(error) => error.fmt(f),
+            DownReason::Framing(error) => error.fmt(f),
             DownReason::WrongDirection => {
                 f.write_str("a frame came the wrong way on a limited link")
             }
-            DownReason::Silent(silence) => {
+            DownReason::PeerTimeout(silence) => {
                 write!(f, "no sign of life for {} s", silence.as_secs())
             }
-            DownReason::ImpossibleCount(count) => {
+            DownReason::InvalidAck(count) => {
                 write!(f, "the other side told an impossible count of frames, {count}")
             }
-            DownReason::Farewell(farewell) => write!(f, "the other side said goodbye: {farewell}"),
-            DownReason::NotAuthentic => {
+            DownReason::Goodbye(goodbye) => write!(f, "the other side said goodbye: {goodbye}"),
+            DownReason::Tampered => {
                 f.write_str("what arrived is not what the other side sent: changed on the way")
             }
             DownReason::NotAllowed(Some(key)) => {
@@ -105,7 +105,7 @@ pub enum DropReason {
     /// There are as many peers as the limit allows.
     TooManyPeers,
     /// Too many handshakes were pending, and this was the oldest.
-    Displaced,
+    Evicted,
     /// This node dials the same peer itself just now, and its link goes first.
     Duplicate,
     /// This node shuts down.
@@ -125,7 +125,7 @@ impl fmt::Display for DropReason {
         match self {
             DropReason::NotAllowed => f.write_str("not allowed by the accept policy"),
             DropReason::TooManyPeers => f.write_str("there are as many peers as the limit allows"),
-            DropReason::Displaced => {
+            DropReason::Evicted => {
                 f.write_str("too many handshakes were pending, and this was the oldest")
             }
             DropReason::Duplicate => f.write_str("this node dials the same peer just now"),

@@ -2,8 +2,8 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use super::Farewell;
-use crate::proto::{FrameError, HelloError, Id, OutOfStep, PeerType, PublicKey};
+use super::Goodbye;
+use crate::proto::{FrameError, FramingError, HelloError, Id, PeerType, PublicKey};
 
 /// Why a handshake failed.
 ///
@@ -25,7 +25,7 @@ pub enum HandshakeError {
     /// The other side sent a message of this many bytes, over `Limits::handshake_bytes`.
     TooLong(usize),
     /// What the other side sent is no carrier frame.
-    OutOfStep(OutOfStep),
+    Framing(FramingError),
     /// What the other side sent is no carrier frame, or one of another version.
     Frame(FrameError),
     /// What the other side sent is not the Hello or the Ack that is due.
@@ -42,7 +42,7 @@ pub enum HandshakeError {
     /// The other side names a pair with this node, and could not prove that it is one of it.
     NotProved,
     /// The other side said why it does not want to.
-    Refused(Farewell),
+    Refused(Goodbye),
     /// The other side does not encrypt, or not in a way that this node knows, and this node wants
     /// it to. Or somebody on the way keeps the two from it.
     NotEncrypted,
@@ -76,7 +76,7 @@ impl fmt::Display for HandshakeError {
             HandshakeError::Closed => f.write_str("closed by the other side during the handshake"),
             HandshakeError::Io(error) => write!(f, "handshake failed: {error}"),
             HandshakeError::TooLong(len) => write!(f, "handshake message of {len} bytes"),
-            HandshakeError::OutOfStep(error) => write!(f, "handshake failed: {error}"),
+            HandshakeError::Framing(error) => write!(f, "handshake failed: {error}"),
             HandshakeError::Frame(error) => write!(f, "handshake failed: {error}"),
             HandshakeError::Unexpected(error) => write!(f, "handshake failed: {error}"),
             HandshakeError::PeerType { asked, echoed } => {
@@ -88,7 +88,7 @@ impl fmt::Display for HandshakeError {
             HandshakeError::NotProved => {
                 f.write_str("the other side could not prove to be whom it said it was")
             }
-            HandshakeError::Refused(farewell) => write!(f, "refused: {farewell}"),
+            HandshakeError::Refused(goodbye) => write!(f, "refused: {goodbye}"),
             HandshakeError::NotEncrypted => {
                 f.write_str("the other side does not encrypt, as this node wants it to")
             }

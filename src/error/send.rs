@@ -16,12 +16,12 @@ use crate::proto::Frame;
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct SendError {
-    reason: Refusal,
+    reason: SendErrorKind,
     frame: Frame,
 }
 
 impl SendError {
-    pub(crate) fn new(reason: Refusal, frame: Frame) -> SendError {
+    pub(crate) fn new(reason: SendErrorKind, frame: Frame) -> SendError {
         SendError { reason, frame }
     }
 
@@ -34,7 +34,7 @@ impl SendError {
     /// }
     /// # }
     /// ```
-    pub fn reason(&self) -> Refusal {
+    pub fn reason(&self) -> SendErrorKind {
         self.reason
     }
 
@@ -89,17 +89,17 @@ impl std::error::Error for SendError {}
 /// Why a frame was not taken for a peer.
 ///
 /// ```
-/// use netmod_inet::Refusal;
+/// use netmod_inet::SendErrorKind;
 ///
 /// /// Whether it makes sense to send the same frame to the same neighbour later.
-/// fn may_be_taken_later(reason: Refusal) -> bool {
-///     matches!(reason, Refusal::Full | Refusal::TimedOut | Refusal::EndpointFull)
+/// fn may_be_taken_later(reason: SendErrorKind) -> bool {
+///     matches!(reason, SendErrorKind::Full | SendErrorKind::TimedOut | SendErrorKind::EndpointFull)
 /// }
-/// # assert!(may_be_taken_later(Refusal::Full));
+/// # assert!(may_be_taken_later(SendErrorKind::Full));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Refusal {
+pub enum SendErrorKind {
     /// There is no such peer, or no longer.
     UnknownTarget,
     /// The peer's queue is full; try again later.
@@ -121,27 +121,27 @@ pub enum Refusal {
     Closed,
 }
 
-impl Refusal {
+impl SendErrorKind {
     /// Whether waiting for room helps.
     pub(crate) fn is_temporary(self) -> bool {
-        matches!(self, Refusal::Full | Refusal::EndpointFull)
+        matches!(self, SendErrorKind::Full | SendErrorKind::EndpointFull)
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for SendErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Refusal::UnknownTarget => "there is no peer with this target",
-            Refusal::Full => "the peer's queue is full",
-            Refusal::TimedOut => "there was no room for the frame in time",
-            Refusal::EndpointFull => "the queues of all peers together are full",
-            Refusal::TooLarge => "the frame is too large",
-            Refusal::Reserved => "modes 32 to 63 are reserved for the netmod",
-            Refusal::WrongDirection => "the link is limited: frames go the other way only",
-            Refusal::LinkDown => "the peer's link is down",
-            Refusal::Closed => "the endpoint is closed",
+            SendErrorKind::UnknownTarget => "there is no peer with this target",
+            SendErrorKind::Full => "the peer's queue is full",
+            SendErrorKind::TimedOut => "there was no room for the frame in time",
+            SendErrorKind::EndpointFull => "the queues of all peers together are full",
+            SendErrorKind::TooLarge => "the frame is too large",
+            SendErrorKind::Reserved => "modes 32 to 63 are reserved for the netmod",
+            SendErrorKind::WrongDirection => "the link is limited: frames go the other way only",
+            SendErrorKind::LinkDown => "the peer's link is down",
+            SendErrorKind::Closed => "the endpoint is closed",
         })
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for SendErrorKind {}

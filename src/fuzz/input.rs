@@ -1,10 +1,10 @@
 /// The bytes of an input, taken from the front. When they are used up there are only zeros.
 #[derive(Debug, Clone)]
-pub(crate) struct Input<'a>(&'a [u8]);
+pub(crate) struct ByteSource<'a>(&'a [u8]);
 
-impl<'a> Input<'a> {
-    pub(crate) fn new(bytes: &'a [u8]) -> Input<'a> {
-        Input(bytes)
+impl<'a> ByteSource<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> ByteSource<'a> {
+        ByteSource(bytes)
     }
 
     pub(crate) fn is_empty(&self) -> bool {

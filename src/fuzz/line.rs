@@ -12,14 +12,14 @@ use crate::link::Stream;
 ///
 /// It wakes nobody: whoever moves the bytes polls again.
 #[derive(Debug)]
-pub(crate) struct Line {
-    incoming: Arc<Mutex<Way>>,
-    outgoing: Arc<Mutex<Way>>,
+pub(crate) struct Pipe {
+    incoming: Arc<Mutex<HalfPipe>>,
+    outgoing: Arc<Mutex<HalfPipe>>,
 }
 
 /// One direction.
 #[derive(Debug, Default)]
-pub(crate) struct Way {
+pub(crate) struct HalfPipe {
     /// What was written and not yet read.
     pub(crate) bytes: VecDeque<u8>,
     /// How many of them have arrived.
@@ -35,26 +35,26 @@ pub(crate) struct Way {
     pub(crate) reads: usize,
 }
 
-impl Line {
+impl Pipe {
     /// The two ends of a connection.
-    pub(crate) fn pair() -> (Arc<Line>, Arc<Line>) {
-        let ways: [Arc<Mutex<Way>>; 2] = Default::default();
+    pub(crate) fn pair() -> (Arc<Pipe>, Arc<Pipe>) {
+        let ways: [Arc<Mutex<HalfPipe>>; 2] = Default::default();
         let [one, other] = &ways;
-        let first = Line { incoming: one.clone(), outgoing: other.clone() };
-        let second = Line { incoming: other.clone(), outgoing: one.clone() };
+        let first = Pipe { incoming: one.clone(), outgoing: other.clone() };
+        let second = Pipe { incoming: other.clone(), outgoing: one.clone() };
         (Arc::new(first), Arc::new(second))
     }
 
-    pub(crate) fn incoming(&self) -> MutexGuard<'_, Way> {
+    pub(crate) fn incoming(&self) -> MutexGuard<'_, HalfPipe> {
         self.incoming.lock().unwrap()
     }
 
-    pub(crate) fn outgoing(&self) -> MutexGuard<'_, Way> {
+    pub(crate) fn outgoing(&self) -> MutexGuard<'_, HalfPipe> {
         self.outgoing.lock().unwrap()
     }
 }
 
-impl Way {
+impl HalfPipe {
     /// Lets so many more bytes arrive.
     pub(crate) fn arrive(&mut self, count: usize) {
         self.arrived = self.arrived.saturating_add(count).min(self.bytes.len());
@@ -78,7 +78,7 @@ impl Way {
     }
 }
 
-impl Stream for Line {
+impl Stream for Pipe {
     fn try_read(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         let spare = buffer.capacity() - buffer.len();
         assert!(spare > 0, "a read without room looks like an end");
@@ -132,11 +132,11 @@ impl Stream for Line {
         self.outgoing().ended = true;
     }
 
-    fn probe(&self) -> bool {
+    fn start_keepalive_probe(&self) -> bool {
         true
     }
 
-    fn trust(&self) {}
+    fn restore_keepalive(&self) {}
 
     fn abort(&self) {
         self.outgoing().ended = true;
@@ -146,7 +146,7 @@ impl Stream for Line {
 
 /// Polls by hand, and tells whether it was asked to do so again.
 #[derive(Debug)]
-pub(crate) struct Wakes {
+pub(crate) struct TestWaker {
     flag: Arc<Flag>,
     waker: Waker,
 }
@@ -163,10 +163,10 @@ impl Wake for Flag {
 /// Polls after which a task that goes on without anything new never rests.
 const TOO_MANY: usize = 100_000;
 
-impl Wakes {
-    pub(crate) fn new() -> Wakes {
+impl TestWaker {
+    pub(crate) fn new() -> TestWaker {
         let flag = Arc::new(Flag::default());
-        Wakes { waker: flag.clone().into(), flag }
+        TestWaker { waker: flag.clone().into(), flag }
     }
 
     /// Whether it was asked to poll again since it last did.

@@ -46,7 +46,7 @@ pub mod runtimes {}
 /// [`take_unconfirmed`](crate::InetEndpoint::take_unconfirmed),
 /// [`take_queued`](crate::InetEndpoint::take_queued),
 /// [`Builder::frames_follow_router_id`](crate::Builder::frames_follow_router_id),
-/// [`SendError`](crate::SendError), [`Refusal`](crate::Refusal).
+/// [`SendError`](crate::SendError), [`SendErrorKind`](crate::SendErrorKind).
 pub mod delivery {}
 
 /// [encryption]: crate::guide::encryption

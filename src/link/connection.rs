@@ -10,7 +10,7 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
 use smol::Async;
 
 use super::Stream;
-use super::socket::{PROBE, Patience};
+use super::socket::{Keepalive, PROBE_KEEPALIVE};
 
 /// A write to a stream that the other side has closed is an error here. It must not be a signal,
 /// which ends a program that has not said otherwise.
@@ -28,23 +28,23 @@ const END_OF_RECORD: SendFlags = SendFlags::empty();
 
 /// A TCP connection, and what the kernel is to have patience for.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub(crate) struct TcpLink {
     socket: Async<TcpStream>,
-    patience: Patience,
+    keepalive: Keepalive,
     is_probed: AtomicBool,
 }
 
-impl Connection {
+impl TcpLink {
     /// Sets what every link wants: no delay for small frames, and a kernel that notices on its own
     /// when the other end is gone, so that a quiet link needs no timer of ours.
-    pub(crate) fn new(socket: Async<TcpStream>, patience: Patience) -> io::Result<Connection> {
+    pub(crate) fn new(socket: Async<TcpStream>, patience: Keepalive) -> io::Result<TcpLink> {
         socket.get_ref().set_nodelay(true)?;
         patience.set(socket.get_ref())?;
-        Ok(Connection { socket, patience, is_probed: AtomicBool::new(false) })
+        Ok(TcpLink { socket, keepalive: patience, is_probed: AtomicBool::new(false) })
     }
 }
 
-impl Stream for Connection {
+impl Stream for TcpLink {
     fn try_read(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         debug_assert!(buffer.capacity() > buffer.len(), "a read without room looks like an end");
         loop {
@@ -82,23 +82,23 @@ impl Stream for Connection {
         let _ = self.socket.get_ref().shutdown(Shutdown::Write);
     }
 
-    fn probe(&self) -> bool {
+    fn start_keepalive_probe(&self) -> bool {
         if self.is_probed.swap(true, Ordering::Relaxed) {
             return false;
         }
         // A failure leaves the patience that the link had before.
-        let _ = PROBE.set(self.socket.get_ref());
+        let _ = PROBE_KEEPALIVE.set(self.socket.get_ref());
         true
     }
 
-    fn judge(&self) {
+    fn force_keepalive_verdict(&self) {
         // Setting the times anew has it look at them at once. It fails on a connection that is gone.
-        let _ = PROBE.set(self.socket.get_ref());
+        let _ = PROBE_KEEPALIVE.set(self.socket.get_ref());
     }
 
-    fn trust(&self) {
+    fn restore_keepalive(&self) {
         // It fails on a connection that is gone.
-        let _ = self.patience.set(self.socket.get_ref());
+        let _ = self.keepalive.set(self.socket.get_ref());
         self.is_probed.store(false, Ordering::Relaxed);
     }
 

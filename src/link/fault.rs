@@ -4,15 +4,15 @@ use std::io;
 use std::sync::Arc;
 
 #[cfg(feature = "noise")]
-use super::noise::Fault;
+use super::noise::RecordError;
 use crate::error::{DownReason, HandshakeError};
 
 impl From<io::Error> for HandshakeError {
     fn from(error: io::Error) -> HandshakeError {
         #[cfg(feature = "noise")]
-        match Fault::of(&error) {
-            Some(Fault::Changed) => return HandshakeError::NotAuthentic,
-            Some(Fault::Cut) => return HandshakeError::Closed,
+        match RecordError::of(&error) {
+            Some(RecordError::Tampered) => return HandshakeError::NotAuthentic,
+            Some(RecordError::Truncated) => return HandshakeError::Closed,
             None => {}
         }
         HandshakeError::Io(Arc::new(error))
@@ -22,9 +22,9 @@ impl From<io::Error> for HandshakeError {
 impl DownReason {
     pub(crate) fn io(error: io::Error) -> DownReason {
         #[cfg(feature = "noise")]
-        match Fault::of(&error) {
-            Some(Fault::Changed) => return DownReason::NotAuthentic,
-            Some(Fault::Cut) => return DownReason::ClosedInsideFrame,
+        match RecordError::of(&error) {
+            Some(RecordError::Tampered) => return DownReason::Tampered,
+            Some(RecordError::Truncated) => return DownReason::ClosedInsideFrame,
             None => {}
         }
         DownReason::Io(Arc::new(error))

@@ -15,11 +15,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::proto::{Id, PublicKey};
 
-pub(crate) use connect::{Connect, Connecting, Tcp};
-pub(crate) use connection::Connection;
+pub(crate) use connect::{Connect, ConnectFuture, TcpConnector};
+pub(crate) use connection::TcpLink;
 #[cfg(feature = "noise")]
-pub(crate) use noise::{Effort, Encrypted, Exchange, NotAuthentic, Spare, Urgency, has_aes};
-pub(crate) use socket::{JUDGED, PROBING, Patience, listen};
+pub(crate) use noise::{
+    AuthError, HandshakeLimiter, NoiseBuffers, NoiseHandshake, NoiseStream, Priority, has_aes,
+};
+pub(crate) use socket::{Keepalive, PROBE_VERDICT_AFTER, PROBE_WINDOW, listen};
 pub(crate) use stream::Stream;
 
 /// A link: a stream that has shaken hands, and what was read from it but not yet handed on.
@@ -35,7 +37,7 @@ pub(crate) struct Link {
     /// Counts reads that brought something: signs of life.
     pub(crate) reads: AtomicU32,
     /// Held by the receive loop while it reads, and never while it waits.
-    read_half: Mutex<ReadHalf>,
+    read_buffer: Mutex<ReadBuffer>,
 }
 
 /// What may still be written to a link.
@@ -51,7 +53,7 @@ pub(crate) struct WriteHalf {
 
 /// Bytes that arrived and are no whole frame yet.
 #[derive(Debug, Default)]
-pub(crate) struct ReadHalf {
+pub(crate) struct ReadBuffer {
     pub(crate) buffer: Vec<u8>,
     /// Where they begin: what stands before was handled. Moving the rest to the front after every
     /// run of frames would cost the square of what is read.
@@ -83,7 +85,7 @@ impl Link {
         records_as: Option<Arc<Id>>,
         key: Option<PublicKey>,
     ) -> Arc<Link> {
-        let read_half = Mutex::new(ReadHalf { buffer: ahead, ..ReadHalf::default() });
+        let read_half = Mutex::new(ReadBuffer { buffer: ahead, ..ReadBuffer::default() });
         Arc::new(Link {
             stream,
             addr,
@@ -91,7 +93,7 @@ impl Link {
             key: key.map(Box::new),
             write_half: Mutex::default(),
             reads: AtomicU32::new(0),
-            read_half,
+            read_buffer: read_half,
         })
     }
 
@@ -106,8 +108,8 @@ impl Link {
     }
 
     /// Locks the half that is read.
-    pub(crate) fn read_half(&self) -> MutexGuard<'_, ReadHalf> {
-        self.read_half.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn read_buffer(&self) -> MutexGuard<'_, ReadBuffer> {
+        self.read_buffer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The key of the other side, if the link is encrypted.
@@ -116,8 +118,8 @@ impl Link {
     }
 
     /// Counts signs of life: everything that arrives.
-    pub(crate) fn signs_of_life(&self) -> u32 {
-        self.reads.load(Ordering::Relaxed).wrapping_add(self.stream.parts_read())
+    pub(crate) fn activity(&self) -> u32 {
+        self.reads.load(Ordering::Relaxed).wrapping_add(self.stream.activity())
     }
 }
 

@@ -51,7 +51,7 @@ fn open(family: AddressFamily) -> io::Result<rustix::fd::OwnedFd> {
 /// How long the kernel waits on a link before it gives it up. As the kernel takes it, which is
 /// smaller: every link has one.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Patience {
+pub(crate) struct Keepalive {
     /// For sent bytes that are not taken, in milliseconds. With none the kernel counts probes instead.
     user_timeout: u32,
     /// Seconds of quiet before the first probe: 1 to 32 767.
@@ -64,21 +64,22 @@ pub(crate) struct Patience {
 
 /// Finds out whether the other end is still there: in about 2 s on a link that was quiet, in 3 s and
 /// some more, for the kernel's clock is coarse, on one that carried something a moment ago.
-pub(super) const PROBE: Patience = Patience { user_timeout: 0, idle: 1, interval: 1, probes: 2 };
+pub(super) const PROBE_KEEPALIVE: Keepalive =
+    Keepalive { user_timeout: 0, idle: 1, interval: 1, probes: 2 };
 
 /// Time after which both probes of [`PROBE`] were sent, the second of them most of a second ago, and
 /// the kernel is asked for its judgement. Left alone it takes 0.2 s longer.
-pub(crate) const JUDGED: Duration = Duration::from_millis(2900);
+pub(crate) const PROBE_VERDICT_AFTER: Duration = Duration::from_millis(2900);
 
 /// Time after which [`PROBE`] has ended the link, or the other end has answered.
-pub(crate) const PROBING: Duration = Duration::from_secs(4);
+pub(crate) const PROBE_WINDOW: Duration = Duration::from_secs(4);
 
-impl Patience {
-    pub(crate) fn new(limits: &Limits) -> Patience {
+impl Keepalive {
+    pub(crate) fn new(limits: &Limits) -> Keepalive {
         // Whole seconds, and a part of one counts as one.
         let idle = limits.keepalive.as_secs() + u64::from(limits.keepalive.subsec_nanos() > 0);
         let idle = idle.clamp(*KEEPALIVE_IDLE.start(), *KEEPALIVE_IDLE.end());
-        Patience {
+        Keepalive {
             user_timeout: u32::try_from(limits.user_timeout.as_millis()).unwrap_or(u32::MAX),
             idle: idle as u16,
             interval: KEEPALIVE_INTERVAL,

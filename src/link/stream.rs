@@ -13,11 +13,11 @@ pub(crate) trait Stream: Send + Sync + 'static {
     /// puts no later byte into the same segment, where the system can do that.
     fn try_write(&self, slices: &[IoSlice<'_>], ends_record: bool) -> io::Result<usize>;
     /// Whether a write was begun that counts only once it is over: nothing else may be written before.
-    fn has_begun(&self) -> bool {
+    fn has_pending_write(&self) -> bool {
         false
     }
     /// Counts reads that brought something which is not to be handed out yet.
-    fn parts_read(&self) -> u32 {
+    fn activity(&self) -> u32 {
         0
     }
     /// Waits for something to read.
@@ -29,11 +29,11 @@ pub(crate) trait Stream: Send + Sync + 'static {
     /// Has the kernel find out within seconds whether the other end is still there. For a quiet
     /// link, which has nothing under way. Whether that was not being done already: whoever began it
     /// is to call [`trust`](Stream::trust) after [`PROBING`](super::PROBING).
-    fn probe(&self) -> bool;
+    fn start_keepalive_probe(&self) -> bool;
     /// Has the kernel give the link up now if it was not answered since [`probe`](Stream::probe).
-    fn judge(&self) {}
+    fn force_keepalive_verdict(&self) {}
     /// Goes back to the patience that there was before [`probe`](Stream::probe).
-    fn trust(&self);
+    fn restore_keepalive(&self);
     /// Ends both directions; whoever waits for either wakes up.
     fn abort(&self);
 }

@@ -8,72 +8,72 @@
 
 use std::time::{Duration, Instant};
 
-use super::backlog::Part;
-use super::outbox::fill;
-use super::plan::Plan;
-use super::queue::{Queue, State};
+use super::backlog::Segment;
+use super::outbox::stage_batch;
+use super::plan::WriteBatch;
+use super::queue::{SendQueue, SendState};
 use crate::timer;
 
 /// Time without a write after which a frame is likely to be a lone one. A burst writes more often
 /// than this, and a frame that comes after one was received is taken for an answer in any case.
-const QUIET: Duration = Duration::from_micros(200);
+const IDLE_BEFORE_DIRECT: Duration = Duration::from_micros(200);
 
 /// What was written. To be dropped after the queue's lock: bytes that the caller lent may run code
 /// of his when they are let go.
 #[derive(Debug)]
-pub(super) struct AtOnce {
+pub(super) struct DirectWrite {
     pub(super) frames: usize,
     pub(super) bytes: usize,
     /// What need not be kept.
-    pub(super) parts: Vec<Part>,
-    _plan: Plan,
+    pub(super) parts: Vec<Segment>,
+    _plan: WriteBatch,
 }
 
-impl Queue {
+impl SendQueue {
     /// Writes what is new, if the writer sleeps because it had nothing to write and that is likely to
     /// be all. The writer is to be woken for `None`, and if there is more to write.
     #[cold]
-    pub(super) fn write_at_once(&self, state: &mut State) -> Option<Box<AtOnce>> {
+    pub(super) fn try_write_direct(&self, state: &mut SendState) -> Option<Box<DirectWrite>> {
         // Who watches a link that carries records has to learn that something is owed.
-        let is_watched = state.is_watched || !state.shares_records;
-        let link = state.idle.take_if(|_| is_watched)?;
+        let is_watched = state.monitor_armed || !state.is_extended;
+        let link = state.parked_link.take_if(|_| is_watched)?;
         let now = timer::now();
-        if !state.is_lone(now) {
+        if !state.is_latency_sensitive(now) {
             return None;
         }
-        let mut plan = Plan::default();
-        plan.begin(None);
-        fill(&mut &mut plan, state, &link, now);
+        let mut plan = WriteBatch::default();
+        plan.reset(None);
+        stage_batch(&mut &mut plan, state, &link, now);
         let Ok(bytes) = plan.write(&link) else {
             // Whatever it is, the writer will find out. The records are in the plan alone by now.
-            state.begun = (plan.unwritten() > 0).then(|| Box::new(plan));
+            state.partial_batch = (plan.unwritten() > 0).then(|| Box::new(plan));
             return None;
         };
-        let (frames, bytes, parts) = self.note_written(state, bytes, now);
+        let (frames, bytes, parts) = self.advance_written(state, bytes, now);
         match plan.unwritten() {
-            0 => state.idle = Some(link),
+            0 => state.parked_link = Some(link),
             // The writer goes on from there.
-            _ => state.begun = Some(Box::new(std::mem::take(&mut plan))),
+            _ => state.partial_batch = Some(Box::new(std::mem::take(&mut plan))),
         }
-        Some(Box::new(AtOnce { frames, bytes, parts, _plan: plan }))
+        Some(Box::new(DirectWrite { frames, bytes, parts, _plan: plan }))
     }
 }
 
-impl State {
-    fn is_lone(&self, now: Instant) -> bool {
+impl SendState {
+    fn is_latency_sensitive(&self, now: Instant) -> bool {
         let since = |at: Instant| now.saturating_duration_since(at);
-        self.is_answer || self.last_write.is_none_or(|at| since(at) >= QUIET)
+        self.is_reply || self.last_write.is_none_or(|at| since(at) >= IDLE_BEFORE_DIRECT)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fuzz::{Line, Wakes};
+    use crate::fuzz::{Pipe, TestWaker};
     use crate::link::Link;
-    use crate::peer::transmit::transmit;
-    use crate::peer::{Admission, Budget, Origin, Peer};
-    use crate::proto::{CONTROL, Frame, Id, PREFIX, PeerType, Records, whole_message};
+    use crate::peer::transmit::run_writer;
+    use crate::peer::{Admission, MemoryBudget, Origin, Peer};
+    use crate::proto::{CONTROL, Frame, Id, LENGTH_PREFIX, PeerType, Records, peek_len};
     use crate::timer::simulated::Clock;
     use std::future::Future;
     use std::pin::pin;
@@ -82,19 +82,19 @@ mod tests {
     use std::task::{Context, Wake};
 
     /// Length of a frame as it goes over the wire.
-    const LEN: usize = PREFIX + Frame::MIN_LEN + 9;
+    const LEN: usize = LENGTH_PREFIX + Frame::MIN_LEN + 9;
 
     fn frame() -> Frame {
         Frame::builder(8, Id::from_bytes([1; 32])).payload(vec![7; 9]).build().unwrap()
     }
 
-    fn linked(shares_records: bool) -> (Peer, Arc<Link>, Arc<Line>) {
-        linked_with(Queue::new(Budget::new(usize::MAX), usize::MAX, 99), shares_records)
+    fn linked(shares_records: bool) -> (Peer, Arc<Link>, Arc<Pipe>) {
+        linked_with(SendQueue::new(MemoryBudget::new(usize::MAX), usize::MAX, 99), shares_records)
     }
 
-    fn linked_with(queue: Queue, shares_records: bool) -> (Peer, Arc<Link>, Arc<Line>) {
+    fn linked_with(queue: SendQueue, shares_records: bool) -> (Peer, Arc<Link>, Arc<Pipe>) {
         let peer = Peer::linked(7, PeerType::Standard, Origin::Accepted, queue);
-        let (line, other) = Line::pair();
+        let (line, other) = Pipe::pair();
         line.outgoing().room = usize::MAX;
         let id = Id::from_bytes([1; 32]);
         let link = Link::new(line, None, Vec::new(), shares_records.then_some(id));
@@ -102,7 +102,7 @@ mod tests {
         (peer, link, other)
     }
 
-    fn written(other: &Line) -> usize {
+    fn written(other: &Pipe) -> usize {
         other.incoming().bytes.len() / LEN
     }
 
@@ -110,8 +110,8 @@ mod tests {
     fn a_lone_frame_is_written_by_who_sends_it_and_the_next_ones_by_the_writer() {
         let clock = Clock::install();
         let (peer, link, other) = linked(false);
-        let mut writing = pin!(transmit(&peer, &link));
-        let wakes = Wakes::new();
+        let mut writing = pin!(run_writer(&peer, &link));
+        let wakes = TestWaker::new();
         let send = || peer.push(frame(), None, Admission::Bounded).unwrap();
         send();
         assert_eq!(written(&other), 0, "the writer has not begun");
@@ -120,7 +120,7 @@ mod tests {
         send();
         assert_eq!(written(&other), 1, "it comes right after another one");
         assert!(wakes.poll(writing.as_mut()).is_none());
-        clock.advance(QUIET);
+        clock.advance(IDLE_BEFORE_DIRECT);
         send();
         assert_eq!((written(&other), peer.queue.size().0), (3, 0));
         peer.count_received(1, LEN);
@@ -133,8 +133,8 @@ mod tests {
     fn the_writer_goes_on_where_a_short_write_stopped() {
         let _clock = Clock::install();
         let (peer, link, other) = linked(false);
-        let mut writing = pin!(transmit(&peer, &link));
-        let wakes = Wakes::new();
+        let mut writing = pin!(run_writer(&peer, &link));
+        let wakes = TestWaker::new();
         assert!(wakes.poll(writing.as_mut()).is_none());
         other.incoming().room = LEN - 1;
         peer.push(frame(), None, Admission::Bounded).unwrap();
@@ -144,7 +144,8 @@ mod tests {
         other.incoming().room = usize::MAX;
         assert!(wakes.poll(writing.as_mut()).is_none());
         let bytes: Vec<u8> = other.incoming().bytes.iter().copied().collect();
-        let message = [&crate::proto::encode_length(LEN - PREFIX)[..], frame().as_bytes()].concat();
+        let message =
+            [&crate::proto::encode_length(LEN - LENGTH_PREFIX)[..], frame().as_bytes()].concat();
         assert_eq!(bytes, message.repeat(2));
     }
 
@@ -152,8 +153,8 @@ mod tests {
     fn a_full_socket_is_left_to_the_writer() {
         let _clock = Clock::install();
         let (peer, link, other) = linked(false);
-        let mut writing = pin!(transmit(&peer, &link));
-        let wakes = Wakes::new();
+        let mut writing = pin!(run_writer(&peer, &link));
+        let wakes = TestWaker::new();
         assert!(wakes.poll(writing.as_mut()).is_none());
         other.incoming().room = 0;
         peer.push(frame(), None, Admission::Bounded).unwrap();
@@ -167,29 +168,29 @@ mod tests {
     fn what_the_other_side_is_to_acknowledge_goes_this_way_only_while_that_is_watched() {
         let clock = Clock::install();
         let (peer, link, other) = linked(true);
-        let mut writing = pin!(transmit(&peer, &link));
-        let wakes = Wakes::new();
+        let mut writing = pin!(run_writer(&peer, &link));
+        let wakes = TestWaker::new();
         assert!(wakes.poll(writing.as_mut()).is_none());
         peer.push(frame(), None, Admission::Bounded).unwrap();
         assert_eq!(written(&other), 0);
         assert!(wakes.poll(writing.as_mut()).is_none());
-        assert!(peer.queue.watch().is_needed());
-        clock.advance(QUIET);
+        assert!(peer.queue.arm_monitor().is_needed());
+        clock.advance(IDLE_BEFORE_DIRECT);
         peer.push(frame(), None, Admission::Bounded).unwrap();
         assert_eq!((written(&other), peer.queue.size().0), (2, 2));
         peer.queue.acknowledge(2, None).unwrap();
-        assert!(!peer.queue.watch().is_needed());
-        clock.advance(QUIET);
+        assert!(!peer.queue.arm_monitor().is_needed());
+        clock.advance(IDLE_BEFORE_DIRECT);
         peer.push(frame(), None, Admission::Bounded).unwrap();
         assert_eq!(written(&other), 2);
     }
 
     /// The records that went over the line.
-    fn records(other: &Line) -> Vec<Records> {
+    fn records(other: &Pipe) -> Vec<Records> {
         let bytes: Vec<u8> = other.incoming().bytes.iter().copied().collect();
         let (mut rest, mut found) = (&bytes[..], Vec::new());
-        while let Some(len) = whole_message(rest).unwrap() {
-            let frame = Frame::parse(rest[PREFIX..len].to_vec()).unwrap();
+        while let Some(len) = peek_len(rest).unwrap() {
+            let frame = Frame::parse(rest[LENGTH_PREFIX..len].to_vec()).unwrap();
             if frame.modes() == CONTROL {
                 found.push(Records::decode(frame.payload()).unwrap());
             }
@@ -203,15 +204,15 @@ mod tests {
     fn records_survive_a_full_socket() {
         let clock = Clock::install();
         let (peer, link, other) = linked(true);
-        let mut writing = pin!(transmit(&peer, &link));
-        let wakes = Wakes::new();
+        let mut writing = pin!(run_writer(&peer, &link));
+        let wakes = TestWaker::new();
         assert!(wakes.poll(writing.as_mut()).is_none());
         peer.push(frame(), None, Admission::Bounded).unwrap();
-        assert!(wakes.poll(writing.as_mut()).is_none() && peer.queue.watch().is_needed());
+        assert!(wakes.poll(writing.as_mut()).is_none() && peer.queue.arm_monitor().is_needed());
         other.incoming().room = 0;
         peer.count_received(1, LEN);
         clock.advance(Duration::from_millis(50));
-        peer.queue.say_probe();
+        peer.queue.queue_ping();
         peer.push(frame(), None, Admission::Bounded).unwrap();
         other.incoming().room = usize::MAX;
         assert!(wakes.poll(writing.as_mut()).is_none());
@@ -224,20 +225,20 @@ mod tests {
     #[test]
     fn an_acknowledgement_that_a_lone_frame_makes_due_is_asked_for() {
         let clock = Clock::install();
-        let queue = Queue::new(Budget::new(usize::MAX), usize::MAX, 2);
+        let queue = SendQueue::new(MemoryBudget::new(usize::MAX), usize::MAX, 2);
         let (peer, link, other) = linked_with(queue, true);
-        let mut writing = pin!(transmit(&peer, &link));
-        let wakes = Wakes::new();
+        let mut writing = pin!(run_writer(&peer, &link));
+        let wakes = TestWaker::new();
         assert!(wakes.poll(writing.as_mut()).is_none());
         for number in 1..=2 {
             peer.push(frame(), None, Admission::Bounded).unwrap();
             assert!(number == 1 || written(&other) > 0, "it waits for the writer");
             assert!(wakes.was_woken(), "nobody was woken after frame {number}");
-            assert!(wakes.poll(writing.as_mut()).is_none() && peer.queue.watch().is_needed());
+            assert!(wakes.poll(writing.as_mut()).is_none() && peer.queue.arm_monitor().is_needed());
             let asked = records(&other).iter().filter(|records| records.probe.is_some()).count();
             assert_eq!(asked, number);
             peer.queue.acknowledge(number as u64, None).unwrap();
-            clock.advance(QUIET);
+            clock.advance(IDLE_BEFORE_DIRECT);
         }
     }
 
@@ -260,7 +261,7 @@ mod tests {
             let nosy = Arc::new(Nosy(peer.clone(), false.into()));
             let waker = nosy.clone().into();
             let mut cx = Context::from_waker(&waker);
-            let mut writing = pin!(transmit(&peer, &link));
+            let mut writing = pin!(run_writer(&peer, &link));
             assert!(writing.as_mut().poll(&mut cx).is_pending());
             let mut waiting = pin!(peer.queue.listen());
             assert!(waiting.as_mut().poll(&mut cx).is_pending());

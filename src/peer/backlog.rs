@@ -10,100 +10,102 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::budget::{FloodCharge, OVERHEAD, PLACE};
-use super::buffers::{Buffers, Lent};
-use super::plan::Plan;
-use crate::proto::{Frame, PREFIX, encode_length, whole_message};
+use super::budget::{OVERHEAD, SLOT_COST, SharedReservation};
+use super::buffers::{BufferPool, PooledBuf};
+use super::plan::WriteBatch;
+use crate::proto::{Frame, LENGTH_PREFIX, encode_length, peek_len};
 
 /// Frames up to this size are copied behind one another; larger ones are written from where they
 /// are. An extra slice costs the kernel about as much as copying a few hundred bytes.
-const COPY: usize = 2048;
+const COALESCE_MAX: usize = 2048;
 
 /// Most bytes of a run.
-const RUN: usize = 64 << 10;
+const SEGMENT_MAX: usize = 64 << 10;
 
 /// Most room of the first run after the writer has caught up; those behind it have twice as much each.
-const FIRST_ROOM: usize = 4 << 10;
+const SEGMENT_INITIAL: usize = 4 << 10;
 
 /// Frames in order, and how far the writer of the link has come.
 #[derive(Debug, Default)]
-pub(super) struct Backlog {
-    segments: VecDeque<Part>,
+pub(super) struct SendBuffer {
+    segments: VecDeque<Segment>,
     /// The run that small frames are added to, behind all segments.
-    open: Lent,
-    open_frames: u32,
+    tail: PooledBuf,
+    tail_frames: u32,
     /// Room that the next run is given.
-    next_room: usize,
+    next_capacity: usize,
     frames: usize,
     bytes: usize,
-    cursor: Cursor,
+    cursor: WriteCursor,
 }
 
 /// How far the writer has come. Everything before is written.
 #[derive(Debug, Clone, Copy, Default)]
-struct Cursor {
+struct WriteCursor {
     /// Frames before it, and those of them in the segment where it stands.
     written: usize,
-    written_here: usize,
+    written_in_segment: usize,
     segment: usize,
     /// Where the next message begins in that segment.
     offset: usize,
     /// Bytes of that message that are written.
-    partial: usize,
+    partial_bytes: usize,
     /// Frames before the end of the write that is under way.
-    planned: usize,
+    staged: usize,
 }
 
 /// Some of the frames, in order.
 #[derive(Debug)]
-pub(super) enum Part {
+pub(super) enum Segment {
     /// Small frames, each with its length in front, and the size of the allocation behind them.
-    Run { messages: Bytes, frames: u32, room: u32 },
+    Coalesced { messages: Bytes, frames: u32, room: u32 },
     /// A frame, and what pays for its bytes unless they are charged on their own.
-    Single { frame: Frame, flood: Option<Arc<FloodCharge>> },
+    Frame { frame: Frame, flood: Option<Arc<SharedReservation>> },
 }
 
-impl Part {
+impl Segment {
     pub(super) fn frames(&self) -> usize {
         match self {
-            Part::Run { frames, .. } => *frames as usize,
-            Part::Single { .. } => 1,
+            Segment::Coalesced { frames, .. } => *frames as usize,
+            Segment::Frame { .. } => 1,
         }
     }
 
     /// Length as it goes over the wire.
     fn len(&self) -> usize {
         match self {
-            Part::Run { messages, .. } => messages.len(),
-            Part::Single { frame, .. } => PREFIX + frame.len(),
+            Segment::Coalesced { messages, .. } => messages.len(),
+            Segment::Frame { frame, .. } => LENGTH_PREFIX + frame.len(),
         }
     }
 
     /// What it counts against the budgets.
     pub(super) fn cost(&self) -> usize {
-        self.len() + self.frames() * (OVERHEAD - PREFIX)
+        self.len() + self.frames() * (OVERHEAD - LENGTH_PREFIX)
     }
 
     /// What the queue itself was charged for it.
-    pub(super) fn own_cost(&self) -> usize {
+    pub(super) fn queue_cost(&self) -> usize {
         match self {
-            Part::Single { flood: Some(_), .. } => PLACE,
+            Segment::Frame { flood: Some(_), .. } => SLOT_COST,
             own => own.cost(),
         }
     }
 
     /// What the budget gets back once it is dropped.
-    fn frees(&self) -> usize {
+    fn freed_bytes(&self) -> usize {
         match self {
-            Part::Single { flood: Some(charge), .. } if Arc::strong_count(charge) > 1 => PLACE,
+            Segment::Frame { flood: Some(charge), .. } if Arc::strong_count(charge) > 1 => {
+                SLOT_COST
+            }
             last => last.cost(),
         }
     }
 
     /// Has what is left of a run not keep the memory of all of it. Copying no more than a third of
     /// what was taken out, in all, is little beside having made the run.
-    fn trim(&mut self) {
-        if let Part::Run { messages, room, .. } = self {
+    fn shrink(&mut self) {
+        if let Segment::Coalesced { messages, room, .. } = self {
             if messages.len() < *room as usize / 4 {
                 *messages = Bytes::copy_from_slice(messages);
                 *room = messages.len() as u32;
@@ -114,11 +116,11 @@ impl Part {
     /// The frames, each in an allocation of its own.
     pub(super) fn into_frames(self, frames: &mut Vec<Frame>) {
         match self {
-            Part::Single { frame, .. } => frames.push(frame),
-            Part::Run { mut messages, .. } => {
-                while let Some(len) = first_len(&messages) {
-                    let frame = messages.split_to(len).slice(PREFIX..);
-                    frames.push(Frame::slice_of(frame, RUN).compact());
+            Segment::Frame { frame, .. } => frames.push(frame),
+            Segment::Coalesced { mut messages, .. } => {
+                while let Some(len) = first_frame_len(&messages) {
+                    let frame = messages.split_to(len).slice(LENGTH_PREFIX..);
+                    frames.push(Frame::from_slice(frame, SEGMENT_MAX).compact());
                 }
             }
         }
@@ -126,11 +128,11 @@ impl Part {
 }
 
 /// Length of the message that a run begins with.
-fn first_len(run: &[u8]) -> Option<usize> {
-    whole_message(run).ok()?.filter(|len| *len <= run.len())
+fn first_frame_len(run: &[u8]) -> Option<usize> {
+    peek_len(run).ok()?.filter(|len| *len <= run.len())
 }
 
-impl Backlog {
+impl SendBuffer {
     /// Frames, and what they count.
     pub(super) fn size(&self) -> (usize, usize) {
         (self.frames, self.bytes)
@@ -147,46 +149,46 @@ impl Backlog {
     }
 
     /// Whether a frame of this length is copied when it is added.
-    pub(super) fn copies(len: usize) -> bool {
-        len <= COPY
+    pub(super) fn should_coalesce(len: usize) -> bool {
+        len <= COALESCE_MAX
     }
 
     /// Adds a small frame, if need be to a new run that is one of `buffers`.
-    pub(super) fn copy(&mut self, frame: &Frame, buffers: &Arc<Buffers>) {
-        let len = PREFIX + frame.len();
-        if self.open.capacity() - self.open.len() < len {
+    pub(super) fn append_coalesced(&mut self, frame: &Frame, buffers: &Arc<BufferPool>) {
+        let len = LENGTH_PREFIX + frame.len();
+        if self.tail.capacity() - self.tail.len() < len {
             // Frames come faster than they are written: the next run has twice the room. To let this
             // one grow would copy it.
-            let next_room = match self.open.is_empty() {
-                true => self.next_room,
-                false => (2 * self.open.capacity()).min(RUN),
+            let next_room = match self.tail.is_empty() {
+                true => self.next_capacity,
+                false => (2 * self.tail.capacity()).min(SEGMENT_MAX),
             };
-            self.seal();
-            self.open = buffers.borrow(next_room.max(len));
+            self.freeze_tail();
+            self.tail = buffers.get_pooled(next_room.max(len));
         }
-        self.open.extend_from_slice(&encode_length(frame.len()));
-        self.open.extend_from_slice(frame.as_bytes());
-        self.open_frames += 1;
+        self.tail.extend_from_slice(&encode_length(frame.len()));
+        self.tail.extend_from_slice(frame.as_bytes());
+        self.tail_frames += 1;
         self.frames += 1;
         self.bytes += frame.len() + OVERHEAD;
     }
 
     /// Adds a frame that stays where it is.
-    pub(super) fn push(&mut self, frame: Frame, flood: Option<Arc<FloodCharge>>) {
-        self.seal();
+    pub(super) fn push(&mut self, frame: Frame, flood: Option<Arc<SharedReservation>>) {
+        self.freeze_tail();
         self.frames += 1;
         self.bytes += frame.len() + OVERHEAD;
-        self.add(Part::Single { frame, flood });
+        self.add(Segment::Frame { frame, flood });
     }
 
     /// Closes the run that small frames are added to.
-    fn seal(&mut self) {
-        if self.open.is_empty() {
+    fn freeze_tail(&mut self) {
+        if self.tail.is_empty() {
             return;
         }
         // The next one is likely to be of the same size, but may be all that comes for a while.
-        self.next_room = (2 * self.open.len()).min(FIRST_ROOM);
-        let open = std::mem::take(&mut self.open);
+        self.next_capacity = (2 * self.tail.len()).min(SEGMENT_INITIAL);
+        let open = std::mem::take(&mut self.tail);
         // A run that stayed much shorter than expected must not keep the room.
         let (messages, room) = match open.len() < open.capacity() / 2 {
             true => (Bytes::copy_from_slice(&open), open.len()),
@@ -197,12 +199,12 @@ impl Backlog {
         };
         // A run has 64 KiB at most.
         let room = room as u32;
-        let frames = std::mem::take(&mut self.open_frames);
-        self.add(Part::Run { messages, frames, room });
+        let frames = std::mem::take(&mut self.tail_frames);
+        self.add(Segment::Coalesced { messages, frames, room });
     }
 
     /// Adds a part.
-    fn add(&mut self, part: Part) {
+    fn add(&mut self, part: Segment) {
         if self.segments.is_empty() {
             // Most often it is the only one until all is written, and the first place would be four.
             self.segments.reserve_exact(1);
@@ -211,95 +213,98 @@ impl Backlog {
     }
 
     /// Adds what is not written to a plan, as far as that has room.
-    pub(super) fn plan(&mut self, plan: &mut Plan) {
+    pub(super) fn fill_batch(&mut self, plan: &mut WriteBatch) {
         let mut at = self.cursor.segment;
         let mut offset = self.cursor.offset;
-        let mut planned = self.cursor.written - self.cursor.written_here;
+        let mut planned = self.cursor.written - self.cursor.written_in_segment;
         while plan.has_room() {
             if at == self.segments.len() {
-                self.seal();
+                self.freeze_tail();
             }
             let Some(part) = self.segments.get(at) else { break };
             match part {
-                Part::Run { messages, .. } => plan.add(messages.slice(offset..)),
-                Part::Single { frame, .. } if offset == 0 => plan.add_frame(frame),
+                Segment::Coalesced { messages, .. } => plan.add(messages.slice(offset..)),
+                Segment::Frame { frame, .. } if offset == 0 => plan.add_frame(frame),
                 // The cursor stands behind it.
-                Part::Single { .. } => {}
+                Segment::Frame { .. } => {}
             }
             planned += part.frames();
             (at, offset) = (at + 1, 0);
         }
-        self.cursor.planned = planned;
+        self.cursor.staged = planned;
     }
 
     /// So many more bytes were written: how many frames became whole by that, and their bytes.
     pub(super) fn advance(&mut self, bytes: usize) -> (usize, usize) {
         let cursor = &mut self.cursor;
-        let (before, partial) = (cursor.written, cursor.partial);
-        cursor.partial += bytes;
+        let (before, partial) = (cursor.written, cursor.partial_bytes);
+        cursor.partial_bytes += bytes;
         while let Some(part) = self.segments.get(cursor.segment) {
             let next = match part {
-                Part::Run { messages, .. } => first_len(&messages[cursor.offset..]),
-                Part::Single { frame, .. } if cursor.offset == 0 => Some(PREFIX + frame.len()),
-                Part::Single { .. } => None,
+                Segment::Coalesced { messages, .. } => first_frame_len(&messages[cursor.offset..]),
+                Segment::Frame { frame, .. } if cursor.offset == 0 => {
+                    Some(LENGTH_PREFIX + frame.len())
+                }
+                Segment::Frame { .. } => None,
             };
             match next {
-                Some(len) if len <= cursor.partial => {
-                    cursor.partial -= len;
+                Some(len) if len <= cursor.partial_bytes => {
+                    cursor.partial_bytes -= len;
                     cursor.offset += len;
                     cursor.written += 1;
-                    cursor.written_here += 1;
+                    cursor.written_in_segment += 1;
                 }
                 Some(_) => break,
                 None => {
                     cursor.segment += 1;
-                    (cursor.offset, cursor.written_here) = (0, 0);
+                    (cursor.offset, cursor.written_in_segment) = (0, 0);
                 }
             }
         }
-        (cursor.written - before, partial + bytes - cursor.partial)
+        (cursor.written - before, partial + bytes - cursor.partial_bytes)
     }
 
     /// The write that was under way came to nothing more: the frame that it tore is written anew.
-    pub(super) fn interrupt(&mut self) {
-        (self.cursor.partial, self.cursor.planned) = (0, 0);
+    pub(super) fn reset_partial(&mut self) {
+        (self.cursor.partial_bytes, self.cursor.staged) = (0, 0);
     }
 
     /// Everything is to be written again.
     pub(super) fn rewind(&mut self) {
-        self.cursor = Cursor::default();
+        self.cursor = WriteCursor::default();
     }
 
     /// Takes the oldest frames out, at most so many and only those of one part.
-    pub(super) fn pop(&mut self, count: usize) -> Option<Part> {
+    pub(super) fn pop(&mut self, count: usize) -> Option<Segment> {
         if count == 0 {
             return None;
         }
         if self.segments.is_empty() {
-            self.seal();
+            self.freeze_tail();
         }
         let front = self.segments.front_mut()?;
         let part = match front {
-            Part::Run { messages, frames, room } if *frames as usize > count => {
+            Segment::Coalesced { messages, frames, room } if *frames as usize > count => {
                 let mut len = 0;
                 for _ in 0..count {
-                    len += first_len(&messages[len..]).unwrap_or_default();
+                    len += first_frame_len(&messages[len..]).unwrap_or_default();
                 }
                 // Fewer than there are.
                 let taken = count as u32;
                 *frames -= taken;
                 if self.cursor.segment == 0 {
                     self.cursor.offset = self.cursor.offset.saturating_sub(len);
-                    self.cursor.written_here = self.cursor.written_here.saturating_sub(count);
+                    self.cursor.written_in_segment =
+                        self.cursor.written_in_segment.saturating_sub(count);
                 }
                 let (messages, room) = (messages.split_to(len), *room);
-                front.trim();
-                Part::Run { messages, frames: taken, room }
+                front.shrink();
+                Segment::Coalesced { messages, frames: taken, room }
             }
             _ => {
                 match self.cursor.segment.checked_sub(1) {
                     Some(segment) => self.cursor.segment = segment,
-                    None => (self.cursor.offset, self.cursor.written_here) = (0, 0),
+                    None => (self.cursor.offset, self.cursor.written_in_segment) = (0, 0),
                 }
                 self.segments.pop_front()?
             }
@@ -307,7 +312,7 @@ impl Backlog {
         self.frames -= part.frames();
         self.bytes -= part.cost();
         self.cursor.written = self.cursor.written.saturating_sub(part.frames());
-        self.cursor.planned = self.cursor.planned.saturating_sub(part.frames());
+        self.cursor.staged = self.cursor.staged.saturating_sub(part.frames());
         if self.segments.is_empty() {
             self.segments = VecDeque::new();
         }
@@ -316,9 +321,9 @@ impl Backlog {
 
     /// Takes out the oldest frames behind the first `kept` and those that are being written, until
     /// so many bytes of the budget come back by that or none is left.
-    pub(super) fn shed(&mut self, kept: usize, bytes: usize) -> Vec<Part> {
+    pub(super) fn shed(&mut self, kept: usize, bytes: usize) -> Vec<Segment> {
         let cursor = self.cursor;
-        let mut left = kept.max(cursor.planned);
+        let mut left = kept.max(cursor.staged);
         let mut front = Vec::new();
         while let Some(part) = self.pop(left) {
             left -= part.frames();
@@ -327,11 +332,11 @@ impl Backlog {
         let (mut shed, mut freed) = (Vec::new(), 0);
         while freed < bytes {
             let Some(part) = self.pop(1) else { break };
-            freed += part.frees();
+            freed += part.freed_bytes();
             shed.push(part);
         }
         for mut part in front.into_iter().rev() {
-            part.trim();
+            part.shrink();
             self.frames += part.frames();
             self.bytes += part.cost();
             self.segments.push_front(part);
@@ -341,9 +346,9 @@ impl Backlog {
     }
 
     /// Takes over all frames of another backlog, to be written behind its own.
-    pub(super) fn append(&mut self, other: &mut Backlog) {
-        self.seal();
-        other.seal();
+    pub(super) fn append(&mut self, other: &mut SendBuffer) {
+        self.freeze_tail();
+        other.freeze_tail();
         let mut other = std::mem::take(other);
         self.segments.append(&mut other.segments);
         self.frames += other.frames;
@@ -361,18 +366,18 @@ mod tests {
         builder.payload(vec![number; payload]).build().unwrap()
     }
 
-    fn copy(backlog: &mut Backlog, frame: Frame) {
-        backlog.copy(&frame, &Buffers::new(0));
+    fn copy(backlog: &mut SendBuffer, frame: Frame) {
+        backlog.append_coalesced(&frame, &BufferPool::new(0));
     }
 
-    fn add(backlog: &mut Backlog, frame: Frame) {
-        match Backlog::copies(frame.len()) {
+    fn add(backlog: &mut SendBuffer, frame: Frame) {
+        match SendBuffer::should_coalesce(frame.len()) {
             true => copy(backlog, frame),
             false => backlog.push(frame, None),
         }
     }
 
-    fn take(backlog: &mut Backlog, mut count: usize) -> Vec<Frame> {
+    fn take(backlog: &mut SendBuffer, mut count: usize) -> Vec<Frame> {
         let mut frames = Vec::new();
         while let Some(part) = backlog.pop(count) {
             count -= part.frames();
@@ -383,53 +388,53 @@ mod tests {
 
     #[test]
     fn a_lone_frame_keeps_no_room_for_many() {
-        let mut backlog = Backlog::default();
+        let mut backlog = SendBuffer::default();
         (0..100).for_each(|number| copy(&mut backlog, frame(number, 500)));
-        backlog.plan(&mut Plan::default());
+        backlog.fill_batch(&mut WriteBatch::default());
         assert_eq!(take(&mut backlog, 100).len(), 100);
         copy(&mut backlog, frame(1, 0));
-        assert!(backlog.open.capacity() > 1000, "many were expected");
-        backlog.plan(&mut Plan::default());
-        assert!(backlog.next_room < 100 && backlog.open.capacity() == 0);
+        assert!(backlog.tail.capacity() > 1000, "many were expected");
+        backlog.fill_batch(&mut WriteBatch::default());
+        assert!(backlog.next_capacity < 100 && backlog.tail.capacity() == 0);
     }
 
     #[test]
     fn a_lone_frame_that_waits_keeps_little_room() {
-        let mut backlog = Backlog::default();
+        let mut backlog = SendBuffer::default();
         (0..200).for_each(|number| copy(&mut backlog, frame(number, 500)));
-        backlog.plan(&mut Plan::default());
+        backlog.fill_batch(&mut WriteBatch::default());
         copy(&mut backlog, frame(1, 0));
-        assert!(backlog.open.capacity() <= FIRST_ROOM, "{}", backlog.open.capacity());
+        assert!(backlog.tail.capacity() <= SEGMENT_INITIAL, "{}", backlog.tail.capacity());
         (0..100).for_each(|number| copy(&mut backlog, frame(number, 500)));
-        assert!(backlog.open.capacity() <= 2 * backlog.open.len());
+        assert!(backlog.tail.capacity() <= 2 * backlog.tail.len());
     }
 
     #[test]
     fn large_runs_go_round() {
-        let buffers = Buffers::new(1 << 20);
-        let mut backlog = Backlog::default();
+        let buffers = BufferPool::new(1 << 20);
+        let mut backlog = SendBuffer::default();
         let mut fill = |count| {
-            (0..count).for_each(|_| backlog.copy(&frame(1, 1000), &buffers));
-            backlog.plan(&mut Plan::default());
-            let kept = buffers.kept();
+            (0..count).for_each(|_| backlog.append_coalesced(&frame(1, 1000), &buffers));
+            backlog.fill_batch(&mut WriteBatch::default());
+            let kept = buffers.pooled_bytes();
             while backlog.pop(usize::MAX).is_some() {}
-            (kept, buffers.kept())
+            (kept, buffers.pooled_bytes())
         };
         let (while_full, after) = fill(200);
-        assert!(after >= while_full + 2 * RUN, "{while_full} {after}");
+        assert!(after >= while_full + 2 * SEGMENT_MAX, "{while_full} {after}");
         assert_eq!(fill(200), (while_full, after), "they are filled again");
     }
 
     #[test]
     fn what_is_left_of_a_run_does_not_keep_all_of_it() {
-        let end = |backlog: &Backlog| match &backlog.segments[0] {
-            Part::Run { messages, .. } => messages.as_ptr_range().end,
-            Part::Single { .. } => panic!("a small frame is copied"),
+        let end = |backlog: &SendBuffer| match &backlog.segments[0] {
+            Segment::Coalesced { messages, .. } => messages.as_ptr_range().end,
+            Segment::Frame { .. } => panic!("a small frame is copied"),
         };
-        let open = Buffers::new(0).borrow(RUN);
-        let mut backlog = Backlog { open, ..Backlog::default() };
+        let open = BufferPool::new(0).get_pooled(SEGMENT_MAX);
+        let mut backlog = SendBuffer { tail: open, ..SendBuffer::default() };
         (0..100).for_each(|number| copy(&mut backlog, frame(number, 500)));
-        backlog.plan(&mut Plan::default());
+        backlog.fill_batch(&mut WriteBatch::default());
         let whole = end(&backlog);
         assert_eq!(take(&mut backlog, 60).len(), 60);
         assert_eq!(end(&backlog), whole, "not worth copying");
@@ -449,7 +454,7 @@ mod tests {
     fn does_what_a_list_of_frames_would() {
         for seed in 0..60 {
             let mut random = fastrand::Rng::with_seed(seed);
-            let mut backlog = Backlog::default();
+            let mut backlog = SendBuffer::default();
             let (mut list, mut written, mut number) = (VecDeque::new(), 0, 0u8);
             for _ in 0..200 {
                 match random.u8(..8) {
@@ -460,11 +465,12 @@ mod tests {
                         add(&mut backlog, frame(number, payload));
                     }
                     3 => {
-                        let mut plan = Plan::default();
-                        backlog.plan(&mut plan);
+                        let mut plan = WriteBatch::default();
+                        backlog.fill_batch(&mut plan);
                         let bytes = random.usize(..=plan.unwritten());
                         let (frames, whole) = backlog.advance(bytes);
-                        let expected = list.range(written..).map(|frame| PREFIX + frame.len());
+                        let expected =
+                            list.range(written..).map(|frame| LENGTH_PREFIX + frame.len());
                         let mut sum = 0;
                         let expected: Vec<usize> = expected
                             .take_while(|len| {
@@ -475,7 +481,7 @@ mod tests {
                         let sum = expected.iter().sum::<usize>();
                         assert_eq!((frames, whole), (expected.len(), sum), "seed {seed}");
                         written += frames;
-                        backlog.interrupt();
+                        backlog.reset_partial();
                     }
                     4 => {
                         let count = random.usize(..=written);
@@ -499,7 +505,7 @@ mod tests {
                         assert_eq!(taken, expected, "seed {seed}");
                     }
                     _ => {
-                        let mut other = Backlog::default();
+                        let mut other = SendBuffer::default();
                         other.append(&mut backlog);
                         (backlog, written) = (other, 0);
                     }

@@ -7,30 +7,30 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 /// Smaller buffers are left to the allocator.
-const SMALLEST: usize = 64 << 10;
+const MIN_POOLED: usize = 64 << 10;
 
 /// Buffers that wait to be filled, for all links together.
 #[derive(Debug)]
-pub(crate) struct Buffers {
-    spare: Mutex<Spare>,
+pub(crate) struct BufferPool {
+    spare: Mutex<FreeList>,
     /// Bytes that are kept at most.
     kept: usize,
 }
 
 #[derive(Debug, Default)]
-struct Spare {
+struct FreeList {
     buffers: Vec<Vec<u8>>,
     bytes: usize,
 }
 
-impl Buffers {
-    pub(super) fn new(kept: usize) -> Arc<Buffers> {
-        Arc::new(Buffers { spare: Mutex::default(), kept })
+impl BufferPool {
+    pub(super) fn new(kept: usize) -> Arc<BufferPool> {
+        Arc::new(BufferPool { spare: Mutex::default(), kept })
     }
 
     /// An empty buffer of so many bytes at least.
-    pub(super) fn take(&self, capacity: usize) -> Vec<u8> {
-        if capacity >= SMALLEST {
+    pub(super) fn get(&self, capacity: usize) -> Vec<u8> {
+        if capacity >= MIN_POOLED {
             let mut spare = self.spare();
             if let Some(at) = spare.buffers.iter().rposition(|buffer| buffer.capacity() >= capacity)
             {
@@ -43,8 +43,8 @@ impl Buffers {
     }
 
     /// Takes a buffer back that is not needed any more.
-    pub(super) fn give(&self, mut buffer: Vec<u8>) {
-        if buffer.capacity() < SMALLEST {
+    pub(super) fn put(&self, mut buffer: Vec<u8>) {
+        if buffer.capacity() < MIN_POOLED {
             return;
         }
         let mut spare = self.spare();
@@ -56,44 +56,44 @@ impl Buffers {
     }
 
     /// An empty buffer of so many bytes at least, which comes back when it is dropped.
-    pub(super) fn borrow(self: &Arc<Self>, capacity: usize) -> Lent {
-        Lent { buffer: self.take(capacity), buffers: Some(self.clone()) }
+    pub(super) fn get_pooled(self: &Arc<Self>, capacity: usize) -> PooledBuf {
+        PooledBuf { buffer: self.get(capacity), buffers: Some(self.clone()) }
     }
 
     /// What is in a buffer, which comes back when nobody needs that any more.
-    pub(super) fn lend(self: &Arc<Self>, buffer: Vec<u8>) -> Bytes {
-        Lent { buffer, buffers: Some(self.clone()) }.freeze()
+    pub(super) fn pooled_bytes_of(self: &Arc<Self>, buffer: Vec<u8>) -> Bytes {
+        PooledBuf { buffer, buffers: Some(self.clone()) }.freeze()
     }
 
     /// Bytes that wait to be filled.
     #[cfg(test)]
-    pub(super) fn kept(&self) -> usize {
+    pub(super) fn pooled_bytes(&self) -> usize {
         self.spare().bytes
     }
 
-    fn spare(&self) -> MutexGuard<'_, Spare> {
+    fn spare(&self) -> MutexGuard<'_, FreeList> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A buffer that comes back when it is dropped.
 #[derive(Debug, Default)]
-pub(super) struct Lent {
+pub(super) struct PooledBuf {
     buffer: Vec<u8>,
-    buffers: Option<Arc<Buffers>>,
+    buffers: Option<Arc<BufferPool>>,
 }
 
-impl Lent {
+impl PooledBuf {
     /// What is in it, to be read by many.
     pub(super) fn freeze(mut self) -> Bytes {
-        match self.capacity() < SMALLEST {
+        match self.capacity() < MIN_POOLED {
             true => Bytes::from(std::mem::take(&mut self.buffer)),
             false => Bytes::from_owner(self),
         }
     }
 }
 
-impl Deref for Lent {
+impl Deref for PooledBuf {
     type Target = Vec<u8>;
 
     fn deref(&self) -> &Vec<u8> {
@@ -101,22 +101,22 @@ impl Deref for Lent {
     }
 }
 
-impl DerefMut for Lent {
+impl DerefMut for PooledBuf {
     fn deref_mut(&mut self) -> &mut Vec<u8> {
         &mut self.buffer
     }
 }
 
-impl AsRef<[u8]> for Lent {
+impl AsRef<[u8]> for PooledBuf {
     fn as_ref(&self) -> &[u8] {
         &self.buffer
     }
 }
 
-impl Drop for Lent {
+impl Drop for PooledBuf {
     fn drop(&mut self) {
         if let Some(buffers) = &self.buffers {
-            buffers.give(std::mem::take(&mut self.buffer));
+            buffers.put(std::mem::take(&mut self.buffer));
         }
     }
 }
@@ -127,12 +127,12 @@ mod tests {
 
     #[test]
     fn large_buffers_come_back_and_a_bounded_number_is_kept() {
-        let buffers = Buffers::new(1 << 20);
+        let buffers = BufferPool::new(1 << 20);
         let lent: Vec<Bytes> = (0..9)
             .map(|number| {
-                let mut buffer = buffers.take(256 << 10);
+                let mut buffer = buffers.get(256 << 10);
                 buffer.extend_from_slice(&[number; 3]);
-                buffers.lend(buffer)
+                buffers.pooled_bytes_of(buffer)
             })
             .collect();
         let part = lent[0].slice(1..);
@@ -142,15 +142,15 @@ mod tests {
         while buffers.spare().buffers.pop().is_some() {}
         buffers.spare().bytes = 0;
         drop(part);
-        let again = buffers.take(100 << 10);
+        let again = buffers.get(100 << 10);
         assert_eq!((again.as_ptr(), again.len(), buffers.spare().bytes), (start, 0, 0));
     }
 
     #[test]
     fn small_buffers_are_left_to_the_allocator() {
-        let buffers = Buffers::new(1 << 20);
-        buffers.give(buffers.take(SMALLEST - 1));
-        drop(buffers.lend(vec![1; 100]));
+        let buffers = BufferPool::new(1 << 20);
+        buffers.put(buffers.get(MIN_POOLED - 1));
+        drop(buffers.pooled_bytes_of(vec![1; 100]));
         assert!(buffers.spare().buffers.is_empty());
     }
 }

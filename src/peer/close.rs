@@ -1,12 +1,12 @@
 //! Closing a link where the last handle of the endpoint is dropped, without the writer of the link.
 
 use super::outbox::control_frame;
-use super::plan::Plan;
-use super::queue::Queue;
+use super::plan::WriteBatch;
+use super::queue::SendQueue;
 use crate::link::Link;
 use crate::proto::Records;
 
-impl Queue {
+impl SendQueue {
     /// Says goodbye over the link, with the count of received frames, and closes its writing half.
     /// That takes one write, which does not block: the caller may be about to exit.
     ///
@@ -16,11 +16,11 @@ impl Queue {
         // For the time of the write, so that no count is written behind a greater one.
         let mut state = self.lock();
         let mut half = link.write_half();
-        if !half.is_closed && !half.is_mid_frame && !link.stream.has_begun() {
+        if !half.is_closed && !half.is_mid_frame && !link.stream.has_pending_write() {
             let goodbye = if half.has_goodbye { Records::default() } else { goodbye };
             let records = state.add_last_count(goodbye);
             if let Some(frame) = control_frame(link, Some(records)) {
-                let mut plan = Plan::default();
+                let mut plan = WriteBatch::default();
                 plan.begin_goodbye(&frame);
                 // One that fails or is short is all that can be said.
                 let _ = plan.write_to(link, &mut half);
@@ -34,11 +34,11 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{DownReason, Farewell, FarewellReason};
-    use crate::fuzz::{Line, Wakes};
-    use crate::peer::transmit::{settle, transmit};
-    use crate::peer::{Admission, Budget, Closing, Origin, Peer};
-    use crate::proto::{CONTROL, Frame, Id, PREFIX, PeerType, whole_message};
+    use crate::error::{DownReason, Goodbye, GoodbyeReason};
+    use crate::fuzz::{Pipe, TestWaker};
+    use crate::peer::transmit::{flush_final_ack, run_writer};
+    use crate::peer::{Admission, Closing, MemoryBudget, Origin, Peer};
+    use crate::proto::{CONTROL, Frame, Id, LENGTH_PREFIX, PeerType, peek_len};
     use std::pin::pin;
     use std::sync::Arc;
 
@@ -48,10 +48,10 @@ mod tests {
         Frame::builder(8, ID).payload(vec![7; 9]).build().unwrap()
     }
 
-    fn linked(is_extended: bool) -> (Peer, Arc<Link>, Arc<Line>) {
-        let queue = Queue::new(Budget::new(usize::MAX), usize::MAX, 99);
+    fn linked(is_extended: bool) -> (Peer, Arc<Link>, Arc<Pipe>) {
+        let queue = SendQueue::new(MemoryBudget::new(usize::MAX), usize::MAX, 99);
         let peer = Peer::linked(7, PeerType::Standard, Origin::Accepted, queue);
-        let (line, other) = Line::pair();
+        let (line, other) = Pipe::pair();
         line.outgoing().room = usize::MAX;
         let link = Link::new(line, None, Vec::new(), is_extended.then_some(ID));
         peer.link_up(ID, &link);
@@ -59,11 +59,11 @@ mod tests {
     }
 
     /// The records that the other side has got.
-    fn records(other: &Line) -> Vec<Records> {
+    fn records(other: &Pipe) -> Vec<Records> {
         let mut way = other.incoming();
         let (mut rest, mut found) = (&*way.bytes.make_contiguous(), Vec::new());
-        while let Some(len) = whole_message(rest).unwrap().filter(|len| *len <= rest.len()) {
-            let frame = Frame::parse(rest[PREFIX..len].to_vec()).unwrap();
+        while let Some(len) = peek_len(rest).unwrap().filter(|len| *len <= rest.len()) {
+            let frame = Frame::parse(rest[LENGTH_PREFIX..len].to_vec()).unwrap();
             if frame.modes() == CONTROL {
                 found.push(Records::decode(frame.payload()).unwrap());
             }
@@ -77,16 +77,16 @@ mod tests {
     }
 
     fn is_goodbye(records: &Records) -> bool {
-        let farewell = records.end.map(Farewell::from);
-        farewell.is_some_and(|farewell| farewell.reason == FarewellReason::ShuttingDown)
+        let goodbye = records.end.map(Goodbye::from);
+        goodbye.is_some_and(|goodbye| goodbye.reason == GoodbyeReason::ShuttingDown)
     }
 
     #[test]
     fn goodbye_and_count_are_the_last_word_whoever_says_them() {
         for is_writer_first in [false, true] {
             let (peer, link, other) = linked(true);
-            let wakes = Wakes::new();
-            let mut writing = pin!(transmit(&peer, &link));
+            let wakes = TestWaker::new();
+            let mut writing = pin!(run_writer(&peer, &link));
             assert!(wakes.poll(writing.as_mut()).is_none());
             peer.count_received(3, 300);
             stop(&peer);
@@ -104,7 +104,7 @@ mod tests {
             // The writer goes on to its end, and so does the link.
             peer.count_received(1, 100);
             wakes.poll(writing.as_mut());
-            settle(&peer, &link);
+            flush_final_ack(&peer, &link);
             peer.close_link();
             assert_eq!(other.incoming().bytes.len(), len);
         }
@@ -116,16 +116,16 @@ mod tests {
             let (peer, link, other) = linked(is_extended);
             other.incoming().room = room;
             peer.push(frame(), None, Admission::Bounded).unwrap();
-            let wakes = Wakes::new();
-            let mut writing = pin!(transmit(&peer, &link));
+            let wakes = TestWaker::new();
+            let mut writing = pin!(run_writer(&peer, &link));
             assert!(wakes.poll(writing.as_mut()).is_none());
             let len = other.incoming().bytes.len();
-            assert_eq!(len, room.min(PREFIX + frame().len()));
+            assert_eq!(len, room.min(LENGTH_PREFIX + frame().len()));
             other.incoming().room = if room == 0 { 0 } else { usize::MAX };
             stop(&peer);
             peer.close_link();
             wakes.poll(writing.as_mut());
-            settle(&peer, &link);
+            flush_final_ack(&peer, &link);
             assert!(other.incoming().ended);
             assert_eq!(other.incoming().bytes.len(), len);
         }

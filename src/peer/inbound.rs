@@ -7,21 +7,21 @@ use std::task::{Context, Poll, Waker};
 use async_channel::{Receiver, Sender, TryRecvError, TrySendError};
 use bytes::{Buf, Bytes};
 
-use super::buffers::Buffers;
-use super::gate::{Gate, Room};
-use super::queue::register;
+use super::buffers::BufferPool;
+use super::gate::{Permit, ReceiveWindow};
+use super::queue::register_waker;
 use crate::Target;
 use crate::error::Closed;
-use crate::proto::{Frame, Header, PREFIX, whole_message};
+use crate::proto::{Frame, Header, LENGTH_PREFIX, peek_len};
 
 /// Batches that may wait. It bounds the channel's own memory only, which is allocated at once;
-/// the bounds that count are those of the [`Gate`].
-const BATCHES: usize = 512;
+/// the bounds that count are those of the [`ReceiveWindow`].
+const CHANNEL_CAPACITY: usize = 512;
 
 /// The part of the bound on bytes that is kept as buffers to read into while nothing waits. With a
 /// quarter of 4 MiB nearly all reads of 32 000 B find one; with an eighth a third of a page fault
 /// was left for each, and 8 % of the speed.
-const KEPT: usize = 4;
+const POOL_FRACTION: usize = 4;
 
 /// Frames of one peer, just as they came: each with its length in front, all of them valid.
 #[derive(Debug)]
@@ -31,26 +31,26 @@ pub(crate) struct Batch {
     /// Size of the allocation behind `messages`.
     pub(crate) pinned: usize,
     /// Whether nothing follows the payload inside the length, in any of them. It hardly ever does.
-    pub(crate) is_exact: bool,
+    pub(crate) no_trailing: bool,
     /// Holds the batch's place until it was handed out whole.
-    pub(crate) _room: Room,
+    pub(crate) _permit: Permit,
 }
 
 impl Batch {
     /// Takes the first frame off.
     fn pop(&mut self) -> Option<(Target, Frame)> {
-        let len = whole_message(&self.messages).ok()??;
+        let len = peek_len(&self.messages).ok()??;
         let mut message = match len == self.messages.len() {
             true => std::mem::take(&mut self.messages),
             false if len < self.messages.len() => self.messages.split_to(len),
             false => return None,
         };
-        message.advance(PREFIX);
-        if !self.is_exact {
+        message.advance(LENGTH_PREFIX);
+        if !self.no_trailing {
             // What follows the payload inside the length is not part of the frame.
             message.truncate(Header::parse(&message).ok()?.frame_len());
         }
-        Some((self.target, Frame::slice_of(message, self.pinned)))
+        Some((self.target, Frame::from_slice(message, self.pinned)))
     }
 }
 
@@ -59,12 +59,12 @@ impl Batch {
 pub(crate) struct Inbound {
     batches: Receiver<Batch>,
     /// The batch that is being handed out. A waiter that is dropped leaves it where it is.
-    current: Mutex<Option<Batch>>,
+    partial_batch: Mutex<Option<Batch>>,
     /// Held by the task that waits for the next batch, so that batches follow each other in order
     /// though several tasks wait for frames.
-    turn: async_lock::Mutex<()>,
-    gate: Arc<Gate>,
-    waiter: Arc<Waiter>,
+    fifo: async_lock::Mutex<()>,
+    window: Arc<ReceiveWindow>,
+    consumer: Arc<ConsumerWaker>,
 }
 
 /// The end of the channel that receive loops write.
@@ -72,16 +72,16 @@ pub(crate) struct Inbound {
 pub(crate) struct InboundSender {
     batches: Sender<Batch>,
     /// Goes after the end of the channel: the last one closes that, and then has the waiter see it.
-    waking: Waking,
-    gate: Arc<Gate>,
-    buffers: Arc<Buffers>,
+    wake_on_drop: WakeOnDrop,
+    gate: Arc<ReceiveWindow>,
+    buffers: Arc<BufferPool>,
 }
 
 /// Wakes the waiter when it is dropped.
 #[derive(Debug, Clone)]
-struct Waking(Arc<Waiter>);
+struct WakeOnDrop(Arc<ConsumerWaker>);
 
-impl Drop for Waking {
+impl Drop for WakeOnDrop {
     fn drop(&mut self) {
         self.0.wake();
     }
@@ -93,11 +93,11 @@ impl Drop for Waking {
 /// thing: with the router on another thread it then sleeps once more, and 4 KiB frames came 1.18
 /// times (1.12 to 1.32) as fast without.
 #[derive(Debug, Default)]
-struct Waiter(Mutex<Option<Waker>>);
+struct ConsumerWaker(Mutex<Option<Waker>>);
 
-impl Waiter {
+impl ConsumerWaker {
     fn register(&self, cx: &Context<'_>) {
-        register(&mut self.slot(), cx);
+        register_waker(&mut self.slot(), cx);
     }
 
     fn wake(&self) {
@@ -114,18 +114,24 @@ impl Waiter {
 
 /// Makes the channel.
 pub(crate) fn inbound(bytes: usize, frames: usize) -> (InboundSender, Inbound) {
-    let (sender, receiver) = async_channel::bounded(BATCHES.min(frames));
-    let (gate, waiter) = (Gate::new(bytes, frames), Arc::<Waiter>::default());
-    let buffers = Buffers::new(bytes / KEPT);
+    let (sender, receiver) = async_channel::bounded(CHANNEL_CAPACITY.min(frames));
+    let (gate, waiter) = (ReceiveWindow::new(bytes, frames), Arc::<ConsumerWaker>::default());
+    let buffers = BufferPool::new(bytes / POOL_FRACTION);
     let (current, turn) = (Mutex::new(None), async_lock::Mutex::new(()));
     (
         InboundSender {
             batches: sender,
-            waking: Waking(waiter.clone()),
+            wake_on_drop: WakeOnDrop(waiter.clone()),
             gate: gate.clone(),
             buffers,
         },
-        Inbound { batches: receiver, current, turn, gate, waiter },
+        Inbound {
+            batches: receiver,
+            partial_batch: current,
+            fifo: turn,
+            window: gate,
+            consumer: waiter,
+        },
     )
 }
 
@@ -135,13 +141,13 @@ impl Inbound {
         if let Some(frame) = self.pop() {
             return Ok(frame);
         }
-        let _turn = self.turn.lock().await;
+        let _turn = self.fifo.lock().await;
         loop {
             if let Some(frame) = self.pop() {
                 return Ok(frame);
             }
             let batch = poll_fn(|cx| self.poll_batch(cx)).await?;
-            *self.current() = Some(batch);
+            *self.partial_batch() = Some(batch);
         }
     }
 
@@ -149,7 +155,7 @@ impl Inbound {
         if let Poll::Ready(found) = self.take_batch() {
             return Poll::Ready(found);
         }
-        self.waiter.register(cx);
+        self.consumer.register(cx);
         // One may have come before anybody was there to be woken.
         self.take_batch()
     }
@@ -167,13 +173,13 @@ impl Inbound {
             return Ok(Some(frame));
         }
         // Somebody else is waiting for the next frame, so there is none.
-        let Some(_turn) = self.turn.try_lock() else { return Ok(None) };
+        let Some(_turn) = self.fifo.try_lock() else { return Ok(None) };
         loop {
             if let Some(frame) = self.pop() {
                 return Ok(Some(frame));
             }
             match self.take_batch() {
-                Poll::Ready(batch) => *self.current() = Some(batch?),
+                Poll::Ready(batch) => *self.partial_batch() = Some(batch?),
                 Poll::Pending => return Ok(None),
             }
         }
@@ -181,12 +187,12 @@ impl Inbound {
 
     /// Whether there is a frame to take.
     pub(crate) fn has_frame(&self) -> bool {
-        self.current().is_some() || !self.batches.is_empty()
+        self.partial_batch().is_some() || !self.batches.is_empty()
     }
 
     /// Takes the first frame off the batch that is being handed out.
     fn pop(&self) -> Option<(Target, Frame)> {
-        let mut current = self.current();
+        let mut current = self.partial_batch();
         let frame = current.as_mut()?.pop();
         if current.as_ref().is_some_and(|batch| batch.messages.is_empty()) {
             *current = None;
@@ -194,15 +200,15 @@ impl Inbound {
         frame
     }
 
-    fn current(&self) -> MutexGuard<'_, Option<Batch>> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    fn partial_batch(&self) -> MutexGuard<'_, Option<Batch>> {
+        self.partial_batch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets go of what waits: nobody will ask for it.
     pub(crate) fn close(&self) {
         self.batches.close();
-        self.gate.wake();
-        self.waiter.wake();
+        self.window.wake_waiters();
+        self.consumer.wake();
     }
 }
 
@@ -214,20 +220,20 @@ impl InboundSender {
     }
 
     /// Waits for room to read at most `bytes` bytes and to hand on one frame at least.
-    pub(crate) async fn room(&self, bytes: usize) -> Result<Room, Closed> {
-        self.gate.room(bytes, || self.batches.is_closed()).await.ok_or(Closed)
+    pub(crate) async fn acquire(&self, bytes: usize) -> Result<Permit, Closed> {
+        self.gate.acquire(bytes, || self.batches.is_closed()).await.ok_or(Closed)
     }
 
     /// Room to read at most `bytes` bytes, if there is some now and nobody waits for it.
-    pub(crate) fn try_room(&self, bytes: usize) -> Result<Option<Room>, Closed> {
+    pub(crate) fn try_acquire(&self, bytes: usize) -> Result<Option<Permit>, Closed> {
         match self.batches.is_closed() {
             true => Err(Closed),
-            false => Ok(self.gate.try_room(bytes)),
+            false => Ok(self.gate.try_acquire(bytes)),
         }
     }
 
     /// What to read into.
-    pub(crate) fn buffers(&self) -> &Arc<Buffers> {
+    pub(crate) fn buffers(&self) -> &Arc<BufferPool> {
         &self.buffers
     }
 
@@ -235,7 +241,7 @@ impl InboundSender {
     pub(crate) fn try_send(&self, batch: Batch) -> Result<Option<Batch>, Closed> {
         match self.batches.try_send(batch) {
             Ok(()) => {
-                self.waking.0.wake();
+                self.wake_on_drop.0.wake();
                 Ok(None)
             }
             Err(TrySendError::Full(batch)) => Ok(Some(batch)),
@@ -246,7 +252,7 @@ impl InboundSender {
     /// Hands a batch to the router.
     pub(crate) async fn send(&self, batch: Batch) -> Result<(), Closed> {
         self.batches.send(batch).await.map_err(|_| Closed)?;
-        self.waking.0.wake();
+        self.wake_on_drop.0.wake();
         Ok(())
     }
 }
@@ -254,7 +260,7 @@ impl InboundSender {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fuzz::Wakes;
+    use crate::fuzz::TestWaker;
     use crate::proto::{Id, encode_length};
     use futures_lite::future::{block_on, poll_once};
 
@@ -264,17 +270,17 @@ mod tests {
         [&len, frame.as_bytes(), &vec![0xEE; trailing]].concat()
     }
 
-    fn batch(room: Room, messages: Vec<u8>) -> Batch {
+    fn batch(room: Permit, messages: Vec<u8>) -> Batch {
         let pinned = messages.len();
         let messages = messages.into();
-        Batch { target: 7, messages, pinned, is_exact: false, _room: room }
+        Batch { target: 7, messages, pinned, no_trailing: false, _permit: room }
     }
 
     #[test]
     fn frames_come_out_whole_and_trailing_bytes_do_not() {
         block_on(async {
             let (sender, inbound) = inbound(10_000, 100);
-            let room = sender.room(1000).await.unwrap();
+            let room = sender.acquire(1000).await.unwrap();
             let messages = [message(1, 0), message(2, 5), message(3, 0)].concat();
             sender.send(batch(room, messages)).await.unwrap();
             for number in 1..=3 {
@@ -293,7 +299,7 @@ mod tests {
         block_on(async {
             let (sender, inbound) = inbound(10_000, 100);
             assert!(poll_once(inbound.next()).await.is_none());
-            let room = sender.room(100).await.unwrap();
+            let room = sender.acquire(100).await.unwrap();
             sender.send(batch(room, [message(1, 0), message(2, 0)].concat())).await.unwrap();
             assert!(poll_once(inbound.next()).await.is_some());
             assert!(poll_once(inbound.next()).await.is_some());
@@ -305,16 +311,16 @@ mod tests {
     fn who_waits_for_a_frame_is_woken_by_it_and_by_the_end() {
         let (sender, inbound) = inbound(10_000, 100);
         let other = sender.clone();
-        let wakes = Wakes::new();
+        let wakes = TestWaker::new();
         let next = || Box::pin(inbound.next());
         let mut first = next();
         assert!(wakes.poll(first.as_mut()).is_none());
-        let room = sender.try_room(100).unwrap().unwrap();
+        let room = sender.try_acquire(100).unwrap().unwrap();
         assert!(sender.try_send(batch(room, message(1, 0))).unwrap().is_none());
         assert!(wakes.was_woken() && wakes.poll(first.as_mut()).unwrap().is_ok());
         let mut second = next();
         assert!(wakes.poll(second.as_mut()).is_none());
-        let room = sender.try_room(100).unwrap().unwrap();
+        let room = sender.try_acquire(100).unwrap().unwrap();
         block_on(sender.send(batch(room, message(1, 0)))).unwrap();
         assert!(wakes.was_woken() && wakes.poll(second.as_mut()).unwrap().is_ok());
         let mut third = next();
@@ -329,7 +335,7 @@ mod tests {
     #[test]
     fn closing_wakes_who_waits_for_a_frame() {
         let (_sender, inbound) = inbound(10_000, 100);
-        let wakes = Wakes::new();
+        let wakes = TestWaker::new();
         let mut next = Box::pin(inbound.next());
         assert!(wakes.poll(next.as_mut()).is_none());
         inbound.close();
@@ -341,8 +347,8 @@ mod tests {
     fn closing_frees_those_who_wait_for_room() {
         block_on(async {
             let (sender, inbound) = inbound(1000, 100);
-            let _all = sender.room(1000).await.unwrap();
-            let mut waiting = Box::pin(sender.room(1));
+            let _all = sender.acquire(1000).await.unwrap();
+            let mut waiting = Box::pin(sender.acquire(1));
             assert!(poll_once(&mut waiting).await.is_none());
             inbound.close();
             assert!(matches!(waiting.await, Err(Closed)));

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::rate::Rate;
-use super::seldom::{Empty, Seldom};
+use super::rate::ByteRate;
+use super::seldom::{LazyBox, StaticDefault};
 use crate::Target;
-use crate::error::{DownReason, Farewell};
+use crate::error::{DownReason, Goodbye};
 use crate::link::Link;
 use crate::proto::{Backoff, Id, PeerAddr, PeerType, PublicKey};
 use crate::timer;
@@ -166,7 +166,7 @@ pub struct AttemptInfo {
 }
 
 /// What happened to a peer so far.
-pub(super) struct History {
+pub(super) struct PeerStatus {
     pub(super) state: PeerState,
     /// Since when the peer has had a link, or been without one.
     pub(super) since: Instant,
@@ -176,30 +176,30 @@ pub(super) struct History {
     /// The link that is up.
     pub(super) link: Option<Arc<Link>>,
     pub(super) links: u64,
-    pub(super) dials: Seldom<Dials>,
-    pub(super) sent: Count,
-    pub(super) received: Count,
+    pub(super) dial: LazyBox<DialState>,
+    pub(super) sent: TrafficStats,
+    pub(super) received: TrafficStats,
     /// Frames that had been received when the present link came up.
     pub(super) received_before: u64,
     pub(super) ignored: u64,
-    pub(super) ending: Seldom<Ending>,
+    pub(super) close: LazyBox<CloseState>,
     /// Whether a task serves the peer, how many have begun to, and how many want to.
-    pub(super) is_served: bool,
+    pub(super) is_leased: bool,
     /// The task that serves the peer, while it waits for such a wish.
-    pub(super) server: Option<Waker>,
-    pub(super) turns: u32,
-    pub(super) wishes: u32,
-    pub(super) sameness: Seldom<Sameness>,
+    pub(super) lease_waker: Option<Waker>,
+    pub(super) lease_epoch: u32,
+    pub(super) lease_requests: u32,
+    pub(super) merge: LazyBox<MergeState>,
     pub(super) is_merging: bool,
     /// Whether it is the one of the two that goes.
-    pub(super) is_going: bool,
+    pub(super) is_merge_loser: bool,
     /// Whether this node shakes hands as the dialer.
-    pub(super) is_shaking: bool,
+    pub(super) is_dialing: bool,
 }
 
 /// What there is to know of a peer that is dialed.
 #[derive(Debug, Default)]
-pub(super) struct Dials {
+pub(super) struct DialState {
     /// The last addresses that its name stood for.
     pub(super) resolved: Vec<SocketAddr>,
     pub(super) next_retry: Option<Instant>,
@@ -207,65 +207,65 @@ pub(super) struct Dials {
     pub(super) backoff: Option<Backoff>,
     pub(super) attempts: VecDeque<AttemptInfo>,
     /// Addresses of peers that turned out to be the same.
-    pub(super) parked: Vec<Parked>,
+    pub(super) aliases: Vec<AliasAddr>,
 }
 
 /// An address of a peer that turned out to be the same as another.
 #[derive(Debug, Clone)]
-pub(crate) struct Parked {
+pub(crate) struct AliasAddr {
     pub(crate) addr: PeerAddr,
     /// The key by which it turned out so, if the links were encrypted.
     pub(crate) proved: Option<PublicKey>,
 }
 
-impl Empty for Dials {
-    const EMPTY: &'static Dials = &Dials {
+impl StaticDefault for DialState {
+    const DEFAULT: &'static DialState = &DialState {
         resolved: Vec::new(),
         next_retry: None,
         backoff: None,
         attempts: VecDeque::new(),
-        parked: Vec::new(),
+        aliases: Vec::new(),
     };
 }
 
 /// What there is to know of the end of a peer or of its link.
 #[derive(Debug, Default)]
-pub(super) struct Ending {
+pub(super) struct CloseState {
     /// Why the peer was told to stop.
     pub(super) stopping: Option<DownReason>,
     /// How long the neighbour is to stay away after that.
     pub(super) retry_after: Option<Duration>,
     /// What the other side of the link said when it said goodbye.
-    pub(super) farewell: Option<Farewell>,
+    pub(super) goodbye: Option<Goodbye>,
     /// Why its last link ended or its last dial failed.
     pub(super) last_error: Option<String>,
 }
 
-impl Empty for Ending {
-    const EMPTY: &'static Ending =
-        &Ending { stopping: None, retry_after: None, farewell: None, last_error: None };
+impl StaticDefault for CloseState {
+    const DEFAULT: &'static CloseState =
+        &CloseState { stopping: None, retry_after: None, goodbye: None, last_error: None };
 }
 
 /// What there is to know of a peer that has another link to the same node.
 #[derive(Debug, Default)]
-pub(super) struct Sameness {
+pub(super) struct MergeState {
     /// The other pair of the same two nodes, once it was proved.
-    pub(super) same_as: Option<[u8; 8]>,
+    pub(super) duplicate_of: Option<[u8; 8]>,
     /// When the other side was last asked to tell a count, and how often it had told one by then.
-    pub(super) challenge: Option<(Instant, u32)>,
+    pub(super) pinged: Option<(Instant, u32)>,
     /// What the other side said of the pair that goes, and what it was told.
-    pub(super) answer: Option<([u8; 8], u64)>,
-    pub(super) told: Option<([u8; 8], u64)>,
+    pub(super) merge_ack: Option<([u8; 8], u64)>,
+    pub(super) merge_reply: Option<([u8; 8], u64)>,
 }
 
-impl Empty for Sameness {
-    const EMPTY: &'static Sameness =
-        &Sameness { same_as: None, challenge: None, answer: None, told: None };
+impl StaticDefault for MergeState {
+    const DEFAULT: &'static MergeState =
+        &MergeState { duplicate_of: None, pinged: None, merge_ack: None, merge_reply: None };
 }
 
-impl History {
-    pub(super) fn new() -> History {
-        History {
+impl PeerStatus {
+    pub(super) fn new() -> PeerStatus {
+        PeerStatus {
             state: PeerState::Connecting,
             since: timer::now(),
             id: None,
@@ -273,43 +273,43 @@ impl History {
             addr: None,
             link: None,
             links: 0,
-            dials: Seldom::default(),
-            sent: Count::default(),
-            received: Count::default(),
+            dial: LazyBox::default(),
+            sent: TrafficStats::default(),
+            received: TrafficStats::default(),
             received_before: 0,
             ignored: 0,
-            ending: Seldom::default(),
-            is_served: false,
-            server: None,
-            turns: 0,
-            wishes: 0,
-            sameness: Seldom::default(),
+            close: LazyBox::default(),
+            is_leased: false,
+            lease_waker: None,
+            lease_epoch: 0,
+            lease_requests: 0,
+            merge: LazyBox::default(),
             is_merging: false,
-            is_going: false,
-            is_shaking: false,
+            is_merge_loser: false,
+            is_dialing: false,
         }
     }
 
-    pub(super) fn enter(&mut self, state: PeerState) {
+    pub(super) fn set_state(&mut self, state: PeerState) {
         if (self.state == PeerState::Up) != (state == PeerState::Up) {
             self.since = timer::now();
         }
         self.state = state;
     }
 
-    pub(super) fn tried(&mut self, attempt: AttemptInfo) {
-        if self.dials.attempts.len() == ATTEMPTS {
-            self.dials.attempts.pop_front();
+    pub(super) fn record_attempt(&mut self, attempt: AttemptInfo) {
+        if self.dial.attempts.len() == ATTEMPTS {
+            self.dial.attempts.pop_front();
         }
-        self.dials.attempts.push_back(attempt);
+        self.dial.attempts.push_back(attempt);
     }
 
-    pub(super) fn waiting(&mut self, error: String, retry: Option<Duration>) {
-        self.enter(PeerState::Down);
-        self.ending.last_error = Some(error);
+    pub(super) fn on_down(&mut self, error: String, retry: Option<Duration>) {
+        self.set_state(PeerState::Down);
+        self.close.last_error = Some(error);
         // A peer that is not dialed has none to forget.
-        if retry.is_some() || self.dials.next_retry.is_some() {
-            self.dials.next_retry = retry.map(|retry| timer::now() + retry);
+        if retry.is_some() || self.dial.next_retry.is_some() {
+            self.dial.next_retry = retry.map(|retry| timer::now() + retry);
         }
     }
 }
@@ -317,13 +317,13 @@ impl History {
 /// Frames and their bytes. Behind a lock rather than in atomics, for 32-bit machines have none of
 /// 64 bits; it is taken once for many frames.
 #[derive(Debug, Default)]
-pub(super) struct Count {
+pub(super) struct TrafficStats {
     pub(super) frames: u64,
     pub(super) bytes: u64,
-    pub(super) rate: Rate,
+    pub(super) rate: ByteRate,
 }
 
-impl Count {
+impl TrafficStats {
     pub(super) fn add(&mut self, frames: usize, bytes: usize) {
         self.frames += frames as u64;
         self.bytes += bytes as u64;

@@ -38,44 +38,46 @@ use event_listener::EventListener;
 use futures_lite::future;
 
 use crate::Target;
-use crate::error::{AttemptError, DownReason, Farewell, FarewellReason, Refusal, SendError};
+use crate::error::{AttemptError, DownReason, Goodbye, GoodbyeReason, SendError, SendErrorKind};
 use crate::limits::Limits;
 use crate::link::{Link, Stream};
-use crate::proto::{Backoff, Bits, Frame, Id, PairSecret, PeerAddr, PeerType, PublicKey, Records};
+use crate::proto::{
+    Backoff, Bits, Frame, Id, PeerAddr, PeerType, PublicKey, Records, SessionSecret,
+};
 use crate::timer::{self, Timer, within};
 
 use budget::OVERHEAD;
-pub(crate) use budget::{Budget, FloodCharge, PLACE, cost};
+pub(crate) use budget::{MemoryBudget, SLOT_COST, SharedReservation, cost};
 pub(crate) use inbound::{Inbound, InboundSender, inbound};
 pub use info::{AttemptInfo, Origin, PeerInfo, PeerState};
-pub(crate) use merging::Merging;
-pub(crate) use queue::{Admission, Closing, OnNewSession, Pushed, Queue};
-pub(crate) use turn::Turn;
+pub(crate) use merging::MergeGuard;
+pub(crate) use queue::{Admission, Closing, Enqueued, OnNewSession, SendQueue};
+pub(crate) use turn::Lease;
 
-use info::History;
-use signal::Signal;
+use info::PeerStatus;
+use signal::Notify;
 
 /// What the other side of a link says about another link.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Notice {
+pub(crate) enum MergeMessage {
     /// The pair called `name` is of the same two nodes, and here is the proof.
-    Same { name: [u8; 8], proof: Bits },
+    Duplicate { name: [u8; 8], proof: Bits },
     /// The pair called `name` goes; the other side has so many frames of it. Here is the proof that
     /// it says so.
-    Merge { name: [u8; 8], received: u64, proof: Bits },
+    Request { name: [u8; 8], received: u64, proof: Bits },
     /// The answer to that.
-    Merged { name: [u8; 8], received: u64 },
+    Ack { name: [u8; 8], received: u64 },
 }
 
 /// Who is told of notices: what they are about concerns more than one peer.
-pub(crate) type Notices<'a> = &'a (dyn Fn(Notice) + Sync);
+pub(crate) type OnMergeMessage<'a> = &'a (dyn Fn(MergeMessage) + Sync);
 
 /// What two nodes that share records know of each other.
 #[derive(Debug, Clone)]
-pub(crate) struct Pair {
-    pub(crate) secret: PairSecret,
+pub(crate) struct Session {
+    pub(crate) secret: SessionSecret,
     /// Tells the neighbour's present run from any other.
-    pub(crate) boot: Bits,
+    pub(crate) instance_id: Bits,
     /// The neighbour's key, if they encrypt. The secret then is none, for everybody could hear what
     /// it was made of: key and run together tell the neighbour from any other. Boxed, since most
     /// have none.
@@ -84,9 +86,9 @@ pub(crate) struct Pair {
     pub(crate) since: Instant,
 }
 
-impl Pair {
-    pub(crate) fn new(secret: PairSecret, boot: Bits, key: Option<PublicKey>) -> Pair {
-        Pair { secret, boot, key: key.map(Box::new), since: timer::now() }
+impl Session {
+    pub(crate) fn new(secret: SessionSecret, boot: Bits, key: Option<PublicKey>) -> Session {
+        Session { secret, instance_id: boot, key: key.map(Box::new), since: timer::now() }
     }
 
     /// The neighbour's key, if they encrypt.
@@ -95,8 +97,8 @@ impl Pair {
     }
 
     /// Whether another pair is with the same run of the same node, as far as both say so.
-    pub(crate) fn is_with_the_same(&self, other: &Pair) -> bool {
-        self.boot == other.boot && self.key == other.key
+    pub(crate) fn is_same_instance(&self, other: &Session) -> bool {
+        self.instance_id == other.instance_id && self.key == other.key
     }
 }
 
@@ -117,20 +119,20 @@ pub struct Peer {
     /// Where to dial it; `None` for one that dialed us, or that came as a stream.
     dial: Option<Box<PeerAddr>>,
     origin: Origin,
-    pub(crate) queue: Queue,
-    history: Mutex<History>,
+    pub(crate) queue: SendQueue,
+    status: Mutex<PeerStatus>,
     /// What this node and the neighbour share, if it is one that shares records.
-    pair: Mutex<Option<Pair>>,
-    /// Notified on [`kick`](Peer::kick), [`stop`](Peer::stop), when the link ends and when a [`Turn`]
+    session: Mutex<Option<Session>>,
+    /// Notified on [`kick`](Peer::kick), [`stop`](Peer::stop), when the link ends and when a [`Lease`]
     /// changes.
-    signal: Signal,
+    signal: Notify,
     kicks: AtomicU32,
-    answers: AtomicU32,
+    acks: AtomicU32,
     ended: AtomicBool,
 }
 
 impl Peer {
-    pub(crate) fn dialed(target: Target, dial: PeerAddr, queue: Queue) -> Peer {
+    pub(crate) fn dialed(target: Target, dial: PeerAddr, queue: SendQueue) -> Peer {
         let peer_type = dial.peer_type();
         Peer::new(target, peer_type, Origin::Dialed, Some(dial), queue)
     }
@@ -140,7 +142,7 @@ impl Peer {
         target: Target,
         peer_type: PeerType,
         origin: Origin,
-        queue: Queue,
+        queue: SendQueue,
     ) -> Peer {
         Peer::new(target, peer_type, origin, None, queue)
     }
@@ -150,7 +152,7 @@ impl Peer {
         peer_type: PeerType,
         origin: Origin,
         dial: Option<PeerAddr>,
-        queue: Queue,
+        queue: SendQueue,
     ) -> Peer {
         Peer {
             target,
@@ -158,11 +160,11 @@ impl Peer {
             dial: dial.map(Box::new),
             origin,
             queue,
-            history: Mutex::new(History::new()),
-            pair: Mutex::new(None),
-            signal: Signal::new(),
+            status: Mutex::new(PeerStatus::new()),
+            session: Mutex::new(None),
+            signal: Notify::new(),
             kicks: AtomicU32::new(0),
-            answers: AtomicU32::new(0),
+            acks: AtomicU32::new(0),
             ended: AtomicBool::new(false),
         }
     }
@@ -203,7 +205,7 @@ impl Peer {
     /// # }
     /// ```
     pub fn id(&self) -> Option<Id> {
-        self.history().id
+        self.status().id
     }
 
     /// The key that it has shown to have, if its link, or the last that it had, is encrypted.
@@ -216,7 +218,7 @@ impl Peer {
     /// # }
     /// ```
     pub fn key(&self) -> Option<PublicKey> {
-        self.history().key.as_deref().copied()
+        self.status().key.as_deref().copied()
     }
 
     /// How the neighbour is, and why.
@@ -229,10 +231,10 @@ impl Peer {
     /// # }
     /// ```
     pub fn info(&self) -> PeerInfo {
-        let history = self.history();
-        let parked = history.dials.parked.iter().map(|at| &at.addr);
+        let history = self.status();
+        let parked = history.dial.aliases.iter().map(|at| &at.addr);
         let literal = self.dial.as_deref().into_iter().chain(parked).filter_map(PeerAddr::literal);
-        let resolved = literal.chain(history.dials.resolved.iter().copied()).collect();
+        let resolved = literal.chain(history.dial.resolved.iter().copied()).collect();
         let (queued_frames, queued_bytes) = self.queue.size();
         let now = timer::now();
         PeerInfo {
@@ -246,7 +248,7 @@ impl Peer {
             since: timer::since(history.since),
             origin: self.origin,
             peer_type: self.peer_type,
-            is_plain: !self.queue.shares_records(),
+            is_plain: !self.queue.is_extended(),
             frames_sent: history.sent.frames,
             bytes_sent: history.sent.bytes,
             send_rate: history.sent.rate.per_second(now),
@@ -258,31 +260,31 @@ impl Peer {
             queued_bytes,
             links: history.links,
             round_trip: self.queue.round_trip(),
-            last_error: history.ending.last_error.clone(),
-            next_retry: history.dials.next_retry.map(|at| at.saturating_duration_since(now)),
-            attempts: history.dials.attempts.iter().cloned().collect(),
+            last_error: history.close.last_error.clone(),
+            next_retry: history.dial.next_retry.map(|at| at.saturating_duration_since(now)),
+            attempts: history.dial.attempts.iter().cloned().collect(),
         }
     }
 
     /// Where to dial it: at its own address, and at those of peers that turned out to be the same.
     pub(crate) fn dial_addrs(&self) -> Vec<PeerAddr> {
-        let parked = &self.history().dials.parked;
+        let parked = &self.status().dial.aliases;
         self.dial.as_deref().into_iter().chain(parked.iter().map(|at| &at.addr)).cloned().collect()
     }
 
     /// The key by which the peer at this address turned out to be the same as this one.
-    pub(crate) fn proved_at(&self, addr: &PeerAddr) -> Option<PublicKey> {
-        self.history().dials.parked.iter().find(|at| at.addr == *addr)?.proved
+    pub(crate) fn proved_key_at(&self, addr: &PeerAddr) -> Option<PublicKey> {
+        self.status().dial.aliases.iter().find(|at| at.addr == *addr)?.proved
     }
 
     /// Whether this node is told to dial it.
     pub(crate) fn is_dialed(&self) -> bool {
-        self.dial.is_some() || !self.history().dials.parked.is_empty()
+        self.dial.is_some() || !self.status().dial.aliases.is_empty()
     }
 
     /// The least that `find` makes of the addresses where this node is told to dial the peer.
-    pub(crate) fn dialed_at<T: Ord>(&self, find: impl Fn(&PeerAddr) -> Option<T>) -> Option<T> {
-        let parked = &self.history().dials.parked;
+    pub(crate) fn min_dial_addr<T: Ord>(&self, find: impl Fn(&PeerAddr) -> Option<T>) -> Option<T> {
+        let parked = &self.status().dial.aliases;
         self.dial
             .as_deref()
             .into_iter()
@@ -294,63 +296,63 @@ impl Peer {
     /// Whether an address where this node is told to dial the peer names this key.
     #[cfg(feature = "noise")]
     pub(crate) fn is_pinned(&self, key: &PublicKey) -> bool {
-        self.dialed_at(|addr| addr.keys().contains(key).then_some(())).is_some()
+        self.min_dial_addr(|addr| addr.keys().contains(key).then_some(())).is_some()
     }
 
     /// Ends the link that the peer has, and nothing else.
     #[cfg(feature = "noise")]
     pub(crate) fn abort_link(&self) {
-        let link = self.history().link.clone();
+        let link = self.status().link.clone();
         if let Some(link) = link {
             link.stream.abort();
         }
     }
 
     /// Hears of the next change.
-    pub(crate) fn changed(&self) -> EventListener {
+    pub(crate) fn listen(&self) -> EventListener {
         self.signal.listen()
     }
 
     /// Notes whether this node shakes hands with the peer as the dialer now.
-    pub(crate) fn set_shaking(&self, is_shaking: bool) {
-        self.history().is_shaking = is_shaking;
+    pub(crate) fn set_dialing(&self, is_shaking: bool) {
+        self.status().is_dialing = is_shaking;
     }
 
     /// Whether this node shakes hands with the peer as the dialer now.
-    pub(crate) fn is_shaking(&self) -> bool {
-        self.history().is_shaking
+    pub(crate) fn is_dialing(&self) -> bool {
+        self.status().is_dialing
     }
 
     pub(crate) fn origin(&self) -> Origin {
         self.origin
     }
 
-    /// Puts a frame into the queue; see [`Queue::push`].
+    /// Puts a frame into the queue; see [`SendQueue::push`].
     pub(crate) fn push(
         &self,
         frame: Frame,
-        flood: Option<Arc<FloodCharge>>,
+        flood: Option<Arc<SharedReservation>>,
         admission: Admission,
-    ) -> Result<Pushed, (Refusal, Frame)> {
+    ) -> Result<Enqueued, (SendErrorKind, Frame)> {
         if !self.peer_type.may_send() {
-            return Err((Refusal::WrongDirection, frame));
+            return Err((SendErrorKind::WrongDirection, frame));
         }
         let pushed = self.queue.push(frame, flood, admission)?;
-        if let Some(written) = &pushed.at_once {
+        if let Some(written) = &pushed.direct {
             self.count_sent(written.frames, written.bytes);
         }
         Ok(pushed)
     }
 
-    /// Puts frames into the queue; see [`Queue::push_many`].
+    /// Puts frames into the queue; see [`SendQueue::push_many`].
     pub(crate) fn push_many(
         &self,
         frames: &VecDeque<Frame>,
-        check: impl Fn(&Frame) -> Option<Refusal>,
-    ) -> (usize, bool, Option<Refusal>) {
+        check: impl Fn(&Frame) -> Option<SendErrorKind>,
+    ) -> (usize, bool, Option<SendErrorKind>) {
         match self.peer_type.may_send() {
             true => self.queue.push_many(frames, check),
-            false => (0, self.queue.is_up(), Some(Refusal::WrongDirection)),
+            false => (0, self.queue.is_up(), Some(SendErrorKind::WrongDirection)),
         }
     }
 
@@ -360,9 +362,9 @@ impl Peer {
         &self,
         frame: Frame,
         down_limit: Duration,
-    ) -> Result<Pushed, (Refusal, Frame)> {
+    ) -> Result<Enqueued, (SendErrorKind, Frame)> {
         if !self.queue.is_up() && timer::since(self.since()) > down_limit {
-            return Err((Refusal::LinkDown, frame));
+            return Err((SendErrorKind::LinkDown, frame));
         }
         self.push(frame, None, Admission::Unbounded)
     }
@@ -387,7 +389,7 @@ impl Peer {
                 false
             };
             if !future::or(waited, gave_up).await {
-                return Err(SendError::new(Refusal::TimedOut, frame));
+                return Err(SendError::new(SendErrorKind::TimedOut, frame));
             }
         }
     }
@@ -412,71 +414,71 @@ impl Peer {
 
     /// Ends the peer: no frame is taken any more, its link closes, nobody dials again.
     pub(crate) fn stop(&self, how: Closing, reason: DownReason) {
-        self.history().ending.stopping.get_or_insert(reason);
+        self.status().close.stopping.get_or_insert(reason);
         self.queue.close(how);
-        self.signal.tell();
+        self.signal.notify_all();
     }
 
     /// Says goodbye over the link that is up, if it carries records, and closes its writing half.
     /// Does not wait, neither for the writer nor for room.
     pub(crate) fn close_link(&self) {
-        let link = self.history().link.clone();
+        let link = self.status().link.clone();
         if let Some(link) = link {
-            self.queue.close_link(&link, self.goodbye());
+            self.queue.close_link(&link, self.close_record());
         }
     }
 
     /// Has the neighbour be told, when this node closes its link, to stay away for so long.
     pub(crate) fn set_retry_after(&self, time: Duration) {
-        self.history().ending.retry_after = Some(time);
+        self.status().close.retry_after = Some(time);
     }
 
     /// What to tell the neighbour when its link closes, because this node wants it to.
-    fn goodbye(&self) -> Records {
-        let history = self.history();
-        let reason = match history.ending.stopping {
-            Some(DownReason::ShuttingDown) => FarewellReason::ShuttingDown,
-            Some(_) => FarewellReason::Removed,
-            None => FarewellReason::Answered,
+    fn close_record(&self) -> Records {
+        let history = self.status();
+        let reason = match history.close.stopping {
+            Some(DownReason::ShuttingDown) => GoodbyeReason::ShuttingDown,
+            Some(_) => GoodbyeReason::Removed,
+            None => GoodbyeReason::Answered,
         };
-        let farewell = Farewell { reason, retry_after: history.ending.retry_after };
-        Records { end: Some(farewell.into()), ..Records::default() }
+        let goodbye = Goodbye { reason, retry_after: history.close.retry_after };
+        Records { end: Some(goodbye.into()), ..Records::default() }
     }
 
     /// Whether the neighbour can go on with this peer over another link. Not if it said that it
     /// shuts down or does not want to: what it knew of the pair is gone.
-    pub(crate) fn may_come_back(&self) -> bool {
-        let history = self.history();
-        let is_gone = history.ending.farewell.is_some_and(|farewell| {
-            matches!(farewell.reason, FarewellReason::ShuttingDown | FarewellReason::Removed)
+    pub(crate) fn is_resumable(&self) -> bool {
+        let history = self.status();
+        let is_gone = history.close.goodbye.is_some_and(|goodbye| {
+            matches!(goodbye.reason, GoodbyeReason::ShuttingDown | GoodbyeReason::Removed)
         });
-        !is_gone && history.ending.stopping.is_none() && self.pair().is_some()
+        !is_gone && history.close.stopping.is_none() && self.session().is_some()
     }
 
     /// Notes that the other side said goodbye: the writer answers it, and the reader reads to the
     /// end.
-    fn note_farewell(&self, farewell: Farewell) {
-        self.history().ending.farewell = Some(farewell);
-        self.queue.part();
+    fn on_remote_close(&self, goodbye: Goodbye) {
+        self.status().close.goodbye = Some(goodbye);
+        self.queue.on_remote_close();
     }
 
     /// What this node and the neighbour share.
-    pub(crate) fn pair(&self) -> Option<Pair> {
-        self.pair.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn session(&self) -> Option<Session> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Starts to share a secret, or with `None` nothing. Returns the frames that are not to be sent
     /// on these terms.
-    pub(crate) fn pair_anew(&self, pair: Option<Pair>, frames: OnNewSession) -> Vec<Frame> {
-        *self.pair.lock().unwrap_or_else(PoisonError::into_inner) = pair;
+    pub(crate) fn start_session(&self, pair: Option<Session>, frames: OnNewSession) -> Vec<Frame> {
+        *self.session.lock().unwrap_or_else(PoisonError::into_inner) = pair;
         // Whoever is there now has shown and answered nothing.
-        self.history().sameness = Default::default();
-        self.queue.start_anew(frames)
+        self.status().merge = Default::default();
+        self.queue.reset_session(frames)
     }
 
     /// Whether the peer was told to stop.
     pub(crate) fn is_stopping(&self) -> bool {
-        self.history().ending.stopping.is_some()
+        self.status().close.stopping.is_some()
     }
 
     /// Waits until the peer was told to stop.
@@ -493,7 +495,7 @@ impl Peer {
     /// Dials again now instead of later.
     pub(crate) fn kick(&self) {
         self.kicks.fetch_add(1, Ordering::Relaxed);
-        self.signal.tell();
+        self.signal.notify_all();
     }
 
     /// How often the peer was kicked; for [`kicked`](Peer::kicked) and [`pause`](Peer::pause).
@@ -513,7 +515,7 @@ impl Peer {
     }
 
     /// Waits for so long, or until the peer was kicked more often than `seen`, or told to stop.
-    pub(crate) async fn pause(&self, delay: Duration, seen: u32) {
+    pub(crate) async fn wait_or_kick(&self, delay: Duration, seen: u32) {
         within(delay, future::or(self.kicked(seen), self.stopped())).await;
     }
 
@@ -521,51 +523,56 @@ impl Peer {
     /// nothing, whoever dialed them.
     pub(crate) fn back_off(&self, limits: &Limits) -> Duration {
         let new = || Backoff::new(limits.redial_first, limits.redial_cap);
-        self.history().dials.backoff.get_or_insert_with(new).next(fastrand::u32(..))
+        self.status().dial.backoff.get_or_insert_with(new).next(fastrand::u32(..))
     }
 
     /// Has the next waits be short again.
     pub(crate) fn reset_backoff(&self) {
-        let mut history = self.history();
-        if history.dials.backoff.is_some() {
-            history.dials.backoff = None;
+        let mut history = self.status();
+        if history.dial.backoff.is_some() {
+            history.dial.backoff = None;
         }
     }
 
     /// Notes that a dial begins.
     pub(crate) fn connecting(&self) {
-        let mut history = self.history();
-        history.enter(PeerState::Connecting);
-        history.dials.next_retry = None;
+        let mut history = self.status();
+        history.set_state(PeerState::Connecting);
+        history.dial.next_retry = None;
     }
 
     /// Notes what became of dialing an address.
-    pub(crate) fn tried(&self, addr: String, took: Duration, error: Option<&AttemptError>) {
+    pub(crate) fn record_attempt(
+        &self,
+        addr: String,
+        took: Duration,
+        error: Option<&AttemptError>,
+    ) {
         let error = error.map(AttemptError::to_string);
-        self.history().tried(AttemptInfo { addr, error, took });
+        self.status().record_attempt(AttemptInfo { addr, error, took });
     }
 
     /// Notes that a dial failed, and when the next is due.
     pub(crate) fn attempt_failed(&self, reason: &AttemptError, retry: Option<Duration>) {
-        self.history().waiting(reason.to_string(), retry);
+        self.status().on_down(reason.to_string(), retry);
     }
 
     /// Notes that a link is up: the other side is `id`.
     pub(crate) fn link_up(&self, id: Id, link: &Arc<Link>) {
-        let mut history = self.history();
-        history.enter(PeerState::Up);
+        let mut history = self.status();
+        history.set_state(PeerState::Up);
         history.links += 1;
-        if history.ending.farewell.is_some() {
-            history.ending.farewell = None;
+        if history.close.goodbye.is_some() {
+            history.close.goodbye = None;
         }
         history.received_before = history.received.frames;
         history.id = Some(id);
         history.key = link.key().map(Box::new);
         history.addr = link.addr;
         history.link = Some(link.clone());
-        if history.sameness.challenge.is_some() {
+        if history.merge.pinged.is_some() {
             // What was asked over the link before may have gone with it.
-            history.sameness.challenge = None;
+            history.merge.pinged = None;
         }
         drop(history);
         self.queue.link_up(link.is_extended());
@@ -574,11 +581,11 @@ impl Peer {
     /// Notes that the link ended, and when the next dial is due. `None`: there is none.
     pub(crate) fn link_down(&self, reason: &DownReason, retry: Option<Duration>) {
         self.queue.link_down();
-        let mut history = self.history();
+        let mut history = self.status();
         history.link = None;
-        history.waiting(reason.to_string(), retry);
+        history.on_down(reason.to_string(), retry);
         drop(history);
-        self.signal.tell();
+        self.signal.notify_all();
     }
 
     /// Finds out at once whether the link that the peer has is still alive. Returns its stream if it
@@ -587,10 +594,10 @@ impl Peer {
     /// The other side of a link that carries records is asked, and its round trip is known: the
     /// kernel would take one that is 2 s away for dead.
     pub(crate) fn probe(&self) -> Option<Arc<dyn Stream>> {
-        let link = self.history().link.clone()?;
-        match self.queue.suspect() {
+        let link = self.status().link.clone()?;
+        match self.queue.probe_now() {
             true => None,
-            false => link.stream.probe().then(|| link.stream.clone()),
+            false => link.stream.start_keepalive_probe().then(|| link.stream.clone()),
         }
     }
 
@@ -598,32 +605,32 @@ impl Peer {
     ///
     /// A frame that *arrived* is what counts: a listener that accepts and closes at once would
     /// take what we write.
-    pub(crate) fn had_good_link(&self, stood: Duration) -> bool {
-        let history = self.history();
+    pub(crate) fn should_reset_backoff(&self, stood: Duration) -> bool {
+        let history = self.status();
         history.received.frames > history.received_before || timer::since(history.since) >= stood
     }
 
     /// Notes the addresses that the peer's name stands for.
-    pub(crate) fn resolved(&self, addrs: &[SocketAddr]) {
-        self.history().dials.resolved = addrs.to_vec();
+    pub(crate) fn set_resolved(&self, addrs: &[SocketAddr]) {
+        self.status().dial.resolved = addrs.to_vec();
     }
 
     /// The last addresses that the peer's name stood for.
     pub(crate) fn last_resolved(&self) -> Vec<SocketAddr> {
-        self.history().dials.resolved.clone()
+        self.status().dial.resolved.clone()
     }
 
     /// Whether this node was told to dial this address.
     pub(crate) fn is_configured_at(&self, ip: IpAddr) -> bool {
         let is = |addr: &SocketAddr| addr.ip().to_canonical() == ip;
-        let is_literal = self.dialed_at(|dial| dial.literal().filter(is)).is_some();
-        is_literal || self.history().dials.resolved.iter().any(is)
+        let is_literal = self.min_dial_addr(|dial| dial.literal().filter(is)).is_some();
+        is_literal || self.status().dial.resolved.iter().any(is)
     }
 
     /// Notes that the peer ended, though its frames did not. Says whether it had not before.
-    pub(crate) fn retire(&self) -> bool {
-        let mut history = self.history();
-        history.enter(PeerState::Down);
+    pub(crate) fn mark_ended(&self) -> bool {
+        let mut history = self.status();
+        history.set_state(PeerState::Down);
         // Whoever holds the peer on must not hold the socket open.
         history.link = None;
         drop(history);
@@ -631,27 +638,27 @@ impl Peer {
     }
 
     /// Ends the peer and its queue, and takes what was left in it. `None` if it has ended before.
-    pub(crate) fn end(&self) -> Option<Vec<Frame>> {
-        self.retire().then(|| self.queue.end())
+    pub(crate) fn end_and_drain(&self) -> Option<Vec<Frame>> {
+        self.mark_ended().then(|| self.queue.end())
     }
 
     /// Since when the peer has had its link, or been without one.
     pub(crate) fn since(&self) -> Instant {
-        self.history().since
+        self.status().since
     }
 
     /// Whether the peer has no link now.
-    pub(crate) fn is_absent(&self) -> bool {
+    pub(crate) fn is_disconnected(&self) -> bool {
         !self.has_ended() && !self.queue.is_up()
     }
 
     /// Whether anybody knows of the peer: a stranger is told of once it is up.
-    pub(crate) fn was_told(&self) -> bool {
-        self.origin == Origin::Dialed || self.history().links > 0
+    pub(crate) fn was_announced(&self) -> bool {
+        self.origin == Origin::Dialed || self.status().links > 0
     }
 
     /// Whether the peer came to its end, or is about to.
-    pub(crate) fn is_off(&self) -> bool {
+    pub(crate) fn is_closing(&self) -> bool {
         self.has_ended() || self.is_stopping()
     }
 
@@ -661,20 +668,20 @@ impl Peer {
     }
 
     fn count_sent(&self, frames: usize, bytes: usize) {
-        self.history().sent.add(frames, bytes);
+        self.status().sent.add(frames, bytes);
     }
 
     fn count_received(&self, frames: usize, bytes: usize) {
         self.queue.received(frames, bytes);
-        self.history().received.add(frames, bytes);
+        self.status().received.add(frames, bytes);
     }
 
     fn count_ignored(&self, frames: usize) {
-        self.history().ignored += frames as u64;
+        self.status().ignored += frames as u64;
     }
 
-    fn history(&self) -> MutexGuard<'_, History> {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    fn status(&self) -> MutexGuard<'_, PeerStatus> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -7,18 +7,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use super::plan::Plan;
-use super::queue::{Closing, Queue, State, register};
-use super::seldom::Seldom;
+use super::plan::WriteBatch;
+use super::queue::{Closing, SendQueue, SendState, register_waker};
+use super::seldom::LazyBox;
 use crate::link::Link;
 use crate::proto::{Frame, Records};
 use crate::timer::{self, Timer};
 
-/// What [`Outbox::poll_fill`] found.
+/// What [`BatchSource::poll_stage`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Filled {
+pub(crate) enum Staged {
     /// There is something to write.
-    Something,
+    Batch,
     /// The queue is closing, and nothing more is to be written.
     Closing,
 }
@@ -28,100 +28,100 @@ pub(crate) enum Filled {
 /// The frames stay in the queue. Dropping the outbox, as when the link ends in the middle of a
 /// frame, has the queue write that one anew.
 #[derive(Debug)]
-pub(crate) struct Outbox<'a> {
-    queue: &'a Queue,
+pub(crate) struct BatchSource<'a> {
+    queue: &'a SendQueue,
     pub(super) link: &'a Arc<Link>,
     /// An idle link has none.
-    pub(super) plan: Seldom<Plan>,
+    pub(super) batch: LazyBox<WriteBatch>,
     /// Runs only while the other side is owed a count.
-    tell: Option<Box<(Instant, Timer)>>,
+    ack_timer: Option<Box<(Instant, Timer)>>,
 }
 
-impl<'a> Outbox<'a> {
-    pub(crate) fn new(queue: &'a Queue, link: &'a Arc<Link>) -> Outbox<'a> {
-        Outbox { queue, link, plan: Seldom::default(), tell: None }
+impl<'a> BatchSource<'a> {
+    pub(crate) fn new(queue: &'a SendQueue, link: &'a Arc<Link>) -> BatchSource<'a> {
+        BatchSource { queue, link, batch: LazyBox::default(), ack_timer: None }
     }
 
     /// Waits for something to write, and plans as much of it as one write takes.
-    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Filled> {
+    pub(crate) fn poll_stage(&mut self, cx: &mut Context<'_>) -> Poll<Staged> {
         // Before the lock: bytes that the caller lent may run code of his when they are let go.
-        if !self.plan.is_empty() {
-            self.plan.begin(None);
+        if !self.batch.is_empty() {
+            self.batch.reset(None);
         }
         let mut state = self.queue.lock();
-        state.idle = None;
-        if let Some(begun) = state.begun.take() {
-            self.plan = begun.into();
-            return Poll::Ready(Filled::Something);
+        state.parked_link = None;
+        if let Some(begun) = state.partial_batch.take() {
+            self.batch = begun.into();
+            return Poll::Ready(Staged::Batch);
         }
         let now = timer::now();
-        fill(&mut self.plan, &mut state, self.link, now);
-        if self.plan.unwritten() > 0 {
-            return Poll::Ready(Filled::Something);
+        stage_batch(&mut self.batch, &mut state, self.link, now);
+        if self.batch.unwritten() > 0 {
+            return Poll::Ready(Staged::Batch);
         }
-        if state.closing.is_some() || state.is_parting {
-            return Poll::Ready(Filled::Closing);
+        if state.closing.is_some() || state.remote_closing {
+            return Poll::Ready(Staged::Closing);
         }
-        register(&mut state.writer, cx);
-        state.idle = Some(self.link.clone());
-        let tell_at = Queue::tell_at(&state, now);
+        register_waker(&mut state.writer, cx);
+        state.parked_link = Some(self.link.clone());
+        let tell_at = SendQueue::ack_deadline(&state, now);
         drop(state);
-        self.plan = Seldom::default();
-        self.poll_timer(cx, tell_at)
+        self.batch = LazyBox::default();
+        self.poll_ack_timer(cx, tell_at)
     }
 
     /// Plans the goodbye alone.
     pub(crate) fn stage_goodbye(&mut self, records: Records) {
         if let Some(frame) = control_frame(self.link, Some(records)) {
-            self.plan.begin_goodbye(&frame);
+            self.batch.begin_goodbye(&frame);
         }
     }
 
     /// Plans records alone.
-    pub(crate) fn say(&mut self, records: Records) {
-        self.plan.begin(control_frame(self.link, Some(records)).as_ref());
+    pub(crate) fn stage_control(&mut self, records: Records) {
+        self.batch.reset(control_frame(self.link, Some(records)).as_ref());
     }
 
     /// After the goodbye: waits for records to write, until the other side said goodbye too.
-    pub(crate) fn poll_last_records(&mut self, cx: &mut Context<'_>) -> Poll<Filled> {
+    pub(crate) fn poll_final_control(&mut self, cx: &mut Context<'_>) -> Poll<Staged> {
         let mut state = self.queue.lock();
-        match Queue::take_control(&mut state, timer::now()) {
+        match SendQueue::take_pending_control(&mut state, timer::now()) {
             Some(records) => {
                 drop(state);
-                self.say(records);
-                Poll::Ready(Filled::Something)
+                self.stage_control(records);
+                Poll::Ready(Staged::Batch)
             }
-            None if state.is_parting => Poll::Ready(Filled::Closing),
+            None if state.remote_closing => Poll::Ready(Staged::Closing),
             None => {
-                register(&mut state.writer, cx);
+                register_waker(&mut state.writer, cx);
                 Poll::Pending
             }
         }
     }
 
     /// Wakes the task when the count is to be told.
-    fn poll_timer(&mut self, cx: &mut Context<'_>, at: Option<Instant>) -> Poll<Filled> {
+    fn poll_ack_timer(&mut self, cx: &mut Context<'_>, at: Option<Instant>) -> Poll<Staged> {
         // One that fires too early is set again then: setting it anew for every frame would wake
         // the reactor each time.
-        if at.is_some_and(|at| self.tell.as_ref().is_none_or(|tell| tell.0 > at)) {
-            self.tell = at.map(|at| Box::new((at, timer::at(at))));
+        if at.is_some_and(|at| self.ack_timer.as_ref().is_none_or(|tell| tell.0 > at)) {
+            self.ack_timer = at.map(|at| Box::new((at, timer::at(at))));
         }
-        let Some(tell) = &mut self.tell else { return Poll::Pending };
+        let Some(tell) = &mut self.ack_timer else { return Poll::Pending };
         match Pin::new(&mut tell.1).poll(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(_) => {
-                self.tell = None;
-                self.poll_fill(cx)
+                self.ack_timer = None;
+                self.poll_stage(cx)
             }
         }
     }
 }
 
-impl Drop for Outbox<'_> {
+impl Drop for BatchSource<'_> {
     fn drop(&mut self) {
         let mut state = self.queue.lock();
-        state.backlog.interrupt();
-        let rest = (state.idle.take(), state.begun.take());
+        state.buffer.reset_partial();
+        let rest = (state.parked_link.take(), state.partial_batch.take());
         drop(state);
         drop(rest);
     }
@@ -129,22 +129,22 @@ impl Drop for Outbox<'_> {
 
 /// Plans the records that are due, and as much of what waits as one write takes. The plan may be one
 /// that takes memory only if there is something to write.
-pub(super) fn fill(
-    plan: &mut impl DerefMut<Target = Plan>,
-    state: &mut State,
+pub(super) fn stage_batch(
+    plan: &mut impl DerefMut<Target = WriteBatch>,
+    state: &mut SendState,
     link: &Link,
     now: Instant,
 ) {
-    let records = Queue::take_control(state, now);
+    let records = SendQueue::take_pending_control(state, now);
     if let Some(frame) = control_frame(link, records) {
-        plan.begin(Some(&frame));
+        plan.reset(Some(&frame));
     }
     let may_send = match state.closing {
         Some(how) => how == Closing::Drain,
-        None => !state.is_parting,
+        None => !state.remote_closing,
     };
-    if may_send && state.backlog.has_unwritten() {
-        state.backlog.plan(plan);
+    if may_send && state.buffer.has_unwritten() {
+        state.buffer.fill_batch(plan);
     }
 }
 

@@ -4,29 +4,29 @@ use std::io::{self, IoSlice};
 
 use bytes::Bytes;
 
-use super::seldom::Empty;
+use super::seldom::StaticDefault;
 use crate::link::{Link, WriteHalf};
-use crate::proto::{Frame, PREFIX, encode_length, whole_message};
+use crate::proto::{Frame, LENGTH_PREFIX, encode_length, peek_len};
 
 /// Bytes that one write takes at most: what loopback and a fast network accept at once.
-const MOST_BYTES: usize = 256 << 10;
+const MAX_BATCH_BYTES: usize = 256 << 10;
 
 /// Slices that one write takes at most.
-const MOST_SLICES: usize = 64;
+const MAX_IOVECS: usize = 64;
 
 /// Frames that one call writes to a plain node at most, each with a system call of its own.
 const MAX_MESSAGES: usize = 32;
 
 /// What is to be written: a frame of records first, if there is one, and then frames of the router.
 #[derive(Debug, Default)]
-pub(super) struct Plan {
+pub(super) struct WriteBatch {
     /// What is not written yet.
-    pieces: Vec<Piece>,
+    chunks: Vec<Chunk>,
     /// Bytes of the first piece that are.
     skip: usize,
     len: usize,
     /// Length of what goes before the first frame of the router.
-    uncounted: usize,
+    control_len: usize,
     written: usize,
     /// Unwritten bytes of the message that a short write tore. Only a plain link keeps it.
     message_left: usize,
@@ -34,12 +34,12 @@ pub(super) struct Plan {
     is_goodbye: bool,
 }
 
-impl Empty for Plan {
-    const EMPTY: &'static Plan = &Plan {
-        pieces: Vec::new(),
+impl StaticDefault for WriteBatch {
+    const DEFAULT: &'static WriteBatch = &WriteBatch {
+        chunks: Vec::new(),
         skip: 0,
         len: 0,
-        uncounted: 0,
+        control_len: 0,
         written: 0,
         message_left: 0,
         is_goodbye: false,
@@ -47,55 +47,55 @@ impl Empty for Plan {
 }
 
 #[derive(Debug)]
-enum Piece {
-    Length([u8; PREFIX]),
+enum Chunk {
+    Length([u8; LENGTH_PREFIX]),
     Bytes(Bytes),
 }
 
-impl Piece {
+impl Chunk {
     fn as_bytes(&self) -> &[u8] {
         match self {
-            Piece::Length(bytes) => bytes,
-            Piece::Bytes(bytes) => bytes,
+            Chunk::Length(bytes) => bytes,
+            Chunk::Bytes(bytes) => bytes,
         }
     }
 }
 
-impl Plan {
+impl WriteBatch {
     /// Starts anew, with records that go before everything else.
-    pub(super) fn begin(&mut self, records: Option<&Frame>) {
-        self.pieces.clear();
+    pub(super) fn reset(&mut self, records: Option<&Frame>) {
+        self.chunks.clear();
         (self.skip, self.len, self.written, self.message_left) = (0, 0, 0, 0);
         self.is_goodbye = false;
         if let Some(frame) = records {
             self.add_frame(frame);
         }
-        self.uncounted = self.len;
+        self.control_len = self.len;
     }
 
     /// Starts anew, with the records that say goodbye and nothing behind them.
     pub(super) fn begin_goodbye(&mut self, records: &Frame) {
-        self.begin(Some(records));
+        self.reset(Some(records));
         self.is_goodbye = true;
     }
 
     /// Whether one more frame may be added.
     pub(super) fn has_room(&self) -> bool {
-        self.len < MOST_BYTES && self.pieces.len() + 2 <= MOST_SLICES
+        self.len < MAX_BATCH_BYTES && self.chunks.len() + 2 <= MAX_IOVECS
     }
 
     /// Adds frames that have their lengths in front.
     pub(super) fn add(&mut self, messages: Bytes) {
         if !messages.is_empty() {
             self.len += messages.len();
-            self.pieces.push(Piece::Bytes(messages));
+            self.chunks.push(Chunk::Bytes(messages));
         }
     }
 
     /// Adds a frame and its length.
     pub(super) fn add_frame(&mut self, frame: &Frame) {
-        self.len += PREFIX;
-        self.pieces.push(Piece::Length(encode_length(frame.len())));
+        self.len += LENGTH_PREFIX;
+        self.chunks.push(Chunk::Length(encode_length(frame.len())));
         self.add(frame.clone().into_bytes());
     }
 
@@ -121,7 +121,7 @@ impl Plan {
         if half.is_closed {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        let counted = self.counted();
+        let counted = self.frame_bytes_written();
         match link.is_extended() {
             true => {
                 self.write_batch(link)?;
@@ -133,11 +133,11 @@ impl Plan {
             }
         }
         half.has_goodbye |= self.is_goodbye && self.unwritten() == 0;
-        Ok(self.counted() - counted)
+        Ok(self.frame_bytes_written() - counted)
     }
 
     fn write_batch(&mut self, link: &Link) -> io::Result<()> {
-        let mut slices = [IoSlice::new(&[]); MOST_SLICES];
+        let mut slices = [IoSlice::new(&[]); MAX_IOVECS];
         let count = self.gather(&mut slices, self.unwritten());
         let written = link.stream.try_write(&slices[..count], false)?;
         self.advance(written)
@@ -176,15 +176,15 @@ impl Plan {
 
     /// Length of the message that the unwritten bytes begin with.
     fn first_message_len(&self) -> usize {
-        let first = self.pieces.first().map_or(&[][..], |piece| &piece.as_bytes()[self.skip..]);
+        let first = self.chunks.first().map_or(&[][..], |piece| &piece.as_bytes()[self.skip..]);
         // A plan holds whole messages.
-        whole_message(first).ok().flatten().unwrap_or(self.unwritten())
+        peek_len(first).ok().flatten().unwrap_or(self.unwritten())
     }
 
     /// Fills slices with the first `len` unwritten bytes. Returns how many slices that are.
     fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>], len: usize) -> usize {
         let (mut skip, mut left, mut count) = (self.skip, len, 0);
-        for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
+        for (slice, piece) in slices.iter_mut().zip(&self.chunks) {
             if left == 0 {
                 break;
             }
@@ -203,15 +203,15 @@ impl Plan {
             return Err(io::ErrorKind::WriteZero.into());
         }
         self.written += written;
-        self.let_go(written);
+        self.release_written(written);
         Ok(())
     }
 
     /// Lets go of what was written by that: nobody counts it any more.
-    fn let_go(&mut self, written: usize) {
+    fn release_written(&mut self, written: usize) {
         self.skip += written;
         let mut done = 0;
-        for piece in &self.pieces {
+        for piece in &self.chunks {
             let len = piece.as_bytes().len();
             if self.skip < len {
                 break;
@@ -219,23 +219,23 @@ impl Plan {
             self.skip -= len;
             done += 1;
         }
-        self.pieces.drain(..done);
+        self.chunks.drain(..done);
     }
 
     /// Bytes of the router's frames that were written.
-    fn counted(&self) -> usize {
-        self.written.saturating_sub(self.uncounted)
+    fn frame_bytes_written(&self) -> usize {
+        self.written.saturating_sub(self.control_len)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fuzz::Line;
+    use crate::fuzz::Pipe;
     use crate::link::Stream;
-    use crate::peer::backlog::Backlog;
-    use crate::peer::buffers::Buffers;
-    use crate::proto::{Id, Records, whole_message};
+    use crate::peer::backlog::SendBuffer;
+    use crate::peer::buffers::BufferPool;
+    use crate::proto::{Id, Records, peek_len};
     use std::sync::{Arc, Mutex};
     use std::task::{Context, Poll};
 
@@ -277,11 +277,11 @@ mod tests {
 
         fn close_write(&self) {}
 
-        fn probe(&self) -> bool {
+        fn start_keepalive_probe(&self) -> bool {
             true
         }
 
-        fn trust(&self) {}
+        fn restore_keepalive(&self) {}
 
         fn abort(&self) {}
     }
@@ -304,12 +304,12 @@ mod tests {
             })
             .take(count)
             .collect();
-            let mut plan = Plan::default();
-            let mut backlog = Backlog::default();
-            let buffers = Buffers::new(1 << 20);
+            let mut plan = WriteBatch::default();
+            let mut backlog = SendBuffer::default();
+            let buffers = BufferPool::new(1 << 20);
             for frame in &frames {
-                match Backlog::copies(frame.len()) {
-                    true => backlog.copy(frame, &buffers),
+                match SendBuffer::should_coalesce(frame.len()) {
+                    true => backlog.append_coalesced(frame, &buffers),
                     false => backlog.push(frame.clone(), None),
                 }
             }
@@ -318,8 +318,8 @@ mod tests {
             let control = control.into_frame(Id::from_bytes([5; 32])).unwrap();
             let mut controls = 0;
             while sent < frames.len() {
-                plan.begin(Some(&control));
-                backlog.plan(&mut plan);
+                plan.reset(Some(&control));
+                backlog.fill_batch(&mut plan);
                 controls += 1;
                 while plan.unwritten() > 0 {
                     let (more_frames, more_bytes) = backlog.advance(plan.write(&link).unwrap());
@@ -329,7 +329,7 @@ mod tests {
                 }
             }
             let taken = stream.taken.lock().unwrap();
-            let counted = taken.len() - controls * (PREFIX + control.len());
+            let counted = taken.len() - controls * (LENGTH_PREFIX + control.len());
             assert_eq!(counted, bytes, "seed {seed} case {case}");
             let mut arrived = split(&taken);
             arrived.retain(|frame| *frame != control);
@@ -346,7 +346,7 @@ mod tests {
         let mut end = 0;
         for (start, would_end, ends_record) in writes {
             if *start == end {
-                end += whole_message(&taken[*start..]).unwrap().unwrap();
+                end += peek_len(&taken[*start..]).unwrap().unwrap();
             }
             assert!(*start < end && *ends_record);
             assert_eq!(*would_end, end);
@@ -355,12 +355,12 @@ mod tests {
     }
 
     /// A run and two frames that stay where they are, of 100 bytes each with their lengths.
-    fn three_messages() -> Plan {
+    fn three_messages() -> WriteBatch {
         let frame = Frame::builder(8, Id::from_bytes([1; 32])).payload(vec![7; 55]).build();
         let frame = frame.unwrap();
         let message = [&encode_length(96), frame.as_bytes()].concat();
-        let mut plan = Plan::default();
-        plan.begin(None);
+        let mut plan = WriteBatch::default();
+        plan.reset(None);
         plan.add(message.into());
         plan.add_frame(&frame);
         plan.add_frame(&frame);
@@ -369,7 +369,7 @@ mod tests {
 
     #[test]
     fn messages_are_written_until_the_stream_is_full_and_gone_on_from_there() {
-        let (line, other) = Line::pair();
+        let (line, other) = Pipe::pair();
         let link = Link::new(line.clone(), None, Vec::new(), None);
         let mut plan = three_messages();
         let mut write = |room| {
@@ -390,13 +390,13 @@ mod tests {
 
     #[test]
     fn one_call_writes_a_bounded_number_of_messages() {
-        let (line, _other) = Line::pair();
+        let (line, _other) = Pipe::pair();
         line.outgoing().room = usize::MAX;
         let link = Link::new(line, None, Vec::new(), None);
         let frame = Frame::builder(8, Id::from_bytes([1; 32])).payload(vec![7; 55]).build();
         let message = [&encode_length(96), frame.unwrap().as_bytes()].concat();
-        let mut plan = Plan::default();
-        plan.begin(None);
+        let mut plan = WriteBatch::default();
+        plan.reset(None);
         plan.add(message.repeat(MAX_MESSAGES + 1).into());
         assert_eq!(plan.write(&link).unwrap(), 100 * MAX_MESSAGES);
         assert_eq!(plan.write(&link).unwrap(), 100);
@@ -405,12 +405,12 @@ mod tests {
     /// The queue does not count what was written and is not to be acknowledged.
     #[test]
     fn what_was_written_is_let_go_though_the_rest_waits() {
-        let (line, other) = Line::pair();
+        let (line, other) = Pipe::pair();
         let records_as = Some(Id::from_bytes([5; 32]));
         let link = Link::new(line.clone(), None, Vec::new(), records_as);
-        let mut plan = Plan::default();
+        let mut plan = WriteBatch::default();
         let alive = [0; 3].map(|_| Arc::new([9; 100]));
-        plan.begin(None);
+        plan.reset(None);
         for bytes in &alive {
             plan.add(Bytes::from_owner(Held(bytes.clone())));
         }
@@ -432,8 +432,8 @@ mod tests {
 
     fn split(mut bytes: &[u8]) -> Vec<Frame> {
         let mut frames = Vec::new();
-        while let Some(len) = whole_message(bytes).unwrap() {
-            frames.push(Frame::parse(bytes[PREFIX..len].to_vec()).unwrap());
+        while let Some(len) = peek_len(bytes).unwrap() {
+            frames.push(Frame::parse(bytes[LENGTH_PREFIX..len].to_vec()).unwrap());
             bytes = &bytes[len..];
         }
         frames

@@ -7,25 +7,27 @@ use std::time::{Duration, Instant};
 
 use event_listener::EventListener;
 
-use super::at_once::AtOnce;
-use super::backlog::{Backlog, Part};
-use super::budget::{Budget, Charge, FloodCharge, OVERHEAD, PLACE, cost};
-use super::plan::Plan;
-use super::seldom::Seldom;
-use super::signal::Signal;
-use crate::error::Refusal;
+use super::at_once::DirectWrite;
+use super::backlog::{Segment, SendBuffer};
+use super::budget::{MemoryBudget, OVERHEAD, Reservation, SLOT_COST, SharedReservation, cost};
+use super::plan::WriteBatch;
+use super::seldom::LazyBox;
+use super::signal::Notify;
+use crate::error::SendErrorKind;
 use crate::link::Link;
-use crate::proto::{Frame, Impossible, PREFIX, Received, Records, Sent, TELL_BYTES};
+use crate::proto::{
+    ACK_BYTES, AckScheduler, Frame, InvalidAck, LENGTH_PREFIX, Records, SendCounter,
+};
 use crate::timer;
 
 /// What became of a frame that a queue took. To be dropped after all locks: bytes that the caller
 /// lent may run code of his when they are let go.
 #[derive(Debug)]
-pub(crate) struct Pushed {
+pub(crate) struct Enqueued {
     /// Whether the link is up.
     pub(crate) is_up: bool,
     /// What was written at once. In a box, for most frames have nothing there to be moved about.
-    pub(super) at_once: Option<Box<AtOnce>>,
+    pub(super) direct: Option<Box<DirectWrite>>,
     /// The frame, if the queue made a copy.
     _copied: Option<Frame>,
 }
@@ -65,56 +67,56 @@ pub(crate) enum Closing {
 /// The outbound queue of one peer. It belongs to the peer, not to the link: while the link is
 /// down frames wait, up to the bound.
 #[derive(Debug)]
-pub(crate) struct Queue {
-    state: Mutex<State>,
+pub(crate) struct SendQueue {
+    state: Mutex<SendState>,
     /// Notified when room was made, for those who wait in `send`.
-    room: Signal,
-    budget: Arc<Budget>,
+    room: Notify,
+    budget: Arc<MemoryBudget>,
     max_bytes: usize,
     max_frames: usize,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(super) struct SendState {
     /// The frames that wait, and with a peer that shares records those that were written and that
     /// it has not said it has.
-    pub(super) backlog: Backlog,
+    pub(super) buffer: SendBuffer,
     up: bool,
     /// Whether the link that is up carries records of ours.
-    pub(super) shares_records: bool,
-    pub(super) sent: Sent,
-    pub(super) received: Received,
+    pub(super) is_extended: bool,
+    pub(super) sent: SendCounter,
+    pub(super) received: AckScheduler,
     /// What those frames count that were written and are not acknowledged.
-    unacknowledged: usize,
+    unacked_bytes: usize,
     /// Whether the other side was asked to acknowledge them.
-    has_asked: bool,
+    ack_requested: bool,
     /// Whether the reader waits for the router.
-    pub(super) is_held_up: bool,
+    pub(super) is_backpressured: bool,
     /// Whether there is reason to think that the other side is gone.
-    pub(super) is_suspected: bool,
+    pub(super) is_probing: bool,
     /// Whether the other side said goodbye: it sends no frames any more, and takes none.
-    pub(super) is_parting: bool,
+    pub(super) remote_closing: bool,
     /// Whether something watches the other side of the link for signs of life.
-    pub(super) is_watched: bool,
+    pub(super) monitor_armed: bool,
     /// The link, while its writer sleeps because there is nothing to write.
-    pub(super) idle: Option<Arc<Link>>,
+    pub(super) parked_link: Option<Arc<Link>>,
     /// A write that the writer is to finish.
-    pub(super) begun: Option<Box<Plan>>,
+    pub(super) partial_batch: Option<Box<WriteBatch>>,
     /// When frames were last written.
     pub(super) last_write: Option<Instant>,
     /// Whether frames were received since.
-    pub(super) is_answer: bool,
+    pub(super) is_reply: bool,
     /// Records that go out before anything else.
-    pub(super) control: Seldom<Records>,
+    pub(super) control: LazyBox<Records>,
     pub(super) closing: Option<Closing>,
     /// No frame is taken any more, and all that waited was taken out.
     ended: bool,
     pub(super) writer: Option<Waker>,
 }
 
-impl Queue {
-    pub(crate) fn new(budget: Arc<Budget>, max_bytes: usize, max_frames: usize) -> Queue {
-        Queue { state: Mutex::default(), room: Signal::new(), budget, max_bytes, max_frames }
+impl SendQueue {
+    pub(crate) fn new(budget: Arc<MemoryBudget>, max_bytes: usize, max_frames: usize) -> SendQueue {
+        SendQueue { state: Mutex::default(), room: Notify::new(), budget, max_bytes, max_frames }
     }
 
     /// Takes a frame, and writes it at once if it is alone; or says why not and gives it back.
@@ -123,10 +125,10 @@ impl Queue {
     pub(super) fn push(
         &self,
         frame: Frame,
-        flood: Option<Arc<FloodCharge>>,
+        flood: Option<Arc<SharedReservation>>,
         admission: Admission,
-    ) -> Result<Pushed, (Refusal, Frame)> {
-        let is_copied = flood.is_none() && Backlog::copies(frame.len());
+    ) -> Result<Enqueued, (SendErrorKind, Frame)> {
+        let is_copied = flood.is_none() && SendBuffer::should_coalesce(frame.len());
         // A slice of a receive buffer must not keep all of it in memory while it waits.
         let frame = if is_copied { frame } else { frame.compact() };
         let cost = cost(&frame);
@@ -134,24 +136,25 @@ impl Queue {
         if let Some(refusal) = self.refusal(&state, cost, admission) {
             return Err((refusal, frame));
         }
-        let own_cost = if flood.is_some() { PLACE } else { cost };
-        if !self.budget.take(own_cost) {
-            return Err((Refusal::EndpointFull, frame));
+        let own_cost = if flood.is_some() { SLOT_COST } else { cost };
+        if !self.budget.try_reserve(own_cost) {
+            return Err((SendErrorKind::EndpointFull, frame));
         }
         let copied = match is_copied {
             true => {
-                state.backlog.copy(&frame, self.budget.buffers());
+                state.buffer.append_coalesced(&frame, self.budget.buffers());
                 Some(frame)
             }
             false => {
-                state.backlog.push(frame, flood);
+                state.buffer.push(frame, flood);
                 None
             }
         };
         let is_up = state.up;
-        let at_once = state.idle.is_some().then(|| self.write_at_once(&mut state)).flatten();
+        let at_once =
+            state.parked_link.is_some().then(|| self.try_write_direct(&mut state)).flatten();
         // What was written may have made it due to ask for an acknowledgement.
-        let has_more = state.begun.is_some() || !state.control.is_empty();
+        let has_more = state.partial_batch.is_some() || !state.control.is_empty();
         match at_once.is_some() && !has_more {
             true => drop(state),
             false => wake_writer(state),
@@ -159,7 +162,7 @@ impl Queue {
         if at_once.as_ref().is_some_and(|at_once| !at_once.parts.is_empty()) {
             self.room_made();
         }
-        Ok(Pushed { is_up, at_once, _copied: copied })
+        Ok(Enqueued { is_up, direct: at_once, _copied: copied })
     }
 
     /// Takes frames in their order for as long as there is room and `check` finds nothing wrong with
@@ -169,9 +172,9 @@ impl Queue {
     pub(super) fn push_many(
         &self,
         frames: &VecDeque<Frame>,
-        check: impl Fn(&Frame) -> Option<Refusal>,
-    ) -> (usize, bool, Option<Refusal>) {
-        let mut charge = Charge::new(&self.budget);
+        check: impl Fn(&Frame) -> Option<SendErrorKind>,
+    ) -> (usize, bool, Option<SendErrorKind>) {
+        let mut charge = Reservation::new(&self.budget);
         let mut state = self.lock();
         let (mut taken, mut refused) = (0, None);
         for frame in frames {
@@ -180,13 +183,13 @@ impl Queue {
             if refused.is_some() {
                 break;
             }
-            if !charge.take(cost) {
-                refused = Some(Refusal::EndpointFull);
+            if !charge.try_use(cost) {
+                refused = Some(SendErrorKind::EndpointFull);
                 break;
             }
-            match Backlog::copies(frame.len()) {
-                true => state.backlog.copy(frame, self.budget.buffers()),
-                false => state.backlog.push(frame.clone().compact(), None),
+            match SendBuffer::should_coalesce(frame.len()) {
+                true => state.buffer.append_coalesced(frame, self.budget.buffers()),
+                false => state.buffer.push(frame.clone().compact(), None),
             }
             taken += 1;
         }
@@ -198,36 +201,41 @@ impl Queue {
         (taken, is_up, refused)
     }
 
-    fn refusal(&self, state: &State, cost: usize, admission: Admission) -> Option<Refusal> {
+    fn refusal(
+        &self,
+        state: &SendState,
+        cost: usize,
+        admission: Admission,
+    ) -> Option<SendErrorKind> {
         if state.closing.is_some() || state.ended {
-            return Some(Refusal::UnknownTarget);
+            return Some(SendErrorKind::UnknownTarget);
         }
         if admission == Admission::WhileUp && !state.up {
-            return Some(Refusal::LinkDown);
+            return Some(SendErrorKind::LinkDown);
         }
         if cost > self.max_bytes || self.max_frames == 0 {
-            return Some(Refusal::TooLarge);
+            return Some(SendErrorKind::TooLarge);
         }
         if admission == Admission::Unbounded {
             return None;
         }
-        let (frames, bytes) = state.backlog.size();
+        let (frames, bytes) = state.buffer.size();
         let full = frames >= self.max_frames || bytes + cost > self.max_bytes;
-        full.then_some(Refusal::Full)
+        full.then_some(SendErrorKind::Full)
     }
 
     /// Whether a frame that counts so much would be taken, or refused for another reason than want
     /// of room: waiting for room would not help then.
     pub(super) fn is_ready(&self, cost: usize) -> bool {
         match self.refusal(&self.lock(), cost, Admission::Bounded) {
-            None => self.budget.missing(cost).is_none_or(|missing| missing == 0),
+            None => self.budget.shortfall(cost).is_none_or(|missing| missing == 0),
             Some(refusal) => !refusal.is_temporary(),
         }
     }
 
     /// Whether the link, or the last one, carries records of ours.
-    pub(super) fn shares_records(&self) -> bool {
-        self.lock().shares_records
+    pub(super) fn is_extended(&self) -> bool {
+        self.lock().is_extended
     }
 
     /// Hears of the next time that the budget which this queue shares with others has more room.
@@ -249,12 +257,12 @@ impl Queue {
     pub(crate) fn link_up(&self, shares_records: bool) {
         let mut state = self.lock();
         state.up = true;
-        state.shares_records = shares_records;
-        state.control = Seldom::default();
-        state.is_held_up = false;
-        state.is_suspected = false;
-        state.is_parting = false;
-        state.is_watched = false;
+        state.is_extended = shares_records;
+        state.control = LazyBox::default();
+        state.is_backpressured = false;
+        state.is_probing = false;
+        state.remote_closing = false;
+        state.monitor_armed = false;
         state.received.resume();
     }
 
@@ -265,14 +273,14 @@ impl Queue {
 
     /// Goes on with a new link of the same pair, whose other side has `count` frames: the others
     /// wait again, in front.
-    pub(crate) fn resume(&self, count: u64) -> Result<(), Impossible> {
+    pub(crate) fn resume(&self, count: u64) -> Result<(), InvalidAck> {
         let mut state = self.lock();
         let more = state.sent.resume(count)?;
         // Those that it has stand in front, though not all of them may have been written over the
         // last link: a resume that came to nothing made them wait again.
-        let arrived = self.take(&mut state, more);
-        state.backlog.rewind();
-        (state.unacknowledged, state.has_asked) = (0, false);
+        let arrived = self.pop_acked(&mut state, more);
+        state.buffer.rewind();
+        (state.unacked_bytes, state.ack_requested) = (0, false);
         drop(state);
         if !arrived.is_empty() {
             drop(arrived);
@@ -282,19 +290,19 @@ impl Queue {
     }
 
     /// Starts a new session, and returns the frames that are not to be sent over it.
-    pub(crate) fn start_anew(&self, frames: OnNewSession) -> Vec<Frame> {
+    pub(crate) fn reset_session(&self, frames: OnNewSession) -> Vec<Frame> {
         let mut state = self.lock();
         let returned = match frames {
             OnNewSession::ReturnUnacknowledged => {
-                state.backlog.written() + state.sent.to_send_again()
+                state.buffer.written() + state.sent.retransmit_count()
             }
             OnNewSession::SendAgain => 0,
             OnNewSession::ReturnAll => usize::MAX,
         };
-        (state.sent, state.received) = (Sent::default(), Received::default());
-        let parts = self.take(&mut state, returned);
-        state.backlog.rewind();
-        (state.unacknowledged, state.has_asked) = (0, false);
+        (state.sent, state.received) = (SendCounter::default(), AckScheduler::default());
+        let parts = self.pop_acked(&mut state, returned);
+        state.buffer.rewind();
+        (state.unacked_bytes, state.ack_requested) = (0, false);
         drop(state);
         if !parts.is_empty() {
             self.room_made();
@@ -303,13 +311,13 @@ impl Queue {
     }
 
     /// The other side has `count` frames, and held the count back for `held`, if it was not asked.
-    pub(crate) fn acknowledge(&self, count: u64, held: Option<Duration>) -> Result<(), Impossible> {
+    pub(crate) fn acknowledge(&self, count: u64, held: Option<Duration>) -> Result<(), InvalidAck> {
         let mut state = self.lock();
         let more = state.sent.acknowledge(count, held, timer::now())?;
-        let arrived = self.take(&mut state, more);
-        let cost = arrived.iter().map(Part::cost).sum();
-        state.unacknowledged = state.unacknowledged.saturating_sub(cost);
-        state.has_asked = false;
+        let arrived = self.pop_acked(&mut state, more);
+        let cost = arrived.iter().map(Segment::cost).sum();
+        state.unacked_bytes = state.unacked_bytes.saturating_sub(cost);
+        state.ack_requested = false;
         drop(state);
         drop(arrived);
         self.room_made();
@@ -319,31 +327,31 @@ impl Queue {
     /// Wakes those who wait for room in this queue, or in the budget. To be called without the lock:
     /// they will want it.
     fn room_made(&self) {
-        self.room.tell();
-        self.budget.released();
+        self.room.notify_all();
+        self.budget.wake_waiters();
     }
 
     /// Takes the oldest frames out and uncharges them. They are to be dropped after the lock: bytes
     /// that the caller lent may run code of his then.
-    fn take(&self, state: &mut State, mut count: usize) -> Vec<Part> {
+    fn pop_acked(&self, state: &mut SendState, mut count: usize) -> Vec<Segment> {
         let mut parts = Vec::new();
-        while let Some(part) = state.backlog.pop(count) {
+        while let Some(part) = state.buffer.pop(count) {
             count -= part.frames();
             parts.push(part);
         }
-        self.uncharge(&parts);
+        self.release(&parts);
         parts
     }
 
-    fn uncharge(&self, parts: &[Part]) {
-        self.budget.give(parts.iter().map(Part::own_cost).sum());
+    fn release(&self, parts: &[Segment]) {
+        self.budget.release(parts.iter().map(Segment::queue_cost).sum());
     }
 
     /// Frames were handed to the router, and the other side will be told.
     pub(crate) fn received(&self, frames: usize, bytes: usize) {
         let mut state = self.lock();
-        state.is_answer = true;
-        if state.shares_records {
+        state.is_reply = true;
+        if state.is_extended {
             state.received.add(frames, bytes + frames * OVERHEAD, timer::now());
         }
     }
@@ -362,7 +370,7 @@ impl Queue {
     /// other one has ended.
     ///
     /// The bounds of the other one are for what is added later; what was accepted is not lost.
-    pub(crate) fn move_to(&self, other: &Queue) -> bool {
+    pub(crate) fn transfer_to(&self, other: &SendQueue) -> bool {
         // Nothing else holds two of them, and peers are merged one pair at a time.
         let mut state = other.lock();
         if state.ended {
@@ -370,18 +378,18 @@ impl Queue {
         }
         let mut own = self.lock();
         own.ended = true;
-        state.backlog.append(&mut own.backlog);
+        state.buffer.append(&mut own.buffer);
         drop(own);
         wake_writer(state);
-        self.room.tell();
+        self.room.notify_all();
         true
     }
 
     /// So many bytes of frames were written: how many became whole by that, and their bytes. They
     /// are kept until they are acknowledged, if they ever will be.
-    pub(super) fn written(&self, bytes: usize) -> (usize, usize) {
+    pub(super) fn on_written(&self, bytes: usize) -> (usize, usize) {
         let mut state = self.lock();
-        let (frames, bytes, parts) = self.note_written(&mut state, bytes, timer::now());
+        let (frames, bytes, parts) = self.advance_written(&mut state, bytes, timer::now());
         drop(state);
         if !parts.is_empty() {
             drop(parts);
@@ -392,36 +400,36 @@ impl Queue {
 
     /// Does that, and returns what need not be kept, to be dropped after the lock. If there is any, it
     /// has made room.
-    pub(super) fn note_written(
+    pub(super) fn advance_written(
         &self,
-        state: &mut State,
+        state: &mut SendState,
         bytes: usize,
         now: Instant,
-    ) -> (usize, usize, Vec<Part>) {
-        let (frames, bytes) = state.backlog.advance(bytes);
-        (state.last_write, state.is_answer) = (Some(now), false);
-        if !state.shares_records {
-            return (frames, bytes, self.take(state, frames));
+    ) -> (usize, usize, Vec<Segment>) {
+        let (frames, bytes) = state.buffer.advance(bytes);
+        (state.last_write, state.is_reply) = (Some(now), false);
+        if !state.is_extended {
+            return (frames, bytes, self.pop_acked(state, frames));
         }
         state.sent.add(frames, now);
-        state.unacknowledged += bytes + frames * (OVERHEAD - PREFIX);
-        if !state.has_asked && self.must_ask(state) {
-            (state.has_asked, state.control.probe) = (true, Some(()));
+        state.unacked_bytes += bytes + frames * (OVERHEAD - LENGTH_PREFIX);
+        if !state.ack_requested && self.should_request_ack(state) {
+            (state.ack_requested, state.control.probe) = (true, Some(()));
         }
         (frames, bytes, Vec::new())
     }
 
     /// Whether half of the queue is not acknowledged, and that is less than the other side waits for
     /// by itself: the queue would stand still until time makes it tell.
-    fn must_ask(&self, state: &State) -> bool {
-        let frames = state.backlog.written();
-        let is_half = state.unacknowledged >= self.max_bytes / 2 || frames >= self.max_frames / 2;
-        is_half && state.unacknowledged < TELL_BYTES
+    fn should_request_ack(&self, state: &SendState) -> bool {
+        let frames = state.buffer.written();
+        let is_half = state.unacked_bytes >= self.max_bytes / 2 || frames >= self.max_frames / 2;
+        is_half && state.unacked_bytes < ACK_BYTES
     }
 
     /// Frames that wait and the bytes that they count.
     pub(crate) fn size(&self) -> (usize, usize) {
-        self.lock().backlog.size()
+        self.lock().buffer.size()
     }
 
     /// Stops taking frames and wakes whoever waits. `Now` outranks `Drain`.
@@ -431,16 +439,16 @@ impl Queue {
             state.closing = Some(how);
         }
         wake_writer(state);
-        self.room.tell();
+        self.room.notify_all();
     }
 
     /// Waits until the queue is closing, or the other side parts.
     pub(crate) fn poll_closing(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
-        match state.closing.is_some() || state.is_parting {
+        match state.closing.is_some() || state.remote_closing {
             true => Poll::Ready(()),
             false => {
-                register(&mut state.writer, cx);
+                register_waker(&mut state.writer, cx);
                 Poll::Pending
             }
         }
@@ -450,7 +458,7 @@ impl Queue {
     pub(crate) fn end(&self) -> Vec<Frame> {
         let mut state = self.lock();
         state.ended = true;
-        let parts = self.take(&mut state, usize::MAX);
+        let parts = self.pop_acked(&mut state, usize::MAX);
         drop(state);
         // Nobody may have closed it: a task that is dropped ends its peer right away.
         self.room_made();
@@ -463,9 +471,9 @@ impl Queue {
     pub(crate) fn shed(&self, bytes: usize) -> Vec<Frame> {
         let mut state = self.lock();
         // Nor those that wait to be sent again.
-        let counted = state.backlog.written() + state.sent.to_send_again();
-        let parts = state.backlog.shed(counted, bytes);
-        self.uncharge(&parts);
+        let counted = state.buffer.written() + state.sent.retransmit_count();
+        let parts = state.buffer.shed(counted, bytes);
+        self.release(&parts);
         drop(state);
         if !parts.is_empty() {
             self.room_made();
@@ -479,23 +487,23 @@ impl Queue {
         self.state.try_lock().is_ok()
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, SendState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Queue {
+impl Drop for SendQueue {
     fn drop(&mut self) {
         let mut state = self.lock();
-        let parts = self.take(&mut state, usize::MAX);
+        let parts = self.pop_acked(&mut state, usize::MAX);
         drop(state);
         drop(parts);
-        self.budget.released();
+        self.budget.wake_waiters();
     }
 }
 
 /// Unlocks the queue and has the writer look at it.
-pub(super) fn wake_writer(mut state: MutexGuard<'_, State>) {
+pub(super) fn wake_writer(mut state: MutexGuard<'_, SendState>) {
     let writer = state.writer.take();
     drop(state);
     if let Some(writer) = writer {
@@ -503,7 +511,7 @@ pub(super) fn wake_writer(mut state: MutexGuard<'_, State>) {
     }
 }
 
-fn into_frames(parts: Vec<Part>) -> Vec<Frame> {
+fn into_frames(parts: Vec<Segment>) -> Vec<Frame> {
     let mut frames = Vec::new();
     for part in parts {
         part.into_frames(&mut frames);
@@ -512,7 +520,7 @@ fn into_frames(parts: Vec<Part>) -> Vec<Frame> {
 }
 
 /// Notes whom to wake.
-pub(super) fn register(slot: &mut Option<Waker>, cx: &Context<'_>) {
+pub(super) fn register_waker(slot: &mut Option<Waker>, cx: &Context<'_>) {
     match slot {
         Some(waker) => waker.clone_from(cx.waker()),
         None => *slot = Some(cx.waker().clone()),
@@ -522,20 +530,20 @@ pub(super) fn register(slot: &mut Option<Waker>, cx: &Context<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fuzz::Line;
-    use crate::peer::outbox::{Filled, Outbox};
-    use crate::proto::{Id, PREFIX};
+    use crate::fuzz::Pipe;
+    use crate::peer::outbox::{BatchSource, Staged};
+    use crate::proto::{Id, LENGTH_PREFIX};
 
     fn frame(number: u8) -> Frame {
         Frame::builder(8, Id::from_bytes([number; 32])).payload(vec![number; 59]).build().unwrap()
     }
 
     fn link() -> Arc<Link> {
-        Link::new(Line::pair().0, None, Vec::new(), None)
+        Link::new(Pipe::pair().0, None, Vec::new(), None)
     }
 
-    fn poll_fill(outbox: &mut Outbox<'_>) -> Poll<Filled> {
-        outbox.poll_fill(&mut Context::from_waker(Waker::noop()))
+    fn poll_fill(outbox: &mut BatchSource<'_>) -> Poll<Staged> {
+        outbox.poll_stage(&mut Context::from_waker(Waker::noop()))
     }
 
     fn senders(frames: Vec<Frame>) -> Vec<u8> {
@@ -543,12 +551,12 @@ mod tests {
     }
 
     /// A frame of 100 bytes counts 228.
-    fn queue(budget: usize, bytes: usize, frames: usize) -> (Arc<Budget>, Queue) {
-        let budget = Budget::new(budget);
-        (budget.clone(), Queue::new(budget, bytes, frames))
+    fn queue(budget: usize, bytes: usize, frames: usize) -> (Arc<MemoryBudget>, SendQueue) {
+        let budget = MemoryBudget::new(budget);
+        (budget.clone(), SendQueue::new(budget, bytes, frames))
     }
 
-    fn push(queue: &Queue, number: u8) -> Result<(), Refusal> {
+    fn push(queue: &SendQueue, number: u8) -> Result<(), SendErrorKind> {
         queue
             .push(frame(number), None, Admission::Bounded)
             .map(drop)
@@ -558,13 +566,15 @@ mod tests {
     #[test]
     fn every_bound_refuses_and_gives_back() {
         let (_, narrow) = queue(usize::MAX, 227, 9);
-        assert_eq!(push(&narrow, 1), Err(Refusal::TooLarge));
+        assert_eq!(push(&narrow, 1), Err(SendErrorKind::TooLarge));
         let (_, bytes) = queue(usize::MAX, 2 * 228, 9);
         let (_, frames) = queue(usize::MAX, usize::MAX, 2);
         let (budget, shared) = queue(2 * 228, usize::MAX, 9);
-        for (queue, refusal) in
-            [(&bytes, Refusal::Full), (&frames, Refusal::Full), (&shared, Refusal::EndpointFull)]
-        {
+        for (queue, refusal) in [
+            (&bytes, SendErrorKind::Full),
+            (&frames, SendErrorKind::Full),
+            (&shared, SendErrorKind::EndpointFull),
+        ] {
             assert_eq!(push(queue, 1), Ok(()));
             assert_eq!(push(queue, 2), Ok(()));
             assert_eq!(
@@ -572,7 +582,7 @@ mod tests {
                 (refusal, frame(3))
             );
             let refused = queue.push(frame(3), None, Admission::WhileUp).unwrap_err();
-            assert_eq!(refused, (Refusal::LinkDown, frame(3)));
+            assert_eq!(refused, (SendErrorKind::LinkDown, frame(3)));
         }
         drop(shared);
         assert_eq!(budget.used(), 0);
@@ -583,29 +593,29 @@ mod tests {
         let (budget, queue) = queue(usize::MAX, usize::MAX, 9);
         (1..=3).for_each(|number| push(&queue, number).unwrap());
         let link = link();
-        let mut outbox = Outbox::new(&queue, &link);
-        assert_eq!(poll_fill(&mut outbox), Poll::Ready(Filled::Something));
-        assert_eq!(queue.written(PREFIX + 100 + 50), (1, PREFIX + 100));
+        let mut outbox = BatchSource::new(&queue, &link);
+        assert_eq!(poll_fill(&mut outbox), Poll::Ready(Staged::Batch));
+        assert_eq!(queue.on_written(LENGTH_PREFIX + 100 + 50), (1, LENGTH_PREFIX + 100));
         push(&queue, 4).unwrap();
         drop(outbox);
         assert_eq!(queue.size(), (3, 3 * 228));
         assert_eq!(senders(queue.end()), [2, 3, 4]);
         assert_eq!((queue.size(), budget.used()), ((0, 0), 0));
-        assert_eq!(push(&queue, 5), Err(Refusal::UnknownTarget));
+        assert_eq!(push(&queue, 5), Err(SendErrorKind::UnknownTarget));
     }
 
     #[test]
     fn a_flood_is_charged_once_and_its_place_in_each_queue() {
-        let budget = Budget::new(228 + 2 * PLACE);
-        let queues = [0; 4].map(|_| Queue::new(budget.clone(), usize::MAX, 9));
-        let charge = FloodCharge::new(&budget, &frame(1)).unwrap();
+        let budget = MemoryBudget::new(228 + 2 * SLOT_COST);
+        let queues = [0; 4].map(|_| SendQueue::new(budget.clone(), usize::MAX, 9));
+        let charge = SharedReservation::new(&budget, &frame(1)).unwrap();
         let taken = queues.each_ref().map(|queue| {
             let pushed = queue.push(frame(1), Some(charge.clone()), Admission::Bounded);
             pushed.map(drop).map_err(|(refusal, _)| refusal)
         });
-        assert_eq!(taken, [Ok(()), Ok(()), Ok(()), Err(Refusal::EndpointFull)]);
+        assert_eq!(taken, [Ok(()), Ok(()), Ok(()), Err(SendErrorKind::EndpointFull)]);
         drop(charge);
-        assert!(FloodCharge::new(&budget, &frame(2)).is_none());
+        assert!(SharedReservation::new(&budget, &frame(2)).is_none());
         drop(queues);
         assert_eq!(budget.used(), 0);
     }
@@ -615,13 +625,13 @@ mod tests {
         let (_, queue) = queue(usize::MAX, usize::MAX, 9);
         push(&queue, 1).unwrap();
         queue.close(Closing::Drain);
-        assert_eq!(push(&queue, 2), Err(Refusal::UnknownTarget));
+        assert_eq!(push(&queue, 2), Err(SendErrorKind::UnknownTarget));
         let link = link();
-        let mut outbox = Outbox::new(&queue, &link);
-        assert_eq!(poll_fill(&mut outbox), Poll::Ready(Filled::Something));
+        let mut outbox = BatchSource::new(&queue, &link);
+        assert_eq!(poll_fill(&mut outbox), Poll::Ready(Staged::Batch));
         queue.close(Closing::Now);
         queue.close(Closing::Drain);
-        assert_eq!(poll_fill(&mut outbox), Poll::Ready(Filled::Closing), "one still waits");
+        assert_eq!(poll_fill(&mut outbox), Poll::Ready(Staged::Closing), "one still waits");
     }
 
     #[test]
@@ -629,18 +639,18 @@ mod tests {
         let (_, queue) = queue(usize::MAX, 4 * 228, 99);
         queue.link_up(true);
         let link = link();
-        let mut outbox = Outbox::new(&queue, &link);
+        let mut outbox = BatchSource::new(&queue, &link);
         (1..=3).for_each(|number| push(&queue, number).unwrap());
-        let asks = |queue: &Queue| queue.lock().control.probe.take().is_some();
-        assert_eq!(poll_fill(&mut outbox), Poll::Ready(Filled::Something));
+        let asks = |queue: &SendQueue| queue.lock().control.probe.take().is_some();
+        assert_eq!(poll_fill(&mut outbox), Poll::Ready(Staged::Batch));
         for expected in [false, true, false] {
-            queue.written(PREFIX + 100);
+            queue.on_written(LENGTH_PREFIX + 100);
             assert_eq!(asks(&queue), expected);
         }
         queue.acknowledge(2, Some(Duration::ZERO)).unwrap();
         push(&queue, 4).unwrap();
-        assert_eq!(poll_fill(&mut outbox), Poll::Ready(Filled::Something));
-        queue.written(PREFIX + 100);
+        assert_eq!(poll_fill(&mut outbox), Poll::Ready(Staged::Batch));
+        queue.on_written(LENGTH_PREFIX + 100);
         assert!(asks(&queue));
     }
 
@@ -656,13 +666,13 @@ mod tests {
             queue.link_up(true);
             (1..=3).for_each(|number| push(&queue, number).unwrap());
             let link = link();
-            let mut outbox = Outbox::new(&queue, &link);
-            assert_eq!(poll_fill(&mut outbox), Poll::Ready(Filled::Something));
-            assert_eq!(queue.written(2 * (PREFIX + 100)).0, 2);
+            let mut outbox = BatchSource::new(&queue, &link);
+            assert_eq!(poll_fill(&mut outbox), Poll::Ready(Staged::Batch));
+            assert_eq!(queue.on_written(2 * (LENGTH_PREFIX + 100)).0, 2);
             drop(outbox);
             queue.link_down();
-            assert_eq!(senders(queue.start_anew(frames)), returned);
-            assert!(queue.lock().backlog.written() == 0 && queue.size().0 == kept.len());
+            assert_eq!(senders(queue.reset_session(frames)), returned);
+            assert!(queue.lock().buffer.written() == 0 && queue.size().0 == kept.len());
             assert_eq!(senders(queue.end()), kept);
         }
     }
@@ -677,31 +687,31 @@ mod tests {
 
     #[test]
     fn shedding_goes_on_until_the_budget_has_got_it_back() {
-        let budget = Budget::new(usize::MAX);
-        let [one, other] = [0, 1].map(|_| Queue::new(budget.clone(), usize::MAX, 9));
-        let charge = FloodCharge::new(&budget, &frame(1)).unwrap();
+        let budget = MemoryBudget::new(usize::MAX);
+        let [one, other] = [0, 1].map(|_| SendQueue::new(budget.clone(), usize::MAX, 9));
+        let charge = SharedReservation::new(&budget, &frame(1)).unwrap();
         for queue in [&one, &other] {
             queue.push(frame(1), Some(charge.clone()), Admission::Bounded).unwrap();
         }
         drop(charge);
         push(&one, 2).unwrap();
-        assert_eq!((senders(one.shed(PLACE + 1)), budget.used()), (vec![1, 2], 228));
+        assert_eq!((senders(one.shed(SLOT_COST + 1)), budget.used()), (vec![1, 2], 228));
         assert_eq!((senders(other.shed(1)), budget.used()), (vec![1], 0));
     }
 
     #[test]
     fn what_waits_does_not_go_to_a_queue_that_ended() {
-        let budget = Budget::new(usize::MAX);
-        let [one, other] = [0, 1].map(|_| Queue::new(budget.clone(), usize::MAX, 9));
+        let budget = MemoryBudget::new(usize::MAX);
+        let [one, other] = [0, 1].map(|_| SendQueue::new(budget.clone(), usize::MAX, 9));
         push(&one, 1).unwrap();
         other.end();
-        assert!(!one.move_to(&other));
+        assert!(!one.transfer_to(&other));
         push(&one, 2).unwrap();
         assert_eq!(senders(one.end()), [1, 2]);
     }
 
     /// Bytes of a caller who looks at the queue when it lets go of them.
-    struct Nosy(Arc<Queue>, Vec<u8>);
+    struct Nosy(Arc<SendQueue>, Vec<u8>);
 
     impl AsRef<[u8]> for Nosy {
         fn as_ref(&self) -> &[u8] {
@@ -722,18 +732,18 @@ mod tests {
         for shares_records in [false, true] {
             queue.link_up(shares_records);
             let link = link();
-            let mut outbox = Outbox::new(&queue, &link);
+            let mut outbox = BatchSource::new(&queue, &link);
             for payload in [9, 9000] {
                 let frame = Frame::builder(8, Id::from_bytes([1; 32])).payload(vec![1; payload]);
                 let bytes = Nosy(queue.clone(), frame.build().unwrap().as_bytes().to_vec());
                 let nosy = Frame::parse(bytes::Bytes::from_owner(bytes)).unwrap();
                 queue.push(nosy, None, Admission::Bounded).unwrap();
-                assert_eq!(poll_fill(&mut outbox), Poll::Ready(Filled::Something));
-                assert_eq!(queue.written(PREFIX + 41 + payload).0, 1);
+                assert_eq!(poll_fill(&mut outbox), Poll::Ready(Staged::Batch));
+                assert_eq!(queue.on_written(LENGTH_PREFIX + 41 + payload).0, 1);
             }
             queue.push(frame(1), None, Admission::Bounded).unwrap();
-            assert_eq!(poll_fill(&mut outbox), Poll::Ready(Filled::Something));
-            queue.written(PREFIX + 100);
+            assert_eq!(poll_fill(&mut outbox), Poll::Ready(Staged::Batch));
+            queue.on_written(LENGTH_PREFIX + 100);
         }
         assert_eq!(queue.size().0, 3);
         queue.acknowledge(3, None).unwrap();

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::buffers::Buffers;
-use crate::link::{Link, ReadHalf};
-use crate::proto::whole_message;
+use super::buffers::BufferPool;
+use crate::link::{Link, ReadBuffer};
+use crate::proto::peek_len;
 
 /// Least room that a read is given: holds the frames of a burst of small ones, and is little
 /// enough that thousands of links may read at once.
@@ -21,13 +21,13 @@ const MAX_READ: usize = 128 << 10;
 
 /// Size of the buffer of a link that is busy: it stays that large for as long as reads bring a quarter
 /// of it.
-const BUSY: usize = 64 << 10;
+const BUSY_CAPACITY: usize = 64 << 10;
 
 /// Runs up to this length are copied out of the buffer, which is then read into again. Longer ones
 /// take the buffer with them and are never copied.
-const COPY: usize = 16 << 10;
+const COPY_MAX: usize = 16 << 10;
 
-impl ReadHalf {
+impl ReadBuffer {
     /// What arrived and was not handled yet.
     pub(super) fn unread(&self) -> &[u8] {
         &self.buffer[self.start..]
@@ -51,17 +51,17 @@ impl ReadHalf {
     }
 
     /// Length of the message of which a part has arrived, if that is known.
-    pub(super) fn begun(&self) -> Option<usize> {
-        whole_message(self.unread()).ok()?
+    pub(super) fn partial_len(&self) -> Option<usize> {
+        peek_len(self.unread()).ok()?
     }
 
     /// Whether much arrives over the link: of late, reads have filled a good part of a large buffer.
     pub(super) fn is_busy(&self) -> bool {
-        self.size >= BUSY
+        self.size >= BUSY_CAPACITY
     }
 
     /// Size that the buffer should have for the next read.
-    pub(super) fn target(&self) -> usize {
+    pub(super) fn next_capacity(&self) -> usize {
         // A full buffer whose message is still incomplete needs more, but never more than twice
         // what has really arrived: a length alone makes nobody allocate.
         match self.unread().len() < self.size {
@@ -71,12 +71,12 @@ impl ReadHalf {
     }
 
     /// Makes room to read, so that there are so many bytes in all.
-    pub(super) fn prepare(&mut self, target: usize, buffers: &Buffers) {
+    pub(super) fn reserve(&mut self, target: usize, buffers: &BufferPool) {
         self.compact();
         if self.buffer.capacity() < target {
-            let mut larger = buffers.take(target);
+            let mut larger = buffers.get(target);
             larger.extend_from_slice(&self.buffer);
-            buffers.give(std::mem::replace(&mut self.buffer, larger));
+            buffers.put(std::mem::replace(&mut self.buffer, larger));
         }
     }
 
@@ -92,42 +92,42 @@ impl ReadHalf {
     }
 
     /// Takes the first `len` bytes; also tells how much memory they keep.
-    pub(super) fn take(&mut self, len: usize, buffers: &Arc<Buffers>) -> (Bytes, usize) {
+    pub(super) fn split_front(&mut self, len: usize, buffers: &Arc<BufferPool>) -> (Bytes, usize) {
         // A buffer that is mostly empty is not worth keeping for what is in it.
-        if len <= COPY || len < self.buffer.capacity() / 2 {
+        if len <= COPY_MAX || len < self.buffer.capacity() / 2 {
             let run = Bytes::copy_from_slice(&self.unread()[..len]);
             self.skip(len);
             return (run, len);
         }
         let end = self.start + len;
-        let mut tail = buffers.take(self.size.max(self.buffer.len() - end));
+        let mut tail = buffers.get(self.size.max(self.buffer.len() - end));
         tail.extend_from_slice(&self.buffer[end..]);
         self.buffer.truncate(end);
         let run = std::mem::replace(&mut self.buffer, tail);
         let pinned = run.capacity();
         let start = std::mem::take(&mut self.start);
-        (buffers.lend(run).slice(start..), pinned)
+        (buffers.pooled_bytes_of(run).slice(start..), pinned)
     }
 
     /// Gives memory back, because what was read waits. Not every time: copying all that is left for
     /// each batch would cost the square of it.
-    pub(super) fn ease(&mut self, buffers: &Buffers) {
+    pub(super) fn maybe_release(&mut self, buffers: &BufferPool) {
         if self.unread().len() < self.buffer.capacity() / 2 {
-            self.rest(buffers);
+            self.release_memory(buffers);
         }
     }
 
     /// Makes room to read so many bytes in all and no more. A buffer that goes round is larger, and
     /// would take the beginning of the next frame too.
-    pub(super) fn fit(&mut self, target: usize, buffers: &Buffers) {
-        self.rest(buffers);
+    pub(super) fn reserve_exact(&mut self, target: usize, buffers: &BufferPool) {
+        self.release_memory(buffers);
         self.buffer.reserve_exact(target.saturating_sub(self.buffer.len()));
     }
 
     /// Gives memory back, because nothing is read for now.
-    pub(super) fn rest(&mut self, buffers: &Buffers) {
+    pub(super) fn release_memory(&mut self, buffers: &BufferPool) {
         let left = self.unread().to_vec();
-        buffers.give(std::mem::replace(&mut self.buffer, left));
+        buffers.put(std::mem::replace(&mut self.buffer, left));
         self.start = 0;
     }
 }
@@ -138,31 +138,31 @@ mod tests {
 
     #[test]
     fn long_runs_are_not_copied_and_short_ones_free_the_buffer() {
-        let buffers = Buffers::new(0);
-        let mut half = ReadHalf { buffer: vec![7; COPY + 12], ..ReadHalf::default() };
+        let buffers = BufferPool::new(0);
+        let mut half = ReadBuffer { buffer: vec![7; COPY_MAX + 12], ..ReadBuffer::default() };
         let start = half.buffer.as_ptr();
         half.skip(2);
-        let (run, pinned) = half.take(COPY + 1, &buffers);
-        assert_eq!((run.as_ptr(), run.len()), (start.wrapping_add(2), COPY + 1));
+        let (run, pinned) = half.split_front(COPY_MAX + 1, &buffers);
+        assert_eq!((run.as_ptr(), run.len()), (start.wrapping_add(2), COPY_MAX + 1));
         assert_eq!(half.unread(), [7; 9]);
-        assert!(pinned >= COPY + 12);
-        let (run, pinned) = half.take(3, &buffers);
+        assert!(pinned >= COPY_MAX + 12);
+        let (run, pinned) = half.split_front(3, &buffers);
         assert_eq!((&run[..], pinned, half.unread()), (&[7; 3][..], 3, &[7; 6][..]));
     }
 
     #[test]
     fn what_is_left_stays_in_place_until_the_next_read() {
-        let buffers = Buffers::new(0);
-        let mut half = ReadHalf { buffer: vec![7; 90_000], ..ReadHalf::default() };
+        let buffers = BufferPool::new(0);
+        let mut half = ReadBuffer { buffer: vec![7; 90_000], ..ReadBuffer::default() };
         let start = half.buffer.as_ptr();
         for handled in 1..=1000 {
             match handled % 2 {
                 0 => half.skip(45),
-                _ => drop(half.take(45, &buffers)),
+                _ => drop(half.split_front(45, &buffers)),
             }
             assert_eq!(half.unread().as_ptr(), start.wrapping_add(45 * handled));
         }
-        half.rest(&buffers);
+        half.release_memory(&buffers);
         assert_eq!((half.unread().len(), half.start, half.buffer.capacity()), (45_000, 0, 45_000));
     }
 }

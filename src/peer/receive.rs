@@ -8,14 +8,14 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use super::buffers::Buffers;
-use super::gate::Room;
+use super::buffers::BufferPool;
+use super::gate::Permit;
 use super::inbound::{Batch, InboundSender};
-use super::scan::{Kind, Rules, scan};
-use super::{Notice, Notices, Peer};
+use super::scan::{FrameClass, LinkRules, classify_run};
+use super::{MergeMessage, OnMergeMessage, Peer};
 use crate::error::{Closed, DownReason};
-use crate::link::{Link, ReadHalf};
-use crate::proto::{Frame, Impossible, PREFIX, Records};
+use crate::link::{Link, ReadBuffer};
+use crate::proto::{Frame, InvalidAck, LENGTH_PREFIX, Records};
 
 /// Reads in a row before other tasks get their turn, so that a busy peer cannot starve them.
 const READS_PER_TURN: u8 = 8;
@@ -25,7 +25,7 @@ const READS_PER_TURN: u8 = 8;
 /// on the same thread frames of 4 KiB came 1.10 times as fast (1.02 to 1.16, 21 interleaved rounds)
 /// for 0.94 of the CPU time. Other sizes, a router on another thread, and up to 20 looks made no
 /// difference that is worth it.
-const LOOKS: u8 = 3;
+const MAX_SPINS: u8 = 3;
 
 /// Reads frames and hands them to the router until the link ends. Returns why it did. When the last
 /// handle of the endpoint was dropped, reads to the end and hands on nothing.
@@ -33,23 +33,23 @@ const LOOKS: u8 = 3;
 /// An idle link costs nothing: after a read that found no data the loop yields, and then sleeps
 /// until the system says that there is something to read. Nor much memory: waits for a slow router
 /// are in boxes of their own.
-pub(super) fn receive<'a>(
+pub(super) fn run_reader<'a>(
     peer: &'a Peer,
     link: &'a Link,
     inbound: &'a InboundSender,
-    notices: Notices<'a>,
+    on_merge: OnMergeMessage<'a>,
 ) -> impl Future<Output = DownReason> + Send + Unpin + use<'a> {
     let (room, waiting) = (None, None);
     let mut reader = Reader {
         peer,
         link,
         inbound,
-        notices,
-        room,
-        waiting,
+        notices: on_merge,
+        permit: room,
+        backpressure_wait: waiting,
         reads: 0,
-        looks: 0,
-        must_sleep: false,
+        spins: 0,
+        needs_readiness: false,
         discards: false,
     };
     poll_fn(move |cx| reader.poll(cx))
@@ -60,20 +60,20 @@ struct Reader<'a> {
     peer: &'a Peer,
     link: &'a Link,
     inbound: &'a InboundSender,
-    notices: Notices<'a>,
-    room: Option<Room>,
+    notices: OnMergeMessage<'a>,
+    permit: Option<Permit>,
     /// A wait for the router.
-    waiting: Option<Waiting<'a>>,
+    backpressure_wait: Option<Waiting<'a>>,
     reads: u8,
-    looks: u8,
+    spins: u8,
     /// Whether there was nothing to read.
-    must_sleep: bool,
+    needs_readiness: bool,
     /// Whether the endpoint has no handle any more, so that nobody takes what arrives.
     discards: bool,
 }
 
 /// Waits until there is room, or until frames were handed on.
-type Waiting<'a> = Pin<Box<dyn Future<Output = Result<Option<Room>, Closed>> + Send + 'a>>;
+type Waiting<'a> = Pin<Box<dyn Future<Output = Result<Option<Permit>, Closed>> + Send + 'a>>;
 
 impl<'a> Reader<'a> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<DownReason> {
@@ -88,43 +88,45 @@ impl<'a> Reader<'a> {
                     return yield_now(cx);
                 }
                 _ if self.discards => discard(link, inbound.buffers()),
-                _ => read_frames(peer, link, &mut self.room, inbound, notices),
+                _ => read_frames(peer, link, &mut self.permit, inbound, notices),
             };
             match step {
-                Step::NoData if self.looks < LOOKS && link.read_half().is_busy() => {
-                    self.looks += 1;
+                ReadOutcome::WouldBlock
+                    if self.spins < MAX_SPINS && link.read_buffer().is_busy() =>
+                {
+                    self.spins += 1;
                     return yield_now(cx);
                 }
-                Step::NoData => {
-                    self.room = None;
-                    link.read_half().rest(inbound.buffers());
-                    (self.reads, self.must_sleep) = (0, true);
+                ReadOutcome::WouldBlock => {
+                    self.permit = None;
+                    link.read_buffer().release_memory(inbound.buffers());
+                    (self.reads, self.needs_readiness) = (0, true);
                     return yield_now(cx);
                 }
-                Step::NoRoom(bytes) => {
-                    self.waiting = Some(Box::pin(wait_for_room(peer, inbound, bytes)))
+                ReadOutcome::WindowFull(bytes) => {
+                    self.backpressure_wait = Some(Box::pin(wait_for_permit(peer, inbound, bytes)))
                 }
-                Step::NoPlace(found) => {
-                    self.waiting = Some(Box::pin(wait_for_place(peer, inbound, found)))
+                ReadOutcome::QueueFull(found) => {
+                    self.backpressure_wait = Some(Box::pin(wait_for_queue(peer, inbound, found)))
                 }
-                Step::InboundClosed => (self.room, self.discards) = (None, true),
-                Step::More => (self.reads, self.looks) = (self.reads + 1, 0),
-                Step::Failed(reason) => return Poll::Ready(reason),
+                ReadOutcome::InboundClosed => (self.permit, self.discards) = (None, true),
+                ReadOutcome::Progress => (self.reads, self.spins) = (self.reads + 1, 0),
+                ReadOutcome::Closed(reason) => return Poll::Ready(reason),
             }
         }
     }
 
     /// Waits for what there was not: data, or the router.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), DownReason>> {
-        if self.must_sleep {
+        if self.needs_readiness {
             ready!(self.link.stream.poll_readable(cx)).map_err(DownReason::io)?;
-            self.must_sleep = false;
+            self.needs_readiness = false;
         }
-        if let Some(waiting) = &mut self.waiting {
+        if let Some(waiting) = &mut self.backpressure_wait {
             let done = ready!(waiting.as_mut().poll(cx));
-            self.waiting = None;
+            self.backpressure_wait = None;
             match done {
-                Ok(Some(room)) => self.room = Some(room),
+                Ok(Some(room)) => self.permit = Some(room),
                 Ok(None) => self.reads += 1,
                 Err(Closed) => self.discards = true,
             }
@@ -139,51 +141,51 @@ fn yield_now<T>(cx: &Context<'_>) -> Poll<T> {
     Poll::Pending
 }
 
-async fn wait_for_room(
+async fn wait_for_permit(
     peer: &Peer,
     inbound: &InboundSender,
     bytes: usize,
-) -> Result<Option<Room>, Closed> {
-    held_up(peer, inbound.room(bytes)).await.map(Some)
+) -> Result<Option<Permit>, Closed> {
+    while_backpressured(peer, inbound.acquire(bytes)).await.map(Some)
 }
 
-async fn wait_for_place(
+async fn wait_for_queue(
     peer: &Peer,
     inbound: &InboundSender,
-    found: Box<Found>,
-) -> Result<Option<Room>, Closed> {
-    let Found { batch, frames, bytes } = *found;
-    held_up(peer, inbound.send(batch)).await?;
+    found: Box<DecodedBatch>,
+) -> Result<Option<Permit>, Closed> {
+    let DecodedBatch { batch, frames, bytes } = *found;
+    while_backpressured(peer, inbound.send(batch)).await?;
     peer.count_received(frames, bytes);
     Ok(None)
 }
 
 /// Waits for what only the router can give. The other side is told meanwhile that this one lives.
-async fn held_up<T>(peer: &Peer, waiting: impl Future<Output = T>) -> T {
-    peer.queue.set_held_up(true);
+async fn while_backpressured<T>(peer: &Peer, waiting: impl Future<Output = T>) -> T {
+    peer.queue.set_backpressured(true);
     let done = waiting.await;
-    peer.queue.set_held_up(false);
+    peer.queue.set_backpressured(false);
     done
 }
 
 /// What one turn came to.
-enum Step {
+enum ReadOutcome {
     /// The socket has nothing to read.
-    NoData,
+    WouldBlock,
     /// There must be room for so many bytes first.
-    NoRoom(usize),
+    WindowFull(usize),
     /// The router must make a place for these frames first.
-    NoPlace(Box<Found>),
+    QueueFull(Box<DecodedBatch>),
     /// The endpoint has no handle any more.
     InboundClosed,
     /// Bytes, or frames that were handed to the router.
-    More,
+    Progress,
     /// The link is at its end.
-    Failed(DownReason),
+    Closed(DownReason),
 }
 
 /// Whole frames for the router.
-struct Found {
+struct DecodedBatch {
     batch: Batch,
     frames: usize,
     bytes: usize,
@@ -196,17 +198,20 @@ struct Found {
 fn read_frames(
     peer: &Peer,
     link: &Link,
-    room: &mut Option<Room>,
+    room: &mut Option<Permit>,
     inbound: &InboundSender,
-    notices: Notices<'_>,
-) -> Step {
-    let mut half = link.read_half();
+    notices: OnMergeMessage<'_>,
+) -> ReadOutcome {
+    let mut half = link.read_buffer();
     let step = read_once(peer, link, &mut half, room, inbound, notices);
     // Memory is not held by those who wait.
     match step {
-        Step::NoRoom(_) => half.rest(inbound.buffers()),
-        Step::NoPlace(_) => half.ease(inbound.buffers()),
-        Step::NoData | Step::InboundClosed | Step::More | Step::Failed(_) => {}
+        ReadOutcome::WindowFull(_) => half.release_memory(inbound.buffers()),
+        ReadOutcome::QueueFull(_) => half.maybe_release(inbound.buffers()),
+        ReadOutcome::WouldBlock
+        | ReadOutcome::InboundClosed
+        | ReadOutcome::Progress
+        | ReadOutcome::Closed(_) => {}
     }
     step
 }
@@ -214,55 +219,55 @@ fn read_frames(
 fn read_once(
     peer: &Peer,
     link: &Link,
-    half: &mut ReadHalf,
-    room: &mut Option<Room>,
+    half: &mut ReadBuffer,
+    room: &mut Option<Permit>,
     inbound: &InboundSender,
-    notices: Notices<'_>,
-) -> Step {
+    notices: OnMergeMessage<'_>,
+) -> ReadOutcome {
     let unread = half.unread().len();
     if unread > 0 {
-        let room = match find_room(room, unread, inbound) {
+        let room = match ensure_permit(room, unread, inbound) {
             Ok(room) => room,
             Err(step) => return step,
         };
-        match take_run(peer, link, half, room, inbound.buffers(), notices) {
-            Ok(Some(Taken::Frames(found))) => return hand_on(peer, found, inbound),
-            Ok(Some(Taken::Others)) => return Step::More,
+        match decode_run(peer, link, half, room, inbound.buffers(), notices) {
+            Ok(Some(Taken::Frames(found))) => return deliver(peer, found, inbound),
+            Ok(Some(Taken::Consumed)) => return ReadOutcome::Progress,
             Ok(None) => {}
-            Err(reason) => return Step::Failed(reason),
+            Err(reason) => return ReadOutcome::Closed(reason),
         }
     }
-    let (room, target) = match widen_room(room, half, inbound) {
+    let (room, target) = match extend_permit(room, half, inbound) {
         Ok(found) => found,
         Err(step) => return step,
     };
-    half.prepare(target, inbound.buffers());
-    room.cover(half.buffer.capacity());
+    half.reserve(target, inbound.buffers());
+    room.force_grow(half.buffer.capacity());
     read_socket(link, half, target)
 }
 
 /// Reads once and throws away what came. A socket that is closed with unread input resets its
 /// connection, and what this node said last may be lost by that.
-fn discard(link: &Link, buffers: &Buffers) -> Step {
-    let mut half = link.read_half();
+fn discard(link: &Link, buffers: &BufferPool) -> ReadOutcome {
+    let mut half = link.read_buffer();
     half.discard();
-    let target = half.target();
-    half.prepare(target, buffers);
+    let target = half.next_capacity();
+    half.reserve(target, buffers);
     let step = read_socket(link, &mut half, target);
     half.discard();
     step
 }
 
-fn read_socket(link: &Link, half: &mut ReadHalf, target: usize) -> Step {
+fn read_socket(link: &Link, half: &mut ReadBuffer, target: usize) -> ReadOutcome {
     match half.read(link, target) {
-        Ok(0) if half.unread().is_empty() => Step::Failed(DownReason::Closed),
-        Ok(0) => Step::Failed(DownReason::ClosedInsideFrame),
+        Ok(0) if half.unread().is_empty() => ReadOutcome::Closed(DownReason::Closed),
+        Ok(0) => ReadOutcome::Closed(DownReason::ClosedInsideFrame),
         Ok(_) => {
             link.reads.fetch_add(1, Ordering::Relaxed);
-            Step::More
+            ReadOutcome::Progress
         }
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Step::NoData,
-        Err(error) => Step::Failed(DownReason::io(error)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => ReadOutcome::WouldBlock,
+        Err(error) => ReadOutcome::Closed(DownReason::io(error)),
     }
 }
 
@@ -271,62 +276,64 @@ fn read_socket(link: &Link, half: &mut ReadHalf, target: usize) -> Step {
 /// A part of a frame that was read is not left lying while others read: if there is no more room, it
 /// gets what the rest of this one frame takes, a little beyond the bound. Thousands of links that
 /// wait with 16 KiB each would take more.
-fn widen_room<'a>(
-    room: &'a mut Option<Room>,
-    half: &mut ReadHalf,
+fn extend_permit<'a>(
+    room: &'a mut Option<Permit>,
+    half: &mut ReadBuffer,
     inbound: &InboundSender,
-) -> Result<(&'a mut Room, usize), Step> {
-    let target = half.target();
+) -> Result<(&'a mut Permit, usize), ReadOutcome> {
+    let target = half.next_capacity();
     let old = match room.take() {
         // What was waited for is kept: another may be waiting behind it.
-        Some(room_there) if room_there.is_enough_for(target) => {
+        Some(room_there) if room_there.covers(target) => {
             return Ok((room.insert(room_there), target));
         }
         old => old,
     };
-    match inbound.try_room(target) {
+    match inbound.try_acquire(target) {
         Ok(Some(new)) => return Ok((room.insert(new), target)),
         Ok(None) => {}
-        Err(Closed) => return Err(Step::InboundClosed),
+        Err(Closed) => return Err(ReadOutcome::InboundClosed),
     }
-    let Some((len, mut old)) = half.begun().zip(old) else { return Err(Step::NoRoom(target)) };
+    let Some((len, mut old)) = half.partial_len().zip(old) else {
+        return Err(ReadOutcome::WindowFull(target));
+    };
     // A length alone makes nobody allocate.
     let least = len.min(target);
-    match old.stretch(least) {
+    match old.try_overdraw(least) {
         true => {
-            half.fit(least, inbound.buffers());
+            half.reserve_exact(least, inbound.buffers());
             Ok((room.insert(old), least))
         }
-        false => Err(Step::NoRoom(target)),
+        false => Err(ReadOutcome::WindowFull(target)),
     }
 }
 
 /// Hands frames to the router, if there is a place for them.
-fn hand_on(peer: &Peer, found: Found, inbound: &InboundSender) -> Step {
-    let Found { batch, frames, bytes } = found;
+fn deliver(peer: &Peer, found: DecodedBatch, inbound: &InboundSender) -> ReadOutcome {
+    let DecodedBatch { batch, frames, bytes } = found;
     match inbound.try_send(batch) {
         Ok(None) => {
             // Only now: what is told as received must not be lost with this task.
             peer.count_received(frames, bytes);
-            Step::More
+            ReadOutcome::Progress
         }
-        Ok(Some(batch)) => Step::NoPlace(Box::new(Found { batch, frames, bytes })),
-        Err(Closed) => Step::InboundClosed,
+        Ok(Some(batch)) => ReadOutcome::QueueFull(Box::new(DecodedBatch { batch, frames, bytes })),
+        Err(Closed) => ReadOutcome::InboundClosed,
     }
 }
 
 /// The room that there is, or else room for so many bytes.
-fn find_room<'a>(
-    room: &'a mut Option<Room>,
+fn ensure_permit<'a>(
+    room: &'a mut Option<Permit>,
     bytes: usize,
     inbound: &InboundSender,
-) -> Result<&'a mut Room, Step> {
+) -> Result<&'a mut Permit, ReadOutcome> {
     let taken = match room.take().filter(|room| room.frames() > 0) {
         Some(room) => room,
-        None => match inbound.try_room(bytes) {
+        None => match inbound.try_acquire(bytes) {
             Ok(Some(room)) => room,
-            Ok(None) => return Err(Step::NoRoom(bytes)),
-            Err(Closed) => return Err(Step::InboundClosed),
+            Ok(None) => return Err(ReadOutcome::WindowFull(bytes)),
+            Err(Closed) => return Err(ReadOutcome::InboundClosed),
         },
     };
     Ok(room.insert(taken))
@@ -334,46 +341,50 @@ fn find_room<'a>(
 
 /// What was taken off the buffer.
 enum Taken {
-    Frames(Found),
+    Frames(DecodedBatch),
     /// Frames that are not for the router.
-    Others,
+    Consumed,
 }
 
 /// Takes the whole frames off that the buffer begins with. `None`: there is none.
-fn take_run(
+fn decode_run(
     peer: &Peer,
     link: &Link,
-    half: &mut ReadHalf,
-    room: &mut Room,
-    buffers: &Arc<Buffers>,
-    notices: Notices<'_>,
+    half: &mut ReadBuffer,
+    room: &mut Permit,
+    buffers: &Arc<BufferPool>,
+    notices: OnMergeMessage<'_>,
 ) -> Result<Option<Taken>, DownReason> {
-    let rules = Rules { peer_type: peer.peer_type(), carries_records: link.records_as.is_some() };
-    let run = scan(half.unread(), rules, room.frames())?;
-    match run.kind {
+    let rules = LinkRules { peer_type: peer.peer_type(), is_extended: link.records_as.is_some() };
+    let run = classify_run(half.unread(), rules, room.frames())?;
+    match run.class {
         _ if run.frames == 0 => Ok(None),
-        Kind::Ignored => {
+        FrameClass::Ignored => {
             peer.count_ignored(run.frames);
             half.skip(run.len);
-            Ok(Some(Taken::Others))
+            Ok(Some(Taken::Consumed))
         }
-        Kind::Control => {
-            let heard = hear(peer, &half.unread()[PREFIX..run.len], notices);
+        FrameClass::Control => {
+            let heard = handle_control(peer, &half.unread()[LENGTH_PREFIX..run.len], notices);
             half.skip(run.len);
-            heard.map(|()| Some(Taken::Others))
+            heard.map(|()| Some(Taken::Consumed))
         }
-        Kind::Router => {
-            let (messages, pinned) = half.take(run.len, buffers);
+        FrameClass::Router => {
+            let (messages, pinned) = half.split_front(run.len, buffers);
             let _room = room.split(pinned, run.frames);
-            let (target, is_exact) = (peer.target(), run.is_exact);
-            let batch = Batch { target, messages, pinned, is_exact, _room };
-            Ok(Some(Taken::Frames(Found { batch, frames: run.frames, bytes: run.len })))
+            let (target, is_exact) = (peer.target(), run.no_trailing);
+            let batch = Batch { target, messages, pinned, no_trailing: is_exact, _permit: _room };
+            Ok(Some(Taken::Frames(DecodedBatch { batch, frames: run.frames, bytes: run.len })))
         }
     }
 }
 
 /// Does what the records of a control frame say.
-fn hear(peer: &Peer, frame: &[u8], notices: Notices<'_>) -> Result<(), DownReason> {
+fn handle_control(
+    peer: &Peer,
+    frame: &[u8],
+    notices: OnMergeMessage<'_>,
+) -> Result<(), DownReason> {
     let records = Frame::parse(frame.to_vec()).ok();
     let Some(records) = records.and_then(|frame| Records::decode(frame.payload())) else {
         peer.count_ignored(1);
@@ -382,23 +393,23 @@ fn hear(peer: &Peer, frame: &[u8], notices: Notices<'_>) -> Result<(), DownReaso
     if let Some(count) = records.received {
         let held = records.held.map(|held| Duration::from_micros(held.into()));
         let done = peer.queue.acknowledge(count, held);
-        done.map_err(|Impossible| DownReason::ImpossibleCount(count))?;
-        peer.note_life();
+        done.map_err(|InvalidAck| DownReason::InvalidAck(count))?;
+        peer.count_ack();
     }
     if let Some((name, proof)) = records.same {
-        notices(Notice::Same { name, proof });
+        notices(MergeMessage::Duplicate { name, proof });
     }
     if let Some((name, (received, proof))) = records.merge {
-        notices(Notice::Merge { name, received, proof });
+        notices(MergeMessage::Request { name, received, proof });
     }
     if let Some((name, received)) = records.merged {
-        notices(Notice::Merged { name, received });
+        notices(MergeMessage::Ack { name, received });
     }
     if records.probe.is_some() {
-        peer.queue.say_received();
+        peer.queue.queue_ack();
     }
     if let Some(end) = records.end {
-        peer.note_farewell(end.into());
+        peer.on_remote_close(end.into());
     }
     Ok(())
 }
@@ -406,9 +417,9 @@ fn hear(peer: &Peer, frame: &[u8], notices: Notices<'_>) -> Result<(), DownReaso
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fuzz::{Line, Wakes};
+    use crate::fuzz::{Pipe, TestWaker};
     use crate::limits::Limits;
-    use crate::peer::{Budget, Origin, Queue, inbound};
+    use crate::peer::{MemoryBudget, Origin, SendQueue, inbound};
     use crate::proto::{Id, PeerType, encode_length};
     use std::pin::pin;
 
@@ -423,26 +434,28 @@ mod tests {
     fn a_reader_that_waits_for_a_place_in_the_channel_is_held_up() {
         let limits = Limits::default();
         let (sender, inbound) = inbound(limits.inbound_bytes, limits.inbound_frames);
-        let queue = Queue::new(Budget::new(1), 1, 1);
+        let queue = SendQueue::new(MemoryBudget::new(1), 1, 1);
         let peer = Peer::linked(7, PeerType::Standard, Origin::Accepted, queue);
-        let (line, other) = Line::pair();
+        let (line, other) = Pipe::pair();
         let link = Link::new(line, None, Vec::new(), None);
-        let mut receiving = pin!(receive(&peer, &link, &sender, &|_| ()));
-        let wakes = Wakes::new();
+        let mut receiving = pin!(run_reader(&peer, &link, &sender, &|_| ()));
+        let wakes = TestWaker::new();
         let mut come = || {
             let mut way = other.outgoing();
             way.write(&message(8, 0));
             way.arrive(usize::MAX);
             drop(way);
             assert!(wakes.poll(receiving.as_mut()).is_none());
-            peer.queue.watched().is_held_up
+            peer.queue.liveness_inputs().is_backpressured
         };
         let came = 1 + (0..limits.inbound_frames).take_while(|_| !come()).count();
         assert!(came < limits.inbound_frames, "it was not told");
         let taken = std::iter::from_fn(|| inbound.try_next().unwrap()).count();
         assert_eq!(taken, came - 1);
         assert!(wakes.poll(receiving.as_mut()).is_none());
-        assert!(!peer.queue.watched().is_held_up && inbound.try_next().unwrap().is_some());
+        assert!(
+            !peer.queue.liveness_inputs().is_backpressured && inbound.try_next().unwrap().is_some()
+        );
     }
 
     #[test]
@@ -452,13 +465,13 @@ mod tests {
         for (frames, flow) in [(5_000, &small), (65_536, &small), (65_536, &large), (65_536, &both)]
         {
             let (sender, _inbound) = inbound(1 << 20, frames);
-            let queue = Queue::new(Budget::new(1), 1, 1);
+            let queue = SendQueue::new(MemoryBudget::new(1), 1, 1);
             let peer = Peer::linked(7, PeerType::Standard, Origin::Accepted, queue);
-            let (line, other) = Line::pair();
+            let (line, other) = Pipe::pair();
             let link = Link::new(line, None, Vec::new(), None);
-            let mut receiving = Box::pin(receive(&peer, &link, &sender, &|_| ()));
-            let wakes = Wakes::new();
-            while !peer.queue.watched().is_held_up {
+            let mut receiving = Box::pin(run_reader(&peer, &link, &sender, &|_| ()));
+            let wakes = TestWaker::new();
+            while !peer.queue.liveness_inputs().is_backpressured {
                 let mut way = other.outgoing();
                 (0..(1 << 20) / flow.len()).for_each(|_| way.write(flow));
                 way.arrive(usize::MAX);
@@ -466,8 +479,12 @@ mod tests {
                 assert!(wakes.poll(receiving.as_mut()).is_none());
             }
             drop(receiving);
-            let held = link.read_half().buffer.capacity();
-            assert!(held < PREFIX + Frame::MAX_LEN, "{held} bytes: {frames}, {}", flow.len());
+            let held = link.read_buffer().buffer.capacity();
+            assert!(
+                held < LENGTH_PREFIX + Frame::MAX_LEN,
+                "{held} bytes: {frames}, {}",
+                flow.len()
+            );
         }
     }
 
@@ -476,12 +493,12 @@ mod tests {
     fn a_reader_whose_frames_nobody_takes_reads_to_the_end() {
         for is_waiting in [false, true] {
             let (sender, inbound) = inbound(10_000, 2);
-            let queue = Queue::new(Budget::new(1), 1, 1);
+            let queue = SendQueue::new(MemoryBudget::new(1), 1, 1);
             let peer = Peer::linked(7, PeerType::Standard, Origin::Accepted, queue);
-            let (line, other) = Line::pair();
+            let (line, other) = Pipe::pair();
             let link = Link::new(line, None, Vec::new(), Some(Id::from_bytes([1; 32])));
-            let mut receiving = pin!(receive(&peer, &link, &sender, &|_| ()));
-            let wakes = Wakes::new();
+            let mut receiving = pin!(run_reader(&peer, &link, &sender, &|_| ()));
+            let wakes = TestWaker::new();
             let send = |frames| {
                 let mut way = other.outgoing();
                 (0..frames).for_each(|_| way.write(&message(8, 1000)));
@@ -498,7 +515,7 @@ mod tests {
             assert!(wakes.poll(receiving.as_mut()).is_none());
             assert!(other.outgoing().bytes.is_empty());
             assert_eq!(peer.info().frames_received, received);
-            assert_eq!(link.read_half().buffer.capacity(), 0);
+            assert_eq!(link.read_buffer().buffer.capacity(), 0);
             other.outgoing().ended = true;
             let reason = wakes.poll(receiving.as_mut());
             assert!(matches!(reason, Some(DownReason::Closed)), "{reason:?}");
@@ -511,15 +528,15 @@ mod tests {
         const LIMIT: usize = 1 << 20;
         for payload in [3000, 20_000, 60_000, 65_400, 65_535] {
             let (sender, inbound) = inbound(LIMIT, 65_536);
-            let queue = Queue::new(Budget::new(1), 1, 1);
+            let queue = SendQueue::new(MemoryBudget::new(1), 1, 1);
             let peer = Peer::linked(7, PeerType::Standard, Origin::Accepted, queue);
-            let (line, other) = Line::pair();
+            let (line, other) = Pipe::pair();
             let link = Link::new(line, None, Vec::new(), None);
-            let mut receiving = Box::pin(receive(&peer, &link, &sender, &|_| ()));
-            let wakes = Wakes::new();
+            let mut receiving = Box::pin(run_reader(&peer, &link, &sender, &|_| ()));
+            let wakes = TestWaker::new();
             let flow = message(8, payload);
             for _ in 0..3 {
-                while !peer.queue.watched().is_held_up {
+                while !peer.queue.liveness_inputs().is_backpressured {
                     let mut way = other.outgoing();
                     (0..(10 * LIMIT) / flow.len()).for_each(|_| way.write(&flow));
                     way.arrive(usize::MAX);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_lite::future;
 
 use super::inbound::InboundSender;
-use super::{Notices, Peer, receive, transmit, watch};
+use super::{OnMergeMessage, Peer, receive, transmit, watch};
 use crate::error::DownReason;
 use crate::link::Link;
 use crate::timer;
@@ -29,27 +29,28 @@ impl Peer {
         link: &'a Arc<Link>,
         inbound: &'a InboundSender,
         drain: &'a Duration,
-        notices: Notices<'a>,
+        notices: OnMergeMessage<'a>,
     ) -> impl Future<Output = DownReason> + Send + use<'a> {
-        let reading = receive::receive(self, link, inbound, notices);
-        let writing = future::or(self.write(link, drain), watch::watch(self, link));
-        let mut serving = Some(future::or(reading, future::or(writing, self.close(drain))));
+        let reading = receive::run_reader(self, link, inbound, notices);
+        let writing = future::or(self.write(link, drain), watch::run_monitor(self, link));
+        let mut serving =
+            Some(future::or(reading, future::or(writing, self.drain_deadline(drain))));
         poll_fn(move |cx| {
             let Some(at_work) = &mut serving else { return Poll::Pending };
             let reason = ready!(Pin::new(at_work).poll(cx));
             // What the writer had in hand is let go of before anything else is written.
             serving = None;
-            Poll::Ready(self.ended(link, reason))
+            Poll::Ready(self.finish(link, reason))
         })
     }
 
     /// Does what is left to do when the link has ended, and returns why it did.
-    fn ended(&self, link: &Link, reason: DownReason) -> DownReason {
+    fn finish(&self, link: &Link, reason: DownReason) -> DownReason {
         // The other side may have closed because it is done, and reads on to its end.
-        transmit::settle(self, link);
-        let history = self.history();
-        let farewell = history.ending.farewell.map(DownReason::Farewell);
-        history.ending.stopping.clone().or(farewell).unwrap_or(reason)
+        transmit::flush_final_ack(self, link);
+        let history = self.status();
+        let goodbye = history.close.goodbye.map(DownReason::Goodbye);
+        history.close.stopping.clone().or(goodbye).unwrap_or(reason)
     }
 
     /// Writes until nothing more is to be written, and then leaves the reader to read to the end.
@@ -58,20 +59,20 @@ impl Peer {
         link: &'a Arc<Link>,
         drain: &'a Duration,
     ) -> impl Future<Output = DownReason> + Send + Unpin + use<'a> {
-        let mut writing = Some(transmit::transmit(self, link));
+        let mut writing = Some(transmit::run_writer(self, link));
         let mut leaving = None;
         poll_fn(move |cx: &mut Context<'_>| {
             if let Some(at_work) = &mut writing {
                 let done = ready!(Pin::new(at_work).poll(cx));
                 writing = None;
-                leaving = Some(Box::pin(leave(link, done, drain)));
+                leaving = Some(Box::pin(linger(link, done, drain)));
             }
             leaving.as_mut().map_or(Poll::Pending, |leaving| leaving.as_mut().poll(cx))
         })
     }
 
     /// Waits until the queue is closing, and then for as long as what is left may take.
-    fn close<'a>(
+    fn drain_deadline<'a>(
         &'a self,
         drain: &'a Duration,
     ) -> impl Future<Output = DownReason> + Send + Unpin + use<'a> {
@@ -87,7 +88,7 @@ impl Peer {
 }
 
 /// Stays for as long as the reader may go on when no more is written.
-async fn leave(link: &Link, written: Result<(), DownReason>, drain: &Duration) -> DownReason {
+async fn linger(link: &Link, written: Result<(), DownReason>, drain: &Duration) -> DownReason {
     match written {
         // What arrived before the link broke is still there to be read.
         Err(reason) => {

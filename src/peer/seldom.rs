@@ -5,14 +5,14 @@ use std::ops::{Deref, DerefMut};
 
 /// A value that is empty for most peers: it is in a box that is made when somebody writes to it.
 #[derive(Default)]
-pub(super) struct Seldom<T>(Option<Box<T>>);
+pub(super) struct LazyBox<T>(Option<Box<T>>);
 
 /// What stands for a value that nobody has written to.
-pub(super) trait Empty: Sized + 'static {
-    const EMPTY: &'static Self;
+pub(super) trait StaticDefault: Sized + 'static {
+    const DEFAULT: &'static Self;
 }
 
-impl<T> Seldom<T> {
+impl<T> LazyBox<T> {
     /// Whether nobody has written to it.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_none()
@@ -24,27 +24,27 @@ impl<T> Seldom<T> {
     }
 }
 
-impl<T> From<Box<T>> for Seldom<T> {
-    fn from(value: Box<T>) -> Seldom<T> {
-        Seldom(Some(value))
+impl<T> From<Box<T>> for LazyBox<T> {
+    fn from(value: Box<T>) -> LazyBox<T> {
+        LazyBox(Some(value))
     }
 }
 
-impl<T: Empty> Deref for Seldom<T> {
+impl<T: StaticDefault> Deref for LazyBox<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        self.0.as_deref().unwrap_or(T::EMPTY)
+        self.0.as_deref().unwrap_or(T::DEFAULT)
     }
 }
 
-impl<T: Empty + Default> DerefMut for Seldom<T> {
+impl<T: StaticDefault + Default> DerefMut for LazyBox<T> {
     fn deref_mut(&mut self) -> &mut T {
         self.0.get_or_insert_default()
     }
 }
 
-impl<T: fmt::Debug> fmt::Debug for Seldom<T> {
+impl<T: fmt::Debug> fmt::Debug for LazyBox<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }

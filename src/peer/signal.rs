@@ -10,11 +10,11 @@ use event_listener::{Event, EventListener};
 /// nobody ever does. The two that each peer has took 170 bytes from its first frame on, in between
 /// what was soon let go of and could then not be given back: 0.3 KiB for each of 10 000 links.
 #[derive(Debug)]
-pub(super) struct Signal(Event);
+pub(super) struct Notify(Event);
 
-impl Signal {
-    pub(super) fn new() -> Signal {
-        Signal(Event::new())
+impl Notify {
+    pub(super) fn new() -> Notify {
+        Notify(Event::new())
     }
 
     /// Hears of the next time. Whoever looks before and after this misses nothing.
@@ -23,7 +23,7 @@ impl Signal {
     }
 
     /// Tells all who listen. To be called after what they wait for was changed.
-    pub(super) fn tell(&self) {
+    pub(super) fn notify_all(&self) {
         // Pairs with the one in `listen`: who is not seen here sees the change.
         fence(Ordering::SeqCst);
         if self.0.total_listeners() > 0 {

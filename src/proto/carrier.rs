@@ -155,7 +155,7 @@ impl Frame {
     /// A frame out of a larger buffer of `pinned` bytes, which it keeps alive.
     ///
     /// The caller has checked with [`Header::parse`] and the version that `bytes` begin with one.
-    pub(crate) fn slice_of(bytes: Bytes, pinned: usize) -> Frame {
+    pub(crate) fn from_slice(bytes: Bytes, pinned: usize) -> Frame {
         Frame { bytes, pinned }
     }
 

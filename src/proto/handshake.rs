@@ -57,7 +57,7 @@ impl PeerType {
     /// assert_eq!(PeerType::Cross.seen_from_other_end(), PeerType::Cross);
     /// ```
     #[must_use]
-    pub fn seen_from_other_end(self) -> PeerType {
+    pub fn mirrored(self) -> PeerType {
         match self {
             PeerType::Limited(Direction::Sending) => PeerType::Limited(Direction::Receiving),
             PeerType::Limited(Direction::Receiving) => PeerType::Limited(Direction::Sending),
@@ -90,7 +90,7 @@ impl PeerType {
     }
 
     /// Whether frames of the router go the same ways over a link of the `other` type.
-    pub(crate) fn flows_like(self, other: PeerType) -> bool {
+    pub(crate) fn same_direction(self, other: PeerType) -> bool {
         (self.may_send(), self.may_receive()) == (other.may_send(), other.may_receive())
     }
 }
@@ -300,7 +300,7 @@ mod tests {
             assert_eq!(Hello::decode(&frame), Ok((hello, &b"more"[..])));
             let ack = Ack { id, peer_type };
             assert_eq!(Ack::decode(&ack.encode(b"").unwrap()), Ok((ack, &b""[..])));
-            assert_eq!(peer_type.seen_from_other_end().seen_from_other_end(), peer_type);
+            assert_eq!(peer_type.mirrored().mirrored(), peer_type);
         }
     }
 

@@ -24,19 +24,19 @@ pub use carrier::{Frame, FrameBuilder, FrameError, Recipient, SequenceId};
 pub use handshake::{Direction, HelloError, PeerType};
 pub use id::{Id, ParseIdError};
 pub use peer_list::PeerListError;
-pub use prefix::OutOfStep;
+pub use prefix::FramingError;
 pub use public_key::{ParseKeyError, PublicKey};
 
 pub(crate) use address::shorten;
 pub(crate) use carrier::{Header, VERSION, is_peering};
 pub(crate) use handshake::{Ack, Hello};
 #[cfg(feature = "noise")]
-pub(crate) use noise::{KeyExchange, Means, Suite};
-pub(crate) use pair::{Bits, PairSecret, Role};
+pub(crate) use noise::{Capabilities, KeyExchange, Suite};
+pub(crate) use pair::{Bits, Role, SessionSecret};
 pub(crate) use peer_list::first_duplicate;
-pub(crate) use prefix::{PREFIX, encode_length, whole_message};
+pub(crate) use prefix::{LENGTH_PREFIX, encode_length, peek_len};
 #[cfg(feature = "noise")]
 pub(crate) use public_key::read_digits;
-pub(crate) use records::{CONTROL, End, RECORDS_VERSION, Records};
-pub(crate) use resume::{Impossible, Received, Sent, TELL_BYTES, Tell};
-pub(crate) use schedule::{Backoff, LONGEST_RETRY_AFTER, returns};
+pub(crate) use records::{CONTROL, CloseRecord, RECORDS_VERSION, Records};
+pub(crate) use resume::{ACK_BYTES, AckScheduler, AckTiming, InvalidAck, SendCounter};
+pub(crate) use schedule::{Backoff, MAX_RETRY_AFTER, staggered_retry_after};

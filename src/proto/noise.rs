@@ -34,7 +34,7 @@ const SECRET: u8 = 0x80;
 
 /// What a node can encrypt with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Means(u8);
+pub(crate) struct Capabilities(u8);
 
 /// The cipher of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,11 +43,11 @@ pub(crate) enum Suite {
     AesGcm,
 }
 
-impl Means {
-    pub(crate) fn new(has_aes: bool, has_secret: bool) -> Means {
+impl Capabilities {
+    pub(crate) fn new(has_aes: bool, has_secret: bool) -> Capabilities {
         let aes = if has_aes { AES } else { 0 };
         let secret = if has_secret { SECRET } else { 0 };
-        Means(CHACHA | aes | secret)
+        Capabilities(CHACHA | aes | secret)
     }
 
     /// The value of the record.
@@ -56,8 +56,8 @@ impl Means {
     }
 
     /// What the other side's record says.
-    pub(crate) fn read(bits: u8) -> Means {
-        Means(bits)
+    pub(crate) fn read(bits: u8) -> Capabilities {
+        Capabilities(bits)
     }
 
     pub(crate) fn has_secret(self) -> bool {
@@ -65,7 +65,7 @@ impl Means {
     }
 
     /// What both can use best, if there is something.
-    pub(crate) fn choose(self, other: Means) -> Option<Suite> {
+    pub(crate) fn choose(self, other: Capabilities) -> Option<Suite> {
         match self.0 & other.0 {
             both if both & AES != 0 => Some(Suite::AesGcm),
             both if both & CHACHA != 0 => Some(Suite::ChaChaPoly),
@@ -123,12 +123,15 @@ mod tests {
 
     #[test]
     fn the_best_that_both_have_is_chosen() {
-        let [plain, fast] = [false, true].map(|has_aes| Means::new(has_aes, false));
+        let [plain, fast] = [false, true].map(|has_aes| Capabilities::new(has_aes, false));
         assert_eq!(plain.choose(fast), Some(Suite::ChaChaPoly));
         assert_eq!(fast.choose(fast), Some(Suite::AesGcm));
-        assert_eq!(fast.choose(Means::read(0x70)), None);
-        assert_eq!(fast.choose(Means::read(0xff)), Some(Suite::AesGcm));
-        assert!(!fast.has_secret() && Means::read(Means::new(true, true).bits()).has_secret());
+        assert_eq!(fast.choose(Capabilities::read(0x70)), None);
+        assert_eq!(fast.choose(Capabilities::read(0xff)), Some(Suite::AesGcm));
+        assert!(
+            !fast.has_secret()
+                && Capabilities::read(Capabilities::new(true, true).bits()).has_secret()
+        );
     }
 
     #[test]

@@ -23,16 +23,16 @@ pub(crate) enum Role {
 
 /// The secret of two nodes.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct PairSecret(Bits);
+pub(crate) struct SessionSecret(Bits);
 
-impl PairSecret {
+impl SessionSecret {
     /// The secret of a pair whose dialer and listener contributed these.
-    pub(crate) fn new(dialer: &Bits, listener: &Bits) -> PairSecret {
-        PairSecret(mac(dialer, &[b"netmod-inet pair secret", listener]))
+    pub(crate) fn new(dialer: &Bits, listener: &Bits) -> SessionSecret {
+        SessionSecret(mac(dialer, &[b"netmod-inet pair secret", listener]))
     }
 
     /// What the pair is called where everybody can hear it.
-    pub(crate) fn name(&self) -> [u8; 8] {
+    pub(crate) fn public_name(&self) -> [u8; 8] {
         let name = mac(&self.0, &[b"netmod-inet pair name"]);
         let mut short = [0; 8];
         short.copy_from_slice(&name[..8]);
@@ -50,24 +50,24 @@ impl PairSecret {
 
     /// What the node in the run `boot` shows over the link of the pair called `other`, to say that
     /// it is of this pair too.
-    pub(crate) fn same_node(&self, boot: &Bits, other: &[u8; 8]) -> Bits {
+    pub(crate) fn duplicate_mac(&self, boot: &Bits, other: &[u8; 8]) -> Bits {
         mac(&self.0, &[b"netmod-inet same node", boot, other])
     }
 
     /// What the node in the run `boot` shows to say that this pair goes in favour of the one called
     /// `stays`: whoever handed on a handshake, and so has a pair with both, cannot say it.
-    pub(crate) fn decision(&self, boot: &Bits, stays: &[u8; 8], received: u64) -> Bits {
+    pub(crate) fn merge_mac(&self, boot: &Bits, stays: &[u8; 8], received: u64) -> Bits {
         mac(&self.0, &[b"netmod-inet merge", boot, stays, &received.to_be_bytes()])
     }
 
     /// Whether `shown` is what `role` has to show. Takes the same time wherever it differs.
-    pub(crate) fn accepts(&self, shown: &Bits, role: Role, dialer: &Bits, listener: &Bits) -> bool {
+    pub(crate) fn verify(&self, shown: &Bits, role: Role, dialer: &Bits, listener: &Bits) -> bool {
         let due = self.proof(role, dialer, listener);
         due.iter().zip(shown).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
     }
 }
 
-impl fmt::Debug for PairSecret {
+impl fmt::Debug for SessionSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PairSecret")
     }
@@ -101,14 +101,14 @@ mod tests {
 
     #[test]
     fn a_proof_is_good_for_one_role_one_pair_and_one_handshake() {
-        let secret = PairSecret::new(&[1; 16], &[2; 16]);
+        let secret = SessionSecret::new(&[1; 16], &[2; 16]);
         let proof = secret.proof(Role::Dialer, &[3; 16], &[4; 16]);
-        assert!(secret.accepts(&proof, Role::Dialer, &[3; 16], &[4; 16]));
-        assert!(!secret.accepts(&proof, Role::Listener, &[3; 16], &[4; 16]));
-        assert!(!secret.accepts(&proof, Role::Dialer, &[4; 16], &[3; 16]));
-        assert!(!secret.accepts(&proof, Role::Dialer, &[3; 16], &[5; 16]));
-        let other = PairSecret::new(&[2; 16], &[1; 16]);
-        assert!(!other.accepts(&proof, Role::Dialer, &[3; 16], &[4; 16]));
-        assert_ne!(secret.name(), other.name());
+        assert!(secret.verify(&proof, Role::Dialer, &[3; 16], &[4; 16]));
+        assert!(!secret.verify(&proof, Role::Listener, &[3; 16], &[4; 16]));
+        assert!(!secret.verify(&proof, Role::Dialer, &[4; 16], &[3; 16]));
+        assert!(!secret.verify(&proof, Role::Dialer, &[3; 16], &[5; 16]));
+        let other = SessionSecret::new(&[2; 16], &[1; 16]);
+        assert!(!other.verify(&proof, Role::Dialer, &[3; 16], &[4; 16]));
+        assert_ne!(secret.public_name(), other.public_name());
     }
 }

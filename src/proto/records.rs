@@ -95,7 +95,7 @@ records! {
     /// Microseconds for which `received` was held back.
     8 held: u32;
     /// Why the sender closes, and when to come back.
-    9 end: End;
+    9 end: CloseRecord;
     /// Asks for a sign of life.
     10 probe: ();
     /// A sign of life from a node that does not read.
@@ -139,7 +139,7 @@ fn set<T: Value>(record: &mut Option<T>, value: &[u8]) -> Option<()> {
 
 /// Why a node closes a link, and how long the other one should stay away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct End {
+pub(crate) struct CloseRecord {
     pub(crate) reason: u8,
     pub(crate) retry_after_ms: u32,
 }
@@ -232,14 +232,14 @@ impl Value for (u8, u8) {
     }
 }
 
-impl Value for End {
+impl Value for CloseRecord {
     fn write(&self) -> Vec<u8> {
         [&[self.reason][..], &self.retry_after_ms.to_be_bytes()].concat()
     }
 
-    fn read(bytes: &[u8]) -> Option<End> {
+    fn read(bytes: &[u8]) -> Option<CloseRecord> {
         let (reason, rest) = bytes.split_first()?;
-        Some(End { reason: *reason, retry_after_ms: u32::read(rest)? })
+        Some(CloseRecord { reason: *reason, retry_after_ms: u32::read(rest)? })
     }
 }
 
@@ -257,7 +257,7 @@ mod tests {
             proof: Some([6; 16]),
             received: Some(0x0102_0304_0506_0708),
             held: Some(9),
-            end: Some(End { reason: 1, retry_after_ms: 2_000 }),
+            end: Some(CloseRecord { reason: 1, retry_after_ms: 2_000 }),
             probe: Some(()),
             busy: Some(()),
             same: Some(([7; 8], [8; 16])),

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// Times that are kept at most. What is measured is too long by an eighth of the time that frames
 /// are under way, if at all.
-const MOST: usize = 32;
+const MAX_SAMPLES: usize = 32;
 
 /// Shortest time between two that are kept once there were too many, in microseconds.
 const LEAST_SPACING: u32 = 1000;
@@ -14,31 +14,33 @@ const LEAST_SPACING: u32 = 1000;
 /// It says of a count for how long it was held back: since the first frame came that it had not
 /// told before. So that frame is the one to measure by, and which one that is shows only then.
 #[derive(Debug, Default)]
-pub(crate) struct RoundTrip {
+pub(crate) struct RttEstimator {
     /// Numbers of frames whose count was not told yet, and when they were sent.
     sent: Vec<(u64, Instant)>,
     /// Microseconds between two of them.
-    spacing: u32,
+    sample_spacing: u32,
     /// Frames that were told.
     told: u64,
     smoothed: Option<Duration>,
 }
 
-impl RoundTrip {
+impl RttEstimator {
     /// The frame with this number was sent.
-    pub(super) fn sent(&mut self, number: u64, now: Instant) {
+    pub(super) fn on_sent(&mut self, number: u64, now: Instant) {
         if let Some((_, last)) = self.sent.last() {
-            if now.saturating_duration_since(*last) < Duration::from_micros(self.spacing.into()) {
+            if now.saturating_duration_since(*last)
+                < Duration::from_micros(self.sample_spacing.into())
+            {
                 return;
             }
         }
-        if self.sent.len() == MOST {
+        if self.sent.len() == MAX_SAMPLES {
             let mut is_kept = false;
             self.sent.retain(|_| {
                 is_kept = !is_kept;
                 is_kept
             });
-            self.spacing = self.spacing.saturating_mul(2).max(LEAST_SPACING);
+            self.sample_spacing = self.sample_spacing.saturating_mul(2).max(LEAST_SPACING);
         }
         if self.sent.is_empty() {
             // Most often it is the only one before all is told, and the first place would be four.
@@ -48,7 +50,7 @@ impl RoundTrip {
     }
 
     /// The other side told that it has `count` frames, and held that back for `held`.
-    pub(super) fn told(&mut self, count: u64, held: Duration, now: Instant) {
+    pub(super) fn on_ack(&mut self, count: u64, held: Duration, now: Instant) {
         if count <= self.told {
             return;
         }
@@ -61,20 +63,20 @@ impl RoundTrip {
         // The last of those that were told stands for the next frame too, if that was not kept.
         let done = self.sent.partition_point(before(count + 1)).saturating_sub(1);
         self.sent.drain(..done);
-        if self.sent.len() < MOST / 4 {
-            self.spacing /= 2;
+        if self.sent.len() < MAX_SAMPLES / 4 {
+            self.sample_spacing /= 2;
         }
     }
 
     /// Everything that was sent was told: an idle link keeps no memory.
-    pub(super) fn rest(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.sent = Vec::new();
-        self.spacing = 0;
+        self.sample_spacing = 0;
     }
 
     /// A new link begins, whose other side has `count` frames.
     pub(super) fn begin(&mut self, count: u64) {
-        self.rest();
+        self.clear();
         self.told = count;
     }
 
@@ -93,7 +95,7 @@ impl RoundTrip {
 
 #[cfg(test)]
 mod tests {
-    use super::super::resume::{Received, Sent, Tell};
+    use super::super::resume::{AckScheduler, AckTiming, SendCounter};
     use super::*;
     use std::collections::VecDeque;
 
@@ -102,7 +104,7 @@ mod tests {
     /// What a sender measures over `way` milliseconds each way, at one frame every `pace`.
     fn measured(way: u32, pace: u32, len: usize) -> Duration {
         let start = Instant::now();
-        let (mut sent, mut received) = (Sent::default(), Received::default());
+        let (mut sent, mut received) = (SendCounter::default(), AckScheduler::default());
         let mut told = VecDeque::new();
         for ms in 0..50 * way + 3000 {
             let now = start + ms * MS;
@@ -112,7 +114,7 @@ mod tests {
             if ms >= way && (ms - way) % pace == 0 {
                 received.add(1, len, now);
             }
-            if received.tell(now) == Tell::Now {
+            if received.timing(now) == AckTiming::Now {
                 told.push_back((now + way * MS, received.take(now).unwrap()));
             }
             while let Some((_, (count, held))) = told.front().filter(|(at, _)| *at <= now) {
@@ -139,18 +141,18 @@ mod tests {
     #[test]
     fn few_times_are_kept_and_none_of_an_idle_link() {
         let start = Instant::now();
-        let mut sent = Sent::default();
+        let mut sent = SendCounter::default();
         (0..100_000).for_each(|number| sent.add(1, start + number * MS / 10));
-        assert!(sent.round_trip.sent.len() <= MOST);
+        assert!(sent.rtt.sent.len() <= MAX_SAMPLES);
         sent.acknowledge(100_000, Some(MS), start + 10_000 * MS).unwrap();
-        assert_eq!(sent.round_trip.sent.capacity(), 0);
+        assert_eq!(sent.rtt.sent.capacity(), 0);
         assert_eq!(sent.round_trip(), Some(9_999 * MS));
     }
 
     #[test]
     fn an_answer_to_a_probe_is_no_measure() {
         let start = Instant::now();
-        let mut sent = Sent::default();
+        let mut sent = SendCounter::default();
         sent.add(1, start);
         sent.add(1, start + 10 * MS);
         sent.acknowledge(1, None, start + 40 * MS).unwrap();
@@ -162,7 +164,7 @@ mod tests {
     #[test]
     fn a_frame_counts_from_when_it_was_sent_whole() {
         let start = Instant::now();
-        let mut sent = Sent::default();
+        let mut sent = SendCounter::default();
         sent.add(0, start);
         sent.add(1, start + 900 * MS);
         sent.acknowledge(1, Some(Duration::ZERO), start + 910 * MS).unwrap();

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{Ack, Bits, End, Frame, Hello, Id, PairSecret, PeerType, Records, Role};
+use super::{Ack, Bits, CloseRecord, Frame, Hello, Id, PeerType, Records, Role, SessionSecret};
 
 const SAMPLES: &str = include_str!("../../tests/vectors/records.json");
 
@@ -45,7 +45,8 @@ fn records(told: &Value) -> Records {
             "held" => records.held = Some(number(value)),
             "end" => {
                 let retry_after_ms = number(&value["retry_after_ms"]);
-                records.end = Some(End { reason: number(&value["reason"]), retry_after_ms });
+                records.end =
+                    Some(CloseRecord { reason: number(&value["reason"]), retry_after_ms });
             }
             "probe" => records.probe = Some(()),
             "busy" => records.busy = Some(()),
@@ -85,19 +86,19 @@ fn blocks_that_others_may_write() {
 }
 
 /// The secret that the samples are about.
-fn secret(samples: &Value) -> PairSecret {
+fn secret(samples: &Value) -> SessionSecret {
     let pair = &samples["pair"];
-    PairSecret::new(&fixed(&pair["dialer_share"]), &fixed(&pair["listener_share"]))
+    SessionSecret::new(&fixed(&pair["dialer_share"]), &fixed(&pair["listener_share"]))
 }
 
 #[test]
 fn what_is_derived_from_the_secret_of_a_pair() {
     let samples = samples();
     let (pair, secret) = (&samples["pair"], secret(&samples));
-    assert_eq!(secret.name(), fixed(&pair["name"]));
-    let shown = secret.same_node(&fixed(&pair["boot"]), &fixed(&pair["other_name"]));
+    assert_eq!(secret.public_name(), fixed(&pair["name"]));
+    let shown = secret.duplicate_mac(&fixed(&pair["boot"]), &fixed(&pair["other_name"]));
     assert_eq!(shown, fixed(&pair["same_node"]));
-    let shown = secret.decision(&fixed(&pair["boot"]), &fixed(&pair["other_name"]), 300);
+    let shown = secret.merge_mac(&fixed(&pair["boot"]), &fixed(&pair["other_name"]), 300);
     assert_eq!(shown, fixed(&pair["decision"]));
 }
 
@@ -115,7 +116,7 @@ fn whole_handshakes() {
         let shown = fixed(&messages[2]["records"]["proof"]);
         assert_eq!(secret.proof(Role::Dialer, &dialer, &listener), shown, "{exchange}");
         if messages[0]["records"]["pair"].is_string() {
-            assert_eq!(fixed(&messages[0]["records"]["pair"]), secret.name());
+            assert_eq!(fixed(&messages[0]["records"]["pair"]), secret.public_name());
             let shown = fixed(&messages[1]["records"]["proof"]);
             assert_eq!(secret.proof(Role::Listener, &dialer, &listener), shown, "{exchange}");
         }

@@ -28,22 +28,25 @@ impl Backoff {
 }
 
 /// Longest that another node can make this one stay away.
-pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(600);
+pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
 
 /// Most time between two neighbours that were asked to stay away: a small box shakes hands with so
 /// many in passing.
-const RETURN_APART: Duration = Duration::from_millis(30);
+const STAGGER: Duration = Duration::from_millis(30);
 
 /// Time within which all of them return. Of a thousand or more, one in thirty comes in any second.
-const RETURN_SPAN: Duration = Duration::from_secs(30);
+const STAGGER_SPAN: Duration = Duration::from_secs(30);
 
 /// When each of `count` neighbours is to dial again that are asked to stay away for `time`.
-pub(crate) fn returns(count: usize, time: Duration) -> impl Iterator<Item = Duration> {
+pub(crate) fn staggered_retry_after(
+    count: usize,
+    time: Duration,
+) -> impl Iterator<Item = Duration> {
     // There are no more targets than this.
     let count = u32::try_from(count).unwrap_or(u32::MAX);
-    let apart = RETURN_APART.min(RETURN_SPAN / count.max(1));
+    let apart = STAGGER.min(STAGGER_SPAN / count.max(1));
     // No later than anybody obeys, or all would come at once.
-    let first = time.min(LONGEST_RETRY_AFTER - RETURN_SPAN);
+    let first = time.min(MAX_RETRY_AFTER - STAGGER_SPAN);
     (0..count).map(move |number| first + apart * number)
 }
 
@@ -89,14 +92,14 @@ mod tests {
     #[test]
     fn a_herd_that_was_asked_to_stay_away_comes_back_one_by_one() {
         let away = Duration::from_secs(20);
-        let back: Vec<_> = returns(HERD, away).collect();
+        let back: Vec<_> = staggered_retry_after(HERD, away).collect();
         assert!(back.len() == HERD && back[0] == away);
         let most = most_in_a_second(back);
         assert!(most <= HERD / 20, "{most}");
-        let few: Vec<_> = returns(3, away).collect();
+        let few: Vec<_> = staggered_retry_after(3, away).collect();
         assert!(few[2] < away + Duration::from_millis(100), "{few:?}");
-        assert!(returns(HERD, Duration::MAX).all(|time| time <= LONGEST_RETRY_AFTER));
-        assert_eq!(returns(0, away).count(), 0);
+        assert!(staggered_retry_after(HERD, Duration::MAX).all(|time| time <= MAX_RETRY_AFTER));
+        assert_eq!(staggered_retry_after(0, away).count(), 0);
     }
 
     fn backoff() -> Backoff {

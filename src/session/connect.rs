@@ -9,28 +9,28 @@ use std::time::{Duration, Instant};
 
 use futures_lite::future;
 
-use crate::context::Context;
+use crate::context::Shared;
 use crate::error::{AttemptError, HandshakeError};
-use crate::link::{Connect, Connecting, Stream};
+use crate::link::{Connect, ConnectFuture, Stream};
 use crate::peer::Peer;
 use crate::proto::PeerAddr;
 use crate::timer::{self, within};
 
 /// Addresses of one name that are tried; more than that is somebody's mistake or worse.
-const MOST_ADDRESSES: usize = 16;
+const MAX_ADDRESSES: usize = 16;
 
 /// A dial that failed: where, why, after how long.
-pub(super) struct Failure {
+pub(super) struct FailedAttempt {
     pub(super) addr: String,
     pub(super) reason: AttemptError,
     pub(super) took: Duration,
 }
 
-impl Failure {
+impl FailedAttempt {
     /// How long the other side asked this node to stay away.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match &self.reason {
-            AttemptError::Handshake(HandshakeError::Refused(farewell)) => farewell.retry_after,
+            AttemptError::Handshake(HandshakeError::Refused(goodbye)) => goodbye.retry_after,
             _ => None,
         }
     }
@@ -38,18 +38,18 @@ impl Failure {
 
 /// Looks a peer up and opens a connection to the first of its addresses that answers. They are
 /// tried from the one after `last` on, if that is one of them.
-pub(super) async fn open(
-    context: &Context,
+pub(super) async fn connect_any(
+    context: &Shared,
     peer: &Peer,
     dial: &PeerAddr,
     last: Option<SocketAddr>,
-) -> Result<(Arc<dyn Stream>, SocketAddr), Vec<Failure>> {
+) -> Result<(Arc<dyn Stream>, SocketAddr), Vec<FailedAttempt>> {
     let started = timer::now();
     let mut addrs = match look_up(context, peer, dial).await {
         Ok(addrs) => addrs,
         Err(reason) => {
             let addr = format!("{}:{}", dial.host(), dial.port());
-            return Err(vec![Failure { addr, reason, took: timer::since(started) }]);
+            return Err(vec![FailedAttempt { addr, reason, took: timer::since(started) }]);
         }
     };
     let tried = addrs.iter().position(|addr| Some(*addr) == last);
@@ -57,10 +57,10 @@ pub(super) async fn open(
     let limits = &context.limits;
     let (stagger, timeout) = (limits.connect_stagger, limits.connect_timeout);
     let mut failures = Vec::new();
-    match race(&*context.connector, addrs, stagger, timeout, &mut failures).await {
+    match happy_eyeballs(&*context.connector, addrs, stagger, timeout, &mut failures).await {
         Some(connected) => {
-            for Failure { addr, reason, took } in failures {
-                peer.tried(addr, took, Some(&reason));
+            for FailedAttempt { addr, reason, took } in failures {
+                peer.record_attempt(addr, took, Some(&reason));
             }
             Ok(connected)
         }
@@ -70,7 +70,7 @@ pub(super) async fn open(
 
 /// The addresses to try, in order. A name that cannot be looked up now has those of last time.
 async fn look_up(
-    context: &Context,
+    context: &Shared,
     peer: &Peer,
     dial: &PeerAddr,
 ) -> Result<Vec<SocketAddr>, AttemptError> {
@@ -84,8 +84,8 @@ async fn look_up(
     };
     let reason = match found {
         Ok(addrs) if !addrs.is_empty() => {
-            let addrs = alternate(addrs);
-            peer.resolved(&addrs);
+            let addrs = interleave_families(addrs);
+            peer.set_resolved(&addrs);
             return Ok(addrs);
         }
         Ok(_) => AttemptError::NoAddress,
@@ -99,7 +99,7 @@ async fn look_up(
 
 /// Lets the two families take turns, beginning with that of the first address, as RFC 8305 says:
 /// a family that does not work must not stand in front of one that does.
-fn alternate(addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
+fn interleave_families(addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v6 = addrs.first().is_some_and(SocketAddr::is_ipv6);
     let (mut first, mut second): (Vec<_>, Vec<_>) =
         addrs.into_iter().partition(|addr| addr.is_ipv6() == first_is_v6);
@@ -112,33 +112,33 @@ fn alternate(addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
     }
     second.reverse();
     ordered.append(&mut second);
-    ordered.truncate(MOST_ADDRESSES);
+    ordered.truncate(MAX_ADDRESSES);
     ordered
 }
 
 /// A connection that is being opened.
-struct Try {
+struct Attempt {
     addr: SocketAddr,
     started: Instant,
-    connecting: Connecting,
+    connecting: ConnectFuture,
 }
 
 /// Connects to whichever address answers first, and notes those that failed before. Each is tried
 /// `stagger` after the one before it, or at once when one before it failed.
-async fn race(
+async fn happy_eyeballs(
     connector: &dyn Connect,
     addrs: Vec<SocketAddr>,
     stagger: Duration,
     timeout: Duration,
-    failures: &mut Vec<Failure>,
+    failures: &mut Vec<FailedAttempt>,
 ) -> Option<(Arc<dyn Stream>, SocketAddr)> {
     let mut waiting = addrs.into_iter();
-    let mut tries: Vec<Try> = Vec::new();
+    let mut tries: Vec<Attempt> = Vec::new();
     let deadline = timer::now() + timeout;
     loop {
         if let Some(addr) = waiting.next() {
             let connecting = connector.connect(addr);
-            tries.push(Try { addr, started: timer::now(), connecting });
+            tries.push(Attempt { addr, started: timer::now(), connecting });
         }
         let until = match waiting.len() {
             0 => deadline,
@@ -152,8 +152,9 @@ async fn race(
             Some((addr, _, Ok(stream))) => return Some((stream, addr)),
             Some((addr, started, Err(error))) => failures.push(failure(addr, started, error)),
             None if timer::now() >= deadline => {
-                let timed_out =
-                    |open: Try| failure(open.addr, open.started, io::ErrorKind::TimedOut.into());
+                let timed_out = |open: Attempt| {
+                    failure(open.addr, open.started, io::ErrorKind::TimedOut.into())
+                };
                 failures.extend(tries.drain(..).map(timed_out));
                 return None;
             }
@@ -165,13 +166,15 @@ async fn race(
     }
 }
 
-fn failure(addr: SocketAddr, started: Instant, error: io::Error) -> Failure {
+fn failure(addr: SocketAddr, started: Instant, error: io::Error) -> FailedAttempt {
     let reason = AttemptError::Connect(Arc::new(error));
-    Failure { addr: addr.to_string(), reason, took: timer::since(started) }
+    FailedAttempt { addr: addr.to_string(), reason, took: timer::since(started) }
 }
 
 /// Waits for the first of `tries` that succeeds or fails, and takes it out.
-async fn first_done(tries: &mut Vec<Try>) -> (SocketAddr, Instant, io::Result<Arc<dyn Stream>>) {
+async fn first_done(
+    tries: &mut Vec<Attempt>,
+) -> (SocketAddr, Instant, io::Result<Arc<dyn Stream>>) {
     poll_fn(|cx| {
         for at in 0..tries.len() {
             if let Poll::Ready(result) = tries[at].connecting.as_mut().poll(cx) {
@@ -188,7 +191,7 @@ async fn first_done(tries: &mut Vec<Try>) -> (SocketAddr, Instant, io::Result<Ar
 mod tests {
     use super::*;
     use crate::limits::Limits;
-    use crate::link::{Patience, Tcp};
+    use crate::link::{Keepalive, TcpConnector};
 
     fn addrs(texts: &[&str]) -> Vec<SocketAddr> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -198,10 +201,10 @@ mod tests {
     fn families_take_turns() {
         let (a, b, c) = ("[::1]:1", "[::2]:1", "[::3]:1");
         let (x, y) = ("1.1.1.1:1", "2.2.2.2:1");
-        assert_eq!(alternate(addrs(&[a, b, c, x, y])), addrs(&[a, x, b, y, c]));
-        assert_eq!(alternate(addrs(&[x, y, a])), addrs(&[x, a, y]));
-        assert_eq!(alternate(addrs(&[x, a, b, c])), addrs(&[x, a, b, c]));
-        assert_eq!(alternate(vec![addrs(&[x])[0]; 99]).len(), MOST_ADDRESSES);
+        assert_eq!(interleave_families(addrs(&[a, b, c, x, y])), addrs(&[a, x, b, y, c]));
+        assert_eq!(interleave_families(addrs(&[x, y, a])), addrs(&[x, a, y]));
+        assert_eq!(interleave_families(addrs(&[x, a, b, c])), addrs(&[x, a, b, c]));
+        assert_eq!(interleave_families(vec![addrs(&[x])[0]; 99]).len(), MAX_ADDRESSES);
     }
 
     #[test]
@@ -211,10 +214,11 @@ mod tests {
             let good = listener.local_addr().unwrap();
             let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
             let long = Duration::from_secs(30);
-            let tcp = Tcp { patience: Patience::new(&Limits::default()) };
+            let tcp = TcpConnector { keepalive: Keepalive::new(&Limits::default()) };
             for addrs in [vec![gone, good], vec![gone]] {
                 let mut failures = Vec::new();
-                let connected = race(&tcp, addrs.clone(), long, long, &mut failures).await;
+                let connected =
+                    happy_eyeballs(&tcp, addrs.clone(), long, long, &mut failures).await;
                 let connected = connected.map(|(_, addr)| addr);
                 assert_eq!(connected, addrs.contains(&good).then_some(good));
                 assert_eq!((failures.len(), &failures[0].addr), (1, &gone.to_string()));

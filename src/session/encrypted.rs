@@ -5,48 +5,48 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::handshake::{Handshake, Offer};
-use crate::context::{Context, Running};
-use crate::encryption::Trust;
-use crate::error::{DropReason, Farewell, FarewellReason, HandshakeError};
-use crate::link::{Encrypted, Exchange, Link, NotAuthentic, Urgency};
+use super::handshake::{Handshake, RemoteExtension};
+use crate::context::{Shared, TaskRef};
+use crate::encryption::KeyPolicy;
+use crate::error::{DropReason, Goodbye, GoodbyeReason, HandshakeError};
+use crate::link::{AuthError, Link, NoiseHandshake, NoiseStream, Priority};
 use crate::peer::Peer;
-use crate::proto::{Hello, Id, KeyExchange, Means, PublicKey, Role, Suite};
+use crate::proto::{Capabilities, Hello, Id, KeyExchange, PublicKey, Role, Suite};
 
 /// What a handshake knows about encryption.
 pub(super) struct Encryption<'a> {
-    trust: Option<&'a Trust>,
+    trust: Option<&'a KeyPolicy>,
     /// Of which the other side must have one, if there are any.
     keys: &'a [PublicKey],
     /// Whether this node waits for the other side, as far as it can know before keys are exchanged.
     is_expected: bool,
     /// Hello and Ack as they went over the wire.
     transcript: Vec<u8>,
-    encrypted: Option<(Arc<Encrypted>, PublicKey)>,
+    encrypted: Option<(Arc<NoiseStream>, PublicKey)>,
 }
 
 impl<'a> Encryption<'a> {
-    pub(super) fn new(context: Option<&'a Context>, keys: &'a [PublicKey]) -> Encryption<'a> {
-        let trust = context.and_then(|context| context.trust.as_ref());
+    pub(super) fn new(context: Option<&'a Shared>, keys: &'a [PublicKey]) -> Encryption<'a> {
+        let trust = context.and_then(|context| context.key_policy.as_ref());
         Encryption { trust, keys, is_expected: false, transcript: Vec::new(), encrypted: None }
     }
 
     /// Has a stranger go before others, if it comes from where this node dials, or claims to be a
     /// peer that this node dials or trusts.
-    pub(super) fn expect(&mut self, running: &Running, known: Option<&Peer>, addr: SocketAddr) {
+    pub(super) fn expect(&mut self, running: &TaskRef, known: Option<&Peer>, addr: SocketAddr) {
         self.is_expected = self.trust.is_some_and(|trust| {
-            let is_known = known.is_some_and(|peer| !running.is_stranger(trust, peer));
+            let is_known = known.is_some_and(|peer| !running.is_unknown(trust, peer));
             is_known || running.is_configured(addr.ip())
         });
     }
 
-    fn urgency(&self, otherwise: Urgency) -> Urgency {
-        if self.is_expected { Urgency::Expected } else { otherwise }
+    fn urgency(&self, otherwise: Priority) -> Priority {
+        if self.is_expected { Priority::Expected } else { otherwise }
     }
 
     /// What this node can encrypt with, as the record says it.
     pub(super) fn means(&self) -> Option<u8> {
-        self.trust.map(|trust| trust.means().bits())
+        self.trust.map(|trust| trust.capabilities().bits())
     }
 
     /// The key that the other side has shown to have.
@@ -63,15 +63,15 @@ impl<'a> Encryption<'a> {
 
     /// Whether this node dials only to encrypt.
     fn is_wanted(&self) -> bool {
-        !self.keys.is_empty() || self.trust.is_some_and(Trust::is_required)
+        !self.keys.is_empty() || self.trust.is_some_and(KeyPolicy::is_required)
     }
 
     /// What is left of a refusal that anybody may have said: where encryption is wanted, nobody on
     /// the way is to keep this node away for longer than he is there himself.
     pub(super) fn doubt(&self, error: HandshakeError) -> HandshakeError {
         match error {
-            HandshakeError::Refused(farewell) if self.is_wanted() => {
-                HandshakeError::Refused(Farewell { retry_after: None, ..farewell })
+            HandshakeError::Refused(goodbye) if self.is_wanted() => {
+                HandshakeError::Refused(Goodbye { retry_after: None, ..goodbye })
             }
             error => error,
         }
@@ -80,7 +80,7 @@ impl<'a> Encryption<'a> {
     /// The other side is let in: from now on its messages may be as long as they can be.
     pub(super) fn open_up(&self) {
         if let Some((stream, _)) = &self.encrypted {
-            stream.open_up();
+            stream.lift_limit();
         }
     }
 
@@ -89,9 +89,9 @@ impl<'a> Encryption<'a> {
         &mut self,
         role: Role,
         offered: Option<u8>,
-    ) -> Result<Option<(&'a Trust, Exchange)>, HandshakeError> {
+    ) -> Result<Option<(&'a KeyPolicy, NoiseHandshake)>, HandshakeError> {
         let (Some(trust), Some(offered)) = (self.trust, offered) else { return Ok(None) };
-        let offered = Means::read(offered);
+        let offered = Capabilities::read(offered);
         let Some(suite) = common(trust, offered)? else { return Ok(None) };
         let prologue = KeyExchange::prologue(&std::mem::take(&mut self.transcript));
         let exchange = trust.exchange(suite, role, &prologue);
@@ -100,9 +100,9 @@ impl<'a> Encryption<'a> {
 }
 
 /// What this node and one that offers these can use.
-fn common(trust: &Trust, offered: Means) -> Result<Option<Suite>, HandshakeError> {
-    let Some(suite) = trust.means().choose(offered) else { return Ok(None) };
-    let here = trust.means().has_secret();
+fn common(trust: &KeyPolicy, offered: Capabilities) -> Result<Option<Suite>, HandshakeError> {
+    let Some(suite) = trust.capabilities().choose(offered) else { return Ok(None) };
+    let here = trust.capabilities().has_secret();
     match here == offered.has_secret() {
         true => Ok(Some(suite)),
         false => Err(HandshakeError::NetworkSecret { here }),
@@ -123,15 +123,15 @@ impl Handshake<'_> {
                 false => Ok(()),
             };
         };
-        self.say_keys(own, KeyExchange::First, exchange.write()?).await?;
-        let second = self.hear_keys(other, KeyExchange::Second).await?;
+        self.send_key_message(own, KeyExchange::First, exchange.write()?).await?;
+        let second = self.recv_key_message(other, KeyExchange::Second).await?;
         exchange.read(&second)?;
-        let key = exchange.other().ok_or(HandshakeError::NotAuthentic)?;
+        let key = exchange.remote_static().ok_or(HandshakeError::NotAuthentic)?;
         // Before this node shows its own.
         if !self.encryption.keys.is_empty() && !self.encryption.keys.contains(&key) {
             return Err(HandshakeError::WrongKey(key));
         }
-        self.say_keys(own, KeyExchange::Third, exchange.write()?).await?;
+        self.send_key_message(own, KeyExchange::Third, exchange.write()?).await?;
         self.go_on_encrypted(trust, exchange, key)
     }
 
@@ -145,28 +145,28 @@ impl Handshake<'_> {
         let Some((trust, mut exchange)) = self.encryption.begin(Role::Listener, offered)? else {
             return Ok(());
         };
-        let first = self.hear_keys(other, KeyExchange::First).await?;
+        let first = self.recv_key_message(other, KeyExchange::First).await?;
         // Costs next to nothing, and is the end if the other side should have a secret and has not.
         exchange.read(&first)?;
-        let urgency = self.encryption.urgency(Urgency::Stranger);
+        let urgency = self.encryption.urgency(Priority::Unknown);
         let write = || {
             self.check_open()?;
             exchange.write().map_err(HandshakeError::from)
         };
-        let second = trust.effort.spend(urgency, write).await?;
-        self.say_keys(own, KeyExchange::Second, second).await?;
-        let third = self.hear_keys(other, KeyExchange::Third).await?;
-        let urgency = self.encryption.urgency(Urgency::Begun);
-        trust.effort.spend(urgency, || exchange.read(&third)).await?;
-        let key = exchange.other().ok_or(HandshakeError::NotAuthentic)?;
+        let second = trust.effort.run(urgency, write).await?;
+        self.send_key_message(own, KeyExchange::Second, second).await?;
+        let third = self.recv_key_message(other, KeyExchange::Third).await?;
+        let urgency = self.encryption.urgency(Priority::InProgress);
+        trust.effort.run(urgency, || exchange.read(&third)).await?;
+        let key = exchange.remote_static().ok_or(HandshakeError::NotAuthentic)?;
         self.go_on_encrypted(trust, exchange, key)
     }
 
     /// What follows goes over the encrypted stream, and what was read already came over it.
     fn go_on_encrypted(
         &mut self,
-        trust: &Trust,
-        exchange: Exchange,
+        trust: &KeyPolicy,
+        exchange: NoiseHandshake,
         key: PublicKey,
     ) -> Result<(), HandshakeError> {
         let (stream, ahead) = (self.stream.clone(), std::mem::take(&mut self.buffer));
@@ -177,46 +177,46 @@ impl Handshake<'_> {
         Ok(())
     }
 
-    async fn say_keys(
+    async fn send_key_message(
         &mut self,
         own: Id,
         which: KeyExchange,
         message: Vec<u8>,
     ) -> Result<(), HandshakeError> {
-        self.say(which.encode(own, message)).await
+        self.send(which.encode(own, message)).await
     }
 
-    async fn hear_keys(
+    async fn recv_key_message(
         &mut self,
         other: Id,
         which: KeyExchange,
     ) -> Result<Vec<u8>, HandshakeError> {
-        let frame = self.hear().await?;
+        let frame = self.recv().await?;
         which.decode(other, &frame).map(<[u8]>::to_vec).ok_or(HandshakeError::NotAuthentic)
     }
 }
 
-impl From<NotAuthentic> for HandshakeError {
-    fn from(_: NotAuthentic) -> HandshakeError {
+impl From<AuthError> for HandshakeError {
+    fn from(_: AuthError) -> HandshakeError {
         HandshakeError::NotAuthentic
     }
 }
 
 /// Whether a stranger that offers this is about to show its key.
-pub(super) fn shows_key(running: &Running, offer: &Offer) -> bool {
-    let suite = |trust| common(trust, Means::read(offer.noise?)).ok()?;
-    running.trust.as_ref().and_then(suite).is_some()
+pub(super) fn shows_key(running: &TaskRef, offer: &RemoteExtension) -> bool {
+    let suite = |trust| common(trust, Capabilities::read(offer.noise?)).ok()?;
+    running.key_policy.as_ref().and_then(suite).is_some()
 }
 
 /// Why a stranger may not come in that has said Hello, and what it is told.
 pub(super) fn refusal(
-    running: &Running,
+    running: &TaskRef,
     hello: &Hello,
-    offer: Option<&Offer>,
+    offer: Option<&RemoteExtension>,
     known: Option<&Peer>,
-) -> Option<(DropReason, FarewellReason)> {
-    let trust = running.trust.as_ref()?;
-    let offered = offer.and_then(|offer| offer.noise).map(Means::read);
+) -> Option<(DropReason, GoodbyeReason)> {
+    let trust = running.key_policy.as_ref()?;
+    let offered = offer.and_then(|offer| offer.noise).map(Capabilities::read);
     let refused = match offered.map(|offered| common(trust, offered)) {
         Some(Ok(Some(_))) => return None,
         Some(Err(error)) => Some(error),
@@ -224,23 +224,23 @@ pub(super) fn refusal(
         _ => None,
     };
     match refused {
-        Some(error) => Some((DropReason::Handshake(error), FarewellReason::NotEncrypted)),
+        Some(error) => Some((DropReason::Handshake(error), GoodbyeReason::NotEncrypted)),
         None => {
             let claimed = running.check_claim(hello.id, None, known);
             let error = claimed.err()?;
-            Some((DropReason::Handshake(error), FarewellReason::NotAllowed))
+            Some((DropReason::Handshake(error), GoodbyeReason::NotAllowed))
         }
     }
 }
 
 /// Whether a stranger may come in that has shown this key, or none, and claims a router id.
 pub(super) fn judge(
-    running: &Running,
+    running: &TaskRef,
     id: Id,
     key: Option<PublicKey>,
     known: Option<&Peer>,
 ) -> Result<(), HandshakeError> {
-    if let Some(trust) = &running.trust {
+    if let Some(trust) = &running.key_policy {
         // Of a plain one too: what is asked for may have changed since its Hello.
         running.check_key(trust, key)?;
     }
@@ -249,7 +249,7 @@ pub(super) fn judge(
 
 /// Whether a node that was dialed may have the router id that it claims.
 pub(super) fn check_claim(
-    running: &Running,
+    running: &TaskRef,
     id: Id,
     key: Option<PublicKey>,
     own: Option<&Arc<Peer>>,
@@ -259,10 +259,10 @@ pub(super) fn check_claim(
 
 /// Notes that a peer's link is up, if the other side may have the router id that it claims.
 pub(super) fn enter(
-    running: &Running,
+    running: &TaskRef,
     peer: &Peer,
     id: Id,
     link: &Arc<Link>,
 ) -> Result<(), HandshakeError> {
-    running.enter_claim(peer, id, link)
+    running.claim_id(peer, id, link)
 }

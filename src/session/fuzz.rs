@@ -4,13 +4,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::handshake::{Fresh, Handshake, Terms};
+use super::handshake::{Handshake, LocalHello, Negotiated};
 use crate::error::HandshakeError;
-use crate::fuzz::{Input, Line, Wakes};
-use crate::peer::Pair;
+use crate::fuzz::{ByteSource, Pipe, TestWaker};
+use crate::peer::Session;
 use crate::proto::{
-    Ack, Bits, CONTROL, Direction, End, Frame, Hello, Id, PREFIX, PairSecret, PeerType, Records,
-    Role, encode_length, whole_message,
+    Ack, Bits, CONTROL, CloseRecord, Direction, Frame, Hello, Id, LENGTH_PREFIX, PeerType, Records,
+    Role, SessionSecret, encode_length, peek_len,
 };
 
 const DIALER: u8 = 1;
@@ -21,7 +21,7 @@ const TOO_MANY: usize = 2_000;
 
 /// What a handshake came to, and the bytes that were read behind it.
 struct Outcome {
-    terms: Result<Terms, HandshakeError>,
+    terms: Result<Negotiated, HandshakeError>,
     rest: Vec<u8>,
 }
 
@@ -29,7 +29,7 @@ type Running<'a> = Pin<Box<dyn Future<Output = Outcome> + 'a>>;
 
 /// See [`crate::fuzz::handshake`].
 pub(crate) fn handshake(bytes: &[u8]) {
-    let mut input = Input::new(bytes);
+    let mut input = ByteSource::new(bytes);
     let flags = input.byte();
     let limit = 256 + 4 * usize::from(input.byte());
     match flags & 3 {
@@ -40,9 +40,9 @@ pub(crate) fn handshake(bytes: &[u8]) {
 }
 
 /// Two real sides, between which bytes come in pieces. They agree.
-fn both(input: &mut Input<'_>, flags: u8) {
-    let (near, far) = Line::pair();
-    let wakes = Wakes::new();
+fn both(input: &mut ByteSource<'_>, flags: u8) {
+    let (near, far) = Pipe::pair();
+    let wakes = TestWaker::new();
     let limit = 512;
     let mut dialing = dial(&near, limit, flags & 4 != 0);
     let mut listening = listen(&far, limit, flags & 8 != 0);
@@ -70,17 +70,18 @@ fn both(input: &mut Input<'_>, flags: u8) {
     assert!(dialed.rest.is_empty() && listened.rest.is_empty());
     let is_known = flags & 12 == 12;
     match (dialed.terms, listened.terms) {
-        (Ok(Terms::Resumed { received: 22 }), Ok(Terms::Resumed { received: 11 })) if is_known => {}
-        (Ok(Terms::New(one)), Ok(Terms::New(other))) if !is_known => {
+        (Ok(Negotiated::Resumed { received: 22 }), Ok(Negotiated::Resumed { received: 11 }))
+            if is_known => {}
+        (Ok(Negotiated::New(one)), Ok(Negotiated::New(other))) if !is_known => {
             assert!(one.secret == other.secret);
-            assert_eq!((one.boot, other.boot), ([LISTENER; 16], [DIALER; 16]));
+            assert_eq!((one.instance_id, other.instance_id), ([LISTENER; 16], [DIALER; 16]));
         }
         (one, other) => panic!("{:?} and {:?}", one.err(), other.err()),
     }
 }
 
-fn known_secret() -> PairSecret {
-    PairSecret::new(&[6; 16], &[7; 16])
+fn known_secret() -> SessionSecret {
+    SessionSecret::new(&[6; 16], &[7; 16])
 }
 
 fn id(number: u8) -> Id {
@@ -92,12 +93,12 @@ fn hello(number: u8, peer_type: PeerType) -> Hello {
 }
 
 /// Shakes hands as the dialer does; it received 11 frames of a pair that it knows.
-fn dial(line: &Arc<Line>, limit: usize, knows: bool) -> Running<'static> {
+fn dial(line: &Arc<Pipe>, limit: usize, knows: bool) -> Running<'static> {
     let line = line.clone();
     Box::pin(async move {
         let mut handshake = Handshake::new(line, limit, None, &[]);
-        let fresh = Fresh::new([DIALER; 16]).unwrap();
-        let pair = Pair::new(known_secret(), [LISTENER; 16], None);
+        let fresh = LocalHello::new([DIALER; 16]).unwrap();
+        let pair = Session::new(known_secret(), [LISTENER; 16], None);
         let hello = hello(DIALER, PeerType::Standard);
         let shaken = handshake.dial(&hello, &fresh, knows.then_some((&pair, 11))).await;
         let terms = shaken.map(|(other, terms)| {
@@ -109,7 +110,7 @@ fn dial(line: &Arc<Line>, limit: usize, knows: bool) -> Running<'static> {
 }
 
 /// Shakes hands as the listener does; it received 22 frames of a pair that it knows.
-fn listen(line: &Arc<Line>, limit: usize, knows: bool) -> Running<'static> {
+fn listen(line: &Arc<Pipe>, limit: usize, knows: bool) -> Running<'static> {
     let line = line.clone();
     Box::pin(async move {
         let mut handshake = Handshake::new(line, limit, None, &[]);
@@ -118,19 +119,19 @@ fn listen(line: &Arc<Line>, limit: usize, knows: bool) -> Running<'static> {
     })
 }
 
-async fn answer(handshake: &mut Handshake<'_>, knows: bool) -> Result<Terms, HandshakeError> {
-    let (hello, offer) = handshake.hear_hello().await?;
+async fn answer(handshake: &mut Handshake<'_>, knows: bool) -> Result<Negotiated, HandshakeError> {
+    let (hello, offer) = handshake.recv_hello().await?;
     let Some(offer) = offer else {
-        handshake.say_ack(id(LISTENER), &hello).await?;
-        return Ok(Terms::Plain);
+        handshake.send_ack(id(LISTENER), &hello).await?;
+        return Ok(Negotiated::Plain);
     };
-    let fresh = Fresh::new([LISTENER; 16])?;
+    let fresh = LocalHello::new([LISTENER; 16])?;
     let secret = known_secret();
-    let known = (knows && offer.pair == Some(secret.name())).then_some(&secret);
-    handshake.say_offer(id(LISTENER), &hello, &fresh, &offer, known).await?;
-    let terms = handshake.hear_proof(&fresh, &offer, known).await?;
-    if let Terms::Resumed { .. } = terms {
-        handshake.say_received(id(LISTENER), 22).await?;
+    let known = (knows && offer.pair == Some(secret.public_name())).then_some(&secret);
+    handshake.send_extended_ack(id(LISTENER), &hello, &fresh, &offer, known).await?;
+    let terms = handshake.recv_proof(&fresh, &offer, known).await?;
+    if let Negotiated::Resumed { .. } = terms {
+        handshake.send_ack_count(id(LISTENER), 22).await?;
     }
     Ok(terms)
 }
@@ -139,8 +140,8 @@ async fn answer(handshake: &mut Handshake<'_>, knows: bool) -> Result<Terms, Han
 struct Script<'a> {
     /// The role of the real side.
     role: Role,
-    input: Input<'a>,
-    line: Arc<Line>,
+    input: ByteSource<'a>,
+    line: Arc<Pipe>,
     /// What the real side said.
     heard: Vec<Frame>,
     unread: Vec<u8>,
@@ -154,11 +155,11 @@ struct Script<'a> {
 }
 
 impl<'a> Script<'a> {
-    fn new(role: Role, input: Input<'a>) -> Script<'a> {
+    fn new(role: Role, input: ByteSource<'a>) -> Script<'a> {
         Script {
             role,
             input,
-            line: Line::pair().0,
+            line: Pipe::pair().0,
             heard: Vec::new(),
             unread: Vec::new(),
             nonce: [0; 16],
@@ -170,13 +171,13 @@ impl<'a> Script<'a> {
     }
 
     fn run(mut self, limit: usize, knows: bool) {
-        let (near, far) = Line::pair();
+        let (near, far) = Pipe::pair();
         self.line = far;
         let mut real = match self.role {
             Role::Dialer => dial(&near, limit, knows),
             Role::Listener => listen(&near, limit, knows),
         };
-        let wakes = Wakes::new();
+        let wakes = TestWaker::new();
         for _ in 0..TOO_MANY {
             if let Some(outcome) = wakes.poll(real.as_mut()) {
                 return self.check(limit, knows, outcome);
@@ -206,8 +207,8 @@ impl<'a> Script<'a> {
         way.room += room;
         self.unread.extend(way.bytes.drain(..));
         drop(way);
-        while let Ok(Some(len)) = whole_message(&self.unread) {
-            let Some(frame) = self.unread.get(PREFIX..len) else { break };
+        while let Ok(Some(len)) = peek_len(&self.unread) {
+            let Some(frame) = self.unread.get(LENGTH_PREFIX..len) else { break };
             self.heard.push(Frame::parse(frame.to_vec()).unwrap());
             self.unread.drain(..len);
         }
@@ -272,7 +273,7 @@ impl<'a> Script<'a> {
             boot: Some([3 - (detail >> 4); 16]),
             nonce: Some(self.nonce),
             share: Some(self.share),
-            pair: known.then(|| known_secret().name()),
+            pair: known.then(|| known_secret().public_name()),
             proof: (known && self.role == Role::Dialer).then(|| self.shown(&known_secret())),
             ..Records::default()
         };
@@ -295,7 +296,7 @@ impl<'a> Script<'a> {
     }
 
     /// The proof that the other side of the real one would show.
-    fn shown(&self, secret: &PairSecret) -> Bits {
+    fn shown(&self, secret: &SessionSecret) -> Bits {
         let real = self.real_records().and_then(|records| records.nonce).unwrap_or_default();
         match self.role {
             Role::Dialer => secret.proof(Role::Listener, &real, &self.nonce),
@@ -317,8 +318,8 @@ impl<'a> Script<'a> {
     fn proof(&mut self, detail: u8) -> Vec<u8> {
         let share = self.real_records().and_then(|records| records.share).unwrap_or_default();
         let new = match self.role {
-            Role::Dialer => PairSecret::new(&share, &self.share),
-            Role::Listener => PairSecret::new(&self.share, &share),
+            Role::Dialer => SessionSecret::new(&share, &self.share),
+            Role::Listener => SessionSecret::new(&self.share, &share),
         };
         let proof = match detail & 3 {
             0 => None,
@@ -328,7 +329,7 @@ impl<'a> Script<'a> {
         };
         self.proved_known |= detail & 3 == 1;
         self.proved_new |= detail & 3 == 2;
-        let end = End { reason: self.input.byte(), retry_after_ms: 5 };
+        let end = CloseRecord { reason: self.input.byte(), retry_after_ms: 5 };
         let received = (detail & 4 != 0).then(|| self.input.byte().into());
         let end = (detail & 24 == 24).then_some(end);
         Records { proof, received, end, ..Records::default() }.encode()
@@ -340,13 +341,15 @@ impl<'a> Script<'a> {
         assert!(far.outgoing().widest_read <= limit, "it read too far ahead");
         assert!(outcome.rest.len() <= limit && contains(&self.said, &outcome.rest));
         match outcome.terms {
-            Ok(Terms::Resumed { .. }) => assert!(knows && self.proved_known, "believed a stranger"),
-            Ok(Terms::New(pair)) => {
+            Ok(Negotiated::Resumed { .. }) => {
+                assert!(knows && self.proved_known, "believed a stranger")
+            }
+            Ok(Negotiated::New(pair)) => {
                 assert_ne!(pair.secret, known_secret());
                 // A dialer proves first; what it shares is used only where it is proved back.
                 assert!(self.role == Role::Dialer || self.proved_new, "believed a stranger");
             }
-            Ok(Terms::Plain) => assert!(self.heard.len() <= 1, "told a plain node too much"),
+            Ok(Negotiated::Plain) => assert!(self.heard.len() <= 1, "told a plain node too much"),
             Err(_) => {}
         }
         for frame in self.heard.iter().skip(1) {

@@ -5,13 +5,13 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use super::encrypted::Encryption;
-use crate::context::Context;
-use crate::error::{Farewell, HandshakeError};
+use crate::context::Shared;
+use crate::error::{Goodbye, HandshakeError};
 use crate::link::Stream;
-use crate::peer::Pair;
+use crate::peer::Session;
 use crate::proto::{
-    Ack, Bits, CONTROL, End, Frame, FrameError, Hello, Id, PREFIX, PairSecret, PublicKey,
-    RECORDS_VERSION, Records, Role, encode_length, whole_message,
+    Ack, Bits, CONTROL, CloseRecord, Frame, FrameError, Hello, Id, LENGTH_PREFIX, PublicKey,
+    RECORDS_VERSION, Records, Role, SessionSecret, encode_length, peek_len,
 };
 use crate::random;
 
@@ -27,28 +27,28 @@ pub(super) struct Handshake<'a> {
 }
 
 /// What two sides agreed on.
-pub(super) enum Terms {
+pub(super) enum Negotiated {
     /// The other side is a plain Ratman node.
     Plain,
     /// Both share records, and have this new secret.
-    New(Pair),
+    New(Session),
     /// Both know the secret of this pair. The other side has received so many frames of it.
     Resumed { received: u64 },
 }
 
 /// What a node brings into its handshakes: the run that it is, and for each of them fresh bits.
-pub(super) struct Fresh {
+pub(super) struct LocalHello {
     boot: Bits,
     nonce: Bits,
     share: Bits,
 }
 
-impl Fresh {
-    pub(super) fn new(boot: Bits) -> Result<Fresh, HandshakeError> {
+impl LocalHello {
+    pub(super) fn new(boot: Bits) -> Result<LocalHello, HandshakeError> {
         let (mut nonce, mut share) = ([0; 16], [0; 16]);
         random::fill(&mut nonce)?;
         random::fill(&mut share)?;
-        Ok(Fresh { boot, nonce, share })
+        Ok(LocalHello { boot, nonce, share })
     }
 
     fn records(&self) -> Records {
@@ -63,7 +63,7 @@ impl Fresh {
 }
 
 /// The records of the other side's Hello or Ack, if they are all there.
-pub(super) struct Offer {
+pub(super) struct RemoteExtension {
     pub(super) boot: Bits,
     nonce: Bits,
     share: Bits,
@@ -73,13 +73,13 @@ pub(super) struct Offer {
     pub(super) noise: Option<u8>,
 }
 
-impl Offer {
+impl RemoteExtension {
     /// `None` for other bytes, or for versions that this node does not speak: a plain node.
-    fn read(bytes: &[u8]) -> Option<Offer> {
+    fn read(bytes: &[u8]) -> Option<RemoteExtension> {
         let records = Records::decode(bytes)?;
         let (lowest, highest) = records.version?;
         let known = (lowest..=highest).contains(&RECORDS_VERSION);
-        let offer = Offer {
+        let offer = RemoteExtension {
             boot: records.boot?,
             nonce: records.nonce?,
             share: records.share?,
@@ -97,7 +97,7 @@ impl<'a> Handshake<'a> {
     pub(super) fn new(
         stream: Arc<dyn Stream>,
         limit: usize,
-        context: Option<&'a Context>,
+        context: Option<&'a Shared>,
         keys: &'a [PublicKey],
     ) -> Handshake<'a> {
         Handshake { stream, buffer: Vec::new(), limit, encryption: Encryption::new(context, keys) }
@@ -114,14 +114,14 @@ impl<'a> Handshake<'a> {
     pub(super) async fn dial(
         &mut self,
         hello: &Hello,
-        fresh: &Fresh,
-        pair: Option<(&Pair, u64)>,
-    ) -> Result<(Id, Terms), HandshakeError> {
-        let name = pair.map(|(pair, _)| pair.secret.name());
+        fresh: &LocalHello,
+        pair: Option<(&Session, u64)>,
+    ) -> Result<(Id, Negotiated), HandshakeError> {
+        let name = pair.map(|(pair, _)| pair.secret.public_name());
         let noise = self.encryption.means();
         let records = Records { pair: name, noise, ..fresh.records() };
-        self.say(hello.encode(&records.encode())).await?;
-        let (ack, offer) = self.hear_ack().await.map_err(|error| self.encryption.doubt(error))?;
+        self.send(hello.encode(&records.encode())).await?;
+        let (ack, offer) = self.recv_ack().await.map_err(|error| self.encryption.doubt(error))?;
         if ack.id == hello.id || offer.as_ref().is_some_and(|offer| offer.boot == fresh.boot) {
             return Err(HandshakeError::OwnSelf);
         }
@@ -132,55 +132,55 @@ impl<'a> Handshake<'a> {
         let noise = offer.as_ref().and_then(|offer| offer.noise);
         self.encrypt_dialed(hello.id, ack.id, noise).await?;
         match offer {
-            None => Ok((ack.id, Terms::Plain)),
+            None => Ok((ack.id, Negotiated::Plain)),
             Some(offer) => {
                 // With another node there is nothing to go on with.
                 let pair = pair.filter(|(pair, _)| pair.key() == self.key());
-                let terms = self.settle(hello.id, fresh, &offer, pair).await?;
+                let terms = self.finish_dial(hello.id, fresh, &offer, pair).await?;
                 Ok((ack.id, terms))
             }
         }
     }
 
     /// The dialer's part from the third message on.
-    async fn settle(
+    async fn finish_dial(
         &mut self,
         own: Id,
-        fresh: &Fresh,
-        offer: &Offer,
-        pair: Option<(&Pair, u64)>,
-    ) -> Result<Terms, HandshakeError> {
-        let (Some((Pair { secret, .. }, received)), Some(proof)) = (pair, &offer.proof) else {
-            let secret = PairSecret::new(&fresh.share, &offer.share);
+        fresh: &LocalHello,
+        offer: &RemoteExtension,
+        pair: Option<(&Session, u64)>,
+    ) -> Result<Negotiated, HandshakeError> {
+        let (Some((Session { secret, .. }, received)), Some(proof)) = (pair, &offer.proof) else {
+            let secret = SessionSecret::new(&fresh.share, &offer.share);
             self.prove(own, &secret, fresh, offer, 0).await?;
             if self.key().is_some() {
                 // Whether this node's key may come in is known only now.
-                self.hear_received().await?;
+                self.recv_ack_count().await?;
             }
-            return Ok(Terms::New(Pair::new(secret, offer.boot, self.key())));
+            return Ok(Negotiated::New(Session::new(secret, offer.boot, self.key())));
         };
-        if !secret.accepts(proof, Role::Listener, &fresh.nonce, &offer.nonce) {
+        if !secret.verify(proof, Role::Listener, &fresh.nonce, &offer.nonce) {
             return Err(HandshakeError::NotProved);
         }
         self.prove(own, secret, fresh, offer, received).await?;
-        Ok(Terms::Resumed { received: self.hear_received().await? })
+        Ok(Negotiated::Resumed { received: self.recv_ack_count().await? })
     }
 
     /// Hears how many frames the listener received, with which it lets this node in.
-    async fn hear_received(&mut self) -> Result<u64, HandshakeError> {
-        self.hear_control().await?.received.ok_or(HandshakeError::NotProved)
+    async fn recv_ack_count(&mut self) -> Result<u64, HandshakeError> {
+        self.recv_control().await?.received.ok_or(HandshakeError::NotProved)
     }
 
     async fn prove(
         &mut self,
         own: Id,
-        secret: &PairSecret,
-        fresh: &Fresh,
-        offer: &Offer,
+        secret: &SessionSecret,
+        fresh: &LocalHello,
+        offer: &RemoteExtension,
         received: u64,
     ) -> Result<(), HandshakeError> {
         let proof = secret.proof(Role::Dialer, &fresh.nonce, &offer.nonce);
-        self.say_control(
+        self.send_control(
             own,
             Records { proof: Some(proof), received: Some(received), ..Records::default() },
         )
@@ -188,30 +188,32 @@ impl<'a> Handshake<'a> {
     }
 
     /// Hears the Hello, and what the dialer offers beside it.
-    pub(super) async fn hear_hello(&mut self) -> Result<(Hello, Option<Offer>), HandshakeError> {
-        let frame = self.hear().await?;
+    pub(super) async fn recv_hello(
+        &mut self,
+    ) -> Result<(Hello, Option<RemoteExtension>), HandshakeError> {
+        let frame = self.recv().await?;
         let (hello, rest) = Hello::decode(&frame).map_err(HandshakeError::Unexpected)?;
-        Ok((hello, Offer::read(rest)))
+        Ok((hello, RemoteExtension::read(rest)))
     }
 
     /// Answers the Hello of a plain node.
-    pub(super) async fn say_ack(&mut self, id: Id, hello: &Hello) -> Result<(), HandshakeError> {
-        self.say(Ack { id, peer_type: hello.peer_type }.encode(&[])).await
+    pub(super) async fn send_ack(&mut self, id: Id, hello: &Hello) -> Result<(), HandshakeError> {
+        self.send(Ack { id, peer_type: hello.peer_type }.encode(&[])).await
     }
 
     /// Answers the Hello of a node that shares records, and encrypts the stream if both can.
-    pub(super) async fn say_offer(
+    pub(super) async fn send_extended_ack(
         &mut self,
         id: Id,
         hello: &Hello,
-        fresh: &Fresh,
-        offer: &Offer,
-        known: Option<&PairSecret>,
+        fresh: &LocalHello,
+        offer: &RemoteExtension,
+        known: Option<&SessionSecret>,
     ) -> Result<(), HandshakeError> {
         let proof = known.map(|secret| secret.proof(Role::Listener, &offer.nonce, &fresh.nonce));
         let noise = offer.noise.and_then(|_| self.encryption.means());
         let records = Records { proof, noise, ..fresh.records() };
-        self.say(Ack { id, peer_type: hello.peer_type }.encode(&records.encode())).await?;
+        self.send(Ack { id, peer_type: hello.peer_type }.encode(&records.encode())).await?;
         // A copy of this node closes when it has seen our id; it has nothing to prove.
         if offer.boot == fresh.boot || hello.id == id {
             return Err(HandshakeError::OwnSelf);
@@ -221,37 +223,41 @@ impl<'a> Handshake<'a> {
 
     /// Hears the proof of a node that was answered: on what terms they are, and what is to be done
     /// before [`say_received`](Handshake::say_received).
-    pub(super) async fn hear_proof(
+    pub(super) async fn recv_proof(
         &mut self,
-        fresh: &Fresh,
-        offer: &Offer,
-        known: Option<&PairSecret>,
-    ) -> Result<Terms, HandshakeError> {
-        let answer = self.hear_control().await?;
-        let new = PairSecret::new(&offer.share, &fresh.share);
+        fresh: &LocalHello,
+        offer: &RemoteExtension,
+        known: Option<&SessionSecret>,
+    ) -> Result<Negotiated, HandshakeError> {
+        let answer = self.recv_control().await?;
+        let new = SessionSecret::new(&offer.share, &fresh.share);
         let secret = known.unwrap_or(&new);
         let shown = answer.proof.ok_or(HandshakeError::NotProved)?;
         let received = answer.received.ok_or(HandshakeError::NotProved)?;
-        match secret.accepts(&shown, Role::Dialer, &offer.nonce, &fresh.nonce) {
+        match secret.verify(&shown, Role::Dialer, &offer.nonce, &fresh.nonce) {
             false => Err(HandshakeError::NotProved),
-            true if known.is_some() => Ok(Terms::Resumed { received }),
-            true => Ok(Terms::New(Pair::new(new, offer.boot, self.key()))),
+            true if known.is_some() => Ok(Negotiated::Resumed { received }),
+            true => Ok(Negotiated::New(Session::new(new, offer.boot, self.key()))),
         }
     }
 
     /// Tells the dialer how many frames were received, now that no more come over the old link.
-    pub(super) async fn say_received(
+    pub(super) async fn send_ack_count(
         &mut self,
         id: Id,
         received: u64,
     ) -> Result<(), HandshakeError> {
         let records = Records { received: Some(received), ..Records::default() };
-        self.say_control(id, records).await
+        self.send_control(id, records).await
     }
 
     /// Tells a node that shares records why it may not come in.
-    pub(super) async fn say_end(&mut self, id: Id, end: End) -> Result<(), HandshakeError> {
-        self.say_control(id, Records { end: Some(end), ..Records::default() }).await
+    pub(super) async fn send_close(
+        &mut self,
+        id: Id,
+        end: CloseRecord,
+    ) -> Result<(), HandshakeError> {
+        self.send_control(id, Records { end: Some(end), ..Records::default() }).await
     }
 
     /// The stream, which may be encrypted now, and what was read behind the handshake.
@@ -260,27 +266,27 @@ impl<'a> Handshake<'a> {
         (self.stream, self.buffer)
     }
 
-    async fn hear_ack(&mut self) -> Result<(Ack, Option<Offer>), HandshakeError> {
-        let frame = self.hear().await?;
-        refused(&frame)?;
+    async fn recv_ack(&mut self) -> Result<(Ack, Option<RemoteExtension>), HandshakeError> {
+        let frame = self.recv().await?;
+        check_refusal(&frame)?;
         let (ack, rest) = Ack::decode(&frame).map_err(HandshakeError::Unexpected)?;
-        Ok((ack, Offer::read(rest)))
+        Ok((ack, RemoteExtension::read(rest)))
     }
 
-    async fn hear_control(&mut self) -> Result<Records, HandshakeError> {
-        let frame = self.hear().await?;
-        refused(&frame)?;
+    async fn recv_control(&mut self) -> Result<Records, HandshakeError> {
+        let frame = self.recv().await?;
+        check_refusal(&frame)?;
         match Records::decode(frame.payload()) {
             Some(records) if frame.modes() == CONTROL => Ok(records),
             _ => Err(HandshakeError::NotProved),
         }
     }
 
-    async fn say_control(&mut self, id: Id, records: Records) -> Result<(), HandshakeError> {
-        self.say(records.into_frame(id)).await
+    async fn send_control(&mut self, id: Id, records: Records) -> Result<(), HandshakeError> {
+        self.send(records.into_frame(id)).await
     }
 
-    pub(super) async fn say(
+    pub(super) async fn send(
         &mut self,
         frame: Result<Frame, FrameError>,
     ) -> Result<(), HandshakeError> {
@@ -302,7 +308,7 @@ impl<'a> Handshake<'a> {
         Ok(())
     }
 
-    pub(super) async fn hear(&mut self) -> Result<Frame, HandshakeError> {
+    pub(super) async fn recv(&mut self) -> Result<Frame, HandshakeError> {
         loop {
             if let Some(frame) = self.take_frame()? {
                 return Ok(frame);
@@ -336,13 +342,14 @@ impl<'a> Handshake<'a> {
     }
 
     fn take_frame(&mut self) -> Result<Option<Frame>, HandshakeError> {
-        let whole = whole_message(&self.buffer).map_err(HandshakeError::OutOfStep)?;
+        let whole = peek_len(&self.buffer).map_err(HandshakeError::Framing)?;
         let Some(len) = whole else { return Ok(None) };
         if len > self.limit {
             return Err(HandshakeError::TooLong(len));
         }
         let Some(message) = self.buffer.get(..len) else { return Ok(None) };
-        let frame = Frame::parse(message[PREFIX..].to_vec()).map_err(HandshakeError::Frame)?;
+        let frame =
+            Frame::parse(message[LENGTH_PREFIX..].to_vec()).map_err(HandshakeError::Frame)?;
         self.encryption.note(message);
         self.buffer.drain(..len);
         Ok(Some(frame))
@@ -350,12 +357,12 @@ impl<'a> Handshake<'a> {
 }
 
 /// Whether this is the other side's refusal.
-fn refused(frame: &Frame) -> Result<(), HandshakeError> {
+fn check_refusal(frame: &Frame) -> Result<(), HandshakeError> {
     if frame.modes() != CONTROL {
         return Ok(());
     }
     match Records::decode(frame.payload()).and_then(|records| records.end) {
-        Some(end) => Err(HandshakeError::Refused(Farewell::from(end))),
+        Some(end) => Err(HandshakeError::Refused(Goodbye::from(end))),
         None => Ok(()),
     }
 }

@@ -19,294 +19,295 @@ use std::time::Duration;
 use futures_lite::future;
 
 use super::accept;
-use super::service::Service;
-use crate::context::Running;
+use super::service::PeerLease;
+use crate::context::TaskRef;
 use crate::events::Event;
-use crate::peer::{Merging, Notice, Pair, Peer};
+use crate::peer::{MergeGuard, MergeMessage, Peer, Session};
 use crate::timer::{self, within};
 
 /// Time in which the older link has to show that it lives.
-const CHALLENGE: Duration = Duration::from_secs(2);
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Time after which the other side is told again what it did not answer: its link may have broken.
-const REPEAT: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often the other side is told of another link: over half a minute, in which whoever is merging
 /// or removing one of them has done so.
-const TELLS: u32 = 5;
+const MAX_ANNOUNCEMENTS: u32 = 5;
 
 /// How often the other side may show that it lives and say nothing of a merge, until it is taken to
 /// have forgotten the peer that goes: its router may have removed it.
-const HEEDS: u32 = 10;
+const MAX_IGNORED: u32 = 10;
 
 /// Tells the other side of a link that has come up if others lead to the same node. A few times:
 /// that side may not know of the other one yet, or may be about to lose it.
-pub(super) fn introduce(running: &Arc<Running>, peer: &Arc<Peer>) {
-    if tell_if_same(running, peer, 0) {
-        running.spawn(keep_telling(running.clone(), peer.clone()));
+pub(super) fn announce_duplicates(running: &Arc<TaskRef>, peer: &Arc<Peer>) {
+    if announce_if_duplicate(running, peer, 0) {
+        running.spawn(repeat_announcement(running.clone(), peer.clone()));
     }
 }
 
-async fn keep_telling(running: Arc<Running>, peer: Arc<Peer>) {
+async fn repeat_announcement(running: Arc<TaskRef>, peer: Arc<Peer>) {
     let telling = async {
-        for number in 1..TELLS {
-            timer::after(REPEAT * 2u32.pow(number)).await;
-            if !peer.queue.is_up() || !tell_if_same(&running, &peer, number) {
+        for number in 1..MAX_ANNOUNCEMENTS {
+            timer::after(RETRY_INTERVAL * 2u32.pow(number)).await;
+            if !peer.queue.is_up() || !announce_if_duplicate(&running, &peer, number) {
                 return;
             }
         }
     };
     // Not by the peer alone: one that was merged away meanwhile is told nothing any more.
-    future::or(telling, future::or(peer.stopped(), running.until_stopping())).await;
+    future::or(telling, future::or(peer.stopped(), running.stopping())).await;
 }
 
 /// Tells the other side of a link if others lead to the same node, of each of them in turn. Whether
 /// there are some.
-fn tell_if_same(running: &Running, peer: &Arc<Peer>, number: u32) -> bool {
-    let siblings = running.siblings(peer);
-    let (Some(own), false) = (peer.pair(), siblings.is_empty()) else { return false };
+fn announce_if_duplicate(running: &TaskRef, peer: &Arc<Peer>, number: u32) -> bool {
+    let siblings = running.same_instance_peers(peer);
+    let (Some(own), false) = (peer.session(), siblings.is_empty()) else { return false };
     let sibling = &siblings[number as usize % siblings.len()];
     if !peer.is_merging() {
-        tell_same(running, peer, &own, sibling);
+        announce(running, peer, &own, sibling);
     }
-    if running.boot < own.boot {
+    if running.boot < own.instance_id {
         // So that answers are here soon after the other side's proof. Both, since that side may
         // have seen them come up in the other order.
-        sibling.challenge(CHALLENGE);
-        peer.challenge(CHALLENGE);
+        sibling.ping_if_stale(PING_TIMEOUT);
+        peer.ping_if_stale(PING_TIMEOUT);
     }
     true
 }
 
-fn tell_same(running: &Running, peer: &Peer, own: &Pair, sibling: &Peer) {
-    let Some(other) = sibling.pair() else { return };
-    let proof = other.secret.same_node(&running.boot, &own.secret.name());
-    peer.queue.say_same(&other.secret.name(), &proof);
+fn announce(running: &TaskRef, peer: &Peer, own: &Session, sibling: &Peer) {
+    let Some(other) = sibling.session() else { return };
+    let proof = other.secret.duplicate_mac(&running.boot, &own.secret.public_name());
+    peer.queue.queue_duplicate(&other.secret.public_name(), &proof);
 }
 
 /// Does what the other side of a peer's link says about another link.
-pub(super) fn hear(running: &Arc<Running>, peer: &Arc<Peer>, notice: Notice) {
-    let Some(own) = peer.pair() else { return };
+pub(super) fn on_message(running: &Arc<TaskRef>, peer: &Arc<Peer>, notice: MergeMessage) {
+    let Some(own) = peer.session() else { return };
     match notice {
-        Notice::Same { name, proof } => hear_same(running, peer, &own, &name, &proof),
-        Notice::Merge { name, received, proof } => {
-            hear_merge(running, peer, &own, name, received, &proof);
+        MergeMessage::Duplicate { name, proof } => on_duplicate(running, peer, &own, &name, &proof),
+        MergeMessage::Request { name, received, proof } => {
+            on_request(running, peer, &own, name, received, &proof);
         }
-        Notice::Merged { name, received } => peer.note_answer(name, received),
+        MergeMessage::Ack { name, received } => peer.set_merge_ack(name, received),
     }
 }
 
-fn hear_same(
-    running: &Arc<Running>,
+fn on_duplicate(
+    running: &Arc<TaskRef>,
     peer: &Arc<Peer>,
-    own: &Pair,
+    own: &Session,
     name: &[u8; 8],
     proof: &[u8; 16],
 ) {
-    let Some(sibling) = running.paired(name, &own.boot) else { return };
-    let Some(other) = sibling.pair() else { return };
-    let due = other.secret.same_node(&own.boot, &own.secret.name());
-    if !other.is_with_the_same(own)
+    let Some(sibling) = running.resumable_peer(name, &own.instance_id) else { return };
+    let Some(other) = sibling.session() else { return };
+    let due = other.secret.duplicate_mac(&own.instance_id, &own.secret.public_name());
+    if !other.is_same_instance(own)
         || due != *proof
         || Arc::ptr_eq(&sibling, peer)
-        || !carry_the_same(&sibling, peer)
+        || !same_direction(&sibling, peer)
     {
         return;
     }
-    peer.note_same(name);
-    sibling.note_same(&own.secret.name());
-    if own.boot < running.boot {
+    peer.set_duplicate(name);
+    sibling.set_duplicate(&own.secret.public_name());
+    if own.instance_id < running.boot {
         // The other side decides, once it knows as much.
-        return tell_same(running, peer, own, &sibling);
+        return announce(running, peer, own, &sibling);
     }
-    if let Some(merging) = Merging::begin(peer, &sibling) {
-        let (one, two) = ((peer.clone(), own.secret.name()), (sibling, *name));
+    if let Some(merging) = MergeGuard::begin(peer, &sibling) {
+        let (one, two) = ((peer.clone(), own.secret.public_name()), (sibling, *name));
         let (older, newer) = match is_older(&one.0, &two.0) {
             true => (one, two),
             false => (two, one),
         };
-        running.spawn(decide(running.clone(), merging, older, newer));
+        running.spawn(lead(running.clone(), merging, older, newer));
     }
 }
 
 /// Whether what this node shares with one peer is older than what it shares with the other.
 fn is_older(one: &Peer, other: &Peer) -> bool {
-    match (one.pair(), other.pair()) {
+    match (one.session(), other.session()) {
         (Some(one), Some(other)) => one.since < other.since,
         _ => false,
     }
 }
 
 /// Whether the links of two peers carry frames the same ways; if they do not, each is needed.
-fn carry_the_same(one: &Peer, other: &Peer) -> bool {
-    one.peer_type().flows_like(other.peer_type())
+fn same_direction(one: &Peer, other: &Peer) -> bool {
+    one.peer_type().same_direction(other.peer_type())
 }
 
 /// Decides which of two peers stays, and has the other side do as much. With each is the name of the
 /// pair that it was when they were shown to be the same.
-async fn decide(running: Arc<Running>, merging: Merging, older: Named, newer: Named) {
-    let ((stays, own_name), (goes, name)) = match lives(&older.0).await {
+async fn lead(running: Arc<TaskRef>, merging: MergeGuard, older: SessionRef, newer: SessionRef) {
+    let ((stays, own_name), (goes, name)) = match answers_ping(&older.0).await {
         true => (older, newer),
         false => (newer, older),
     };
-    let service = Service::take(&running, &goes).await;
-    goes.set_going();
-    let answer = agree(&running, (&stays, &own_name), (&goes, &name)).await;
+    let service = PeerLease::acquire(&running, &goes).await;
+    goes.set_merge_loser();
+    let answer = negotiate(&running, (&stays, &own_name), (&goes, &name)).await;
     drop(merging);
     match answer {
         Some(received) => {
-            finish(&running, &stays, service, received).await;
+            commit(&running, &stays, service, received).await;
             // There may be a third, of which nothing could be said meanwhile.
-            introduce(&running, &stays);
+            announce_duplicates(&running, &stays);
         }
-        None => stay_apart(&running, &stays, service).await,
+        None => abort(&running, &stays, service).await,
     }
 }
 
 /// Goes on with two peers that are not to be one after all.
-async fn stay_apart(running: &Arc<Running>, stays: &Arc<Peer>, service: Service) {
-    introduce(running, stays);
-    accept::go_on(running, service).await;
+async fn abort(running: &Arc<TaskRef>, stays: &Arc<Peer>, service: PeerLease) {
+    announce_duplicates(running, stays);
+    accept::resume(running, service).await;
 }
 
 /// A peer, and the name of a pair that it was.
-type Named = (Arc<Peer>, [u8; 8]);
+type SessionRef = (Arc<Peer>, [u8; 8]);
 
 /// Whether two peers are the pairs of these names, and lead to one node. While somebody waits, each
 /// may become another pair, with another node.
-fn are_the_same(one: (&Peer, &[u8; 8]), other: (&Peer, &[u8; 8])) -> bool {
-    let pair =
-        |(peer, name): (&Peer, &[u8; 8])| peer.pair().filter(|pair| pair.secret.name() == *name);
+fn is_same_instance(one: (&Peer, &[u8; 8]), other: (&Peer, &[u8; 8])) -> bool {
+    let pair = |(peer, name): (&Peer, &[u8; 8])| {
+        peer.session().filter(|pair| pair.secret.public_name() == *name)
+    };
     match (pair(one), pair(other)) {
-        (Some(one), Some(other)) => one.is_with_the_same(&other),
+        (Some(one), Some(other)) => one.is_same_instance(&other),
         _ => false,
     }
 }
 
 /// Whether the link of a peer answers.
-async fn lives(peer: &Peer) -> bool {
+async fn answers_ping(peer: &Peer) -> bool {
     if !peer.queue.is_up() {
         return false;
     }
-    let before = peer.challenge(CHALLENGE);
+    let before = peer.ping_if_stale(PING_TIMEOUT);
     let answered = async {
         loop {
-            let changed = peer.changed();
-            if peer.is_off() || !peer.queue.is_up() {
+            let changed = peer.listen();
+            if peer.is_closing() || !peer.queue.is_up() {
                 return false;
             }
-            if peer.answers() != before {
+            if peer.ack_count() != before {
                 return true;
             }
             changed.await;
         }
     };
-    within(CHALLENGE, answered).await.unwrap_or(false)
+    within(PING_TIMEOUT, answered).await.unwrap_or(false)
 }
 
 /// Tells the other side which peer goes, until it has answered: how many frames of it the other
 /// side received. `None` if one of the two ends meanwhile or becomes another pair, or if
 /// the other side does not know the one that goes any more.
-async fn agree(
-    running: &Running,
+async fn negotiate(
+    running: &TaskRef,
     (stays, own_name): (&Peer, &[u8; 8]),
     (goes, name): (&Peer, &[u8; 8]),
 ) -> Option<u64> {
-    let (own, other) = (stays.pair()?, goes.pair()?);
+    let (own, other) = (stays.session()?, goes.session()?);
     let received = goes.queue.received_total();
-    let proof = other.secret.decision(&running.boot, own_name, received);
+    let proof = other.secret.merge_mac(&running.boot, own_name, received);
     let mut unheeded = 0;
     // Another run of the other node knows of nothing, and another node is not to be asked.
-    let is_on = || are_the_same((stays, own_name), (goes, name));
-    while unheeded < HEEDS && !stays.is_off() && !goes.is_off() && is_on() {
+    let is_on = || is_same_instance((stays, own_name), (goes, name));
+    while unheeded < MAX_IGNORED && !stays.is_closing() && !goes.is_closing() && is_on() {
         // With the proof once more: it may have come before the other side knew both pairs.
-        tell_same(running, stays, &own, goes);
-        stays.queue.say_merge(name, received, &proof);
-        let before = stays.answers();
-        stays.queue.say_probe();
+        announce(running, stays, &own, goes);
+        stays.queue.queue_merge(name, received, &proof);
+        let before = stays.ack_count();
+        stays.queue.queue_ping();
         let answered = async {
             loop {
-                let changed = stays.changed();
-                if let Some(received) = stays.answer(name) {
+                let changed = stays.listen();
+                if let Some(received) = stays.merge_ack(name) {
                     return Some(received);
                 }
                 changed.await;
             }
         };
         let again = async {
-            timer::after(REPEAT).await;
+            timer::after(RETRY_INTERVAL).await;
             None
         };
         if let Some(received) = future::or(answered, again).await {
             return is_on().then_some(received);
         }
-        unheeded += u32::from(stays.answers() != before);
+        unheeded += u32::from(stays.ack_count() != before);
     }
     None
 }
 
-fn hear_merge(
-    running: &Arc<Running>,
+fn on_request(
+    running: &Arc<TaskRef>,
     peer: &Arc<Peer>,
-    own: &Pair,
+    own: &Session,
     name: [u8; 8],
     received: u64,
     proof: &[u8; 16],
 ) {
-    if let Some(told) = peer.told(&name) {
+    if let Some(told) = peer.merge_reply(&name) {
         // Done before; the answer was lost with a link.
-        return peer.queue.say_merged(&name, told);
+        return peer.queue.queue_merge_ack(&name, told);
     }
-    let Some(goes) = running.paired(&name, &own.boot) else { return };
-    let Some(other) = goes.pair() else { return };
-    let due = other.secret.decision(&own.boot, &own.secret.name(), received);
-    let is_shown = other.is_with_the_same(own) && due == *proof;
-    let may_decide = own.boot < running.boot && peer.is_same(&name) && is_shown;
-    if !may_decide || Arc::ptr_eq(&goes, peer) || !carry_the_same(&goes, peer) {
+    let Some(goes) = running.resumable_peer(&name, &own.instance_id) else { return };
+    let Some(other) = goes.session() else { return };
+    let due = other.secret.merge_mac(&own.instance_id, &own.secret.public_name(), received);
+    let is_shown = other.is_same_instance(own) && due == *proof;
+    let may_decide = own.instance_id < running.boot && peer.is_duplicate(&name) && is_shown;
+    if !may_decide || Arc::ptr_eq(&goes, peer) || !same_direction(&goes, peer) {
         return;
     }
-    if let Some(merging) = Merging::begin(peer, &goes) {
-        let names = [own.secret.name(), name];
+    if let Some(merging) = MergeGuard::begin(peer, &goes) {
+        let names = [own.secret.public_name(), name];
         running.spawn(follow(running.clone(), merging, peer.clone(), goes, names, received));
     }
 }
 
 /// Does what the other side decided about the pairs of these names.
 async fn follow(
-    running: Arc<Running>,
-    merging: Merging,
+    running: Arc<TaskRef>,
+    merging: MergeGuard,
     stays: Arc<Peer>,
     goes: Arc<Peer>,
     [own_name, name]: [[u8; 8]; 2],
     received: u64,
 ) {
-    let service = Service::take(&running, &goes).await;
-    if !are_the_same((&stays, &own_name), (&goes, &name)) {
+    let service = PeerLease::acquire(&running, &goes).await;
+    if !is_same_instance((&stays, &own_name), (&goes, &name)) {
         drop(merging);
-        return stay_apart(&running, &stays, service).await;
+        return abort(&running, &stays, service).await;
     }
-    goes.set_going();
+    goes.set_merge_loser();
     let own = goes.queue.received_total();
-    stays.note_told(name, own);
+    stays.set_merge_reply(name, own);
     drop(merging);
-    finish(&running, &stays, service, received).await;
-    stays.queue.say_merged(&name, own);
+    commit(&running, &stays, service, received).await;
+    stays.queue.queue_merge_ack(&name, own);
 }
 
 /// Lets what was left of a peer go over another, and makes its target an alias of that.
-async fn finish(running: &Arc<Running>, stays: &Arc<Peer>, service: Service, received: u64) {
+async fn commit(running: &Arc<TaskRef>, stays: &Arc<Peer>, service: PeerLease, received: u64) {
     let goes = service.peer.clone();
     if goes.has_ended() {
         return drop(service);
     }
     // Who removed the other one did not remove this one, and who counts what cannot be does not
     // decide whom this node dials.
-    if stays.is_off() || goes.queue.resume(received).is_err() {
-        return stay_apart(running, stays, service).await;
+    if stays.is_closing() || goes.queue.resume(received).is_err() {
+        return abort(running, stays, service).await;
     }
-    stays.park(&goes);
+    stays.adopt_addrs(&goes);
     if !running.make_alias(&goes, stays) {
-        return stay_apart(running, stays, service).await;
+        return abort(running, stays, service).await;
     }
     running.routes.remove_peer(goes.target()).await;
     running.events.emit(Event::Merged { target: stays.target(), retired: goes.target() });

@@ -18,7 +18,7 @@ mod service;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::context::Running;
+use crate::context::TaskRef;
 use crate::error::{DownReason, HandshakeError};
 use crate::events::Event;
 use crate::link::Link;
@@ -27,13 +27,13 @@ use crate::proto::Id;
 
 pub(crate) use accept::handle_stream;
 pub(crate) use dial::{start_connection, start_stream};
-pub(crate) use pending::Pending;
+pub(crate) use pending::HandshakeSlots;
 pub(crate) use probe::probe;
 
 /// Notes and tells that a peer's link is up. Not if the other side may not be `id` after all: another
 /// may have become that since the handshake.
 async fn link_up(
-    running: &Arc<Running>,
+    running: &Arc<TaskRef>,
     peer: &Arc<Peer>,
     link: &Arc<Link>,
     id: Id,
@@ -49,12 +49,12 @@ async fn link_up(
         peer_type: peer.peer_type(),
         key: link.key(),
     });
-    merge::introduce(running, peer);
+    merge::announce_duplicates(running, peer);
     Ok(())
 }
 
 /// Notes and tells that a peer's link ended, and when it is dialed next.
-fn link_down(running: &Running, peer: &Peer, reason: DownReason, retry: Option<Duration>) {
+fn link_down(running: &TaskRef, peer: &Peer, reason: DownReason, retry: Option<Duration>) {
     peer.link_down(&reason, retry);
     running.events.emit(Event::Down { target: peer.target(), reason, retry });
 }
@@ -65,11 +65,11 @@ mod tests {
     use crate::encryption::Encryption;
     use crate::error::AttemptError;
     use crate::events::Events;
-    use crate::fuzz::Line;
+    use crate::fuzz::Pipe;
     use crate::keys::KeyPair;
     use crate::peer::Origin;
     use crate::proto::{PeerType, PublicKey};
-    use crate::session::service::Service;
+    use crate::session::service::PeerLease;
     use crate::spawn::Global;
     use futures_lite::future::block_on;
 
@@ -79,13 +79,13 @@ mod tests {
         KeyPair::from_bytes([number; 32]).public()
     }
 
-    fn node() -> Arc<Running> {
+    fn node() -> Arc<TaskRef> {
         scene::encrypting(Global, Encryption::new(KeyPair::from_bytes([1; 32])))
     }
 
     /// A link to whoever has the key with this number.
     fn link(number: u8) -> Arc<Link> {
-        Link::keyed(Line::pair().0, None, Vec::new(), Some(Arc::new(SEVEN)), Some(public(number)))
+        Link::keyed(Pipe::pair().0, None, Vec::new(), Some(Arc::new(SEVEN)), Some(public(number)))
     }
 
     fn told(events: &Events) -> Vec<Event> {
@@ -98,7 +98,7 @@ mod tests {
         let running = node();
         let enter = || {
             let peer = running.add_linked(PeerType::Standard, Origin::Accepted, None).unwrap();
-            Service::begin(&running, &peer).unwrap()
+            PeerLease::try_acquire(&running, &peer).unwrap()
         };
         let (first, second) = (enter(), enter());
         block_on(link_up(&running, &first.peer, &link(2), SEVEN)).unwrap();
@@ -123,13 +123,13 @@ mod tests {
             let dial = format!("far:900{number}").parse().unwrap();
             let peer = Arc::new(Peer::dialed(number, dial, running.new_queue()));
             let peer = running.add_peers(|_| Ok::<_, ()>(vec![peer])).unwrap().remove(0);
-            Service::begin(&running, &peer).unwrap()
+            PeerLease::try_acquire(&running, &peer).unwrap()
         };
         let (first, second) = (add(0), add(1));
         block_on(link_up(&running, &first.peer, &link(2), SEVEN)).unwrap();
         let events = running.events.subscribe();
         told(&events);
-        block_on(dial::go_up(&running, second, (link(3), SEVEN)));
+        block_on(dial::bring_up(&running, second, (link(3), SEVEN)));
         let told = told(&events);
         let is_due = matches!(
             &told[..],

@@ -15,22 +15,22 @@ use crate::link::Stream;
 const SHARE_OF_FILES: usize = 2;
 
 /// The handshakes of strangers that are under way.
-pub(crate) struct Pending {
-    strangers: Mutex<Strangers>,
+pub(crate) struct HandshakeSlots {
+    strangers: Mutex<Entries>,
     most: usize,
     most_per_place: usize,
 }
 
 #[derive(Default)]
-struct Strangers {
+struct Entries {
     /// Oldest first.
-    queue: VecDeque<Stranger>,
+    queue: VecDeque<Entry>,
     last: u64,
 }
 
-struct Stranger {
+struct Entry {
     number: u64,
-    place: Place,
+    prefix: AddrPrefix,
     stream: Arc<dyn Stream>,
     /// Of the task that shakes hands with it.
     waker: Option<Waker>,
@@ -39,29 +39,29 @@ struct Stranger {
 /// Where strangers count as one: an IPv4 address, or an IPv6 network of 64 bits, which is what one
 /// household or server has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum AddrPrefix {
     V4([u8; 4]),
     V6([u8; 8]),
 }
 
-impl From<IpAddr> for Place {
-    fn from(ip: IpAddr) -> Place {
+impl From<IpAddr> for AddrPrefix {
+    fn from(ip: IpAddr) -> AddrPrefix {
         match ip.to_canonical() {
-            IpAddr::V4(ip) => Place::V4(ip.octets()),
+            IpAddr::V4(ip) => AddrPrefix::V4(ip.octets()),
             IpAddr::V6(ip) => {
                 let mut network = [0; 8];
                 network.copy_from_slice(&ip.octets()[..8]);
-                Place::V6(network)
+                AddrPrefix::V6(network)
             }
         }
     }
 }
 
-impl Pending {
+impl HandshakeSlots {
     /// So many at once, in all and from one place, as far as there are files for them.
-    pub(crate) fn new(most: usize, most_per_place: usize) -> Pending {
+    pub(crate) fn new(most: usize, most_per_place: usize) -> HandshakeSlots {
         let share = (most_files() / SHARE_OF_FILES).max(2);
-        Pending {
+        HandshakeSlots {
             strangers: Mutex::default(),
             most: most.min(share),
             most_per_place: most_per_place.min(share / 2),
@@ -71,27 +71,27 @@ impl Pending {
     /// Enters a stranger, and ends the handshake of the oldest if that makes too many.
     ///
     /// The oldest from the same place goes first, so that one place cannot push out another.
-    pub(crate) fn enter(&self, ip: IpAddr, stream: Arc<dyn Stream>) -> Ticket<'_> {
-        let place = Place::from(ip);
+    pub(crate) fn acquire(&self, ip: IpAddr, stream: Arc<dyn Stream>) -> Slot<'_> {
+        let place = AddrPrefix::from(ip);
         let mut strangers = self.lock();
-        let crowd = strangers.queue.iter().filter(|other| other.place == place).count();
+        let crowd = strangers.queue.iter().filter(|other| other.prefix == place).count();
         let oldest = match crowd >= self.most_per_place {
-            true => strangers.queue.iter().position(|other| other.place == place),
+            true => strangers.queue.iter().position(|other| other.prefix == place),
             false => (strangers.queue.len() >= self.most).then_some(0),
         };
         let displaced = oldest.and_then(|at| strangers.queue.remove(at));
         strangers.last += 1;
         let number = strangers.last;
-        strangers.queue.push_back(Stranger { number, place, stream, waker: None });
+        strangers.queue.push_back(Entry { number, prefix: place, stream, waker: None });
         drop(strangers);
         if let Some(displaced) = displaced {
             displaced.stream.abort();
             displaced.waker.into_iter().for_each(Waker::wake);
         }
-        Ticket { pending: self, number }
+        Slot { pending: self, number }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Strangers> {
+    fn lock(&self) -> MutexGuard<'_, Entries> {
         self.strangers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -103,15 +103,15 @@ fn most_files() -> usize {
 }
 
 /// A stranger's place in the table; dropping it leaves the table.
-pub(crate) struct Ticket<'a> {
-    pending: &'a Pending,
+pub(crate) struct Slot<'a> {
+    pending: &'a HandshakeSlots,
     number: u64,
 }
 
-impl Ticket<'_> {
+impl Slot<'_> {
     /// Waits until the stranger has to go in favour of a newcomer: what it is done for is over then,
     /// whatever it waits for.
-    pub(crate) async fn displaced(&self) {
+    pub(crate) async fn evicted(&self) {
         poll_fn(|cx| {
             let mut strangers = self.pending.lock();
             match self.position(&strangers) {
@@ -126,16 +126,16 @@ impl Ticket<'_> {
     }
 
     /// Whether the stranger had to go in favour of a newcomer.
-    pub(crate) fn was_displaced(&self) -> bool {
+    pub(crate) fn was_evicted(&self) -> bool {
         self.position(&self.pending.lock()).is_none()
     }
 
-    fn position(&self, strangers: &Strangers) -> Option<usize> {
+    fn position(&self, strangers: &Entries) -> Option<usize> {
         strangers.queue.binary_search_by_key(&self.number, |stranger| stranger.number).ok()
     }
 }
 
-impl Drop for Ticket<'_> {
+impl Drop for Slot<'_> {
     fn drop(&mut self) {
         let mut strangers = self.pending.lock();
         if let Some(at) = self.position(&strangers) {
@@ -147,7 +147,7 @@ impl Drop for Ticket<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fuzz::Wakes;
+    use crate::fuzz::TestWaker;
     use std::io::{self, IoSlice};
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::task::{Context, Poll};
@@ -175,11 +175,11 @@ mod tests {
 
         fn close_write(&self) {}
 
-        fn probe(&self) -> bool {
+        fn start_keepalive_probe(&self) -> bool {
             true
         }
 
-        fn trust(&self) {}
+        fn restore_keepalive(&self) {}
 
         fn abort(&self) {
             self.0.store(true, Ordering::Relaxed);
@@ -188,29 +188,29 @@ mod tests {
 
     #[test]
     fn the_newcomer_displaces_the_oldest_of_its_own_place_first() {
-        let pending = Pending::new(4, 2);
-        let enter = |ip: &str| pending.enter(ip.parse().unwrap(), Arc::new(Flag::default()));
+        let pending = HandshakeSlots::new(4, 2);
+        let enter = |ip: &str| pending.acquire(ip.parse().unwrap(), Arc::new(Flag::default()));
         let first = enter("10.0.0.1");
         let a1 = enter("2001:db8::1");
         let a2 = enter("2001:db8::2");
         let a3 = enter("2001:db8::3");
-        assert_eq!([&first, &a1, &a2, &a3].map(|t| t.was_displaced()), [false, true, false, false]);
+        assert_eq!([&first, &a1, &a2, &a3].map(|t| t.was_evicted()), [false, true, false, false]);
         drop(a1);
         let _b = enter("::ffff:10.0.0.1");
-        assert!(!first.was_displaced(), "four fit");
+        assert!(!first.was_evicted(), "four fit");
         let c = enter("10.0.0.2");
-        assert_eq!([&first, &a2, &c].map(|t| t.was_displaced()), [true, false, false]);
+        assert_eq!([&first, &a2, &c].map(|t| t.was_evicted()), [true, false, false]);
         drop((a2, a3));
         assert_eq!(pending.lock().queue.len(), 2);
     }
 
     #[test]
     fn who_is_displaced_hears_of_it_while_he_waits() {
-        let pending = Pending::new(2, 2);
-        let enter = || pending.enter("10.0.0.1".parse().unwrap(), Arc::new(Flag::default()));
+        let pending = HandshakeSlots::new(2, 2);
+        let enter = || pending.acquire("10.0.0.1".parse().unwrap(), Arc::new(Flag::default()));
         let (first, second) = (enter(), enter());
-        let wakes = [Wakes::new(), Wakes::new()];
-        let mut waits = [Box::pin(first.displaced()), Box::pin(second.displaced())];
+        let wakes = [TestWaker::new(), TestWaker::new()];
+        let mut waits = [Box::pin(first.evicted()), Box::pin(second.evicted())];
         let mut poll = |at: usize| wakes[at].poll(waits[at].as_mut()).is_some();
         assert!(!poll(0) && !poll(1));
         let _third = enter();

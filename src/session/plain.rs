@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::handshake::{Handshake, Offer};
-use crate::context::{Context, Running};
-use crate::error::{DropReason, FarewellReason, HandshakeError};
+use super::handshake::{Handshake, RemoteExtension};
+use crate::context::{Shared, TaskRef};
+use crate::error::{DropReason, GoodbyeReason, HandshakeError};
 use crate::link::Link;
 use crate::peer::Peer;
 use crate::proto::{Hello, Id, PublicKey};
@@ -14,7 +14,7 @@ use crate::proto::{Hello, Id, PublicKey};
 pub(super) struct Encryption<'a>(std::marker::PhantomData<&'a ()>);
 
 impl<'a> Encryption<'a> {
-    pub(super) fn new(_: Option<&'a Context>, _: &'a [PublicKey]) -> Encryption<'a> {
+    pub(super) fn new(_: Option<&'a Shared>, _: &'a [PublicKey]) -> Encryption<'a> {
         Encryption(std::marker::PhantomData)
     }
 
@@ -32,7 +32,7 @@ impl<'a> Encryption<'a> {
         error
     }
 
-    pub(super) fn expect(&mut self, _: &Running, _: Option<&Peer>, _: SocketAddr) {}
+    pub(super) fn expect(&mut self, _: &TaskRef, _: Option<&Peer>, _: SocketAddr) {}
 
     pub(super) fn open_up(&self) {}
 }
@@ -57,21 +57,21 @@ impl Handshake<'_> {
     }
 }
 
-pub(super) fn shows_key(_: &Running, _: &Offer) -> bool {
+pub(super) fn shows_key(_: &TaskRef, _: &RemoteExtension) -> bool {
     false
 }
 
 pub(super) fn refusal(
-    _: &Running,
+    _: &TaskRef,
     _: &Hello,
-    _: Option<&Offer>,
+    _: Option<&RemoteExtension>,
     _: Option<&Peer>,
-) -> Option<(DropReason, FarewellReason)> {
+) -> Option<(DropReason, GoodbyeReason)> {
     None
 }
 
 pub(super) fn judge(
-    _: &Running,
+    _: &TaskRef,
     _: Id,
     _: Option<PublicKey>,
     _: Option<&Peer>,
@@ -80,7 +80,7 @@ pub(super) fn judge(
 }
 
 pub(super) fn check_claim(
-    _: &Running,
+    _: &TaskRef,
     _: Id,
     _: Option<PublicKey>,
     _: Option<&Arc<Peer>>,
@@ -89,7 +89,7 @@ pub(super) fn check_claim(
 }
 
 pub(super) fn enter(
-    _: &Running,
+    _: &TaskRef,
     peer: &Peer,
     id: Id,
     link: &Arc<Link>,

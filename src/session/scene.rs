@@ -5,42 +5,42 @@ use std::sync::Arc;
 use futures_lite::future;
 
 use crate::accept::AcceptPolicy;
-use crate::context::{Context, Parts, Running};
+use crate::context::{Shared, SharedConfig, TaskRef};
 #[cfg(feature = "noise")]
 use crate::encryption::Encryption;
 use crate::limits::Limits;
-use crate::link::{Patience, Tcp};
+use crate::link::{Keepalive, TcpConnector};
 use crate::peer::inbound;
 use crate::proto::Id;
-use crate::resolver::{Resolution, Resolve};
+use crate::resolver::{Resolve, ResolveFuture};
 use crate::spawn::Spawn;
 
 /// A node that nobody can reach, and which finds nobody by name.
-pub(super) fn running(spawner: impl Spawn) -> Arc<Running> {
+pub(super) fn running(spawner: impl Spawn) -> Arc<TaskRef> {
     of(parts(spawner))
 }
 
 /// The same with keys.
 #[cfg(feature = "noise")]
-pub(super) fn encrypting(spawner: impl Spawn, encryption: Encryption) -> Arc<Running> {
-    of(Parts { encryption: Some(encryption), ..parts(spawner) })
+pub(super) fn encrypting(spawner: impl Spawn, encryption: Encryption) -> Arc<TaskRef> {
+    of(SharedConfig { encryption: Some(encryption), ..parts(spawner) })
 }
 
-fn of(parts: Parts) -> Arc<Running> {
+fn of(parts: SharedConfig) -> Arc<TaskRef> {
     let (sender, inbound) = inbound(parts.limits.inbound_bytes, parts.limits.inbound_frames);
-    Running::new(Arc::new(Context::new(parts, inbound)), sender)
+    TaskRef::new(Arc::new(Shared::new(parts, inbound)), sender)
 }
 
-fn parts(spawner: impl Spawn) -> Parts {
+fn parts(spawner: impl Spawn) -> SharedConfig {
     let limits = Limits::default();
-    let patience = Patience::new(&limits);
-    Parts {
+    let patience = Keepalive::new(&limits);
+    SharedConfig {
         id: Id::from_bytes([1; 32]),
         boot: [1; 16],
         limits,
         frames_follow_id: false,
         resolver: Box::new(Silent),
-        connector: Box::new(Tcp { patience }),
+        connector: Box::new(TcpConnector { keepalive: patience }),
         policy: AcceptPolicy::all(),
         #[cfg(feature = "noise")]
         encryption: None,
@@ -52,7 +52,7 @@ fn parts(spawner: impl Spawn) -> Parts {
 struct Silent;
 
 impl Resolve for Silent {
-    fn resolve(&self, _: &str, _: u16) -> Resolution {
+    fn resolve(&self, _: &str, _: u16) -> ResolveFuture {
         Box::pin(future::pending())
     }
 }

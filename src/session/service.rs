@@ -2,41 +2,41 @@
 
 use std::sync::Arc;
 
-use crate::context::{EndOnDrop, Running};
-use crate::peer::{Peer, Turn};
+use crate::context::{PeerGuard, TaskRef};
+use crate::peer::{Lease, Peer};
 
 /// A task's service to a peer. Dropping it ends the peer, whatever happened to the task.
 ///
 /// The fields are dropped in their order: the peer has ended before another task gets its turn.
-pub(super) struct Service {
+pub(super) struct PeerLease {
     pub(super) peer: Arc<Peer>,
-    end: EndOnDrop,
-    pub(super) turn: Turn,
+    end: PeerGuard,
+    pub(super) lease: Lease,
 }
 
-impl Service {
+impl PeerLease {
     /// Begins to serve a new peer. `None` if another task does.
-    pub(super) fn begin(running: &Arc<Running>, peer: &Arc<Peer>) -> Option<Service> {
-        Turn::begin(peer).map(|turn| Service::of(running, peer, turn))
+    pub(super) fn try_acquire(running: &Arc<TaskRef>, peer: &Arc<Peer>) -> Option<PeerLease> {
+        Lease::try_acquire(peer).map(|turn| PeerLease::of(running, peer, turn))
     }
 
     /// Has the task that serves the peer let go of it, and serves it from then on.
-    pub(super) async fn take(running: &Arc<Running>, peer: &Arc<Peer>) -> Service {
-        let turn = Turn::take(peer).await;
-        Service::of(running, peer, turn)
+    pub(super) async fn acquire(running: &Arc<TaskRef>, peer: &Arc<Peer>) -> PeerLease {
+        let turn = Lease::acquire(peer).await;
+        PeerLease::of(running, peer, turn)
     }
 
-    fn of(running: &Arc<Running>, peer: &Arc<Peer>, turn: Turn) -> Service {
-        Service { peer: peer.clone(), turn, end: EndOnDrop::new(running, peer) }
+    fn of(running: &Arc<TaskRef>, peer: &Arc<Peer>, turn: Lease) -> PeerLease {
+        PeerLease { peer: peer.clone(), lease: turn, end: PeerGuard::new(running, peer) }
     }
 
     /// Lets the task serve the peer that wants to. If none does any more, it stays with this one.
-    pub(super) async fn give_way(self) -> Option<Service> {
-        let Service { peer, turn, end } = self;
-        match turn.give_way().await {
-            Some(turn) => Some(Service { peer, turn, end }),
+    pub(super) async fn yield_now(self) -> Option<PeerLease> {
+        let PeerLease { peer, lease: turn, end } = self;
+        match turn.yield_now().await {
+            Some(turn) => Some(PeerLease { peer, lease: turn, end }),
             None => {
-                end.hand_over();
+                end.disarm();
                 None
             }
         }
@@ -46,7 +46,7 @@ impl Service {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fuzz::{Line, Wakes};
+    use crate::fuzz::{Pipe, TestWaker};
     use crate::link::Link;
     use crate::peer::{Closing, Origin};
     use crate::proto::{Frame, Id, PeerType};
@@ -75,10 +75,10 @@ mod tests {
     fn the_peer_ends_before_the_turn_is_given_away() {
         let running = running(|_: Task| {});
         let peer = running.add_linked(PeerType::Standard, Origin::Accepted, None).unwrap();
-        let service = Service::begin(&running, &peer).unwrap();
+        let service = PeerLease::try_acquire(&running, &peer).unwrap();
         let waiting = Arc::new(Waiting { peer: peer.clone(), was_served: false.into() });
         let waker = waiting.clone().into();
-        let mut taking = pin!(Service::take(&running, &peer));
+        let mut taking = pin!(PeerLease::acquire(&running, &peer));
         assert!(taking.as_mut().poll(&mut TaskContext::from_waker(&waker)).is_pending());
         drop(service);
         assert!(!waiting.was_served.load(Ordering::Relaxed), "it was still served");
@@ -93,9 +93,9 @@ mod tests {
         start_connection(&running, peer.clone());
         for _ in 0..50_000 {
             // Who waits for its turn may give up at any time.
-            let taken = future::block_on(future::poll_once(Service::take(&running, &peer)));
+            let taken = future::block_on(future::poll_once(PeerLease::acquire(&running, &peer)));
             if let Some(service) = taken {
-                future::block_on(accept::go_on(&running, service));
+                future::block_on(accept::resume(&running, service));
             }
         }
         assert!(!peer.has_ended());
@@ -103,7 +103,7 @@ mod tests {
     }
 
     /// Bytes of the caller, who adds a peer when they are let go.
-    struct Lent(Arc<Running>, Vec<u8>, Arc<AtomicBool>);
+    struct Lent(Arc<TaskRef>, Vec<u8>, Arc<AtomicBool>);
 
     impl AsRef<[u8]> for Lent {
         fn as_ref(&self) -> &[u8] {
@@ -123,13 +123,13 @@ mod tests {
         for payload in [9, 9000] {
             let running = running(|_: Task| {});
             let peer = running.add_linked(PeerType::Standard, Origin::Accepted, None).unwrap();
-            let (line, other) = Line::pair();
+            let (line, other) = Pipe::pair();
             other.incoming().room = usize::MAX;
             let link = Link::new(line, None, Vec::new(), None);
             peer.link_up(Id::from_bytes([2; 32]), &link);
             let drain = &running.limits.drain_timeout;
             let mut serving = pin!(peer.run(&link, &running.inbound, drain, &|_| ()));
-            assert!(Wakes::new().poll(serving.as_mut()).is_none());
+            assert!(TestWaker::new().poll(serving.as_mut()).is_none());
             let was_held = Arc::new(AtomicBool::new(false));
             let frame = Frame::builder(8, Id::from_bytes([1; 32])).payload(vec![1; payload]);
             let bytes = frame.build().unwrap().as_bytes().to_vec();

@@ -25,7 +25,7 @@ struct Herd {
 
 /// Bounds that let everybody in.
 fn roomy() -> Limits {
-    Limits { peers: 20_000, pending: 20_000, ..Limits::default() }
+    Limits { peers: 20_000, max_handshakes: 20_000, ..Limits::default() }
 }
 
 /// Bounds of a node that has one peer and nobody who listens for events.

@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 use futures_lite::future;
 
 use crate::builder::open;
-use crate::context::{Parts, Running};
+use crate::context::{SharedConfig, TaskRef};
 use crate::proto::{Bits, Id};
-use crate::resolver::System;
+use crate::resolver::SystemResolver;
 use crate::session::handle_stream;
 use crate::timer::{self, simulated::Clock};
 use crate::{
@@ -101,12 +101,12 @@ impl World {
         let mut id = [0; 32];
         id[..2].copy_from_slice(&host.to_be_bytes());
         let (endpoint, running) = open(
-            Parts {
+            SharedConfig {
                 id: Id::from_bytes(id),
                 boot,
                 limits,
                 frames_follow_id: false,
-                resolver: Box::new(System::default()),
+                resolver: Box::new(SystemResolver::default()),
                 connector: Box::new(Dialer { network: self.network.clone(), host }),
                 policy: AcceptPolicy::all(),
                 #[cfg(feature = "noise")]
@@ -130,7 +130,7 @@ impl World {
         Some(crate::Encryption::new(crate::KeyPair::from_bytes(key)).required())
     }
 
-    fn listen(&self, host: Host, running: &Arc<Running>) {
+    fn listen(&self, host: Host, running: &Arc<TaskRef>) {
         let incoming = self.network.listen(host);
         let task = running.clone();
         running.spawn(async move {
@@ -141,7 +141,7 @@ impl World {
                     }
                 }
             };
-            future::or(accepting, task.until_stopping()).await;
+            future::or(accepting, task.stopping()).await;
         });
     }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use async_channel::{Receiver, Sender};
 
 use super::way::Way;
-use crate::link::{Connect, Connecting, Stream};
+use crate::link::{Connect, ConnectFuture, Stream};
 use crate::timer;
 
 /// A machine, by its number.
@@ -279,7 +279,7 @@ pub(super) struct Dialer {
 }
 
 impl Connect for Dialer {
-    fn connect(&self, addr: SocketAddr) -> Connecting {
+    fn connect(&self, addr: SocketAddr) -> ConnectFuture {
         let (network, host) = (self.network.clone(), self.host);
         Box::pin(async move {
             let mut again = Duration::from_secs(1);
@@ -360,7 +360,7 @@ impl Stream for End {
         self.with(|connection, arrival| connection.ways[self.side].end(arrival));
     }
 
-    fn probe(&self) -> bool {
+    fn start_keepalive_probe(&self) -> bool {
         self.with(|connection, arrival| {
             let other = 1 - self.side;
             let is_unknown = connection.is_gone[other] || connection.is_lost[other];
@@ -373,7 +373,7 @@ impl Stream for End {
         true
     }
 
-    fn trust(&self) {}
+    fn restore_keepalive(&self) {}
 
     fn abort(&self) {
         self.with(|connection, arrival| {

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use netmod_inet::{Event, InetEndpoint, Limits, Resolution, Resolve, Target};
+use netmod_inet::{Event, InetEndpoint, Limits, Resolve, ResolveFuture, Target};
 
 use crate::scripted::{PlainListener, STANDARD, carrier};
 use crate::subject::{Node, PATIENCE, quick};
@@ -80,7 +80,7 @@ fn a_kick_cuts_a_hanging_dial_short() {
 struct Name(Vec<u16>);
 
 impl Resolve for Name {
-    fn resolve(&self, _: &str, _: u16) -> Resolution {
+    fn resolve(&self, _: &str, _: u16) -> ResolveFuture {
         let addr = |port: &u16| SocketAddr::from((Ipv4Addr::LOCALHOST, *port));
         let addrs = self.0.iter().map(addr).collect();
         Box::pin(async move { Ok(addrs) })

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use futures_lite::future::poll_once;
 use netmod_inet::{
-    AttemptError, Closed, DownReason, Event, FarewellReason, InetEndpoint, PeerState, Refusal,
-    Resolution, Resolve,
+    AttemptError, Closed, DownReason, Event, GoodbyeReason, InetEndpoint, PeerState, Resolve,
+    ResolveFuture, SendErrorKind,
 };
 
 use crate::scripted::{PlainListener, STANDARD, carrier, numbered};
@@ -35,7 +35,7 @@ fn shutdown_sends_what_is_queued_and_hands_out_what_arrived() {
     assert_eq!(node.next().1.as_bytes(), frames[0]);
     assert_eq!(within("end", node.endpoint.next()).unwrap_err(), Closed);
     let error = node.endpoint.try_send(target, parsed(&frames[0])).unwrap_err();
-    assert_eq!(error.reason(), Refusal::Closed);
+    assert_eq!(error.reason(), SendErrorKind::Closed);
     assert!(matches!(node.down(target).0, DownReason::ShuttingDown));
     node.wait("last event", |event| matches!(event, Event::Stopped).then_some(()));
     within("a second shutdown", node.endpoint.shutdown());
@@ -57,9 +57,9 @@ fn neighbours_stay_away_for_as_long_as_a_restart_is_said_to_take() {
     within("shutdown", listener.endpoint.shutdown_for(away));
     let mut asked = Vec::new();
     for (dialer, target) in dialers.iter_mut().zip(targets) {
-        let DownReason::Farewell(farewell) = dialer.down(target).0 else { panic!() };
-        assert_eq!(farewell.reason, FarewellReason::ShuttingDown);
-        asked.push(farewell.retry_after.expect("a time"));
+        let DownReason::Goodbye(goodbye) = dialer.down(target).0 else { panic!() };
+        assert_eq!(goodbye.reason, GoodbyeReason::ShuttingDown);
+        asked.push(goodbye.retry_after.expect("a time"));
         let retry = dialer.info(target).next_retry.expect("it is dialed again");
         assert!(retry > away - PATIENCE, "in {retry:?}");
     }
@@ -98,7 +98,7 @@ fn a_send_that_waits_for_room_learns_that_the_endpoint_closes() {
         };
         node.endpoint.shutdown().await;
         let error = waiting.await.unwrap_err();
-        assert_eq!((error.reason(), error.into_frame()), (Refusal::Closed, frame));
+        assert_eq!((error.reason(), error.into_frame()), (SendErrorKind::Closed, frame));
     });
 }
 
@@ -196,7 +196,7 @@ struct Names {
 }
 
 impl Resolve for Names {
-    fn resolve(&self, _: &str, _: u16) -> Resolution {
+    fn resolve(&self, _: &str, _: u16) -> ResolveFuture {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let addrs = self.addrs.lock().expect("no panic").clone();
         Box::pin(async move {

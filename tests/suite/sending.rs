@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use futures_lite::future::{self, poll_once};
-use netmod_inet::{Event, Frame, InetEndpoint, Limits, Refusal};
+use netmod_inet::{Event, Frame, InetEndpoint, Limits, SendErrorKind};
 
 use crate::scripted::{PlainListener, STANDARD, carrier, numbered};
 use crate::subject::{Node, PATIENCE, parsed, quick, within};
@@ -55,9 +55,9 @@ fn many_at_once_go_in_order_up_to_the_one_that_is_refused() {
     assert_eq!(send_many(target, &bodies), (Ok(()), 0));
     bodies.iter().for_each(|body| assert_eq!(&peer.read_frame(), body));
 
-    assert_eq!(send_many(target + 1, &bodies), (Err(Refusal::UnknownTarget), 5));
+    assert_eq!(send_many(target + 1, &bodies), (Err(SendErrorKind::UnknownTarget), 5));
     let reserved = [numbered(7, 9), carrier(40, 1, b"x"), numbered(8, 9)];
-    assert_eq!(send_many(target, &reserved), (Err(Refusal::Reserved), 2));
+    assert_eq!(send_many(target, &reserved), (Err(SendErrorKind::Reserved), 2));
     assert_eq!(peer.read_frame(), reserved[0]);
 
     // The peer that is down the longest makes room where all queues together are full.
@@ -65,13 +65,13 @@ fn many_at_once_go_in_order_up_to_the_one_that_is_refused() {
     let many = vec![numbered(9, 1_000); 3_000];
     let fit = |bytes| bytes / (Frame::MIN_LEN + 1_000 + 128);
     for target in away {
-        assert_eq!(send_many(target, &many), (Err(Refusal::Full), 3_000 - fit(1 << 20)));
+        assert_eq!(send_many(target, &many), (Err(SendErrorKind::Full), 3_000 - fit(1 << 20)));
     }
     let kept = away.map(|target| node.info(target).queued_frames);
     assert_eq!(kept, [fit(3 << 19) - fit(1 << 20), fit(1 << 20)]);
     assert_eq!(node.endpoint.take_unconfirmed(away[0]).len(), fit(1 << 20) - kept[0]);
     within("shutdown", node.endpoint.shutdown());
-    assert_eq!(send_many(away[0], &bodies), (Err(Refusal::Closed), 5));
+    assert_eq!(send_many(away[0], &bodies), (Err(SendErrorKind::Closed), 5));
     assert_eq!(node.endpoint.take_unconfirmed(away[0]).len(), kept[0]);
 }
 
@@ -93,7 +93,7 @@ fn a_send_waits_for_room_while_the_link_is_being_restored() {
     let mut fourth = std::pin::pin!(node.endpoint.send(target, parsed(&frames[3])));
     assert!(within("poll", poll_once(&mut fourth)).is_none(), "it waits");
     let refused = node.endpoint.try_send(target, parsed(&frames[4])).expect_err("no room");
-    assert_eq!(refused.reason(), Refusal::Full);
+    assert_eq!(refused.reason(), SendErrorKind::Full);
     let mut peer = listener.answer(STANDARD, 5);
     within("room", fourth).expect("the link was restored");
     within("send", node.endpoint.send(target, parsed(&frames[4]))).expect("room");
@@ -113,7 +113,7 @@ fn a_send_to_a_peer_that_stays_down_gives_the_frame_back_in_time() {
     let refused = within("refusal", node.endpoint.send_within(target, frame.clone(), patience));
     assert!(started.elapsed() >= patience);
     let error = refused.expect_err("no room");
-    assert_eq!((error.reason(), error.into_frame()), (Refusal::TimedOut, frame));
+    assert_eq!((error.reason(), error.into_frame()), (SendErrorKind::TimedOut, frame));
 }
 
 #[test]
@@ -186,9 +186,9 @@ fn a_peer_that_does_not_read_makes_send_wait_and_then_refuse() {
             Err(error) => break error,
         }
     };
-    assert_eq!((refused.reason(), refused.into_frame()), (Refusal::TimedOut, frame.clone()));
+    assert_eq!((refused.reason(), refused.into_frame()), (SendErrorKind::TimedOut, frame.clone()));
     let error = node.endpoint.try_send(target, frame.clone()).expect_err("no room");
-    assert_eq!(error.reason(), Refusal::Full);
+    assert_eq!(error.reason(), SendErrorKind::Full);
     let queued = node.info(target).queued_bytes;
     assert!(queued <= 256 << 10, "{queued} bytes are queued");
 
@@ -201,7 +201,7 @@ fn a_peer_that_does_not_read_makes_send_wait_and_then_refuse() {
     });
     while let Err(error) = within("room or refusal", waiting.as_mut()) {
         // The reader was not let run for so long.
-        assert_eq!(error.reason(), Refusal::TimedOut);
+        assert_eq!(error.reason(), SendErrorKind::TimedOut);
         waiting.set(node.endpoint.send(target, error.into_frame()));
     }
     reader.join().expect("every frame whole");
@@ -247,7 +247,7 @@ fn what_is_forwarded_never_waits_and_goes_beyond_the_bounds_of_the_queue() {
         node.endpoint.forward(target, received).expect("it is not bound by the queue");
     }
     let own = node.endpoint.try_send(target, parsed(&frames[0])).expect_err("no room");
-    assert_eq!(own.reason(), Refusal::Full);
+    assert_eq!(own.reason(), SendErrorKind::Full);
     let mut peer = listener.answer(STANDARD, 2);
     frames.iter().for_each(|frame| assert_eq!(&peer.read_frame(), frame));
 }
@@ -263,8 +263,8 @@ fn what_is_forwarded_to_a_peer_that_is_down_for_long_comes_back() {
         let received = within("frame", node.endpoint.recv()).expect("open");
         node.endpoint.forward(target, received).map_err(|error| error.reason())
     };
-    assert_eq!(forward(target), Err(Refusal::LinkDown));
-    assert_eq!(forward(target + 1), Err(Refusal::UnknownTarget));
+    assert_eq!(forward(target), Err(SendErrorKind::LinkDown));
+    assert_eq!(forward(target + 1), Err(SendErrorKind::UnknownTarget));
 }
 
 #[test]
@@ -308,7 +308,7 @@ fn a_flood_goes_to_those_that_are_up_and_tells_of_the_others() {
     let frame = carrier(4, 9, b"to all");
     let report = node.endpoint.send_all(parsed(&frame)).expect("a flood");
     assert_eq!(report.sent, [to_a, to_b]);
-    let refused = [(down, Refusal::LinkDown), (to_c, Refusal::WrongDirection)];
+    let refused = [(down, SendErrorKind::LinkDown), (to_c, SendErrorKind::WrongDirection)];
     assert_eq!(report.refused, refused);
     assert_eq!((a.read_frame(), b.read_frame()), (frame.clone(), frame.clone()));
     let report = node.endpoint.send_all_except(parsed(&frame), &[to_a]).expect("a flood");
@@ -374,7 +374,7 @@ fn a_flood_has_its_places_in_all_queues_from_who_is_down_the_longest() {
     // More than all queues together may hold.
     (0..2000).for_each(|_| node.try_send(down, &frame));
     let report = node.endpoint.send_all(parsed(&frame)).expect("a flood");
-    assert_eq!((report.sent.len(), report.refused), (10, vec![(down, Refusal::LinkDown)]));
+    assert_eq!((report.sent.len(), report.refused), (10, vec![(down, SendErrorKind::LinkDown)]));
     peers.iter_mut().for_each(|(peer, _)| assert_eq!(peer.read_frame(), frame));
 }
 
@@ -415,7 +415,7 @@ fn two_routers_that_only_try_do_not_hold_each_other_up() {
             if sent < frames {
                 match endpoint.try_send(target, parsed(&numbered(sent, 8_000))) {
                     Ok(()) => sent += 1,
-                    Err(error) => assert_eq!(error.reason(), Refusal::Full),
+                    Err(error) => assert_eq!(error.reason(), SendErrorKind::Full),
                 }
             }
             while let Some((_, frame)) = endpoint.try_next().expect("open") {

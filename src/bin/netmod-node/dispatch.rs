@@ -6,7 +6,7 @@ use crate::help;
 use crate::input::{self, Input};
 use crate::output::Output;
 use crate::peer_files;
-use netmod_inet::{AddPeersError, InetEndpoint, PeerAddr, Refusal, Target};
+use netmod_inet::{AddPeersError, InetEndpoint, PeerAddr, SendErrorKind, Target};
 use smol::future::block_on;
 use std::io::{self, BufReader};
 
@@ -71,7 +71,7 @@ fn execute(
 
 fn send(endpoint: &InetEndpoint, number: u64, content: Content) -> Result<Target, String> {
     let frame = content.into_frame(endpoint.router_id()).map_err(|error| error.to_string())?;
-    let target = Target::try_from(number).map_err(|_| Refusal::UnknownTarget.to_string())?;
+    let target = Target::try_from(number).map_err(|_| SendErrorKind::UnknownTarget.to_string())?;
     match block_on(endpoint.send(target, frame)) {
         Ok(()) => Ok(target),
         Err(error) => Err(error.to_string()),

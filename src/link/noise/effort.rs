@@ -18,45 +18,45 @@ const MOST: Duration = Duration::from_millis(50);
 /// oldest are about to be displaced or to run out of time, and who begins gets through or does not;
 /// in the order of arrival all would wait, and be gone when it is their turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Urgency {
-    Stranger,
+pub(crate) enum Priority {
+    Unknown,
     /// Some work was done for it, which would be lost.
-    Begun,
+    InProgress,
     /// It comes from where this node dials, or says that it is a peer which this node trusts.
     Expected,
 }
 
 /// Spreads work so that it takes a share of the time.
 #[derive(Debug)]
-pub(crate) struct Effort {
-    line: Mutex<Line>,
+pub(crate) struct HandshakeLimiter {
+    line: Mutex<WaitQueue>,
     per_second: Duration,
 }
 
 /// Who waits.
 #[derive(Debug, Default)]
-struct Line {
+struct WaitQueue {
     /// The most urgent last. A waker once it is not that one's turn.
     waiting: Vec<(Rank, Option<Waker>)>,
     last: u64,
     is_at_work: bool,
     /// When the work that was done is paid for.
-    paid: Option<Instant>,
+    next_allowed: Option<Instant>,
 }
 
-type Rank = (Urgency, u64);
+type Rank = (Priority, u64);
 
-impl Effort {
+impl HandshakeLimiter {
     /// So much of every second.
-    pub(crate) fn new(per_second: Duration) -> Effort {
-        Effort { line: Mutex::default(), per_second }
+    pub(crate) fn new(per_second: Duration) -> HandshakeLimiter {
+        HandshakeLimiter { line: Mutex::default(), per_second }
     }
 
     /// Does some work when it may be done. Who is dropped meanwhile leaves his place to the next.
-    pub(crate) async fn spend<T>(&self, urgency: Urgency, work: impl FnOnce() -> T) -> T {
-        let mut place = Place::take(self, urgency);
+    pub(crate) async fn run<T>(&self, urgency: Priority, work: impl FnOnce() -> T) -> T {
+        let mut place = Ticket::take(self, urgency);
         loop {
-            match poll_fn(|cx| place.poll_turn(cx)).await {
+            match poll_fn(|cx| place.poll_admit(cx)).await {
                 Ok(()) => return place.work(work),
                 // Somebody more urgent may come until then.
                 Err(at) => drop(timer::at(at).await),
@@ -64,16 +64,16 @@ impl Effort {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Line> {
+    fn lock(&self) -> MutexGuard<'_, WaitQueue> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Line {
+impl WaitQueue {
     /// When the next work may begin: what was not used long ago is not saved up.
     fn begin(&self, now: Instant) -> Instant {
         let oldest = now.checked_sub(BURST).unwrap_or(now);
-        self.paid.unwrap_or(oldest).max(oldest)
+        self.next_allowed.unwrap_or(oldest).max(oldest)
     }
 
     fn find(&self, rank: Rank) -> Result<usize, usize> {
@@ -87,24 +87,24 @@ impl Line {
 }
 
 /// A place among those who wait. Dropping it leaves it to the next.
-struct Place<'a> {
-    effort: &'a Effort,
+struct Ticket<'a> {
+    effort: &'a HandshakeLimiter,
     rank: Rank,
     is_at_work: bool,
 }
 
-impl Place<'_> {
-    fn take(effort: &Effort, urgency: Urgency) -> Place<'_> {
+impl Ticket<'_> {
+    fn take(effort: &HandshakeLimiter, urgency: Priority) -> Ticket<'_> {
         let mut line = effort.lock();
         line.last += 1;
         let rank = (urgency, line.last);
         let (Ok(at) | Err(at)) = line.find(rank);
         line.waiting.insert(at, (rank, None));
-        Place { effort, rank, is_at_work: false }
+        Ticket { effort, rank, is_at_work: false }
     }
 
     /// Begins a turn, or says when it may begin. Waits as long as it is somebody else's.
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Instant>> {
+    fn poll_admit(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Instant>> {
         let mut line = self.effort.lock();
         let Ok(at) = line.find(self.rank) else { return Poll::Pending };
         if line.is_at_work || at + 1 < line.waiting.len() {
@@ -126,12 +126,12 @@ impl Place<'_> {
         let took = timer::since(began).min(MOST);
         let share = self.effort.per_second.as_secs_f64().max(0.001);
         let mut line = self.effort.lock();
-        line.paid = Some(line.begin(began) + took.div_f64(share));
+        line.next_allowed = Some(line.begin(began) + took.div_f64(share));
         done
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         let mut line = self.effort.lock();
         if self.is_at_work {
@@ -162,12 +162,12 @@ mod tests {
     #[test]
     fn work_takes_its_share_of_the_time_and_no_more() {
         let clock = Clock::install();
-        let effort = Effort::new(Duration::from_millis(250));
+        let effort = HandshakeLimiter::new(Duration::from_millis(250));
         let work = || clock.advance(WORK);
         let start = timer::now();
         let mut done = 0;
         while timer::since(start) < Duration::from_secs(10) {
-            let spend = effort.spend(Urgency::Stranger, work);
+            let spend = effort.run(Priority::Unknown, work);
             match block_on(poll_once(Box::pin(spend))) {
                 Some(()) => done += 1,
                 // It waits for its time, and gave its place up.
@@ -180,20 +180,20 @@ mod tests {
 
     /// What waits, and the order in which it was done.
     struct Crowd<'a> {
-        effort: &'a Effort,
+        effort: &'a HandshakeLimiter,
         clock: &'a Clock,
         done: &'a RefCell<Vec<u32>>,
         waiting: Vec<Pin<Box<dyn Future<Output = ()> + 'a>>>,
     }
 
     impl Crowd<'_> {
-        fn come(&mut self, number: u32, urgency: Urgency) {
+        fn come(&mut self, number: u32, urgency: Priority) {
             let (clock, done) = (self.clock, self.done);
             let work = move || {
                 clock.advance(WORK);
                 done.borrow_mut().push(number);
             };
-            self.waiting.push(Box::pin(self.effort.spend(urgency, work)));
+            self.waiting.push(Box::pin(self.effort.run(urgency, work)));
             self.poll();
         }
 
@@ -216,29 +216,30 @@ mod tests {
     #[test]
     fn the_urgent_and_the_newest_go_first_and_who_is_dropped_leaves_his_place() {
         let clock = Clock::install();
-        let (effort, done) = (Effort::new(Duration::from_millis(100)), RefCell::default());
+        let (effort, done) =
+            (HandshakeLimiter::new(Duration::from_millis(100)), RefCell::default());
         let mut crowd = Crowd { effort: &effort, clock: &clock, done: &done, waiting: Vec::new() };
         // What may be done at once.
         let mut number = 0;
         while crowd.waiting.is_empty() {
             number = 100 + done.borrow().len() as u32;
-            crowd.come(number, Urgency::Stranger);
+            crowd.come(number, Priority::Unknown);
         }
         done.borrow_mut().clear();
         for (number, urgency) in [
-            (1, Urgency::Expected),
-            (2, Urgency::Begun),
-            (3, Urgency::Stranger),
-            (4, Urgency::Begun),
-            (5, Urgency::Stranger),
+            (1, Priority::Expected),
+            (2, Priority::InProgress),
+            (3, Priority::Unknown),
+            (4, Priority::InProgress),
+            (5, Priority::Unknown),
         ] {
             crowd.come(number, urgency);
         }
         assert!(done.borrow().is_empty(), "it was not the time for it");
         assert_eq!(crowd.wait_until(2), [1, 4]);
-        // Displaced, while it is its turn.
+        // Evicted, while it is its turn.
         drop(crowd.waiting.remove(1));
-        crowd.come(6, Urgency::Expected);
+        crowd.come(6, Priority::Expected);
         assert_eq!(crowd.wait_until(5), [1, 4, 6, 5, 3]);
         assert_eq!(crowd.wait_until(6), [1, 4, 6, 5, 3, number]);
         assert!(crowd.waiting.is_empty() && effort.lock().waiting.is_empty());

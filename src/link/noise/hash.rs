@@ -3,7 +3,7 @@
 use snow::types::Hash;
 use zeroize::Zeroizing;
 
-use super::veil::Veil;
+use super::veil::SecretMask;
 
 /// Of BLAKE2s, in bytes.
 const BLOCK: usize = 64;
@@ -12,16 +12,16 @@ const HASH: usize = 32;
 type Digest = Zeroizing<[u8; HASH]>;
 
 /// BLAKE2s, which hands out keys veiled and wipes what it makes them of.
-pub(super) struct Veiling {
+pub(super) struct MaskedHash {
     hash: Box<dyn Hash>,
-    veil: Veil,
+    veil: SecretMask,
     /// The first chaining key is the name of the protocol; those that follow are veiled.
     is_first: bool,
 }
 
-impl Veiling {
-    pub(super) fn new(hash: Box<dyn Hash>, veil: Veil) -> Veiling {
-        Veiling { hash, veil, is_first: true }
+impl MaskedHash {
+    pub(super) fn new(hash: Box<dyn Hash>, veil: SecretMask) -> MaskedHash {
+        MaskedHash { hash, veil, is_first: true }
     }
 
     fn chaining_key(&mut self, key: &[u8]) -> Digest {
@@ -29,11 +29,11 @@ impl Veiling {
         copy(key, &mut *chaining);
         match std::mem::take(&mut self.is_first) {
             true => chaining,
-            false => self.veil.unveil(&chaining),
+            false => self.veil.unmask(&chaining),
         }
     }
 
-    fn keyed(&mut self, key: &Digest, parts: [&[u8]; 2]) -> Digest {
+    fn hmac(&mut self, key: &Digest, parts: [&[u8]; 2]) -> Digest {
         let padded = |pad: u8| {
             let mut block = Zeroizing::new([pad; BLOCK]);
             block.iter_mut().zip(key.iter()).for_each(|(byte, key)| *byte ^= key);
@@ -52,7 +52,7 @@ impl Veiling {
     }
 }
 
-impl Hash for Veiling {
+impl Hash for MaskedHash {
     fn name(&self) -> &'static str {
         self.hash.name()
     }
@@ -90,21 +90,21 @@ impl Hash for Veiling {
         let chaining = self.chaining_key(chaining_key);
         let unveiled = match material.first_chunk() {
             // The network secret, which comes in nowhere else.
-            Some(veiled) if outputs == 3 => Some(self.veil.unveil(veiled)),
-            _ => self.veil.unveil_made(material),
+            Some(veiled) if outputs == 3 => Some(self.veil.unmask(veiled)),
+            _ => self.veil.unmask_dh(material),
         };
         let material = unveiled.as_ref().map_or(material, |unveiled| &unveiled[..]);
-        let key = self.keyed(&chaining, [material, &[]]);
-        let first = self.keyed(&key, [&[], &[1]]);
-        let second = self.keyed(&key, [&*first, &[2]]);
-        copy(&*self.veil.veil(&first), out1);
+        let key = self.hmac(&chaining, [material, &[]]);
+        let first = self.hmac(&key, [&[], &[1]]);
+        let second = self.hmac(&key, [&*first, &[2]]);
+        copy(&*self.veil.mask(&first), out1);
         match outputs {
             3 => {
-                let third = self.keyed(&key, [&*second, &[3]]);
+                let third = self.hmac(&key, [&*second, &[3]]);
                 copy(&*second, out2);
-                copy(&*self.veil.veil(&third), out3);
+                copy(&*self.veil.mask(&third), out3);
             }
-            _ => copy(&*self.veil.veil(&second), out2),
+            _ => copy(&*self.veil.mask(&second), out2),
         }
         // The hash holds on to what it was given last.
         self.hash.reset();

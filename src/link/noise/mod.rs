@@ -14,8 +14,8 @@ mod veil;
 mod wiping;
 mod writing;
 
-pub(crate) use effort::{Effort, Urgency};
-pub(crate) use exchange::{Exchange, NotAuthentic};
+pub(crate) use effort::{HandshakeLimiter, Priority};
+pub(crate) use exchange::{AuthError, NoiseHandshake};
 pub(crate) use primitives::has_aes;
-pub(crate) use spare::Spare;
-pub(crate) use stream::{Encrypted, Fault};
+pub(crate) use spare::NoiseBuffers;
+pub(crate) use stream::{NoiseStream, RecordError};

@@ -14,8 +14,8 @@ use snow::resolvers::{CryptoResolver, DefaultResolver};
 use snow::types::{Cipher, Dh, Hash, Random};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::hash::Veiling;
-use super::veil::Veil;
+use super::hash::MaskedHash;
+use super::veil::SecretMask;
 use crate::random;
 
 /// Bytes that each message is longer than what it holds.
@@ -36,22 +36,22 @@ pub(crate) fn has_aes() -> bool {
 }
 
 /// Hands the primitives of one exchange of keys out.
-pub(super) struct Primitives(Veil);
+pub(super) struct SnowResolver(SecretMask);
 
-impl Primitives {
-    pub(super) fn new() -> io::Result<Primitives> {
-        Veil::new().map(Primitives)
+impl SnowResolver {
+    pub(super) fn new() -> io::Result<SnowResolver> {
+        SecretMask::new().map(SnowResolver)
     }
 
     /// A network secret as snow is to be given it.
-    pub(super) fn veiled(&self, secret: &[u8; 32]) -> Zeroizing<[u8; 32]> {
-        self.0.veil(secret)
+    pub(super) fn masked(&self, secret: &[u8; 32]) -> Zeroizing<[u8; 32]> {
+        self.0.mask(secret)
     }
 }
 
-impl CryptoResolver for Primitives {
+impl CryptoResolver for SnowResolver {
     fn resolve_rng(&self) -> Option<Box<dyn Random>> {
-        Some(Box::new(System))
+        Some(Box::new(OsRng))
     }
 
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
@@ -66,7 +66,7 @@ impl CryptoResolver for Primitives {
         match choice {
             HashChoice::Blake2s => {
                 let hash = DefaultResolver.resolve_hash(choice)?;
-                Some(Box::new(Veiling::new(hash, self.0.clone())))
+                Some(Box::new(MaskedHash::new(hash, self.0.clone())))
             }
             _ => None,
         }
@@ -74,14 +74,14 @@ impl CryptoResolver for Primitives {
 
     fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
         let cipher = DefaultResolver.resolve_cipher(choice)?;
-        Some(Box::new(Wiped { cipher, veil: self.0.clone() }))
+        Some(Box::new(ZeroizingCipher { cipher, veil: self.0.clone() }))
     }
 }
 
 /// The system's generator.
-struct System;
+struct OsRng;
 
-impl Random for System {
+impl Random for OsRng {
     fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Error> {
         random::fill(bytes).map_err(|_| Error::Rng)
     }
@@ -91,11 +91,11 @@ impl Random for System {
 struct Curve25519 {
     private: Zeroizing<[u8; 32]>,
     public: [u8; 32],
-    veil: Veil,
+    veil: SecretMask,
 }
 
 impl Curve25519 {
-    fn new(veil: Veil) -> Curve25519 {
+    fn new(veil: SecretMask) -> Curve25519 {
         Curve25519 { private: Zeroizing::default(), public: [0; 32], veil }
     }
 
@@ -144,7 +144,7 @@ impl Dh for Curve25519 {
         let mut shared = MontgomeryPoint(*public).mul_clamped(*self.private);
         let is_nothing = shared.0.iter().fold(0, |all, byte| all | byte) == 0;
         if let Some(out) = out.first_chunk_mut() {
-            *out = *self.veil.made(&shared.0);
+            *out = *self.veil.mask_dh(&shared.0);
         }
         shared.zeroize();
         if is_nothing { Err(Error::Dh) } else { Ok(()) }
@@ -152,18 +152,18 @@ impl Dh for Curve25519 {
 }
 
 /// A cipher whose key comes to it veiled, and is wiped when it is let go.
-struct Wiped {
+struct ZeroizingCipher {
     cipher: Box<dyn Cipher>,
-    veil: Veil,
+    veil: SecretMask,
 }
 
-impl Cipher for Wiped {
+impl Cipher for ZeroizingCipher {
     fn name(&self) -> &'static str {
         self.cipher.name()
     }
 
     fn set(&mut self, key: &[u8; 32]) {
-        self.cipher.set(&self.veil.unveil(key));
+        self.cipher.set(&self.veil.unmask(key));
     }
 
     fn encrypt(&self, nonce: u64, also: &[u8], plain: &[u8], out: &mut [u8]) -> usize {
@@ -190,7 +190,7 @@ impl Cipher for Wiped {
     }
 }
 
-impl Drop for Wiped {
+impl Drop for ZeroizingCipher {
     fn drop(&mut self) {
         self.cipher.set(&[0; 32]);
         // Or it would seem that nobody needs what was just written.

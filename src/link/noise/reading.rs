@@ -2,80 +2,80 @@
 
 use std::io;
 
-use super::Spare;
+use super::NoiseBuffers;
 use super::primitives::TAG;
-use super::spare::For;
-use super::stream::{Fault, HEADER, Keys, MOST};
+use super::spare::BufferKind;
+use super::stream::{CipherState, HEADER, MAX_RECORD, RecordError};
 
 /// Most that is read at once: the longest message, and something.
-const READ: usize = 72 << 10;
+const READ_SIZE: usize = 72 << 10;
 
 /// Room that is worth a buffer of that size.
-const WORTH_IT: usize = 16 << 10;
+const MIN_LARGE_READ: usize = 16 << 10;
 
 /// Least that is read: the header of a message, and a small one.
 const LEAST_READ: usize = 256;
 
 /// A rest of this size at most is moved to a buffer of its own while nothing more arrives.
-const SMALL_REST: usize = 4 << 10;
+const MAX_PARKED: usize = 4 << 10;
 
 /// What was read and not handed out.
-pub(super) struct Reading {
-    sealed: Vec<u8>,
+pub(super) struct Decryptor {
+    ciphertext: Vec<u8>,
     /// Where the first message that was not opened begins.
     start: usize,
     /// What was opened and had no room, and how much of it was handed out.
-    opened: Vec<u8>,
-    handed_out: usize,
+    plaintext: Vec<u8>,
+    delivered: usize,
     /// Longest message that is taken.
     most: usize,
     /// Whether the other side is still to be let in.
     is_stranger: bool,
     /// Whether the last read filled its buffer.
-    was_cut: bool,
-    fault: Option<Fault>,
+    filled_buffer: bool,
+    fault: Option<RecordError>,
     /// What a read failed with behind one that brought something.
     failure: Option<io::Error>,
 }
 
-impl Reading {
-    pub(super) fn new(ahead: Vec<u8>, most: usize) -> Reading {
-        Reading {
-            sealed: ahead,
+impl Decryptor {
+    pub(super) fn new(ahead: Vec<u8>, most: usize) -> Decryptor {
+        Decryptor {
+            ciphertext: ahead,
             start: 0,
-            opened: Vec::new(),
-            handed_out: 0,
+            plaintext: Vec::new(),
+            delivered: 0,
             most,
             is_stranger: true,
-            was_cut: false,
+            filled_buffer: false,
             fault: None,
             failure: None,
         }
     }
 
     /// Takes messages of any length from now on.
-    pub(super) fn open_up(&mut self) {
-        (self.most, self.is_stranger) = (MOST, false);
+    pub(super) fn lift_limit(&mut self) {
+        (self.most, self.is_stranger) = (MAX_RECORD, false);
     }
 
     /// Whether a read comes to something without anything new arriving.
     pub(super) fn has_something(&self) -> bool {
-        let is_opened = self.handed_out < self.opened.len();
+        let is_opened = self.delivered < self.plaintext.len();
         let has_failed = self.fault.is_some() || self.failure.is_some();
-        is_opened || has_failed || !matches!(self.whole(), Ok(None))
+        is_opened || has_failed || !matches!(self.next_record_len(), Ok(None))
     }
 
     /// Hands out as much as there is room for, and has more arrive if there is nothing.
     pub(super) fn read(
         &mut self,
         buffer: &mut Vec<u8>,
-        keys: &mut Keys,
-        spare: &Spare,
+        keys: &mut CipherState,
+        spare: &NoiseBuffers,
         mut fill: impl FnMut(&mut Vec<u8>) -> io::Result<usize>,
     ) -> io::Result<usize> {
         let before = buffer.len();
         loop {
-            let count = match self.hand_out(buffer, keys) {
+            let count = match self.copy_out(buffer, keys) {
                 // What came before is good, and goes first; the fault stays.
                 Err(_) if buffer.len() > before => return Ok(buffer.len() - before),
                 count => count?,
@@ -83,25 +83,25 @@ impl Reading {
             let room = buffer.capacity() - buffer.len();
             // A read that was cut short by its buffer left something behind: a caller with room for
             // it would be given it soon enough, but in a buffer of its own.
-            let goes_on = self.was_cut && count > 0 && room >= WORTH_IT;
+            let goes_on = self.filled_buffer && count > 0 && room >= MIN_LARGE_READ;
             if buffer.len() > before && !goes_on {
                 return Ok(buffer.len() - before);
             }
             if let Some(error) = self.failure.take() {
-                self.rest(spare);
+                self.release_memory(spare);
                 return Err(error);
             }
             self.make_room(room, spare);
-            let read = fill(&mut self.sealed);
-            self.was_cut = self.sealed.len() == self.sealed.capacity();
+            let read = fill(&mut self.ciphertext);
+            self.filled_buffer = self.ciphertext.len() == self.ciphertext.capacity();
             match read {
                 Ok(_) if buffer.len() > before => {}
                 Err(error) if buffer.len() > before => self.failure = Some(error),
-                Ok(0) if self.sealed.is_empty() => return Ok(0),
-                Ok(0) => return Err(self.fail(Fault::Cut)),
+                Ok(0) if self.ciphertext.is_empty() => return Ok(0),
+                Ok(0) => return Err(self.fail(RecordError::Truncated)),
                 Ok(_) => {}
                 Err(error) => {
-                    self.rest(spare);
+                    self.release_memory(spare);
                     return Err(error);
                 }
             }
@@ -110,52 +110,52 @@ impl Reading {
 
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {
-        self.sealed.capacity() + self.opened.capacity()
+        self.ciphertext.capacity() + self.plaintext.capacity()
     }
 
-    fn fail(&mut self, fault: Fault) -> io::Error {
+    fn fail(&mut self, fault: RecordError) -> io::Error {
         self.fault.get_or_insert(fault);
         fault.into()
     }
 
     /// Hands out what was opened, or else opens messages and hands them out. 0: there is none.
-    fn hand_out(&mut self, buffer: &mut Vec<u8>, keys: &mut Keys) -> io::Result<usize> {
+    fn copy_out(&mut self, buffer: &mut Vec<u8>, keys: &mut CipherState) -> io::Result<usize> {
         if let Some(fault) = self.fault {
             return Err(fault.into());
         }
         let before = buffer.len();
-        self.hand_out_opened(buffer);
-        if self.opened.is_empty() {
+        self.copy_plaintext(buffer);
+        if self.plaintext.is_empty() {
             match self.open(buffer, keys) {
                 // What came before is good, and goes first.
                 Err(fault) if buffer.len() == before => return Err(self.fail(fault)),
                 Err(fault) => self.fault = Some(fault),
-                Ok(()) => self.hand_out_opened(buffer),
+                Ok(()) => self.copy_plaintext(buffer),
             }
         }
         Ok(buffer.len() - before)
     }
 
     /// Hands out what was opened and had no room.
-    fn hand_out_opened(&mut self, buffer: &mut Vec<u8>) {
-        let rest = &self.opened[self.handed_out..];
+    fn copy_plaintext(&mut self, buffer: &mut Vec<u8>) {
+        let rest = &self.plaintext[self.delivered..];
         let count = rest.len().min(buffer.capacity() - buffer.len());
         buffer.extend_from_slice(&rest[..count]);
-        self.handed_out += count;
-        if self.handed_out == self.opened.len() {
-            (self.opened, self.handed_out) = (Vec::new(), 0);
+        self.delivered += count;
+        if self.delivered == self.plaintext.len() {
+            (self.plaintext, self.delivered) = (Vec::new(), 0);
         }
     }
 
     /// Opens whole messages into `buffer`. One that has no room there is opened on its own, so that
     /// a caller who was given less than he had room for knows that there is no more.
-    fn open(&mut self, buffer: &mut Vec<u8>, keys: &mut Keys) -> Result<(), Fault> {
-        while let Some(len) = self.whole()? {
+    fn open(&mut self, buffer: &mut Vec<u8>, keys: &mut CipherState) -> Result<(), RecordError> {
+        while let Some(len) = self.next_record_len()? {
             let at = buffer.len();
             let fits = buffer.capacity() - at >= len - TAG;
-            let (out, at) = if fits { (&mut *buffer, at) } else { (&mut self.opened, 0) };
+            let (out, at) = if fits { (&mut *buffer, at) } else { (&mut self.plaintext, 0) };
             out.resize(at + len - TAG, 0);
-            let message = &self.sealed[self.start + HEADER..][..len];
+            let message = &self.ciphertext[self.start + HEADER..][..len];
             if let Err(fault) = keys.open(message, &mut out[at..]) {
                 out.truncate(at);
                 return Err(fault);
@@ -170,55 +170,55 @@ impl Reading {
     }
 
     /// The length of the next message, once all of it is there.
-    fn whole(&self) -> Result<Option<usize>, Fault> {
-        let Some((header, rest)) = self.sealed[self.start..].split_first_chunk() else {
+    fn next_record_len(&self) -> Result<Option<usize>, RecordError> {
+        let Some((header, rest)) = self.ciphertext[self.start..].split_first_chunk() else {
             return Ok(None);
         };
         let len = u32::from_be_bytes(*header) as usize;
         // One with nothing in it would keep the reader at work for nothing.
         match (TAG + 1..=self.most).contains(&len) {
             true => Ok((rest.len() >= len).then_some(len)),
-            false => Err(Fault::Changed),
+            false => Err(RecordError::Tampered),
         }
     }
 
     /// Makes room for the rest of a message, and about as much as can be handed out then.
-    fn make_room(&mut self, room: usize, spare: &Spare) {
-        let rest = self.sealed.len() - self.start;
+    fn make_room(&mut self, room: usize, spare: &NoiseBuffers) {
+        let rest = self.ciphertext.len() - self.start;
         let wanted = match self.is_stranger {
             true => HEADER + self.most,
-            false if room >= WORTH_IT => READ,
+            false if room >= MIN_LARGE_READ => READ_SIZE,
             false => rest + room,
         };
-        let wanted = wanted.max(rest + LEAST_READ).min(READ);
-        if self.sealed.capacity() == wanted {
-            self.sealed.copy_within(self.start.., 0);
-            self.sealed.truncate(rest);
+        let wanted = wanted.max(rest + LEAST_READ).min(READ_SIZE);
+        if self.ciphertext.capacity() == wanted {
+            self.ciphertext.copy_within(self.start.., 0);
+            self.ciphertext.truncate(rest);
         } else {
-            let mut other = match wanted == READ {
-                true => spare.take(For::Reading, wanted),
+            let mut other = match wanted == READ_SIZE {
+                true => spare.take(BufferKind::Reading, wanted),
                 false => Vec::with_capacity(wanted),
             };
-            other.extend_from_slice(&self.sealed[self.start..]);
-            give_back(std::mem::replace(&mut self.sealed, other), spare);
+            other.extend_from_slice(&self.ciphertext[self.start..]);
+            give_back(std::mem::replace(&mut self.ciphertext, other), spare);
         }
         self.start = 0;
     }
 
     /// Gives memory back while nothing arrives.
-    fn rest(&mut self, spare: &Spare) {
-        let rest = &self.sealed[self.start..];
-        if rest.len() > SMALL_REST {
+    fn release_memory(&mut self, spare: &NoiseBuffers) {
+        let rest = &self.ciphertext[self.start..];
+        if rest.len() > MAX_PARKED {
             return;
         }
         let rest = rest.to_vec();
-        give_back(std::mem::replace(&mut self.sealed, rest), spare);
+        give_back(std::mem::replace(&mut self.ciphertext, rest), spare);
         self.start = 0;
     }
 }
 
-fn give_back(buffer: Vec<u8>, spare: &Spare) {
-    if buffer.capacity() == READ {
-        spare.give(For::Reading, buffer);
+fn give_back(buffer: Vec<u8>, spare: &NoiseBuffers) {
+    if buffer.capacity() == READ_SIZE {
+        spare.give(BufferKind::Reading, buffer);
     }
 }

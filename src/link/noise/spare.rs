@@ -7,35 +7,35 @@ const KEPT: usize = 4;
 
 /// Buffers that wait for the next link which is busy.
 #[derive(Debug, Default)]
-pub(crate) struct Spare {
+pub(crate) struct NoiseBuffers {
     buffers: Mutex<[Vec<Vec<u8>>; 2]>,
 }
 
 /// What a buffer is for. They are not mixed: those to write from keep their length, so that they
 /// need not be zeroed each time.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum For {
+pub(super) enum BufferKind {
     Reading,
     Writing,
 }
 
-impl Spare {
+impl NoiseBuffers {
     /// A buffer of this capacity, all of which is filled if it is for writing.
-    pub(super) fn take(&self, kind: For, capacity: usize) -> Vec<u8> {
+    pub(super) fn take(&self, kind: BufferKind, capacity: usize) -> Vec<u8> {
         let spare = self.buffers()[kind as usize].pop();
         let mut buffer = match spare {
             Some(buffer) if buffer.capacity() >= capacity => buffer,
             _ => Vec::with_capacity(capacity),
         };
         match kind {
-            For::Reading => buffer.clear(),
-            For::Writing => buffer.resize(capacity, 0),
+            BufferKind::Reading => buffer.clear(),
+            BufferKind::Writing => buffer.resize(capacity, 0),
         }
         buffer
     }
 
     /// Takes a buffer back that is not needed any more.
-    pub(super) fn give(&self, kind: For, buffer: Vec<u8>) {
+    pub(super) fn give(&self, kind: BufferKind, buffer: Vec<u8>) {
         let mut buffers = self.buffers();
         let spare = &mut buffers[kind as usize];
         if spare.len() < KEPT {

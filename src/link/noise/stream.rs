@@ -8,63 +8,63 @@ use std::task::{Context, Poll};
 
 use snow::TransportState;
 
-use super::Spare;
-use super::reading::Reading;
-use super::writing::Writing;
+use super::NoiseBuffers;
+use super::reading::Decryptor;
+use super::writing::Encryptor;
 use crate::link::Stream;
 
 /// Length of the length in front of each message.
 pub(super) const HEADER: usize = 4;
 
 /// Longest message that there is, as Noise says.
-pub(super) const MOST: usize = 65_535;
+pub(super) const MAX_RECORD: usize = 65_535;
 
 /// Messages after which a side makes its key anew. A quiet link has one now and then; a busy one
 /// does it every 16 MiB, and does not notice.
-const NEW_KEY: u64 = 1024;
+const REKEY_INTERVAL: u64 = 1024;
 
 /// A stream that encrypts what is written to it, and whose other side is known.
 ///
 /// After anything that is not as it should be it is at its end: nothing more is handed out, and
 /// nothing that did not come from the other side ever was.
-pub(crate) struct Encrypted {
+pub(crate) struct NoiseStream {
     stream: Arc<dyn Stream>,
     state: Mutex<State>,
-    spare: Arc<Spare>,
+    spare: Arc<NoiseBuffers>,
     /// Reads that brought something, be it a part of a message only.
     reads: AtomicU32,
 }
 
 struct State {
-    keys: Keys,
-    reading: Reading,
-    writing: Writing,
+    keys: CipherState,
+    decryptor: Decryptor,
+    encryptor: Encryptor,
 }
 
 /// The keys of both directions, and how many messages were encrypted with them.
-pub(super) struct Keys {
+pub(super) struct CipherState {
     transport: TransportState,
 }
 
-impl Keys {
+impl CipherState {
     #[cfg(test)]
-    pub(super) fn of(exchange: super::Exchange) -> Keys {
-        Keys { transport: exchange.into_transport().unwrap() }
+    pub(super) fn of(exchange: super::NoiseHandshake) -> CipherState {
+        CipherState { transport: exchange.into_transport().unwrap() }
     }
 
     /// Encrypts one message. `None` when all numbers are used up, in some millions of years.
     pub(super) fn seal(&mut self, plain: &[u8], out: &mut [u8]) -> Option<usize> {
         let len = self.transport.write_message(plain, out).ok()?;
-        if self.transport.sending_nonce() % NEW_KEY == 0 {
+        if self.transport.sending_nonce() % REKEY_INTERVAL == 0 {
             self.transport.rekey_outgoing();
         }
         Some(len)
     }
 
     /// Decrypts one message, if it is the next that the other side sent.
-    pub(super) fn open(&mut self, message: &[u8], out: &mut [u8]) -> Result<(), Fault> {
-        self.transport.read_message(message, out).map_err(|_| Fault::Changed)?;
-        if self.transport.receiving_nonce() % NEW_KEY == 0 {
+    pub(super) fn open(&mut self, message: &[u8], out: &mut [u8]) -> Result<(), RecordError> {
+        self.transport.read_message(message, out).map_err(|_| RecordError::Tampered)?;
+        if self.transport.receiving_nonce() % REKEY_INTERVAL == 0 {
             self.transport.rekey_incoming();
         }
         Ok(())
@@ -73,58 +73,58 @@ impl Keys {
 
 /// Why an encrypted stream is at its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum RecordError {
     /// A message was changed, left out or repeated on the way.
-    Changed,
+    Tampered,
     /// The stream ended inside a message.
-    Cut,
+    Truncated,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for RecordError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Fault::Changed => "what arrived is not what the other side sent",
-            Fault::Cut => "closed inside an encrypted message",
+            RecordError::Tampered => "what arrived is not what the other side sent",
+            RecordError::Truncated => "closed inside an encrypted message",
         })
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for RecordError {}
 
-impl From<Fault> for io::Error {
-    fn from(fault: Fault) -> io::Error {
+impl From<RecordError> for io::Error {
+    fn from(fault: RecordError) -> io::Error {
         io::Error::new(io::ErrorKind::InvalidData, fault)
     }
 }
 
-impl Fault {
+impl RecordError {
     /// The fault behind an error, if it is one.
-    pub(crate) fn of(error: &io::Error) -> Option<Fault> {
+    pub(crate) fn of(error: &io::Error) -> Option<RecordError> {
         error.get_ref()?.downcast_ref().copied()
     }
 }
 
-impl Encrypted {
+impl NoiseStream {
     /// Of `ahead`, which was read already, the messages come first. None may be longer than `most`
     /// for now.
     pub(super) fn new(
         stream: Arc<dyn Stream>,
         transport: TransportState,
         ahead: Vec<u8>,
-        spare: Arc<Spare>,
+        spare: Arc<NoiseBuffers>,
         most: usize,
-    ) -> Encrypted {
+    ) -> NoiseStream {
         let state = State {
-            keys: Keys { transport },
-            reading: Reading::new(ahead, most.min(MOST)),
-            writing: Writing::default(),
+            keys: CipherState { transport },
+            decryptor: Decryptor::new(ahead, most.min(MAX_RECORD)),
+            encryptor: Encryptor::default(),
         };
-        Encrypted { stream, state: Mutex::new(state), spare, reads: AtomicU32::new(0) }
+        NoiseStream { stream, state: Mutex::new(state), spare, reads: AtomicU32::new(0) }
     }
 
     /// Takes messages of any length from now on: the other side may come in.
-    pub(crate) fn open_up(&self) {
-        self.lock().reading.open_up();
+    pub(crate) fn lift_limit(&self) {
+        self.lock().decryptor.lift_limit();
     }
 
     /// How many messages were sent and received.
@@ -138,7 +138,7 @@ impl Encrypted {
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {
         let state = self.lock();
-        state.reading.held() + state.writing.held()
+        state.decryptor.held() + state.encryptor.held()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -146,9 +146,9 @@ impl Encrypted {
     }
 }
 
-impl Stream for Encrypted {
+impl Stream for NoiseStream {
     fn try_read(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
-        let State { keys, reading, .. } = &mut *self.lock();
+        let State { keys, decryptor: reading, .. } = &mut *self.lock();
         let fill = |bytes: &mut Vec<u8>| {
             let read = self.stream.try_read(bytes)?;
             self.reads.fetch_add(1, Ordering::Relaxed);
@@ -158,14 +158,14 @@ impl Stream for Encrypted {
     }
 
     fn try_write(&self, slices: &[IoSlice<'_>], _ends_record: bool) -> io::Result<usize> {
-        let State { keys, writing, .. } = &mut *self.lock();
+        let State { keys, encryptor: writing, .. } = &mut *self.lock();
         // Only nodes of this crate read what is encrypted, wherever a segment ends.
         let write = |bytes: &[u8]| self.stream.try_write(&[IoSlice::new(bytes)], false);
         writing.write(slices, keys, &self.spare, write)
     }
 
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.lock().reading.has_something() {
+        match self.lock().decryptor.has_something() {
             true => Poll::Ready(Ok(())),
             false => self.stream.poll_readable(cx),
         }
@@ -180,20 +180,20 @@ impl Stream for Encrypted {
         self.stream.close_write();
     }
 
-    fn has_begun(&self) -> bool {
-        self.lock().writing.has_begun()
+    fn has_pending_write(&self) -> bool {
+        self.lock().encryptor.has_begun()
     }
 
-    fn parts_read(&self) -> u32 {
+    fn activity(&self) -> u32 {
         self.reads.load(Ordering::Relaxed)
     }
 
-    fn probe(&self) -> bool {
-        self.stream.probe()
+    fn start_keepalive_probe(&self) -> bool {
+        self.stream.start_keepalive_probe()
     }
 
-    fn trust(&self) {
-        self.stream.trust();
+    fn restore_keepalive(&self) {
+        self.stream.restore_keepalive();
     }
 
     fn abort(&self) {
@@ -201,7 +201,7 @@ impl Stream for Encrypted {
     }
 }
 
-impl fmt::Debug for Encrypted {
+impl fmt::Debug for NoiseStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Encrypted")
     }

@@ -4,53 +4,53 @@ use std::sync::Arc;
 use serde_json::Value;
 use snow::Builder;
 
-use super::primitives::{Primitives, TAG};
-use super::reading::Reading;
-use super::spare::For;
-use super::stream::{HEADER, Keys, MOST};
+use super::primitives::{SnowResolver, TAG};
+use super::reading::Decryptor;
+use super::spare::BufferKind;
+use super::stream::{CipherState, HEADER, MAX_RECORD};
 use super::*;
-use crate::fuzz::Line;
+use crate::fuzz::Pipe;
 use crate::keys::KeyPair;
 use crate::link::Stream;
 use crate::proto::{Role, Suite};
 
 /// Both sides of an exchange of keys that went well.
-fn exchanged(suite: Suite) -> [Exchange; 2] {
+fn exchanged(suite: Suite) -> [NoiseHandshake; 2] {
     let [one, other] = [1, 2].map(|number| KeyPair::from_bytes([number; 32]));
-    let begin = |role, keys| Exchange::begin(suite, role, keys, None, b"hello").unwrap();
+    let begin = |role, keys| NoiseHandshake::begin(suite, role, keys, None, b"hello").unwrap();
     let (mut dialer, mut listener) = (begin(Role::Dialer, &one), begin(Role::Listener, &other));
     listener.read(&dialer.write().unwrap()).unwrap();
     dialer.read(&listener.write().unwrap()).unwrap();
     listener.read(&dialer.write().unwrap()).unwrap();
-    assert_eq!(dialer.other(), Some(other.public()));
-    assert_eq!(listener.other(), Some(one.public()));
+    assert_eq!(dialer.remote_static(), Some(other.public()));
+    assert_eq!(listener.remote_static(), Some(one.public()));
     [dialer, listener]
 }
 
 /// Two encrypted streams with a line between them, and the ends of that.
-fn joined(suite: Suite) -> ([Encrypted; 2], [Arc<Line>; 2]) {
+fn joined(suite: Suite) -> ([NoiseStream; 2], [Arc<Pipe>; 2]) {
     let [dialer, listener] = exchanged(suite);
-    let (near, far) = Line::pair();
-    let spare = Arc::<Spare>::default();
-    let finish = |exchange: Exchange, line: &Arc<Line>| {
+    let (near, far) = Pipe::pair();
+    let spare = Arc::<NoiseBuffers>::default();
+    let finish = |exchange: NoiseHandshake, line: &Arc<Pipe>| {
         let stream = exchange.finish(line.clone(), Vec::new(), spare.clone(), 100).unwrap();
-        stream.open_up();
+        stream.lift_limit();
         stream
     };
     ([finish(dialer, &near), finish(listener, &far)], [near, far])
 }
 
 /// The keys of both sides.
-fn keys() -> [Keys; 2] {
-    exchanged(Suite::ChaChaPoly).map(Keys::of)
+fn keys() -> [CipherState; 2] {
+    exchanged(Suite::ChaChaPoly).map(CipherState::of)
 }
 
 fn is_blocked<T>(result: &io::Result<T>) -> bool {
     result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
-fn fault<T>(result: io::Result<T>) -> Option<Fault> {
-    Fault::of(&result.err()?)
+fn fault<T>(result: io::Result<T>) -> Option<RecordError> {
+    RecordError::of(&result.err()?)
 }
 
 #[test]
@@ -74,8 +74,8 @@ fn check(vector: &Value) {
         let (private, ephemeral, prologue) =
             (field("static"), field("ephemeral"), field("prologue"));
         let psk = vector[format!("{side}_psks")].get(0).map(&bytes);
-        let primitives = Primitives::new().unwrap();
-        let psk = psk.map(|psk| primitives.veiled(&psk.try_into().unwrap()));
+        let primitives = SnowResolver::new().unwrap();
+        let psk = psk.map(|psk| primitives.masked(&psk.try_into().unwrap()));
         let mut builder = Builder::with_resolver(name.parse().unwrap(), Box::new(primitives));
         builder = builder.local_private_key(&private).unwrap().prologue(&prologue).unwrap();
         builder = builder.fixed_ephemeral_key_for_testing_only(&ephemeral);
@@ -181,7 +181,7 @@ fn what_counts_as_written_can_be_read() {
 }
 
 /// A message as it goes over the wire.
-fn seal(keys: &mut Keys, plain: &[u8]) -> Vec<u8> {
+fn seal(keys: &mut CipherState, plain: &[u8]) -> Vec<u8> {
     let mut message = vec![0; HEADER + plain.len() + TAG];
     let len = keys.seal(plain, &mut message[HEADER..]).unwrap();
     message[..HEADER].copy_from_slice(&(len as u32).to_be_bytes());
@@ -189,14 +189,14 @@ fn seal(keys: &mut Keys, plain: &[u8]) -> Vec<u8> {
 }
 
 /// What a reader makes of these bytes, after which the stream ends.
-fn read(keys: &mut Keys, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
-    let mut reading = Reading::new(bytes, MOST);
+fn read(keys: &mut CipherState, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+    let mut reading = Decryptor::new(bytes, MAX_RECORD);
     let mut buffer = Vec::with_capacity(1_000);
-    let read = reading.read(&mut buffer, keys, &Spare::default(), |_| Ok(0));
+    let read = reading.read(&mut buffer, keys, &NoiseBuffers::default(), |_| Ok(0));
     assert!(read.is_ok() || buffer.is_empty(), "it was handed out");
     // And it goes on as it ended.
     let mut more = Vec::with_capacity(1_000);
-    let again = reading.read(&mut more, keys, &Spare::default(), |_| Ok(0));
+    let again = reading.read(&mut more, keys, &NoiseBuffers::default(), |_| Ok(0));
     assert!(more.is_empty() && again.is_ok() == read.is_ok());
     read.map(|_| buffer)
 }
@@ -224,21 +224,26 @@ fn every_flipped_byte_of_a_thousand_messages_is_found_out() {
 fn a_message_that_is_repeated_left_out_or_in_another_place_is_found_out() {
     let [mut sender, mut receiver] = keys();
     let [first, second, third] = [1, 2, 3].map(|number| seal(&mut sender, &[number; 30]));
-    assert_eq!(fault(read(&mut receiver, second.clone())), Some(Fault::Changed), "out of order");
+    assert_eq!(
+        fault(read(&mut receiver, second.clone())),
+        Some(RecordError::Tampered),
+        "out of order"
+    );
     assert_eq!(read(&mut receiver, first.clone()).unwrap(), [1; 30]);
-    assert_eq!(fault(read(&mut receiver, first)), Some(Fault::Changed), "repeated");
-    assert_eq!(fault(read(&mut receiver, third)), Some(Fault::Changed), "left out");
+    assert_eq!(fault(read(&mut receiver, first)), Some(RecordError::Tampered), "repeated");
+    assert_eq!(fault(read(&mut receiver, third)), Some(RecordError::Tampered), "left out");
     // A good one goes before what is wrong behind it.
-    let mut reading = Reading::new([&second[..], &second].concat(), MOST);
-    reading.open_up();
+    let mut reading = Decryptor::new([&second[..], &second].concat(), MAX_RECORD);
+    reading.lift_limit();
     let mut buffer = Vec::with_capacity(1_000);
-    let mut read =
-        |buffer: &mut Vec<u8>| reading.read(buffer, &mut receiver, &Spare::default(), |_| Ok(0));
+    let mut read = |buffer: &mut Vec<u8>| {
+        reading.read(buffer, &mut receiver, &NoiseBuffers::default(), |_| Ok(0))
+    };
     assert_eq!(read(&mut buffer).unwrap(), 30);
-    assert_eq!(fault(read(&mut buffer)), Some(Fault::Changed));
+    assert_eq!(fault(read(&mut buffer)), Some(RecordError::Tampered));
     // Its own side's message, sent back.
     let own = seal(&mut sender, &[9]);
-    assert_eq!(fault(self::read(&mut sender, own)), Some(Fault::Changed), "reflected");
+    assert_eq!(fault(self::read(&mut sender, own)), Some(RecordError::Tampered), "reflected");
 }
 
 #[test]
@@ -247,7 +252,10 @@ fn the_end_is_told_from_a_cut() {
     let message = seal(&mut sender, &[7; 30]);
     assert_eq!(read(&mut receiver, Vec::new()).unwrap(), Vec::<u8>::new());
     for len in 1..message.len() {
-        assert_eq!(fault(read(&mut receiver, message[..len].to_vec())), Some(Fault::Cut));
+        assert_eq!(
+            fault(read(&mut receiver, message[..len].to_vec())),
+            Some(RecordError::Truncated)
+        );
     }
     assert_eq!(read(&mut receiver, message).unwrap(), [7; 30]);
 }
@@ -257,28 +265,30 @@ fn lengths_that_cannot_be_cost_no_memory() {
     let [_, mut receiver] = keys();
     for len in [0, 16, 65_536, u32::MAX] {
         let bytes = [&len.to_be_bytes()[..], &[0; 40]].concat();
-        assert_eq!(fault(read(&mut receiver, bytes)), Some(Fault::Changed), "{len}");
+        assert_eq!(fault(read(&mut receiver, bytes)), Some(RecordError::Tampered), "{len}");
     }
     // Of a stranger no more is read than a handshake takes.
-    let mut reading = Reading::new(60_000u32.to_be_bytes().to_vec(), 512);
+    let mut reading = Decryptor::new(60_000u32.to_be_bytes().to_vec(), 512);
     let mut buffer = Vec::with_capacity(1_000);
-    let read = reading.read(&mut buffer, &mut receiver, &Spare::default(), |_| panic!("it read"));
-    assert_eq!(fault(read), Some(Fault::Changed));
-    let mut reading = Reading::new(500u32.to_be_bytes().to_vec(), 512);
-    let read = reading.read(&mut buffer, &mut receiver, &Spare::default(), |bytes| {
+    let read =
+        reading.read(&mut buffer, &mut receiver, &NoiseBuffers::default(), |_| panic!("it read"));
+    assert_eq!(fault(read), Some(RecordError::Tampered));
+    let mut reading = Decryptor::new(500u32.to_be_bytes().to_vec(), 512);
+    let read = reading.read(&mut buffer, &mut receiver, &NoiseBuffers::default(), |bytes| {
         assert!(bytes.capacity() <= 512 + HEADER + 256);
         Ok(0)
     });
-    assert_eq!(fault(read), Some(Fault::Cut));
+    assert_eq!(fault(read), Some(RecordError::Truncated));
 }
 
 #[test]
 fn a_key_that_is_the_same_with_everybody_is_refused() {
     let keys = KeyPair::from_bytes([1; 32]);
-    let mut dialer = Exchange::begin(Suite::ChaChaPoly, Role::Dialer, &keys, None, b"").unwrap();
+    let mut dialer =
+        NoiseHandshake::begin(Suite::ChaChaPoly, Role::Dialer, &keys, None, b"").unwrap();
     dialer.write().unwrap();
     // An ephemeral key of small order.
-    assert_eq!(dialer.read(&[0; 96]), Err(NotAuthentic));
+    assert_eq!(dialer.read(&[0; 96]), Err(AuthError));
 }
 
 #[test]
@@ -286,9 +296,9 @@ fn another_prologue_or_secret_is_found_out() {
     let keys = KeyPair::from_bytes([1; 32]);
     let secrets = [3, 4].map(|byte| crate::NetworkSecret::from_bytes([byte; 32]));
     let begin = |role, secret, prologue: &[u8]| {
-        Exchange::begin(Suite::ChaChaPoly, role, &keys, secret, prologue).unwrap()
+        NoiseHandshake::begin(Suite::ChaChaPoly, role, &keys, secret, prologue).unwrap()
     };
-    let fits = |mut dialer: Exchange, mut listener: Exchange| {
+    let fits = |mut dialer: NoiseHandshake, mut listener: NoiseHandshake| {
         listener.read(&dialer.write()?)?;
         dialer.read(&listener.write()?)?;
         listener.read(&dialer.write()?)
@@ -296,12 +306,12 @@ fn another_prologue_or_secret_is_found_out() {
     let [one, other] = secrets.each_ref().map(Some);
     let (dialer, listener) = (Role::Dialer, Role::Listener);
     assert_eq!(fits(begin(dialer, one, b"a"), begin(listener, one, b"a")), Ok(()));
-    assert_eq!(fits(begin(dialer, one, b"a"), begin(listener, other, b"a")), Err(NotAuthentic));
-    assert_eq!(fits(begin(dialer, None, b"a"), begin(listener, one, b"a")), Err(NotAuthentic));
-    assert_eq!(fits(begin(dialer, None, b"a"), begin(listener, None, b"b")), Err(NotAuthentic));
+    assert_eq!(fits(begin(dialer, one, b"a"), begin(listener, other, b"a")), Err(AuthError));
+    assert_eq!(fits(begin(dialer, None, b"a"), begin(listener, one, b"a")), Err(AuthError));
+    assert_eq!(fits(begin(dialer, None, b"a"), begin(listener, None, b"b")), Err(AuthError));
     // Without the secret the first message is the last: nothing is multiplied for it.
     let first = begin(dialer, other, b"a").write().unwrap();
-    assert_eq!(begin(listener, one, b"a").read(&first), Err(NotAuthentic));
+    assert_eq!(begin(listener, one, b"a").read(&first), Err(AuthError));
 }
 
 /// There may be many links that nobody reads from.
@@ -335,14 +345,14 @@ fn a_blocked_link_holds_no_more_than_what_waits() {
 #[test]
 fn what_is_written_does_not_stay_in_a_buffer_that_all_links_share() {
     let [dialer, _listener] = exchanged(Suite::ChaChaPoly);
-    let (near, _far) = Line::pair();
-    let spare = Arc::<Spare>::default();
+    let (near, _far) = Pipe::pair();
+    let spare = Arc::<NoiseBuffers>::default();
     let stream = dialer.finish(near.clone(), Vec::new(), spare.clone(), 100).unwrap();
     near.outgoing().room = usize::MAX;
     let text = b"for the other side only";
     let count = stream.try_write(&[IoSlice::new(text), IoSlice::new(text)], false).unwrap();
     assert_eq!(count, 2 * text.len());
-    let buffer = spare.take(For::Writing, writing::SIZE);
+    let buffer = spare.take(BufferKind::Writing, writing::BUFFER_SIZE);
     assert!(buffer.iter().any(|byte| *byte != 0), "it was not given back");
     assert!(!buffer.windows(text.len()).any(|window| window == text));
 }

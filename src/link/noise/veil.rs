@@ -17,7 +17,7 @@ type Secret = Zeroizing<[u8; 32]>;
 
 /// The veil of one exchange of keys and its link.
 #[derive(Clone)]
-pub(super) struct Veil(Arc<Shared>);
+pub(super) struct SecretMask(Arc<Shared>);
 
 struct Shared {
     /// What secrets are mixed with. They are random to begin with, so one for all of them will do.
@@ -27,40 +27,40 @@ struct Shared {
     made: Mutex<Option<Secret>>,
 }
 
-impl Veil {
-    pub(super) fn new() -> io::Result<Veil> {
+impl SecretMask {
+    pub(super) fn new() -> io::Result<SecretMask> {
         let mut pad = Secret::default();
         random::fill(&mut *pad)?;
-        Ok(Veil(Arc::new(Shared { pad, made: Mutex::default() })))
+        Ok(SecretMask(Arc::new(Shared { pad, made: Mutex::default() })))
     }
 
-    pub(super) fn veil(&self, secret: &[u8; 32]) -> Secret {
+    pub(super) fn mask(&self, secret: &[u8; 32]) -> Secret {
         #[cfg(test)]
         super::wiping::note(secret);
-        self.turn(secret)
+        self.xor(secret)
     }
 
-    pub(super) fn unveil(&self, veiled: &[u8; 32]) -> Secret {
-        self.turn(veiled)
+    pub(super) fn unmask(&self, veiled: &[u8; 32]) -> Secret {
+        self.xor(veiled)
     }
 
-    fn turn(&self, secret: &[u8; 32]) -> Secret {
+    fn xor(&self, secret: &[u8; 32]) -> Secret {
         let mut turned = Secret::new(*secret);
         turned.iter_mut().zip(self.0.pad.iter()).for_each(|(byte, pad)| *byte ^= pad);
         turned
     }
 
     /// Veils what two keys made.
-    pub(super) fn made(&self, secret: &[u8; 32]) -> Secret {
-        let veiled = self.veil(secret);
+    pub(super) fn mask_dh(&self, secret: &[u8; 32]) -> Secret {
+        let veiled = self.mask(secret);
         *self.0.made.lock().unwrap_or_else(PoisonError::into_inner) = Some(veiled.clone());
         veiled
     }
 
     /// Unveils these bytes if they are what two keys made last.
-    pub(super) fn unveil_made(&self, bytes: &[u8]) -> Option<Secret> {
+    pub(super) fn unmask_dh(&self, bytes: &[u8]) -> Option<Secret> {
         let mut made = self.0.made.lock().unwrap_or_else(PoisonError::into_inner);
         let veiled = made.take_if(|made| made[..] == *bytes)?;
-        Some(self.unveil(&veiled))
+        Some(self.unmask(&veiled))
     }
 }

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::*;
-use crate::fuzz::Line;
+use crate::fuzz::Pipe;
 use crate::keys::{KeyPair, NetworkSecret};
 use crate::link::Stream;
 use crate::proto::{Role, Suite};
@@ -41,15 +41,15 @@ fn secret() -> zeroize::Zeroizing<[u8; 32]> {
 fn live(suite: Suite) {
     let begin = |role, network| {
         let keys = KeyPair::from_bytes(*secret());
-        Exchange::begin(suite, role, &keys, Some(network), b"hello").unwrap()
+        NoiseHandshake::begin(suite, role, &keys, Some(network), b"hello").unwrap()
     };
     let network = NetworkSecret::from_bytes(*secret());
     let (mut a, mut b) = (begin(Role::Dialer, &network), begin(Role::Listener, &network));
     b.read(&a.write().unwrap()).unwrap();
     a.read(&b.write().unwrap()).unwrap();
     b.read(&a.write().unwrap()).unwrap();
-    let (near, far) = Line::pair();
-    let spare = Arc::<Spare>::default();
+    let (near, far) = Pipe::pair();
+    let spare = Arc::<NoiseBuffers>::default();
     let one = a.finish(near.clone(), Vec::new(), spare.clone(), 100).unwrap();
     let other = b.finish(far, Vec::new(), spare, 100).unwrap();
     near.outgoing().room = usize::MAX;

@@ -2,23 +2,24 @@
 
 use std::io::{self, IoSlice};
 
-use super::Spare;
+use super::NoiseBuffers;
 use super::primitives::TAG;
-use super::spare::For;
-use super::stream::{HEADER, Keys};
+use super::spare::BufferKind;
+use super::stream::{CipherState, HEADER};
 
 /// What one message holds at most. Four times as much is no faster, and the other side has to wait
 /// for all of a message before it can read any of it.
-const PLAIN: usize = 16 << 10;
+const MAX_PLAINTEXT: usize = 16 << 10;
 
 /// A piece of this length makes a message of its own, which saves copying it.
-const NOT_GATHERED: usize = 8 << 10;
+const NO_COPY_MIN: usize = 8 << 10;
 
 /// Messages that are encrypted at once.
-const AT_ONCE: usize = 4;
+const RECORDS_PER_WRITE: usize = 4;
 
 /// Size of a buffer to encrypt in: messages, and what goes into one of them.
-pub(super) const SIZE: usize = AT_ONCE * (HEADER + PLAIN + TAG) + PLAIN;
+pub(super) const BUFFER_SIZE: usize =
+    RECORDS_PER_WRITE * (HEADER + MAX_PLAINTEXT + TAG) + MAX_PLAINTEXT;
 
 /// What was encrypted and not written.
 ///
@@ -26,7 +27,7 @@ pub(super) const SIZE: usize = AT_ONCE * (HEADER + PLAIN + TAG) + PLAIN;
 /// Until then the caller is told that nothing goes, and comes again with the same bytes, which are
 /// not encrypted a second time. So what he thinks was written was, and nothing needs to be flushed.
 #[derive(Default)]
-pub(super) struct Writing {
+pub(super) struct Encryptor {
     /// Empty while nothing waits, and no longer than what waits once the stream below is full: there
     /// may be many links that nobody reads from, and no budget counts this.
     buffer: Vec<u8>,
@@ -35,25 +36,25 @@ pub(super) struct Writing {
     /// Where the first message begins that was not written whole.
     start: usize,
     /// The stream below was full, and has taken nothing since but what waited.
-    is_slow: bool,
+    is_blocked: bool,
     has_failed: bool,
 }
 
-impl Writing {
+impl Encryptor {
     pub(super) fn write(
         &mut self,
         slices: &[IoSlice<'_>],
-        keys: &mut Keys,
-        spare: &Spare,
+        keys: &mut CipherState,
+        spare: &NoiseBuffers,
         write: impl FnMut(&[u8]) -> io::Result<usize>,
     ) -> io::Result<usize> {
         if self.has_failed {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         if !self.has_begun() {
-            self.buffer = spare.take(For::Writing, SIZE);
+            self.buffer = spare.take(BufferKind::Writing, BUFFER_SIZE);
             (self.filled, self.written, self.start) = (0, 0, 0);
-            let most = if std::mem::take(&mut self.is_slow) { 1 } else { AT_ONCE };
+            let most = if std::mem::take(&mut self.is_blocked) { 1 } else { RECORDS_PER_WRITE };
             if self.seal(slices, keys, most).is_none() {
                 return Err(self.fail(io::ErrorKind::BrokenPipe.into()));
             }
@@ -61,10 +62,10 @@ impl Writing {
         let counted = self.flush(write);
         let is_blocked = counted.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock);
         if is_blocked {
-            self.is_slow = true;
+            self.is_blocked = true;
             self.shrink(spare);
         } else if !self.has_begun() {
-            self.let_go(spare);
+            self.release_buffer(spare);
         }
         // The caller may have given up what it had begun with, and say a last word instead.
         let most = slices.iter().map(|slice| slice.len()).sum();
@@ -90,10 +91,10 @@ impl Writing {
     }
 
     /// Keeps what waits, and no more.
-    fn shrink(&mut self, spare: &Spare) {
-        if self.buffer.len() == SIZE {
+    fn shrink(&mut self, spare: &NoiseBuffers) {
+        if self.buffer.len() == BUFFER_SIZE {
             let rest = self.buffer[self.start..self.filled].to_vec();
-            self.let_go(spare);
+            self.release_buffer(spare);
             self.buffer = rest;
             self.filled -= self.start;
             self.written -= self.start;
@@ -101,17 +102,17 @@ impl Writing {
         }
     }
 
-    fn let_go(&mut self, spare: &Spare) {
+    fn release_buffer(&mut self, spare: &NoiseBuffers) {
         let buffer = std::mem::take(&mut self.buffer);
-        if buffer.len() == SIZE {
-            spare.give(For::Writing, buffer);
+        if buffer.len() == BUFFER_SIZE {
+            spare.give(BufferKind::Writing, buffer);
         }
     }
 
     /// Encrypts so many messages at most.
-    fn seal(&mut self, slices: &[IoSlice<'_>], keys: &mut Keys, most: usize) -> Option<()> {
-        let (out, gathered) = self.buffer.split_at_mut(SIZE - PLAIN);
-        let mut source = Source { slices, skip: 0, gathered: 0 };
+    fn seal(&mut self, slices: &[IoSlice<'_>], keys: &mut CipherState, most: usize) -> Option<()> {
+        let (out, gathered) = self.buffer.split_at_mut(BUFFER_SIZE - MAX_PLAINTEXT);
+        let mut source = PlaintextSource { slices, skip: 0, scratch: 0 };
         let mut sealed = Some(());
         for _ in 0..most {
             let Some(plain) = source.next(gathered) else { break };
@@ -121,7 +122,7 @@ impl Writing {
             }
         }
         // The buffer goes to other links then, and is kept when there are none any more.
-        gathered[..source.gathered].fill(0);
+        gathered[..source.scratch].fill(0);
         sealed
     }
 
@@ -151,7 +152,7 @@ impl Writing {
 }
 
 /// Encrypts a message, behind its length. How long both are.
-fn seal(plain: &[u8], out: &mut [u8], keys: &mut Keys) -> Option<usize> {
+fn seal(plain: &[u8], out: &mut [u8], keys: &mut CipherState) -> Option<usize> {
     let (header, body) = out.split_first_chunk_mut()?;
     let len = keys.seal(plain, body)?;
     *header = u32::try_from(len).ok()?.to_be_bytes();
@@ -159,15 +160,15 @@ fn seal(plain: &[u8], out: &mut [u8], keys: &mut Keys) -> Option<usize> {
 }
 
 /// Hands out what a caller brought, message by message.
-struct Source<'a> {
+struct PlaintextSource<'a> {
     slices: &'a [IoSlice<'a>],
     /// Bytes of the first slice that were handed out.
     skip: usize,
     /// The most that was gathered for one message.
-    gathered: usize,
+    scratch: usize,
 }
 
-impl<'a> Source<'a> {
+impl<'a> PlaintextSource<'a> {
     /// The next piece: a part of one slice if that is long enough, or else of many, gathered.
     fn next<'b>(&mut self, gathered: &'b mut [u8]) -> Option<&'b [u8]>
     where
@@ -180,12 +181,12 @@ impl<'a> Source<'a> {
                 (self.slices, self.skip) = (others, 0);
                 continue;
             }
-            if len == 0 && rest.len() >= NOT_GATHERED {
-                let part = rest.len().min(PLAIN);
+            if len == 0 && rest.len() >= NO_COPY_MIN {
+                let part = rest.len().min(MAX_PLAINTEXT);
                 self.skip += part;
                 return Some(&rest[..part]);
             }
-            let part = rest.len().min(PLAIN - len);
+            let part = rest.len().min(MAX_PLAINTEXT - len);
             gathered[len..len + part].copy_from_slice(&rest[..part]);
             len += part;
             if part < rest.len() {
@@ -194,7 +195,7 @@ impl<'a> Source<'a> {
             }
             (self.slices, self.skip) = (others, 0);
         }
-        self.gathered = self.gathered.max(len);
+        self.scratch = self.scratch.max(len);
         (len > 0).then(|| &gathered[..len])
     }
 }

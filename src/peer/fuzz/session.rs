@@ -4,14 +4,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::{DownReason, Refusal};
-use crate::fuzz::{Input, Line, Wakes};
+use crate::error::{DownReason, SendErrorKind};
+use crate::fuzz::{ByteSource, Pipe, TestWaker};
 use crate::link::{Link, Stream};
-use crate::peer::receive::receive;
-use crate::peer::transmit::{settle, transmit};
+use crate::peer::receive::run_reader;
+use crate::peer::transmit::{flush_final_ack, run_writer};
 use crate::peer::{
-    Admission, Budget, Closing, FloodCharge, Inbound, InboundSender, OnNewSession, Origin, Peer,
-    Queue, cost, inbound,
+    Admission, Closing, Inbound, InboundSender, MemoryBudget, OnNewSession, Origin, Peer,
+    SendQueue, SharedReservation, cost, inbound,
 };
 use crate::proto::{Frame, Id, PeerType};
 use crate::timer::simulated::Clock;
@@ -32,7 +32,7 @@ const INBOUND_BYTES: usize = 80 << 10;
 pub(crate) fn session(bytes: &[u8]) {
     // Its own, so that an input does the same each time.
     let clock = Clock::install();
-    let mut input = Input::new(bytes);
+    let mut input = ByteSource::new(bytes);
     let mut world = World::new(input.byte());
     for _ in 0..OPERATIONS {
         if input.is_empty() {
@@ -47,7 +47,7 @@ pub(crate) fn session(bytes: &[u8]) {
 /// Two neighbours.
 struct World {
     sides: [Side; 2],
-    wakes: Wakes,
+    wakes: TestWaker,
     shares_records: bool,
     /// A side closed, was ended or went away: no link follows.
     is_over: bool,
@@ -59,7 +59,7 @@ struct World {
 /// A node, as far as it has to do with the other one.
 struct Side {
     peer: Arc<Peer>,
-    budget: Arc<Budget>,
+    budget: Arc<MemoryBudget>,
     budget_bytes: usize,
     sender: InboundSender,
     inbound: Inbound,
@@ -79,7 +79,7 @@ type Task<T> = Pin<Box<dyn Future<Output = T>>>;
 
 /// A link and those who serve it.
 struct Serving {
-    line: Arc<Line>,
+    line: Arc<Pipe>,
     link: Arc<Link>,
     writing: Option<Task<Result<(), DownReason>>>,
     reading: Task<DownReason>,
@@ -90,7 +90,7 @@ impl World {
         let is_large = flags & 2 != 0;
         World {
             sides: [Side::new(is_large, flags >> 4), Side::new(is_large, flags >> 4)],
-            wakes: Wakes::new(),
+            wakes: TestWaker::new(),
             shares_records: flags & 1 != 0,
             is_over: false,
             may_lose: false,
@@ -98,7 +98,7 @@ impl World {
         }
     }
 
-    fn operate(&mut self, input: &mut Input<'_>) {
+    fn operate(&mut self, input: &mut ByteSource<'_>) {
         let what = input.byte();
         let at = usize::from(what & 1);
         let detail = what >> 5;
@@ -108,7 +108,7 @@ impl World {
             3 | 4 => self.write(at, input.size()),
             5 | 6 => self.arrive(at, input.size()),
             7 => self.take(at, usize::from(detail) + 1),
-            8 => self.sides[at].peer.queue.say_received(),
+            8 => self.sides[at].peer.queue.queue_ack(),
             9 => drop(self.sides[at].peer.probe()),
             10 => self.cut(at, detail),
             11 => self.resume(detail),
@@ -166,7 +166,7 @@ impl World {
         match &reason {
             DownReason::Closed => {}
             DownReason::ClosedInsideFrame => self.may_lose = true,
-            DownReason::Farewell(_) if other.stopped => {}
+            DownReason::Goodbye(_) if other.stopped => {}
             other => panic!("the link ended: {other}"),
         }
         self.go_down(at, true, &reason);
@@ -178,7 +178,7 @@ impl World {
         let Some(Serving { line, link, writing, reading }) = side.link.take() else { return };
         drop((writing, reading));
         if settles {
-            settle(&side.peer, &link);
+            flush_final_ack(&side.peer, &link);
         }
         self.may_lose |= !line.incoming().bytes.is_empty();
         line.abort();
@@ -226,7 +226,7 @@ impl World {
             }
             self.sides[dialer].resume(counts[1 - dialer]);
         }
-        let (one, other) = Line::pair();
+        let (one, other) = Pipe::pair();
         for (side, line) in self.sides.iter_mut().zip([one, other]) {
             side.link_up(line, self.shares_records);
         }
@@ -239,7 +239,7 @@ impl World {
             self.go_down(at, true, &DownReason::Closed);
         }
         for side in &mut self.sides {
-            let frames = side.peer.pair_anew(None, OnNewSession::ReturnUnacknowledged);
+            let frames = side.peer.start_session(None, OnNewSession::ReturnUnacknowledged);
             side.returned.extend(frames.iter().map(number));
         }
     }
@@ -310,7 +310,7 @@ impl World {
             let before = self.progress();
             for at in 0..2 {
                 if self.shares_records && self.sides[at].link.is_some() {
-                    self.sides[at].peer.queue.say_received();
+                    self.sides[at].peer.queue.queue_ack();
                 }
                 self.both(at);
                 self.take(1 - at, usize::MAX);
@@ -359,9 +359,9 @@ impl World {
 impl Side {
     fn new(is_large: bool, frames: u8) -> Side {
         let budget_bytes = if is_large { 600_000 } else { 3_000 };
-        let budget = Budget::new(budget_bytes);
+        let budget = MemoryBudget::new(budget_bytes);
         let (max_bytes, max_frames) = if is_large { (1 << 20, 100) } else { (2_500, 12) };
-        let queue = Queue::new(budget.clone(), max_bytes, max_frames);
+        let queue = SendQueue::new(budget.clone(), max_bytes, max_frames);
         let (sender, inbound) = inbound(INBOUND_BYTES, usize::from(frames) + 1);
         Side {
             peer: Arc::new(Peer::linked(7, PeerType::Standard, Origin::Accepted, queue)),
@@ -383,13 +383,13 @@ impl Side {
         let mut bytes = vec![0; payload];
         bytes[..4].copy_from_slice(&number.to_be_bytes());
         let frame = Frame::builder(8, Id::from_bytes([1; 32])).payload(bytes).build().unwrap();
-        let charge = is_flood.then(|| FloodCharge::new(&self.budget, &frame));
+        let charge = is_flood.then(|| SharedReservation::new(&self.budget, &frame));
         if matches!(charge, Some(None)) {
             return;
         }
         let before = self.peer.queue.size();
         // As the watch of a link does, so that frames may be written at once.
-        self.peer.queue.watch();
+        self.peer.queue.arm_monitor();
         match self.peer.push(frame.clone(), charge.flatten(), admission) {
             Ok(_) => {
                 let is_due = self.link.is_some() || admission != Admission::WhileUp;
@@ -402,19 +402,19 @@ impl Side {
             }
             Err((refusal, same)) => {
                 assert_eq!((same, self.peer.queue.size()), (frame, before));
-                assert_eq!(refusal == Refusal::UnknownTarget, self.stopped);
+                assert_eq!(refusal == SendErrorKind::UnknownTarget, self.stopped);
             }
         }
     }
 
-    fn link_up(&mut self, line: Arc<Line>, shares_records: bool) {
+    fn link_up(&mut self, line: Arc<Pipe>, shares_records: bool) {
         let id = Id::from_bytes([1; 32]);
         let link = Link::new(line.clone(), None, Vec::new(), shares_records.then_some(id));
         self.peer.link_up(id, &link);
         let (peer, writers) = (self.peer.clone(), link.clone());
-        let writing = async move { transmit(&peer, &writers).await };
+        let writing = async move { run_writer(&peer, &writers).await };
         let (peer, readers, sender) = (self.peer.clone(), link.clone(), self.sender.clone());
-        let reading = async move { receive(&peer, &readers, &sender, &|_| ()).await };
+        let reading = async move { run_reader(&peer, &readers, &sender, &|_| ()).await };
         let (writing, reading) = (Some(Box::pin(writing) as _), Box::pin(reading));
         self.link = Some(Serving { line, link, writing, reading });
     }
@@ -434,20 +434,21 @@ impl Side {
 
     fn end(&mut self) {
         self.stopped = true;
-        let frames = self.peer.end();
+        let frames = self.peer.end_and_drain();
         self.returned.extend(frames.iter().flatten().map(number));
         assert_eq!(self.peer.queue.size(), (0, 0), "charged for nothing");
     }
 
     fn check_budgets(&mut self) {
-        let room = self.sender.try_room(INBOUND_BYTES).unwrap();
+        let room = self.sender.try_acquire(INBOUND_BYTES).unwrap();
         assert!(room.is_some(), "room for what arrives was not given back");
         // So much fits only if nothing else is charged.
         let tenth = Frame::builder(8, Id::from_bytes([1; 32]));
         let payload = self.budget_bytes / 10 - 64 - Frame::MIN_LEN;
         let tenth = tenth.payload(vec![0; payload.min(Frame::MAX_PAYLOAD)]).build().unwrap();
         let count = self.budget_bytes / cost(&tenth);
-        let queue = Queue::new(mem::replace(&mut self.budget, Budget::new(0)), usize::MAX, 99);
+        let queue =
+            SendQueue::new(mem::replace(&mut self.budget, MemoryBudget::new(0)), usize::MAX, 99);
         for _ in 0..count {
             queue
                 .push(tenth.clone(), None, Admission::Bounded)

@@ -1,11 +1,11 @@
 use crate::error::DownReason;
-use crate::fuzz::{Input, Line, Wakes};
+use crate::fuzz::{ByteSource, Pipe, TestWaker};
 use crate::link::Link;
-use crate::peer::receive::receive;
-use crate::peer::{Budget, Inbound, InboundSender, Origin, Peer, Queue, inbound};
+use crate::peer::receive::run_reader;
+use crate::peer::{Inbound, InboundSender, MemoryBudget, Origin, Peer, SendQueue, inbound};
 use crate::proto::{
-    CONTROL, Direction, End, Frame, FrameError, Id, OutOfStep, PREFIX, PeerType, Records,
-    SequenceId, encode_length, is_peering, whole_message,
+    CONTROL, CloseRecord, Direction, Frame, FrameError, FramingError, Id, LENGTH_PREFIX, PeerType,
+    Records, SequenceId, encode_length, is_peering, peek_len,
 };
 
 /// Pieces are added up to this length, so that no input takes long.
@@ -33,7 +33,7 @@ struct Outcome {
 
 /// See [`crate::fuzz::stream`].
 pub(crate) fn stream(bytes: &[u8]) {
-    let mut input = Input::new(bytes);
+    let mut input = ByteSource::new(bytes);
     let flags = input.byte();
     let case = Case {
         peer_type: peer_type(flags),
@@ -61,7 +61,7 @@ fn peer_type(flags: u8) -> PeerType {
 }
 
 /// Adds bytes of the input as they are, or a frame.
-fn piece(input: &mut Input<'_>, stream: &mut Vec<u8>) {
+fn piece(input: &mut ByteSource<'_>, stream: &mut Vec<u8>) {
     let what = input.byte();
     let detail = usize::from(what & 31);
     let frame = match what >> 5 {
@@ -77,7 +77,7 @@ fn piece(input: &mut Input<'_>, stream: &mut Vec<u8>) {
     with_trailing(frame, 0, stream);
 }
 
-fn payload(input: &mut Input<'_>) -> Vec<u8> {
+fn payload(input: &mut ByteSource<'_>) -> Vec<u8> {
     let len = input.size();
     vec![len as u8; len.min(Frame::MAX_PAYLOAD)]
 }
@@ -94,21 +94,21 @@ fn with_trailing(frame: Frame, trailing: usize, stream: &mut Vec<u8>) {
     stream.resize(stream.len() + len - frame.len(), 0xAA);
 }
 
-fn other_version(version: u8, input: &mut Input<'_>, stream: &mut Vec<u8>) {
+fn other_version(version: u8, input: &mut ByteSource<'_>, stream: &mut Vec<u8>) {
     let start = stream.len();
     with_trailing(frame(8, payload(input)), 0, stream);
-    stream[start + PREFIX] = version;
+    stream[start + LENGTH_PREFIX] = version;
 }
 
-fn with_all_fields(input: &mut Input<'_>) -> Frame {
+fn with_all_fields(input: &mut ByteSource<'_>) -> Frame {
     let sequence_id = SequenceId { hash: [4; 32], num: input.byte(), last: input.byte() };
     let builder = Frame::builder(9, Id::from_bytes([1; 32])).sequence_id(sequence_id);
     builder.auxiliary_data([5; 64]).signature([6; 64]).payload(payload(input)).build().unwrap()
 }
 
-fn records(which: usize, input: &mut Input<'_>) -> Records {
+fn records(which: usize, input: &mut ByteSource<'_>) -> Records {
     let wanted = |bit: usize| which & bit != 0;
-    let end = End { reason: input.byte(), retry_after_ms: 7 };
+    let end = CloseRecord { reason: input.byte(), retry_after_ms: 7 };
     Records {
         received: wanted(1).then(|| input.byte().into()),
         held: wanted(2).then_some(9),
@@ -122,12 +122,12 @@ fn records(which: usize, input: &mut Input<'_>) -> Records {
 
 /// Serves the stream as it is cut.
 fn served(case: &Case, stream: &[u8]) -> Outcome {
-    let budget = Budget::new(0);
-    let queue = Queue::new(budget, 0, 0);
+    let budget = MemoryBudget::new(0);
+    let queue = SendQueue::new(budget, 0, 0);
     let peer = Peer::linked(7, case.peer_type, Origin::Accepted, queue);
     peer.queue.link_up(case.carries_records);
     let (sender, inbound) = inbound(INBOUND_BYTES, case.frames);
-    let (near, far) = Line::pair();
+    let (near, far) = Pipe::pair();
     let mut cuts = case.cuts.iter().copied();
     let (ahead, rest) = stream.split_at(cuts.next().unwrap_or(0).min(stream.len()));
     far.outgoing().write(rest);
@@ -154,8 +154,8 @@ fn serve(
     (sender, inbound): (&InboundSender, &Inbound),
     mut arrive: impl FnMut(),
 ) -> (Vec<Frame>, DownReason) {
-    let wakes = Wakes::new();
-    let mut receiving = Box::pin(receive(peer, link, sender, &|_| ()));
+    let wakes = TestWaker::new();
+    let mut receiving = Box::pin(run_reader(peer, link, sender, &|_| ()));
     let mut frames = Vec::new();
     let mut rests = 0;
     let reason = loop {
@@ -187,7 +187,7 @@ fn check_counts(case: &Case, peer: &Peer, frames: u64) {
 
 /// All room is free again.
 fn check_room(case: &Case, sender: &InboundSender) {
-    let room = sender.try_room(INBOUND_BYTES).unwrap().expect("some room was not given back");
+    let room = sender.try_acquire(INBOUND_BYTES).unwrap().expect("some room was not given back");
     assert_eq!(room.frames(), case.frames);
 }
 
@@ -195,15 +195,15 @@ fn check_room(case: &Case, sender: &InboundSender) {
 fn expected(case: &Case, mut bytes: &[u8]) -> Outcome {
     let mut outcome = Outcome { frames: Vec::new(), ignored: 0, reason: String::new() };
     let reason = loop {
-        let len = match whole_message(bytes) {
+        let len = match peek_len(bytes) {
             Ok(Some(len)) if len <= bytes.len() => len,
-            Err(why) => break DownReason::OutOfStep(why),
+            Err(why) => break DownReason::Framing(why),
             _ if bytes.is_empty() => break DownReason::Closed,
             _ => break DownReason::ClosedInsideFrame,
         };
-        match Frame::parse(bytes[PREFIX..len].to_vec()) {
+        match Frame::parse(bytes[LENGTH_PREFIX..len].to_vec()) {
             Err(FrameError::Version(_)) => outcome.ignored += 1,
-            Err(why) => break DownReason::OutOfStep(OutOfStep::Frame(why)),
+            Err(why) => break DownReason::Framing(FramingError::Frame(why)),
             Ok(frame) if frame.modes() == CONTROL && case.carries_records => {
                 let records = Records::decode(frame.payload());
                 outcome.ignored += u64::from(records.is_none());
@@ -224,5 +224,5 @@ fn expected(case: &Case, mut bytes: &[u8]) -> Outcome {
 /// Nothing was sent, so every count but zero is impossible.
 fn heard(records: &Records) -> Option<DownReason> {
     let count = records.received.filter(|count| *count > 0)?;
-    Some(DownReason::ImpossibleCount(count))
+    Some(DownReason::InvalidAck(count))
 }

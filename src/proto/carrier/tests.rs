@@ -96,7 +96,7 @@ fn names_what_is_wrong() {
 #[test]
 fn a_small_slice_lets_go_of_a_large_buffer() {
     let frame = Frame::builder(8, Id::from_bytes([1; 32])).build().unwrap();
-    let slice = Frame::slice_of(frame.bytes.clone(), 65_536);
+    let slice = Frame::from_slice(frame.bytes.clone(), 65_536);
     assert_ne!(slice.compact().as_bytes().as_ptr(), frame.as_bytes().as_ptr());
     assert_eq!(frame.clone().compact().as_bytes().as_ptr(), frame.as_bytes().as_ptr());
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::error::DownReason;
 use crate::peer::Closing;
-use crate::proto::{Id, PairSecret, PublicKey};
+use crate::proto::{Id, PublicKey, SessionSecret};
 use crate::session::scene::running;
 use crate::spawn::Global;
 use futures_lite::future::{block_on, poll_once};
@@ -16,18 +16,18 @@ const OTHER: [u8; 16] = [8; 16];
 /// For a key: there is none.
 const PLAIN: u8 = 0;
 
-fn pair(number: u8, boot: [u8; 16], key: u8) -> Pair {
-    let secret = PairSecret::new(&[number; 16], &[number; 16]);
+fn pair(number: u8, boot: [u8; 16], key: u8) -> Session {
+    let secret = SessionSecret::new(&[number; 16], &[number; 16]);
     let key = (key != PLAIN).then(|| PublicKey::from_bytes([key; 32]));
-    Pair::new(secret, boot, key)
+    Session::new(secret, boot, key)
 }
 
 /// Two peers that lead to one node and have no link, and the service of the one that goes.
 struct Scene {
-    running: Arc<Running>,
+    running: Arc<TaskRef>,
     stays: Arc<Peer>,
     goes: Arc<Peer>,
-    service: Service,
+    service: PeerLease,
 }
 
 fn scene(key: u8) -> Scene {
@@ -36,11 +36,11 @@ fn scene(key: u8) -> Scene {
         let dial = format!("far:900{number}").parse().unwrap();
         let peer = Arc::new(Peer::dialed(number.into(), dial, running.new_queue()));
         let peer = running.add_peers(|_| Ok::<_, ()>(vec![peer])).unwrap().remove(0);
-        running.pair_anew(&peer, ID, Some(pair(number, NODE, key)));
+        running.start_session(&peer, ID, Some(pair(number, NODE, key)));
         peer
     };
     let (stays, goes) = (add(1), add(2));
-    let service = Service::begin(&running, &goes).unwrap();
+    let service = PeerLease::try_acquire(&running, &goes).unwrap();
     Scene { running, stays, goes, service }
 }
 
@@ -49,36 +49,36 @@ fn in_time<T>(work: impl Future<Output = T>) -> T {
 }
 
 impl Scene {
-    fn merging(&self) -> Merging {
-        Merging::begin(&self.stays, &self.goes).unwrap()
+    fn merging(&self) -> MergeGuard {
+        MergeGuard::begin(&self.stays, &self.goes).unwrap()
     }
 
     /// Begins a merge, and has one of the two become another pair by the time that the task
     /// which serves the one that goes lets go of it.
-    fn merge(self, merge: impl Future<Output = ()>, becomes: &Peer, another: Pair) {
+    fn merge(self, merge: impl Future<Output = ()>, becomes: &Peer, another: Session) {
         let mut merge = pin!(merge);
         assert!(block_on(poll_once(merge.as_mut())).is_none(), "it does not wait for its turn");
         self.become_another(becomes, another);
-        let mut giving = pin!(self.service.give_way());
+        let mut giving = pin!(self.service.yield_now());
         assert!(block_on(poll_once(giving.as_mut())).is_none());
         in_time(merge);
         assert!(in_time(giving).is_none());
         let found = self.running.peer(self.goes.target()).unwrap();
         assert!(Arc::ptr_eq(&found, &self.goes), "it became another node's");
-        assert!(!self.goes.has_ended() && !self.goes.is_going() && !self.goes.is_merging());
+        assert!(!self.goes.has_ended() && !self.goes.is_merge_loser() && !self.goes.is_merging());
     }
 
     /// Another node has the peer's address now. Whoever is asked answers: names are no secret.
-    fn become_another(&self, peer: &Peer, another: Pair) {
+    fn become_another(&self, peer: &Peer, another: Session) {
         let peer = self.running.peer(peer.target()).unwrap();
-        self.running.pair_anew(&peer, ID, Some(another));
-        self.stays.note_answer(self.goes.pair().unwrap().secret.name(), 0);
+        self.running.start_session(&peer, ID, Some(another));
+        self.stays.set_merge_ack(self.goes.session().unwrap().secret.public_name(), 0);
     }
 }
 
 /// Of two peers one, the key that both have, and whom it becomes. A run is no secret, so that on
 /// plain links another node can claim to be the same one.
-fn cases() -> impl Iterator<Item = (usize, u8, Pair)> {
+fn cases() -> impl Iterator<Item = (usize, u8, Session)> {
     let become_another =
         |which| [(which, 1, pair(3, OTHER, 2)), (which, PLAIN, pair(3, NODE, PLAIN))];
     [0, 1].into_iter().flat_map(become_another)
@@ -92,9 +92,9 @@ fn who_decides_looks_again_when_it_is_its_turn() {
         let (stays, goes) = (scene.stays.clone(), scene.goes.clone());
         let becomes = [&goes, &stays][which].clone();
         let [stays, goes] = [(stays, 1), (goes, 2)]
-            .map(|(peer, number)| (peer, pair(number, NODE, key).secret.name()));
+            .map(|(peer, number)| (peer, pair(number, NODE, key).secret.public_name()));
         // The older one has no link, so it goes.
-        let merge = decide(scene.running.clone(), scene.merging(), goes, stays);
+        let merge = lead(scene.running.clone(), scene.merging(), goes, stays);
         scene.merge(merge, &becomes, another);
     }
 }
@@ -105,7 +105,7 @@ fn who_follows_looks_again_when_it_is_its_turn() {
         let scene = scene(key);
         let (stays, goes) = (scene.stays.clone(), scene.goes.clone());
         let becomes = [&goes, &stays][which].clone();
-        let names = [1, 2].map(|number| pair(number, NODE, key).secret.name());
+        let names = [1, 2].map(|number| pair(number, NODE, key).secret.public_name());
         let merge = follow(scene.running.clone(), scene.merging(), stays, goes, names, 0);
         scene.merge(merge, &becomes, another);
     }
@@ -115,8 +115,8 @@ fn who_follows_looks_again_when_it_is_its_turn() {
 fn an_answer_of_another_node_is_none() {
     let scene = scene(1);
     let (stays, goes) = (scene.stays.clone(), scene.goes.clone());
-    let [own_name, name] = [1, 2].map(|number| pair(number, NODE, 1).secret.name());
-    let agreeing = agree(&scene.running, (&stays, &own_name), (&goes, &name));
+    let [own_name, name] = [1, 2].map(|number| pair(number, NODE, 1).secret.public_name());
+    let agreeing = negotiate(&scene.running, (&stays, &own_name), (&goes, &name));
     let mut agreeing = pin!(agreeing);
     assert!(block_on(poll_once(agreeing.as_mut())).is_none());
     scene.become_another(&stays, pair(3, OTHER, 2));
@@ -129,11 +129,11 @@ fn an_answer_of_who_was_at_the_address_before_is_none() {
     let scene = scene(1);
     let (stays, goes) = (&scene.stays, &scene.goes);
     scene.become_another(stays, pair(3, OTHER, 2));
-    scene.running.pair_anew(stays, ID, Some(pair(1, NODE, 1)));
-    let [own_name, name] = [1, 2].map(|number| pair(number, NODE, 1).secret.name());
-    let mut agreeing = pin!(agree(&scene.running, (stays, &own_name), (goes, &name)));
+    scene.running.start_session(stays, ID, Some(pair(1, NODE, 1)));
+    let [own_name, name] = [1, 2].map(|number| pair(number, NODE, 1).secret.public_name());
+    let mut agreeing = pin!(negotiate(&scene.running, (stays, &own_name), (goes, &name)));
     assert_eq!(block_on(poll_once(agreeing.as_mut())), None, "nobody answered yet");
-    stays.note_answer(name, 7);
+    stays.set_merge_ack(name, 7);
     assert_eq!(in_time(agreeing), Some(7));
 }
 
@@ -147,11 +147,11 @@ fn what_was_to_go_stays_if_the_other_one_is_removed() {
         if has_ended {
             running.end_peer(&stays);
         }
-        in_time(finish(&running, &stays, service, 0));
+        in_time(commit(&running, &stays, service, 0));
         assert!(!goes.has_ended());
         let found = running.peer(goes.target()).unwrap();
         assert!(Arc::ptr_eq(&found, &goes), "its target is an alias");
-        assert!(Service::begin(&running, &goes).is_none(), "nobody serves it");
+        assert!(PeerLease::try_acquire(&running, &goes).is_none(), "nobody serves it");
     }
 }
 
@@ -159,8 +159,8 @@ fn what_was_to_go_stays_if_the_other_one_is_removed() {
 #[test]
 fn what_was_to_go_stays_if_the_other_side_counts_what_cannot_be() {
     let Scene { running, stays, goes, service } = scene(1);
-    in_time(finish(&running, &stays, service, 9));
+    in_time(commit(&running, &stays, service, 9));
     assert!(!goes.has_ended());
     assert!(Arc::ptr_eq(&running.peer(goes.target()).unwrap(), &goes));
-    assert!(Service::begin(&running, &goes).is_none(), "nobody serves it");
+    assert!(PeerLease::try_acquire(&running, &goes).is_none(), "nobody serves it");
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_lite::future;
-use netmod_inet::{Event, Frame, Id, InetEndpoint, Limits, Refusal, Target};
+use netmod_inet::{Event, Frame, Id, InetEndpoint, Limits, SendErrorKind, Target};
 use smol::Executor;
 
 fn main() -> ExitCode {
@@ -120,7 +120,7 @@ async fn send_many(from: &InetEndpoint, target: Target, frame: Frame, frames: us
         let all = batch.len();
         let sent = from.try_send_many(target, &mut batch);
         left -= all - batch.len();
-        if let Err(Refusal::Full) = sent {
+        if let Err(SendErrorKind::Full) = sent {
             from.send(target, frame.clone()).await.expect("room before long");
             left -= 1;
         }

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use libratman::endpoint::NeighbourMetrics;
 use libratman::types::Ident32;
 use netmod_inet::{
-    Event, Frame, Id, InetEndpoint, Origin, PeerInfo, PeerState, PublicKey, Received, Refusal,
+    Event, Frame, Id, InetEndpoint, Origin, PeerInfo, PeerState, PublicKey, Received, SendErrorKind,
     Target,
 };
 
@@ -661,9 +661,9 @@ impl Neighbours {
         let mut given_up = GivenUp::default();
         while let Some(frame) = name.returned.front() {
             match endpoint.try_send(target, frame.clone()).map_err(|error| error.reason()) {
-                Err(Refusal::Full | Refusal::EndpointFull | Refusal::UnknownTarget) => break,
+                Err(SendErrorKind::Full | SendErrorKind::EndpointFull | SendErrorKind::UnknownTarget) => break,
                 // The event that says so is still to come.
-                Err(Refusal::Closed) => break,
+                Err(SendErrorKind::Closed) => break,
                 Err(_) => {
                     given_up.frames += 1;
                     given_up.bytes += frame.len();

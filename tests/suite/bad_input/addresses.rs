@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use netmod_inet::{
-    AddPeersError, AttemptError, HandshakeError, Id, InetEndpoint, PeerAddr, PeerState, Resolution,
-    Resolve,
+    AddPeersError, AttemptError, HandshakeError, Id, InetEndpoint, PeerAddr, PeerState, Resolve,
+    ResolveFuture,
 };
 
 use crate::scripted::{PlainListener, STANDARD};
@@ -165,7 +165,7 @@ struct SlowToLearn {
 }
 
 impl Resolve for SlowToLearn {
-    fn resolve(&self, host: &str, port: u16) -> Resolution {
+    fn resolve(&self, host: &str, port: u16) -> ResolveFuture {
         assert_eq!(host, "mynas.example");
         let asked = self.asked.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move {

@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 use std::net::TcpListener;
 
-use netmod_inet::{Closed, Frame, FrameError, Id, InetEndpoint, Refusal, StartError, Target};
+use netmod_inet::{Closed, Frame, FrameError, Id, InetEndpoint, SendErrorKind, StartError, Target};
 
 use crate::scripted::{CROSS, LIMITED_RECEIVING, LIMITED_SENDING, STANDARD, carrier, numbered};
 use crate::subject::{Node, parsed, quick, within};
 
 /// Both ways to send refuse this frame for this reason, and both give it back.
-fn refuses(endpoint: &InetEndpoint, target: Target, body: &[u8], reason: Refusal) {
+fn refuses(endpoint: &InetEndpoint, target: Target, body: &[u8], reason: SendErrorKind) {
     let refused = endpoint.try_send(target, parsed(body)).expect_err("try_send takes it");
     assert_eq!(refused.reason(), reason);
     assert!(refused.frame().as_bytes() == body, "try_send gave another frame back");
@@ -26,7 +26,7 @@ fn modes_of_the_netmod_are_refused_on_every_link() {
     for peer_type in [STANDARD, CROSS, LIMITED_RECEIVING] {
         let (mut peer, target) = node.welcome(peer_type, 3);
         for modes in 32..=63 {
-            refuses(&node.endpoint, target, &carrier(modes, 3, b"x"), Refusal::Reserved);
+            refuses(&node.endpoint, target, &carrier(modes, 3, b"x"), SendErrorKind::Reserved);
         }
         // Nothing of them was written: the next frame is the first.
         for modes in [31, 64] {
@@ -42,10 +42,10 @@ fn a_flood_of_reserved_modes_goes_nowhere() {
     let (mut peer, target) = node.welcome(STANDARD, 3);
     let body = carrier(32, 3, b"x");
     let refused = node.endpoint.send_all(parsed(&body)).expect_err("reserved");
-    assert_eq!(refused.reason(), Refusal::Reserved);
+    assert_eq!(refused.reason(), SendErrorKind::Reserved);
     assert_eq!(refused.into_frame().as_bytes(), body);
     let refused = node.endpoint.send_all_except(parsed(&body), &[target]).expect_err("reserved");
-    assert_eq!(refused.reason(), Refusal::Reserved);
+    assert_eq!(refused.reason(), SendErrorKind::Reserved);
     node.try_send(target, &numbered(1, 9));
     assert_eq!(peer.read_frame(), numbered(1, 9));
 }
@@ -57,7 +57,7 @@ fn frames_over_the_limit_are_refused() {
     let builder = InetEndpoint::builder().bind("127.0.0.1:0").limits(limits);
     let mut node = Node::built(builder);
     let (mut peer, target) = node.welcome(STANDARD, 3);
-    refuses(&node.endpoint, target, &carrier(8, 3, &[1; 960]), Refusal::TooLarge);
+    refuses(&node.endpoint, target, &carrier(8, 3, &[1; 960]), SendErrorKind::TooLarge);
     let largest = carrier(8, 3, &[1; 959]);
     assert_eq!(largest.len(), 1000);
     node.try_send(target, &largest);
@@ -78,21 +78,21 @@ fn wrong_targets_are_refused() {
     let mut node = Node::listening();
     let (peer, target) = node.welcome(STANDARD, 3);
     for wrong in [target.wrapping_add(1), u16::MAX] {
-        refuses(&node.endpoint, wrong, &numbered(1, 9), Refusal::UnknownTarget);
+        refuses(&node.endpoint, wrong, &numbered(1, 9), SendErrorKind::UnknownTarget);
         assert_eq!(within("removal", node.endpoint.remove_peer(wrong)).expect_err("none").0, wrong);
         assert_eq!(node.endpoint.kick(Some(wrong)).expect_err("none").0, wrong);
         assert!(node.endpoint.take_unconfirmed(wrong).is_empty());
     }
     drop(peer);
     node.removed(target);
-    refuses(&node.endpoint, target, &numbered(1, 9), Refusal::UnknownTarget);
+    refuses(&node.endpoint, target, &numbered(1, 9), SendErrorKind::UnknownTarget);
 }
 
 #[test]
 fn the_wrong_way_is_refused() {
     let mut node = Node::listening();
     let (_peer, target) = node.welcome(LIMITED_SENDING, 3);
-    refuses(&node.endpoint, target, &numbered(1, 9), Refusal::WrongDirection);
+    refuses(&node.endpoint, target, &numbered(1, 9), SendErrorKind::WrongDirection);
 }
 
 #[test]
@@ -101,9 +101,9 @@ fn a_closed_endpoint_refuses_everything() {
     let (mut peer, target) = node.welcome(STANDARD, 3);
     within("shutdown", node.endpoint.shutdown());
     peer.expect_end();
-    refuses(&node.endpoint, target, &numbered(1, 9), Refusal::Closed);
+    refuses(&node.endpoint, target, &numbered(1, 9), SendErrorKind::Closed);
     let flooded = node.endpoint.send_all(parsed(&numbered(1, 9)));
-    assert_eq!(flooded.expect_err("closed").reason(), Refusal::Closed);
+    assert_eq!(flooded.expect_err("closed").reason(), SendErrorKind::Closed);
     assert_eq!(within("next", node.endpoint.next()), Err(Closed));
     assert_eq!(node.endpoint.try_next(), Err(Closed));
     let added = within("add_peers", node.endpoint.add_peers(["127.0.0.1:1"]));
@@ -114,17 +114,17 @@ fn a_closed_endpoint_refuses_everything() {
 #[test]
 fn the_refusals_read_differently() {
     let all = [
-        Refusal::UnknownTarget,
-        Refusal::Full,
-        Refusal::TimedOut,
-        Refusal::EndpointFull,
-        Refusal::TooLarge,
-        Refusal::Reserved,
-        Refusal::WrongDirection,
-        Refusal::LinkDown,
-        Refusal::Closed,
+        SendErrorKind::UnknownTarget,
+        SendErrorKind::Full,
+        SendErrorKind::TimedOut,
+        SendErrorKind::EndpointFull,
+        SendErrorKind::TooLarge,
+        SendErrorKind::Reserved,
+        SendErrorKind::WrongDirection,
+        SendErrorKind::LinkDown,
+        SendErrorKind::Closed,
     ];
-    let texts: HashSet<_> = all.iter().map(Refusal::to_string).collect();
+    let texts: HashSet<_> = all.iter().map(SendErrorKind::to_string).collect();
     assert_eq!(texts.len(), all.len());
 }
 

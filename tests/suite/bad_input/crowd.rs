@@ -75,8 +75,8 @@ fn a_thousand_connections_at_once() {
 #[test]
 fn a_full_pending_table_lets_the_newcomer_in() {
     let mut limits = Limits::default();
-    limits.pending = 8;
-    limits.pending_per_addr = 8;
+    limits.max_handshakes = 8;
+    limits.max_handshakes_per_addr = 8;
     // Longer than this test waits, so that none of them goes by the deadline.
     limits.handshake_timeout = 6 * PATIENCE;
     let builder = InetEndpoint::builder().bind("127.0.0.1:0").limits(limits);

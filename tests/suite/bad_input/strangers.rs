@@ -144,7 +144,7 @@ fn a_reset_right_behind_the_hello() {
 #[test]
 fn no_dropped_stranger_is_forgotten() {
     let mut limits = quick();
-    limits.stranger_events = 1;
+    limits.drop_events_per_sec = 1;
     let node = Node::built(InetEndpoint::builder().bind("127.0.0.1:0").limits(limits));
     let intrude = || {
         let mut peer = PlainPeer::connect(node.port());

@@ -12,7 +12,7 @@ use crate::subject::{Node, PATIENCE, quick};
 /// A listener under these limits, which may spend next to nothing on strangers.
 fn slow(change: impl FnOnce(&mut Limits)) -> Node {
     let mut limits = quick();
-    limits.handshake_effort = Duration::from_millis(1);
+    limits.handshake_cpu = Duration::from_millis(1);
     limits.handshake_timeout = Duration::from_secs(600);
     change(&mut limits);
     let builder = InetEndpoint::builder().router_id(id(1)).bind("127.0.0.1:0");
@@ -36,9 +36,9 @@ fn who_is_displaced_while_it_waits_for_its_turn_is_gone_at_once() {
     const STRANGERS: usize = 500;
     const PENDING: usize = 4;
     let mut hub = slow(|limits| {
-        limits.pending = PENDING;
-        limits.pending_per_addr = PENDING;
-        limits.stranger_events = 10_000;
+        limits.max_handshakes = PENDING;
+        limits.max_handshakes_per_addr = PENDING;
+        limits.drop_events_per_sec = 10_000;
     });
     let strangers = (0..STRANGERS).map(|_| begins(hub.port()));
     // Some stay, and the others leave without a word.

@@ -31,12 +31,12 @@ fn a_peer_that_breaks_the_rules_inside_is_dropped_with_a_reason_and_the_node_goe
     let mut node = listener(1, encryption(1).required());
     let count = control(3, &Records::from([(RECEIVED, 1_000u64.to_be_bytes().to_vec())]));
     let reason = end_of(&mut node, |peer| peer.say(&count));
-    assert!(matches!(reason, DownReason::ImpossibleCount(1_000)), "{reason}");
+    assert!(matches!(reason, DownReason::InvalidAck(1_000)), "{reason}");
     let reason = end_of(&mut node, |peer| peer.write(&[0xff; 500]));
-    assert!(matches!(reason, DownReason::OutOfStep(_)), "{reason}");
+    assert!(matches!(reason, DownReason::Framing(_)), "{reason}");
     // An authentic message with nothing in it, of which there could be many.
     let reason = end_of(&mut node, |peer| peer.write(&[]));
-    assert!(matches!(reason, DownReason::NotAuthentic), "{reason}");
+    assert!(matches!(reason, DownReason::Tampered), "{reason}");
     // Half a frame, and then the end.
     let half = prefixed(&numbered(8, 1_000))[..500].to_vec();
     let reason = end_of(&mut node, |peer| {

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
 use netmod_inet::{
-    AcceptPolicy, AttemptError, DownReason, DropReason, Encryption, Event, FarewellReason,
+    AcceptPolicy, AttemptError, DownReason, DropReason, Encryption, Event, GoodbyeReason,
     HandshakeError, InetEndpoint, NetworkSecret,
 };
 
@@ -62,10 +62,10 @@ fn only_listed_keys_come_in_and_the_owner_is_told_which_did_not() {
     let mut stranger = dialer(3, encryption(3));
     let target = stranger.add(&at(&far, &[]));
     // It learns that it may not come in, and nothing else.
-    let HandshakeError::Refused(farewell) = refused(&mut stranger, target) else {
+    let HandshakeError::Refused(goodbye) = refused(&mut stranger, target) else {
         panic!("it was not told");
     };
-    assert_eq!(farewell.reason, FarewellReason::NotAllowed);
+    assert_eq!(goodbye.reason, GoodbyeReason::NotAllowed);
     let error = dropped(&mut far);
     assert!(matches!(error, HandshakeError::KeyNotAllowed(key) if key == public(3)), "{error}");
     assert_eq!(far.endpoint.peers().len(), 1);
@@ -223,8 +223,8 @@ fn the_callers_callback_sees_key_and_claimed_id_once_for_each_stranger() {
     let mut thief = dialer(3, encryption(3));
     let target = thief.add(&at(&far, &[]));
     let error = refused(&mut thief, target);
-    let is_due = matches!(&error, HandshakeError::Refused(farewell)
-        if farewell.reason == FarewellReason::NotAllowed);
+    let is_due = matches!(&error, HandshakeError::Refused(goodbye)
+        if goodbye.reason == GoodbyeReason::NotAllowed);
     assert!(is_due, "{error}");
     thief.remove(target);
     let mut plain = PlainPeer::connect(far.port());

@@ -1,6 +1,6 @@
 //! Which links are encrypted, and which may be plain.
 
-use netmod_inet::{AddPeersError, AttemptError, DropReason, Encryption, FarewellReason};
+use netmod_inet::{AddPeersError, AttemptError, DropReason, Encryption, GoodbyeReason};
 use netmod_inet::{HandshakeError, InetEndpoint, NotEncrypting};
 
 use super::{at, dialer, encryption, exchange, listener, public};
@@ -67,11 +67,10 @@ fn where_encryption_is_asked_for_no_plain_stranger_comes_in() {
         // One that shares records is told.
         let mut near = Node::started(InetEndpoint::builder().limits(quick()));
         let target = near.add(&at(&node, &[]));
-        let AttemptError::Handshake(HandshakeError::Refused(farewell)) = near.attempt(target)
-        else {
+        let AttemptError::Handshake(HandshakeError::Refused(goodbye)) = near.attempt(target) else {
             panic!("it was not told why");
         };
-        assert_eq!(farewell.reason, FarewellReason::NotEncrypted);
+        assert_eq!(goodbye.reason, GoodbyeReason::NotEncrypted);
         assert!(node.endpoint.peers().is_empty());
     }
 }

@@ -58,7 +58,7 @@ fn every_flipped_byte_of_a_handshake_ends_it() {
     let mut limits = quick();
     // A length that grew is waited for.
     limits.handshake_timeout = Duration::from_millis(300);
-    limits.stranger_events = 10_000;
+    limits.drop_events_per_sec = 10_000;
     let builder = InetEndpoint::builder().router_id(id(1)).bind("127.0.0.1:0");
     let mut far = Node::started(builder.encrypt(encryption(1).required()).limits(limits));
     let mut count = 0;

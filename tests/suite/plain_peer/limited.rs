@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use netmod_inet::{Refusal, Target};
+use netmod_inet::{SendErrorKind, Target};
 
 use crate::scripted::{
     CROSS, LIMITED_RECEIVING, LIMITED_SENDING, PlainListener, PlainPeer, carrier, hello, numbered,
@@ -82,18 +82,18 @@ fn a_receiving_link_refuses_to_send_and_says_so() {
     let body = numbered(1, 9);
     for (_, target) in &links {
         let refused = node.endpoint.try_send(*target, parsed(&body)).expect_err("wrong way");
-        assert_eq!(refused.reason(), Refusal::WrongDirection);
+        assert_eq!(refused.reason(), SendErrorKind::WrongDirection);
         assert_eq!(refused.into_frame().as_bytes(), body);
         let sent = node.endpoint.send(*target, parsed(&body));
         let refused = within("refusal", sent).expect_err("wrong way");
-        assert_eq!(refused.reason(), Refusal::WrongDirection);
+        assert_eq!(refused.reason(), SendErrorKind::WrongDirection);
         assert_eq!(refused.frame().as_bytes(), body);
     }
     let report = node.endpoint.send_all(parsed(&body)).expect("a flood");
     assert!(report.sent.is_empty());
     let mut refused = report.refused;
     refused.sort_unstable_by_key(|(target, _)| *target);
-    let mut expected = links.each_ref().map(|(_, target)| (*target, Refusal::WrongDirection));
+    let mut expected = links.each_ref().map(|(_, target)| (*target, SendErrorKind::WrongDirection));
     expected.sort_unstable_by_key(|(target, _)| *target);
     assert_eq!(refused, expected);
     // Closing ends the streams: nothing at all was written to them.

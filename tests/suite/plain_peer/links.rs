@@ -1,6 +1,6 @@
 //! How a link ends, and what the events say of it.
 
-use netmod_inet::{Closed, Event, InetEndpoint, PeerState, Refusal, Target};
+use netmod_inet::{Closed, Event, InetEndpoint, PeerState, SendErrorKind, Target};
 
 use crate::scripted::{End, PlainListener, PlainPeer, STANDARD, numbered, prefixed, run_of};
 use crate::subject::{Node, PATIENCE, parsed, quick, within};
@@ -62,7 +62,7 @@ fn an_accepted_plain_peer_is_dropped_after_every_ending() {
         node.removed(target);
         assert!(node.endpoint.peers().is_empty(), "{case}");
         let refused = node.endpoint.try_send(target, parsed(&numbered(2, 9)));
-        assert_eq!(refused.expect_err("it is gone").reason(), Refusal::UnknownTarget);
+        assert_eq!(refused.expect_err("it is gone").reason(), SendErrorKind::UnknownTarget);
     }
 }
 
@@ -156,7 +156,7 @@ pub(super) fn fill(node: &Node, target: Target) -> usize {
         let frame = parsed(&numbered(number, FILL_SIZE));
         let sent = node.endpoint.send(target, frame);
         if let Err(refused) = within("room or refusal", sent) {
-            assert_eq!(refused.reason(), Refusal::TimedOut);
+            assert_eq!(refused.reason(), SendErrorKind::TimedOut);
             return number as usize;
         }
     }

@@ -1,6 +1,6 @@
 //! Two routers that hold each other up.
 
-use netmod_inet::{InetEndpoint, Refusal, Target};
+use netmod_inet::{InetEndpoint, SendErrorKind, Target};
 
 use super::figures::number;
 use crate::scripted::numbered;
@@ -15,7 +15,7 @@ async fn send_first(endpoint: InetEndpoint, target: Target, frames: u32) -> usiz
     for sent in 0..frames {
         let mut frame = parsed(&numbered(sent, SIZE));
         while let Err(error) = endpoint.send(target, frame).await {
-            assert_eq!(error.reason(), Refusal::TimedOut);
+            assert_eq!(error.reason(), SendErrorKind::TimedOut);
             frame = error.into_frame();
             assert_eq!(frame.as_bytes(), numbered(sent, SIZE), "not the frame that was sent");
             timeouts += 1;

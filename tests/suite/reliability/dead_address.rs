@@ -3,7 +3,7 @@
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use netmod_inet::{InetEndpoint, Resolution, Resolve};
+use netmod_inet::{InetEndpoint, Resolve, ResolveFuture};
 use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
 
 use super::figures::{median, number};
@@ -45,7 +45,7 @@ impl Dead {
 struct Name(Vec<SocketAddr>);
 
 impl Resolve for Name {
-    fn resolve(&self, _: &str, _: u16) -> Resolution {
+    fn resolve(&self, _: &str, _: u16) -> ResolveFuture {
         let addrs = self.0.clone();
         Box::pin(async { Ok(addrs) })
     }

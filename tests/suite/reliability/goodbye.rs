@@ -3,7 +3,7 @@
 use std::io::BufRead;
 use std::sync::Arc;
 
-use netmod_inet::{DownReason, FarewellReason, InetEndpoint, Refusal, Target};
+use netmod_inet::{DownReason, GoodbyeReason, InetEndpoint, SendErrorKind, Target};
 use smol::Executor;
 
 use super::figures::number;
@@ -82,7 +82,7 @@ fn fill(node: &Node, target: Target) {
     for number in 0..100_000 {
         let sent = node.endpoint.send(target, parsed(&numbered(number, 20_000)));
         if let Err(error) = within("room or refusal", sent) {
-            assert_eq!(error.reason(), Refusal::TimedOut);
+            assert_eq!(error.reason(), SendErrorKind::TimedOut);
             return;
         }
     }
@@ -90,8 +90,8 @@ fn fill(node: &Node, target: Target) {
 }
 
 fn is_goodbye(reason: &DownReason) -> bool {
-    matches!(reason, DownReason::Farewell(farewell)
-        if farewell.reason == FarewellReason::ShuttingDown)
+    matches!(reason, DownReason::Goodbye(goodbye)
+        if goodbye.reason == GoodbyeReason::ShuttingDown)
 }
 
 /// The tasks of the node never run again.

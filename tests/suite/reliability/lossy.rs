@@ -171,7 +171,7 @@ fn a_link_that_swallows_everything_is_given_up_and_resumed() {
             let (reason, after) = end_of_link(events, *target, since);
             say(&format!("black hole, {what}: given up after {after:.1?}: {reason}"));
             let is_ours = what.starts_with("this");
-            assert_eq!(matches!(reason, DownReason::Silent(_)), is_ours, "{what}: {reason}");
+            assert_eq!(matches!(reason, DownReason::PeerTimeout(_)), is_ours, "{what}: {reason}");
             assert!(after < SILENCE + ALLOWANCE, "{what}: {after:?}");
         }
         two.send(60..70);

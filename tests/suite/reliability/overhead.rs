@@ -1,7 +1,7 @@
 //! What acknowledgements add to a busy link.
 
 use futures_lite::future;
-use netmod_inet::{InetEndpoint, Refusal, Target};
+use netmod_inet::{InetEndpoint, SendErrorKind, Target};
 
 use super::figures::number;
 use crate::resume::line::Line;
@@ -36,7 +36,7 @@ async fn send(endpoint: &InetEndpoint, target: Target, size: usize) {
     for number in 0..frames(size) {
         let mut frame = parsed(&numbered(number, size));
         while let Err(error) = endpoint.send(target, frame).await {
-            assert_eq!(error.reason(), Refusal::TimedOut);
+            assert_eq!(error.reason(), SendErrorKind::TimedOut);
             frame = error.into_frame();
         }
     }

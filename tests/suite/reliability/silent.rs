@@ -30,7 +30,8 @@ fn sockets(pending: usize) -> usize {
 
 fn limits() -> Limits {
     let mut limits = Limits::default();
-    limits.pending_per_addr = limits.pending_per_addr.min(number("SOCKETS", 1_000) / 4);
+    limits.max_handshakes_per_addr =
+        limits.max_handshakes_per_addr.min(number("SOCKETS", 1_000) / 4);
     // Longer than this takes, so that none goes by the deadline.
     limits.handshake_timeout = 60 * PATIENCE;
     limits
@@ -41,7 +42,8 @@ fn limits() -> Limits {
 fn a_silent_crowd_shuts_nobody_out() {
     alone("reliability::silent::a_silent_crowd_shuts_nobody_out", || {
         let limits = limits();
-        let (pending, count) = (limits.pending_per_addr, sockets(limits.pending_per_addr));
+        let (pending, count) =
+            (limits.max_handshakes_per_addr, sockets(limits.max_handshakes_per_addr));
         let mut node = Node::built(InetEndpoint::builder().bind("127.0.0.1:0").limits(limits));
         // The first peer starts what there is only once.
         node.serves("before the crowd");

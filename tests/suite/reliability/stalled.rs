@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_lite::AsyncReadExt;
 use futures_lite::io::BufReader;
-use netmod_inet::{InetEndpoint, Refusal, Target};
+use netmod_inet::{InetEndpoint, SendErrorKind, Target};
 use smol::{Async, LocalExecutor, Timer};
 
 use super::figures::{grown_since, median, number, percentile, resident};
@@ -66,7 +66,8 @@ impl Crowd {
         let report = self.node.endpoint.send_all(parsed(&carrier(8, 1, &payload)));
         let report = report.expect("room for a flood");
         assert_eq!(report.sent, self.peers);
-        let refused: Vec<_> = stalled.map(|target| (target, Refusal::Full)).into_iter().collect();
+        let refused: Vec<_> =
+            stalled.map(|target| (target, SendErrorKind::Full)).into_iter().collect();
         assert_eq!(report.refused, refused);
         self.floods += 1;
     }
@@ -84,7 +85,7 @@ impl Crowd {
                     break refused;
                 }
             };
-            assert_eq!((refused.reason(), refused.frame()), (Refusal::TimedOut, &frame));
+            assert_eq!((refused.reason(), refused.frame()), (SendErrorKind::TimedOut, &frame));
         }
         let queued = self.node.info(target).queued_bytes;
         assert!(queued <= limits.queue_bytes, "{queued} bytes wait");
@@ -113,7 +114,7 @@ impl Crowd {
         // One more frame for each, as with a flood.
         self.floods += 1;
         let refused = waiting.join().expect("a sender").expect_err("it never reads");
-        assert_eq!(refused.reason(), Refusal::TimedOut);
+        assert_eq!(refused.reason(), SendErrorKind::TimedOut);
         longest
     }
 }

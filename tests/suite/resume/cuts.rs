@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_lite::future;
-use netmod_inet::{Event, InetEndpoint, Limits, Refusal, Target};
+use netmod_inet::{Event, InetEndpoint, Limits, SendErrorKind, Target};
 
 use super::line::{Break, Line};
 use crate::scripted::{number_of, numbered};
@@ -43,7 +43,9 @@ async fn send(endpoint: &InetEndpoint, target: Target, count: u32) {
         loop {
             match endpoint.send(target, frame).await {
                 Ok(()) => break,
-                Err(error) if matches!(error.reason(), Refusal::Full | Refusal::TimedOut) => {
+                Err(error)
+                    if matches!(error.reason(), SendErrorKind::Full | SendErrorKind::TimedOut) =>
+                {
                     frame = error.into_frame();
                     smol::Timer::after(Duration::from_millis(1)).await;
                 }
