@@ -81,43 +81,32 @@ compile_error!(
      files, and owner and mode of key files."
 );
 
-mod accept;
-mod builder;
-mod context;
-#[cfg(feature = "noise")]
-mod encryption;
+mod config;
 mod endpoint;
 mod error;
 mod events;
-mod frames;
-#[cfg(any(fuzzing, test))]
-#[doc(hidden)]
-pub mod fuzz;
 pub mod guide;
-#[cfg(feature = "noise")]
-mod keys;
-mod limits;
-mod link;
-mod log;
 mod peer;
+mod primitives;
 mod proto;
-mod random;
-mod resolver;
 mod routes;
 mod server;
 mod session;
-#[cfg(test)]
-mod simulator;
-#[cfg(feature = "sink")]
-mod sink;
-mod spawn;
-mod timer;
+mod shared;
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod testing;
+mod transport;
 
-pub use accept::{AcceptPolicy, Incoming, IpRange, ParseIpRangeError};
-pub use builder::Builder;
+pub use config::{
+    AcceptPolicy, Incoming, IpRange, LimitError, Limits, ParseIpRangeError, Resolve, ResolveFuture,
+    Spawn, Task,
+};
 #[cfg(feature = "noise")]
-pub use encryption::Encryption;
-pub use endpoint::{FloodReport, InetEndpoint, Received};
+pub use config::{Encryption, KeyError, KeyFault, KeyPair, NetworkSecret};
+#[cfg(feature = "sink")]
+pub use endpoint::PeerSink;
+pub use endpoint::{Builder, FloodReport, Frames, InetEndpoint, Received};
 #[cfg(feature = "noise")]
 pub use error::NotEncrypting;
 pub use error::{
@@ -125,36 +114,13 @@ pub use error::{
     HandshakeError, SendError, SendErrorKind, StartError, UnknownTarget,
 };
 pub use events::{Event, Events};
-pub use frames::Frames;
-#[cfg(feature = "noise")]
-pub use keys::{KeyError, KeyFault, KeyPair, NetworkSecret};
-pub use limits::{LimitError, Limits};
 pub use peer::{AttemptInfo, Origin, Peer, PeerInfo, PeerState};
 pub use proto::{
     AddressError, Direction, Frame, FrameBuilder, FrameError, FramingError, HelloError, Id,
     ParseIdError, ParseKeyError, PeerAddr, PeerListError, PeerType, PublicKey, Recipient,
-    SequenceId,
+    SequenceId, Target,
 };
-pub use resolver::{Resolve, ResolveFuture};
 pub use routes::Routes;
-#[cfg(feature = "sink")]
-pub use sink::PeerSink;
-pub use spawn::{Spawn, Task};
-
-/// The local name of a neighbour: what this node calls it, and nobody else.
-///
-/// It stays the same over every reconnect. After the neighbour's end it is reused as late as
-/// possible, which is after 65 535 others.
-///
-/// ```
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
-/// # use netmod_inet::{InetEndpoint, Target};
-/// # let endpoint = InetEndpoint::start("[::1]:0").await?;
-/// let targets: Vec<Target> = endpoint.add_peers(["192.0.2.7:9000"]).await?;
-/// assert_eq!(endpoint.peers()[0].target, targets[0]);
-/// # Ok(()) }) }
-/// ```
-pub type Target = u16;
 
 /// The programs of the README, so that they run as tests.
 #[cfg(doctest)]

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_lock::RwLock;
 
-use crate::Target;
 use crate::peer::Peer;
+use crate::proto::Target;
 
 /// The neighbours that this node has shaken hands with, by their targets.
 ///

@@ -6,12 +6,12 @@ use std::time::Duration;
 use futures_lite::future;
 use smol::Async;
 
-use crate::context::TaskRef;
 use crate::error::{DropReason, StartError};
 use crate::events::Event;
-use crate::link::{Keepalive, TcpLink, listen};
+use crate::primitives::clock;
 use crate::session::handle_stream;
-use crate::timer;
+use crate::shared::TaskRef;
+use crate::transport::{Keepalive, TcpLink, listen};
 
 /// Connections accepted in a row before other tasks get their turn.
 const ACCEPTS_PER_TURN: usize = 32;
@@ -220,7 +220,7 @@ async fn pause(
     if *wait == MIN_ACCEPT_PAUSE || *wait == MAX_ACCEPT_PAUSE {
         running.events.emit(Event::AcceptFailed { addr, reason: error.to_string() });
     }
-    timer::after(*wait).await;
+    clock::after(*wait).await;
     *wait = (*wait * 2).min(MAX_ACCEPT_PAUSE);
 }
 

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::Target;
-use crate::context::{Peers, Shared};
 use crate::error::AddPeersError;
 use crate::peer::Peer;
+use crate::proto::Target;
 use crate::proto::{PeerAddr, first_duplicate, shorten};
+use crate::shared::{Peers, Shared};
 
 /// Reads the addresses. No two are the same place.
-pub(super) fn parse_all(
+pub(crate) fn parse_all(
     peers: impl IntoIterator<Item = impl fmt::Display>,
 ) -> Result<Vec<PeerAddr>, AddPeersError> {
     let mut addrs: Vec<PeerAddr> = Vec::new();
@@ -35,7 +35,7 @@ pub(super) fn parse_all(
 }
 
 /// Whether this node has a key of its own, if one of `addrs` asks for encryption.
-pub(super) fn check_keys(context: &Shared, addrs: &[PeerAddr]) -> Result<(), AddPeersError> {
+pub(crate) fn check_keys(context: &Shared, addrs: &[PeerAddr]) -> Result<(), AddPeersError> {
     #[cfg(feature = "noise")]
     let has_key = context.key_policy.is_some();
     #[cfg(not(feature = "noise"))]
@@ -48,7 +48,7 @@ pub(super) fn check_keys(context: &Shared, addrs: &[PeerAddr]) -> Result<(), Add
 }
 
 /// Whether none of `addrs` is a peer already.
-pub(super) fn check_new(addrs: &[PeerAddr], known: &Peers) -> Result<(), AddPeersError> {
+pub(crate) fn check_new(addrs: &[PeerAddr], known: &Peers) -> Result<(), AddPeersError> {
     let mut places = BTreeMap::new();
     // Not collected, which would bring a whole sort into the program.
     places.extend(addrs.iter().map(PeerAddr::place).zip(0..));
@@ -64,7 +64,7 @@ pub(super) fn check_new(addrs: &[PeerAddr], known: &Peers) -> Result<(), AddPeer
 }
 
 /// Makes the peers, all or none.
-pub(super) fn reserve(
+pub(crate) fn reserve(
     context: &Shared,
     addrs: Vec<PeerAddr>,
     room: usize,

@@ -1,6 +1,6 @@
 //! Whose key may come in.
 
-use super::InetEndpoint;
+use crate::endpoint::InetEndpoint;
 use crate::error::NotEncrypting;
 use crate::proto::PublicKey;
 

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{InetEndpoint, add};
-use crate::Target;
+use crate::endpoint::{InetEndpoint, add};
 use crate::error::{AddPeersError, DownReason, UnknownTarget};
 use crate::peer::{Closing, PeerInfo};
+use crate::proto::Target;
 use crate::routes::Routes;
 use crate::session::{probe, start_connection};
 

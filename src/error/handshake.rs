@@ -2,7 +2,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use super::Goodbye;
+use crate::error::Goodbye;
 use crate::proto::{FrameError, FramingError, HelloError, Id, PeerType, PublicKey};
 
 /// Why a handshake failed.

@@ -1,8 +1,8 @@
 use std::fmt;
 
-use super::Closed;
-use crate::Target;
+use crate::error::Closed;
 use crate::proto::AddressError;
+use crate::proto::Target;
 
 /// Why no peer of a list was added.
 ///

@@ -2,7 +2,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
-use crate::limits::LimitError;
+use crate::config::LimitError;
 
 /// Why an endpoint did not start.
 ///

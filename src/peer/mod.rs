@@ -1,30 +1,13 @@
 //! One neighbour: who it is, how it is, what waits for it. It outlives its links.
 
-mod at_once;
-mod backlog;
-mod budget;
-mod buffers;
-mod close;
-mod control;
-#[cfg(any(fuzzing, test))]
-pub(crate) mod fuzz;
-mod gate;
-mod inbound;
-mod info;
-mod merging;
-mod outbox;
-mod plan;
-mod queue;
-mod rate;
-mod read_half;
-mod receive;
-mod run;
-mod scan;
-mod seldom;
-mod signal;
-mod transmit;
-mod turn;
-mod watch;
+mod byte_rate;
+mod lease;
+mod link_task;
+mod liveness;
+mod merge_state;
+pub(crate) mod recv;
+pub(crate) mod send;
+mod status;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -37,25 +20,25 @@ use std::time::{Duration, Instant};
 use event_listener::EventListener;
 use futures_lite::future;
 
-use crate::Target;
+use crate::config::Limits;
 use crate::error::{AttemptError, DownReason, Goodbye, GoodbyeReason, SendError, SendErrorKind};
-use crate::limits::Limits;
-use crate::link::{Link, Stream};
+use crate::primitives::clock::{self, Timer, within};
+use crate::primitives::notify::Notify;
+use crate::proto::Target;
 use crate::proto::{
     Backoff, Bits, Frame, Id, PeerAddr, PeerType, PublicKey, Records, SessionSecret,
 };
-use crate::timer::{self, Timer, within};
+use crate::transport::{Link, Stream};
 
-use budget::OVERHEAD;
-pub(crate) use budget::{MemoryBudget, SLOT_COST, SharedReservation, cost};
-pub(crate) use inbound::{Inbound, InboundSender, inbound};
-pub use info::{AttemptInfo, Origin, PeerInfo, PeerState};
-pub(crate) use merging::MergeGuard;
-pub(crate) use queue::{Admission, Closing, Enqueued, OnNewSession, SendQueue};
-pub(crate) use turn::Lease;
+pub(crate) use lease::Lease;
+pub(crate) use merge_state::MergeGuard;
+pub(crate) use recv::inbound_queue::{Inbound, InboundSender, inbound};
+pub(crate) use send::memory_budget::{MemoryBudget, SLOT_COST, SharedReservation, cost};
+pub(crate) use send::queue::{Admission, Closing, Enqueued, OnNewSession, SendQueue};
+pub use status::{AttemptInfo, Origin, PeerInfo, PeerState};
 
-use info::PeerStatus;
-use signal::Notify;
+use send::memory_budget::OVERHEAD;
+use status::PeerStatus;
 
 /// What the other side of a link says about another link.
 #[derive(Debug, Clone, Copy)]
@@ -88,7 +71,7 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(secret: SessionSecret, boot: Bits, key: Option<PublicKey>) -> Session {
-        Session { secret, instance_id: boot, key: key.map(Box::new), since: timer::now() }
+        Session { secret, instance_id: boot, key: key.map(Box::new), since: clock::now() }
     }
 
     /// The neighbour's key, if they encrypt.
@@ -236,7 +219,7 @@ impl Peer {
         let literal = self.dial.as_deref().into_iter().chain(parked).filter_map(PeerAddr::literal);
         let resolved = literal.chain(history.dial.resolved.iter().copied()).collect();
         let (queued_frames, queued_bytes) = self.queue.size();
-        let now = timer::now();
+        let now = clock::now();
         PeerInfo {
             target: self.target,
             id: history.id,
@@ -245,7 +228,7 @@ impl Peer {
             dial: self.dial.as_deref().cloned(),
             resolved,
             state: history.state,
-            since: timer::since(history.since),
+            since: clock::since(history.since),
             origin: self.origin,
             peer_type: self.peer_type,
             is_plain: !self.queue.is_extended(),
@@ -363,7 +346,7 @@ impl Peer {
         frame: Frame,
         down_limit: Duration,
     ) -> Result<Enqueued, (SendErrorKind, Frame)> {
-        if !self.queue.is_up() && timer::since(self.since()) > down_limit {
+        if !self.queue.is_up() && clock::since(self.since()) > down_limit {
             return Err((SendErrorKind::LinkDown, frame));
         }
         self.push(frame, None, Admission::Unbounded)
@@ -607,7 +590,7 @@ impl Peer {
     /// take what we write.
     pub(crate) fn should_reset_backoff(&self, stood: Duration) -> bool {
         let history = self.status();
-        history.received.frames > history.received_before || timer::since(history.since) >= stood
+        history.received.frames > history.received_before || clock::since(history.since) >= stood
     }
 
     /// Notes the addresses that the peer's name stands for.

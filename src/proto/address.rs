@@ -6,13 +6,13 @@ mod parse;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Direction, PeerType, PublicKey};
+use crate::proto::{Direction, PeerType, PublicKey};
 
 pub use error::AddressError;
 pub(crate) use parse::shorten;
 
 /// What some editors put before the first character of a file. It is not seen, nor part of a name.
-pub(super) const BYTE_ORDER_MARK: char = '\u{FEFF}';
+pub(crate) const BYTE_ORDER_MARK: char = '\u{FEFF}';
 
 /// The address of a peer to dial, as text: well-formed, but not looked up yet.
 ///

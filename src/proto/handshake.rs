@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Frame, Id};
+use crate::proto::{Frame, Id};
 
 /// Modes of a Hello.
 const HELLO: u16 = 32;
@@ -117,7 +117,7 @@ pub(crate) struct Hello {
 
 impl Hello {
     /// The Hello, with `records` behind its fields.
-    pub(crate) fn encode(&self, records: &[u8]) -> Result<Frame, super::FrameError> {
+    pub(crate) fn encode(&self, records: &[u8]) -> Result<Frame, crate::proto::FrameError> {
         let mut payload = Vec::with_capacity(54 + records.len());
         payload.extend_from_slice(&0u32.to_le_bytes());
         put_peer_type(&mut payload, self.peer_type);
@@ -145,7 +145,7 @@ pub(crate) struct Ack {
 
 impl Ack {
     /// The Ack, with `records` behind its fields.
-    pub(crate) fn encode(&self, records: &[u8]) -> Result<Frame, super::FrameError> {
+    pub(crate) fn encode(&self, records: &[u8]) -> Result<Frame, crate::proto::FrameError> {
         let mut payload = Vec::with_capacity(52 + records.len());
         payload.extend_from_slice(&1u32.to_le_bytes());
         put_peer_type(&mut payload, self.peer_type);

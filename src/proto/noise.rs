@@ -20,7 +20,7 @@
 //!
 //! If both have bit 1 they use that, else bit 0. Bit 7 is set on both sides or on none.
 
-use super::{Frame, FrameError, Id};
+use crate::proto::{Frame, FrameError, Id};
 
 /// Modes of the first of the three frames.
 const FIRST: u16 = 34;

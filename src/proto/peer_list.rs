@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::address::BYTE_ORDER_MARK;
-use super::{AddressError, PeerAddr, shorten};
+use crate::proto::address::BYTE_ORDER_MARK;
+use crate::proto::{AddressError, PeerAddr, shorten};
 
 impl PeerAddr {
     /// Reads a peer file: one address per line. Blank lines and lines that begin with `#` are

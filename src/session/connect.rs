@@ -9,26 +9,26 @@ use std::time::{Duration, Instant};
 
 use futures_lite::future;
 
-use crate::context::Shared;
 use crate::error::{AttemptError, HandshakeError};
-use crate::link::{Connect, ConnectFuture, Stream};
 use crate::peer::Peer;
+use crate::primitives::clock::{self, within};
 use crate::proto::PeerAddr;
-use crate::timer::{self, within};
+use crate::shared::Shared;
+use crate::transport::{Connect, ConnectFuture, Stream};
 
 /// Addresses of one name that are tried; more than that is somebody's mistake or worse.
 const MAX_ADDRESSES: usize = 16;
 
 /// A dial that failed: where, why, after how long.
-pub(super) struct FailedAttempt {
-    pub(super) addr: String,
-    pub(super) reason: AttemptError,
-    pub(super) took: Duration,
+pub(crate) struct FailedAttempt {
+    pub(crate) addr: String,
+    pub(crate) reason: AttemptError,
+    pub(crate) took: Duration,
 }
 
 impl FailedAttempt {
     /// How long the other side asked this node to stay away.
-    pub(super) fn retry_after(&self) -> Option<Duration> {
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
         match &self.reason {
             AttemptError::Handshake(HandshakeError::Refused(goodbye)) => goodbye.retry_after,
             _ => None,
@@ -38,18 +38,18 @@ impl FailedAttempt {
 
 /// Looks a peer up and opens a connection to the first of its addresses that answers. They are
 /// tried from the one after `last` on, if that is one of them.
-pub(super) async fn connect_any(
+pub(crate) async fn connect_any(
     context: &Shared,
     peer: &Peer,
     dial: &PeerAddr,
     last: Option<SocketAddr>,
 ) -> Result<(Arc<dyn Stream>, SocketAddr), Vec<FailedAttempt>> {
-    let started = timer::now();
+    let started = clock::now();
     let mut addrs = match look_up(context, peer, dial).await {
         Ok(addrs) => addrs,
         Err(reason) => {
             let addr = format!("{}:{}", dial.host(), dial.port());
-            return Err(vec![FailedAttempt { addr, reason, took: timer::since(started) }]);
+            return Err(vec![FailedAttempt { addr, reason, took: clock::since(started) }]);
         }
     };
     let tried = addrs.iter().position(|addr| Some(*addr) == last);
@@ -134,24 +134,24 @@ async fn happy_eyeballs(
 ) -> Option<(Arc<dyn Stream>, SocketAddr)> {
     let mut waiting = addrs.into_iter();
     let mut tries: Vec<Attempt> = Vec::new();
-    let deadline = timer::now() + timeout;
+    let deadline = clock::now() + timeout;
     loop {
         if let Some(addr) = waiting.next() {
             let connecting = connector.connect(addr);
-            tries.push(Attempt { addr, started: timer::now(), connecting });
+            tries.push(Attempt { addr, started: clock::now(), connecting });
         }
         let until = match waiting.len() {
             0 => deadline,
-            _ => deadline.min(timer::now() + stagger),
+            _ => deadline.min(clock::now() + stagger),
         };
         let timer = async {
-            timer::at(until).await;
+            clock::at(until).await;
             None
         };
         match future::or(async { Some(first_done(&mut tries).await) }, timer).await {
             Some((addr, _, Ok(stream))) => return Some((stream, addr)),
             Some((addr, started, Err(error))) => failures.push(failure(addr, started, error)),
-            None if timer::now() >= deadline => {
+            None if clock::now() >= deadline => {
                 let timed_out = |open: Attempt| {
                     failure(open.addr, open.started, io::ErrorKind::TimedOut.into())
                 };
@@ -168,7 +168,7 @@ async fn happy_eyeballs(
 
 fn failure(addr: SocketAddr, started: Instant, error: io::Error) -> FailedAttempt {
     let reason = AttemptError::Connect(Arc::new(error));
-    FailedAttempt { addr: addr.to_string(), reason, took: timer::since(started) }
+    FailedAttempt { addr: addr.to_string(), reason, took: clock::since(started) }
 }
 
 /// Waits for the first of `tries` that succeeds or fails, and takes it out.
@@ -190,8 +190,8 @@ async fn first_done(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::Limits;
-    use crate::link::{Keepalive, TcpConnector};
+    use crate::config::Limits;
+    use crate::transport::{Keepalive, TcpConnector};
 
     fn addrs(texts: &[&str]) -> Vec<SocketAddr> {
         texts.iter().map(|text| text.parse().unwrap()).collect()

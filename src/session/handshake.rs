@@ -4,30 +4,30 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use super::encrypted::Encryption;
-use crate::context::Shared;
 use crate::error::{Goodbye, HandshakeError};
-use crate::link::Stream;
 use crate::peer::Session;
+use crate::primitives::random;
 use crate::proto::{
     Ack, Bits, CONTROL, CloseRecord, Frame, FrameError, Hello, Id, LENGTH_PREFIX, PublicKey,
     RECORDS_VERSION, Records, Role, SessionSecret, encode_length, peek_len,
 };
-use crate::random;
+use crate::session::key_exchange::Encryption;
+use crate::shared::Shared;
+use crate::transport::Stream;
 
 /// A handshake under way on one stream.
 ///
 /// It reads no more than `limit` bytes ahead, and keeps what came behind the message that it
 /// waited for.
-pub(super) struct Handshake<'a> {
-    pub(super) stream: Arc<dyn Stream>,
-    pub(super) buffer: Vec<u8>,
-    pub(super) limit: usize,
-    pub(super) encryption: Encryption<'a>,
+pub(crate) struct Handshake<'a> {
+    pub(crate) stream: Arc<dyn Stream>,
+    pub(crate) buffer: Vec<u8>,
+    pub(crate) limit: usize,
+    pub(crate) encryption: Encryption<'a>,
 }
 
 /// What two sides agreed on.
-pub(super) enum Negotiated {
+pub(crate) enum Negotiated {
     /// The other side is a plain Ratman node.
     Plain,
     /// Both share records, and have this new secret.
@@ -37,14 +37,14 @@ pub(super) enum Negotiated {
 }
 
 /// What a node brings into its handshakes: the run that it is, and for each of them fresh bits.
-pub(super) struct LocalHello {
+pub(crate) struct LocalHello {
     boot: Bits,
     nonce: Bits,
     share: Bits,
 }
 
 impl LocalHello {
-    pub(super) fn new(boot: Bits) -> Result<LocalHello, HandshakeError> {
+    pub(crate) fn new(boot: Bits) -> Result<LocalHello, HandshakeError> {
         let (mut nonce, mut share) = ([0; 16], [0; 16]);
         random::fill(&mut nonce)?;
         random::fill(&mut share)?;
@@ -63,14 +63,14 @@ impl LocalHello {
 }
 
 /// The records of the other side's Hello or Ack, if they are all there.
-pub(super) struct RemoteExtension {
-    pub(super) boot: Bits,
+pub(crate) struct RemoteExtension {
+    pub(crate) boot: Bits,
     nonce: Bits,
     share: Bits,
-    pub(super) pair: Option<[u8; 8]>,
+    pub(crate) pair: Option<[u8; 8]>,
     proof: Option<Bits>,
     /// What the node can encrypt with, if it can.
-    pub(super) noise: Option<u8>,
+    pub(crate) noise: Option<u8>,
 }
 
 impl RemoteExtension {
@@ -94,7 +94,7 @@ impl RemoteExtension {
 impl<'a> Handshake<'a> {
     /// `context` is that of an endpoint which may encrypt, `keys` are those of which the other side
     /// must have one; if there are none, any will do.
-    pub(super) fn new(
+    pub(crate) fn new(
         stream: Arc<dyn Stream>,
         limit: usize,
         context: Option<&'a Shared>,
@@ -104,14 +104,14 @@ impl<'a> Handshake<'a> {
     }
 
     /// The key that the other side has shown to have, once the stream is encrypted.
-    pub(super) fn key(&self) -> Option<PublicKey> {
+    pub(crate) fn key(&self) -> Option<PublicKey> {
         self.encryption.key()
     }
 
     /// Says Hello and hears the Ack: who the other side claims to be, and on what terms.
     ///
     /// `pair` is what to go on with, and how many frames of it have been received.
-    pub(super) async fn dial(
+    pub(crate) async fn dial(
         &mut self,
         hello: &Hello,
         fresh: &LocalHello,
@@ -188,7 +188,7 @@ impl<'a> Handshake<'a> {
     }
 
     /// Hears the Hello, and what the dialer offers beside it.
-    pub(super) async fn recv_hello(
+    pub(crate) async fn recv_hello(
         &mut self,
     ) -> Result<(Hello, Option<RemoteExtension>), HandshakeError> {
         let frame = self.recv().await?;
@@ -197,12 +197,12 @@ impl<'a> Handshake<'a> {
     }
 
     /// Answers the Hello of a plain node.
-    pub(super) async fn send_ack(&mut self, id: Id, hello: &Hello) -> Result<(), HandshakeError> {
+    pub(crate) async fn send_ack(&mut self, id: Id, hello: &Hello) -> Result<(), HandshakeError> {
         self.send(Ack { id, peer_type: hello.peer_type }.encode(&[])).await
     }
 
     /// Answers the Hello of a node that shares records, and encrypts the stream if both can.
-    pub(super) async fn send_extended_ack(
+    pub(crate) async fn send_extended_ack(
         &mut self,
         id: Id,
         hello: &Hello,
@@ -223,7 +223,7 @@ impl<'a> Handshake<'a> {
 
     /// Hears the proof of a node that was answered: on what terms they are, and what is to be done
     /// before [`say_received`](Handshake::say_received).
-    pub(super) async fn recv_proof(
+    pub(crate) async fn recv_proof(
         &mut self,
         fresh: &LocalHello,
         offer: &RemoteExtension,
@@ -242,7 +242,7 @@ impl<'a> Handshake<'a> {
     }
 
     /// Tells the dialer how many frames were received, now that no more come over the old link.
-    pub(super) async fn send_ack_count(
+    pub(crate) async fn send_ack_count(
         &mut self,
         id: Id,
         received: u64,
@@ -252,7 +252,7 @@ impl<'a> Handshake<'a> {
     }
 
     /// Tells a node that shares records why it may not come in.
-    pub(super) async fn send_close(
+    pub(crate) async fn send_close(
         &mut self,
         id: Id,
         end: CloseRecord,
@@ -261,7 +261,7 @@ impl<'a> Handshake<'a> {
     }
 
     /// The stream, which may be encrypted now, and what was read behind the handshake.
-    pub(super) fn into_stream(self) -> (Arc<dyn Stream>, Vec<u8>) {
+    pub(crate) fn into_stream(self) -> (Arc<dyn Stream>, Vec<u8>) {
         self.encryption.open_up();
         (self.stream, self.buffer)
     }
@@ -286,7 +286,7 @@ impl<'a> Handshake<'a> {
         self.send(records.into_frame(id)).await
     }
 
-    pub(super) async fn send(
+    pub(crate) async fn send(
         &mut self,
         frame: Result<Frame, FrameError>,
     ) -> Result<(), HandshakeError> {
@@ -308,7 +308,7 @@ impl<'a> Handshake<'a> {
         Ok(())
     }
 
-    pub(super) async fn recv(&mut self) -> Result<Frame, HandshakeError> {
+    pub(crate) async fn recv(&mut self) -> Result<Frame, HandshakeError> {
         loop {
             if let Some(frame) = self.take_frame()? {
                 return Ok(frame);
@@ -329,7 +329,7 @@ impl<'a> Handshake<'a> {
 
     /// Whether the other side is still there, while it has nothing to say.
     #[cfg(feature = "noise")]
-    pub(super) fn check_open(&mut self) -> Result<(), HandshakeError> {
+    pub(crate) fn check_open(&mut self) -> Result<(), HandshakeError> {
         self.buffer.reserve_exact(self.limit - self.buffer.len());
         if self.buffer.len() == self.buffer.capacity() {
             return Ok(());

@@ -18,12 +18,12 @@ use std::time::Duration;
 
 use futures_lite::future;
 
-use super::accept;
-use super::service::PeerLease;
-use crate::context::TaskRef;
 use crate::events::Event;
 use crate::peer::{MergeGuard, MergeMessage, Peer, Session};
-use crate::timer::{self, within};
+use crate::primitives::clock::{self, within};
+use crate::session::acceptor;
+use crate::session::peer_lease::PeerLease;
+use crate::shared::TaskRef;
 
 /// Time in which the older link has to show that it lives.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
@@ -41,7 +41,7 @@ const MAX_IGNORED: u32 = 10;
 
 /// Tells the other side of a link that has come up if others lead to the same node. A few times:
 /// that side may not know of the other one yet, or may be about to lose it.
-pub(super) fn announce_duplicates(running: &Arc<TaskRef>, peer: &Arc<Peer>) {
+pub(crate) fn announce_duplicates(running: &Arc<TaskRef>, peer: &Arc<Peer>) {
     if announce_if_duplicate(running, peer, 0) {
         running.spawn(repeat_announcement(running.clone(), peer.clone()));
     }
@@ -50,7 +50,7 @@ pub(super) fn announce_duplicates(running: &Arc<TaskRef>, peer: &Arc<Peer>) {
 async fn repeat_announcement(running: Arc<TaskRef>, peer: Arc<Peer>) {
     let telling = async {
         for number in 1..MAX_ANNOUNCEMENTS {
-            timer::after(RETRY_INTERVAL * 2u32.pow(number)).await;
+            clock::after(RETRY_INTERVAL * 2u32.pow(number)).await;
             if !peer.queue.is_up() || !announce_if_duplicate(&running, &peer, number) {
                 return;
             }
@@ -85,7 +85,7 @@ fn announce(running: &TaskRef, peer: &Peer, own: &Session, sibling: &Peer) {
 }
 
 /// Does what the other side of a peer's link says about another link.
-pub(super) fn on_message(running: &Arc<TaskRef>, peer: &Arc<Peer>, notice: MergeMessage) {
+pub(crate) fn on_message(running: &Arc<TaskRef>, peer: &Arc<Peer>, notice: MergeMessage) {
     let Some(own) = peer.session() else { return };
     match notice {
         MergeMessage::Duplicate { name, proof } => on_duplicate(running, peer, &own, &name, &proof),
@@ -166,7 +166,7 @@ async fn lead(running: Arc<TaskRef>, merging: MergeGuard, older: SessionRef, new
 /// Goes on with two peers that are not to be one after all.
 async fn abort(running: &Arc<TaskRef>, stays: &Arc<Peer>, service: PeerLease) {
     announce_duplicates(running, stays);
-    accept::resume(running, service).await;
+    acceptor::resume(running, service).await;
 }
 
 /// A peer, and the name of a pair that it was.
@@ -235,7 +235,7 @@ async fn negotiate(
             }
         };
         let again = async {
-            timer::after(RETRY_INTERVAL).await;
+            clock::after(RETRY_INTERVAL).await;
             None
         };
         if let Some(received) = future::or(answered, again).await {

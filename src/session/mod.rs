@@ -1,33 +1,28 @@
 //! From a socket or an address to a link that has shaken hands.
 
-mod accept;
+mod acceptor;
 mod connect;
-mod dial;
-#[cfg_attr(not(feature = "noise"), path = "plain.rs")]
-mod encrypted;
-#[cfg(any(fuzzing, test))]
-pub(crate) mod fuzz;
-mod handshake;
+mod dialer;
+pub(crate) mod handshake;
+mod key_exchange;
 mod merge;
-mod pending;
+mod peer_lease;
 mod probe;
 #[cfg(test)]
-mod scene;
-mod service;
+pub(crate) mod test_support;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::context::TaskRef;
 use crate::error::{DownReason, HandshakeError};
 use crate::events::Event;
-use crate::link::Link;
 use crate::peer::Peer;
 use crate::proto::Id;
+use crate::shared::TaskRef;
+use crate::transport::Link;
 
-pub(crate) use accept::handle_stream;
-pub(crate) use dial::{start_connection, start_stream};
-pub(crate) use pending::HandshakeSlots;
+pub(crate) use acceptor::handle_stream;
+pub(crate) use dialer::{start_connection, start_stream};
 pub(crate) use probe::probe;
 
 /// Notes and tells that a peer's link is up. Not if the other side may not be `id` after all: another
@@ -38,7 +33,7 @@ async fn link_up(
     link: &Arc<Link>,
     id: Id,
 ) -> Result<(), HandshakeError> {
-    encrypted::enter(running, peer, id, link)?;
+    key_exchange::enter(running, peer, id, link)?;
     probe::probe_claimed(running, peer, id);
     running.routes.add_peer(peer.target(), peer.clone()).await;
     running.events.emit(Event::Up {
@@ -62,15 +57,15 @@ fn link_down(running: &TaskRef, peer: &Peer, reason: DownReason, retry: Option<D
 #[cfg(all(test, feature = "noise"))]
 mod tests {
     use super::*;
-    use crate::encryption::Encryption;
+    use crate::config::Encryption;
+    use crate::config::Global;
+    use crate::config::KeyPair;
     use crate::error::AttemptError;
     use crate::events::Events;
-    use crate::fuzz::Pipe;
-    use crate::keys::KeyPair;
     use crate::peer::Origin;
     use crate::proto::{PeerType, PublicKey};
-    use crate::session::service::PeerLease;
-    use crate::spawn::Global;
+    use crate::session::peer_lease::PeerLease;
+    use crate::testing::kit::pipe::Pipe;
     use futures_lite::future::block_on;
 
     const SEVEN: Id = Id::from_bytes([7; 32]);
@@ -80,7 +75,7 @@ mod tests {
     }
 
     fn node() -> Arc<TaskRef> {
-        scene::encrypting(Global, Encryption::new(KeyPair::from_bytes([1; 32])))
+        test_support::encrypting(Global, Encryption::new(KeyPair::from_bytes([1; 32])))
     }
 
     /// A link to whoever has the key with this number.
@@ -129,7 +124,7 @@ mod tests {
         block_on(link_up(&running, &first.peer, &link(2), SEVEN)).unwrap();
         let events = running.events.subscribe();
         told(&events);
-        block_on(dial::bring_up(&running, second, (link(3), SEVEN)));
+        block_on(dialer::bring_up(&running, second, (link(3), SEVEN)));
         let told = told(&events);
         let is_due = matches!(
             &told[..],

@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Weak};
 
-use crate::context::TaskRef;
-use crate::link::{PROBE_VERDICT_AFTER, PROBE_WINDOW, Stream};
 use crate::peer::Peer;
+use crate::primitives::clock::within;
 use crate::proto::Id;
-use crate::timer::within;
+use crate::shared::TaskRef;
+use crate::transport::{PROBE_VERDICT_AFTER, PROBE_WINDOW, Stream};
 
 /// Links that are looked at when one more comes up with their id. A node that comes back has left
 /// one or two behind; a crowd that claims one id must not cost the square of its size.
@@ -34,7 +34,7 @@ pub(crate) fn probe(running: &Arc<TaskRef>, peers: &[Arc<Peer>]) {
 
 /// Looks at other links whose other side said that it has this peer's id: it may be the same node,
 /// whose old link is half-open. A claim is no proof, so nothing more is done.
-pub(super) fn probe_claimed(running: &Arc<TaskRef>, peer: &Peer, id: Id) {
+pub(crate) fn probe_claimed(running: &Arc<TaskRef>, peer: &Peer, id: Id) {
     let mut others = Vec::new();
     // In the order of targets, so the oldest come first.
     running.for_each_peer(|other| {

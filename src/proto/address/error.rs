@@ -1,7 +1,7 @@
 use std::fmt;
 
-use super::parse::MOST_KEYS;
 use crate::proto::ParseKeyError;
+use crate::proto::address::parse::MOST_KEYS;
 
 /// Why a text is no peer address.
 ///

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use super::{AddressError, BYTE_ORDER_MARK, Host, PeerAddr};
+use crate::proto::address::{AddressError, BYTE_ORDER_MARK, Host, PeerAddr};
 use crate::proto::{Direction, PeerType, PublicKey};
 
 /// Longest name that the domain name system knows, in bytes.
@@ -13,7 +13,7 @@ const MAX_NAME: usize = 253;
 const MAX_ZONE: usize = 15;
 
 /// Keys that one address may have: an old one, a new one, and more than anybody needs.
-pub(super) const MOST_KEYS: usize = 16;
+pub(crate) const MOST_KEYS: usize = 16;
 
 impl FromStr for PeerAddr {
     type Err = AddressError;

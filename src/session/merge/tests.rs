@@ -1,11 +1,11 @@
 //! Merges that something comes in between of.
 
 use super::*;
+use crate::config::Global;
 use crate::error::DownReason;
 use crate::peer::Closing;
 use crate::proto::{Id, PublicKey, SessionSecret};
-use crate::session::scene::running;
-use crate::spawn::Global;
+use crate::session::test_support::running;
 use futures_lite::future::{block_on, poll_once};
 use std::pin::pin;
 

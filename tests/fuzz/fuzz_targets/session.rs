@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| netmod_inet::fuzz::session(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| netmod_inet::testing::fuzz::session(bytes));

@@ -1,6 +1,6 @@
 //! The records of this crate, written and read by hand: for attackers, who do not keep to it.
 //!
-//! Of the crate under test nothing is used here but the node to attack. `src/proto/records.rs` describes the bytes.
+//! Of the crate under test nothing is used here but the node to attack. `src/proto/extension.rs` describes the bytes.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

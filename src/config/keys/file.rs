@@ -1,0 +1,294 @@
+//! Files that hold a secret.
+
+use std::fmt::{self, Write as _};
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::process::geteuid;
+use zeroize::Zeroizing;
+
+use super::{SecretBytes, read_secret};
+use crate::proto::ParseKeyError;
+
+/// Longest file that is read: the digits, and some lines of comment.
+const LONGEST: u64 = 4096;
+
+/// Who but the owner may read, write or execute a file.
+const OTHERS: u32 = 0o077;
+
+/// Reads the secret in a file: the one line that is neither blank nor begins with `#`.
+pub(crate) fn load(path: &Path) -> Result<SecretBytes, KeyError> {
+    let failed = |error| KeyError::io(path, error);
+    let fault = |fault| KeyError { path: path.to_owned(), fault };
+    // Before it is opened: opening a pipe would wait for somebody to write.
+    if !fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(fault(KeyFault::NotAFile));
+    }
+    let file = File::open(path).map_err(failed)?;
+    is_private(&file.metadata().map_err(failed)?).map_err(fault)?;
+    // As large as the file can be, so that it does not grow and leave copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(LONGEST as usize + 1));
+    file.take(LONGEST + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > LONGEST {
+        return Err(fault(KeyFault::TooLong));
+    }
+    let mut lines = text.lines().map(str::trim);
+    let mut line = || lines.find(|line| !line.is_empty() && !line.starts_with('#'));
+    match (line(), line()) {
+        (Some(digits), None) => read_secret(digits).map_err(|error| fault(KeyFault::Digits(error))),
+        (None, _) => Err(fault(KeyFault::Empty)),
+        (Some(_), Some(_)) => Err(fault(KeyFault::TooLong)),
+    }
+}
+
+/// Whether nobody but this user, or the system's, can read or change a file.
+fn is_private(metadata: &Metadata) -> Result<(), KeyFault> {
+    let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
+    match () {
+        () if owner != 0 && owner != geteuid().as_raw() => Err(KeyFault::Owner(owner)),
+        () if mode & OTHERS != 0 => Err(KeyFault::Permissions(mode)),
+        () => Ok(()),
+    }
+}
+
+/// Writes a secret to a new file.
+pub(crate) fn create(
+    path: &Path,
+    secret: &SecretBytes,
+    what: &str,
+    note: &str,
+) -> Result<(), KeyError> {
+    let mut text = Zeroizing::new(String::with_capacity(LONGEST as usize));
+    // A string takes everything.
+    let _ = write!(text, "# netmod-inet: {what}. Keep this file to yourself.\n# {note}\n");
+    secret.iter().for_each(|byte| _ = write!(text, "{byte:02x}"));
+    text.push('\n');
+    write_new(path, text.as_bytes()).map_err(|error| KeyError::io(path, error))
+}
+
+/// Writes a file that is there as a whole or not at all, whenever this is interrupted, and never
+/// takes the place of another.
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    let folder = folder.unwrap_or(Path::new("."));
+    // In the same folder, for a link reaches no further; with a name of its own, for that of the file
+    // may be as long as names can be.
+    let name = format!(".netmod-inet.{:016x}", fastrand::u64(..));
+    let temporary = write_private(&folder.join(name), bytes)?;
+    match fs::hard_link(&temporary.0, path) {
+        // What a file system without links can do.
+        Err(error) if has_no_links(&error) => write_private(path, bytes)?.keep(),
+        linked => linked?,
+    }
+    // The name, too. Not every system can do that for a folder.
+    let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    Ok(())
+}
+
+fn has_no_links(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied)
+}
+
+/// Writes a file that was not there, and which only its owner may read. It goes again unless it is
+/// kept.
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<Unfinished> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let unfinished = Unfinished(path.to_owned());
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    Ok(unfinished)
+}
+
+/// A file that is removed when this is dropped: half a key helps nobody, and would be in the way of
+/// the next try.
+struct Unfinished(PathBuf);
+
+impl Unfinished {
+    fn keep(mut self) {
+        self.0 = PathBuf::new();
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if self.0 != Path::new("") {
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+}
+
+/// A file that no secret can be read from, or written to. Shown with its path.
+///
+/// ```
+/// use netmod_inet::KeyPair;
+///
+/// let error = KeyPair::load("/nowhere/node.key").unwrap_err();
+/// assert!(error.to_string().starts_with("/nowhere/node.key: "));
+/// ```
+#[derive(Debug, Clone)]
+pub struct KeyError {
+    path: PathBuf,
+    fault: KeyFault,
+}
+
+/// What is wrong with a file that should hold a secret.
+///
+/// ```
+/// use netmod_inet::{KeyFault, KeyPair};
+///
+/// match KeyPair::load("/nowhere/node.key").unwrap_err().fault() {
+///     KeyFault::Io(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound),
+///     fault => panic!("{fault}"),
+/// }
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum KeyFault {
+    /// The file system says so.
+    Io(Arc<io::Error>),
+    /// It is a folder, a pipe or the like.
+    NotAFile,
+    /// Others than its owner may read or write it: its mode. It should be `600`.
+    Permissions(u32),
+    /// It belongs to another user, with this number.
+    Owner(u32),
+    /// It holds nothing but comments.
+    Empty,
+    /// It holds more than one secret.
+    TooLong,
+    /// What it holds is no key.
+    Digits(ParseKeyError),
+}
+
+impl KeyError {
+    pub(crate) fn io(path: &Path, error: io::Error) -> KeyError {
+        KeyError { path: path.to_owned(), fault: KeyFault::Io(Arc::new(error)) }
+    }
+
+    /// The file.
+    ///
+    /// ```
+    /// # use netmod_inet::KeyPair;
+    /// let error = KeyPair::load("/nowhere/node.key").unwrap_err();
+    /// assert_eq!(error.path().to_str(), Some("/nowhere/node.key"));
+    /// ```
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is wrong with it.
+    ///
+    /// ```
+    /// # use netmod_inet::{KeyFault, KeyPair};
+    /// let error = KeyPair::load("/").unwrap_err();
+    /// assert!(matches!(error.fault(), KeyFault::NotAFile));
+    /// ```
+    pub fn fault(&self) -> &KeyFault {
+        &self.fault
+    }
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.fault)
+    }
+}
+
+impl std::error::Error for KeyError {}
+
+impl fmt::Display for KeyFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KeyFault::Io(error) => error.fmt(f),
+            KeyFault::NotAFile => f.write_str("it is no file"),
+            KeyFault::Permissions(mode) => {
+                write!(f, "others may read or change it (mode {mode:03o}): say chmod 600")
+            }
+            KeyFault::Owner(owner) => write!(f, "it belongs to another user ({owner})"),
+            KeyFault::Empty => f.write_str("there is no key in it"),
+            KeyFault::TooLong => f.write_str("there is more than one key in it"),
+            KeyFault::Digits(error) => error.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::KeyPair;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// A folder of this test's own, which goes with it.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Folder {
+            let name = format!("netmod-inet-{name}-{}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            let _ = fs::remove_dir_all(&path);
+            fs::create_dir(&path).unwrap();
+            Folder(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_key_is_written_for_its_owner_alone_and_read_again() {
+        let folder = Folder::new("keys");
+        let path = folder.0.join("node.key");
+        let keys = KeyPair::create(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(KeyPair::load(&path).unwrap().public(), keys.public());
+        let before = fs::read(&path).unwrap();
+        assert!(matches!(KeyPair::create(&path).unwrap_err().fault(), KeyFault::Io(_)));
+        assert_eq!(fs::read(&path).unwrap(), before, "it was overwritten");
+        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1, "something else was left behind");
+        // Not even if it leads nowhere.
+        let nowhere = folder.0.join("link.key");
+        std::os::unix::fs::symlink("nobody", &nowhere).unwrap();
+        assert!(KeyPair::create(&nowhere).is_err());
+        let missing = KeyPair::create(folder.0.join("none/node.key")).unwrap_err();
+        assert!(missing.to_string().contains("none/node.key: "), "{missing}");
+    }
+
+    #[test]
+    fn a_file_may_have_the_longest_name_that_there_is() {
+        let folder = Folder::new("longest");
+        let path = folder.0.join("k".repeat(255));
+        KeyPair::create(&path).unwrap();
+        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1, "something else was left behind");
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named_and_never_quoted() {
+        let folder = Folder::new("faults");
+        let path = folder.0.join("node.key");
+        let digits = "a7".repeat(32);
+        for (text, mode, told) in [
+            (digits.clone(), 0o640, "others may read or change it (mode 640): say chmod 600"),
+            (digits.clone(), 0o602, "others may read or change it (mode 602): say chmod 600"),
+            ("# nothing\n\n".into(), 0o600, "there is no key in it"),
+            (format!("{digits}\n{digits}\n"), 0o600, "there is more than one key in it"),
+            ("#".repeat(5000), 0o600, "there is more than one key in it"),
+            (digits[1..].to_owned(), 0o600, "a key has 64 hexadecimal digits, not 63"),
+            (digits.replacen('a', "x", 1), 0o600, "character 1 of the key is no hexadecimal digit"),
+        ] {
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let error = KeyPair::load(&path).unwrap_err();
+            assert_eq!(error.to_string(), format!("{}: {told}", path.display()));
+            assert!(!format!("{error:?}").contains("a7a7"));
+        }
+        assert!(matches!(KeyPair::load(&folder.0).unwrap_err().fault(), KeyFault::NotAFile));
+        let missing = KeyPair::load(folder.0.join("none")).unwrap_err();
+        assert!(missing.to_string().contains("none: "), "{missing}");
+    }
+}

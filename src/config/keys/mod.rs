@@ -1,0 +1,293 @@
+//! The keys of a node, and the files that they are kept in.
+
+mod file;
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use curve25519_dalek::MontgomeryPoint;
+use zeroize::Zeroizing;
+
+use crate::primitives::random;
+use crate::proto::{ParseKeyError, PublicKey, read_digits};
+
+pub use file::{KeyError, KeyFault};
+
+/// The bytes of a secret, wiped when they are let go.
+pub(crate) type SecretBytes = Zeroizing<[u8; 32]>;
+
+/// A node's own key: what it proves on encrypted links to be itself.
+///
+/// Whoever has it can pass for the node. It is wiped from memory when it is let go, and neither
+/// `Debug` nor any event or error shows it. Read from text as 64 hexadecimal digits; there is no
+/// way back to text but [`create`](KeyPair::create), which writes a file.
+///
+/// ```
+/// use netmod_inet::KeyPair;
+///
+/// let keys = KeyPair::generate()?;
+/// println!("others know this node by the key {}", keys.public());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct KeyPair {
+    private: SecretBytes,
+    public: PublicKey,
+}
+
+impl KeyPair {
+    /// A new key, from the system's generator.
+    ///
+    /// # Errors
+    ///
+    /// What the system says, if it has no randomness to give.
+    ///
+    /// ```
+    /// # use netmod_inet::KeyPair;
+    /// assert_ne!(KeyPair::generate()?.public(), KeyPair::generate()?.public());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn generate() -> std::io::Result<KeyPair> {
+        random_secret().map(KeyPair::new)
+    }
+
+    /// The key with these bytes: any 32 that nobody can guess.
+    ///
+    /// ```
+    /// # use netmod_inet::KeyPair;
+    /// # let kept_elsewhere = || [9; 32];
+    /// let keys = KeyPair::from_bytes(kept_elsewhere());
+    /// assert_eq!(keys.public(), KeyPair::from_bytes(kept_elsewhere()).public());
+    /// ```
+    #[must_use]
+    pub fn from_bytes(private: [u8; 32]) -> KeyPair {
+        KeyPair::new(Zeroizing::new(private))
+    }
+
+    fn new(private: SecretBytes) -> KeyPair {
+        let public = MontgomeryPoint::mul_base_clamped(*private).to_bytes();
+        KeyPair { private, public: PublicKey::from_bytes(public) }
+    }
+
+    /// Reads the key from a file that [`create`](KeyPair::create) wrote.
+    ///
+    /// This blocks for as long as the file system takes.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`] names the file and what is wrong: it cannot be read, others than its owner may
+    /// read or write it, or it holds no key.
+    ///
+    /// ```
+    /// # use netmod_inet::KeyPair;
+    /// # let path = std::env::temp_dir().join(format!("netmod-inet-load-{}.key", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// let made = KeyPair::create(&path)?;
+    /// let keys = KeyPair::load(&path)?;
+    /// assert_eq!(keys.public(), made.public());
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn load(path: impl AsRef<Path>) -> Result<KeyPair, KeyError> {
+        file::load(path.as_ref()).map(KeyPair::new)
+    }
+
+    /// Makes a new key and writes it to a new file that only its owner may read.
+    ///
+    /// This blocks for as long as the file system takes.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`] names the file and what is wrong. A file that is there is never overwritten.
+    ///
+    /// ```
+    /// # use netmod_inet::KeyPair;
+    /// # let path = std::env::temp_dir().join(format!("netmod-inet-create-{}.key", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// let keys = KeyPair::create(&path)?;
+    /// println!("{} is the key of {}", path.display(), keys.public());
+    /// assert!(KeyPair::create(&path).is_err(), "a key is there");
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn create(path: impl AsRef<Path>) -> Result<KeyPair, KeyError> {
+        let path = path.as_ref();
+        let keys = KeyPair::generate().map_err(|error| KeyError::io(path, error))?;
+        let note = format!("public {}", keys.public);
+        file::create(path, &keys.private, "the key of a node", &note)?;
+        Ok(keys)
+    }
+
+    /// The public half, which others pin and allow.
+    ///
+    /// ```
+    /// # use netmod_inet::KeyPair;
+    /// let keys = KeyPair::generate()?;
+    /// println!("dial me at mynas.example:9000?key={}", keys.public());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn public(&self) -> PublicKey {
+        self.public
+    }
+
+    pub(crate) fn private(&self) -> &SecretBytes {
+        &self.private
+    }
+}
+
+impl FromStr for KeyPair {
+    type Err = ParseKeyError;
+
+    fn from_str(text: &str) -> Result<KeyPair, ParseKeyError> {
+        read_secret(text).map(KeyPair::new)
+    }
+}
+
+impl fmt::Debug for KeyPair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyPair").field("public", &self.public).finish_non_exhaustive()
+    }
+}
+
+/// What all nodes of one network know and nobody else: 32 bytes that nobody can guess.
+///
+/// A node that has one takes part only in links with nodes that have the same, and a stranger
+/// without it learns no key and costs next to nothing. It is no password: somebody who reads along
+/// could try words. Read from text as 64 hexadecimal digits.
+///
+/// ```
+/// use netmod_inet::{Encryption, KeyPair, NetworkSecret};
+///
+/// let secret: NetworkSecret = NetworkSecret::generate()?;
+/// let encryption = Encryption::new(KeyPair::generate()?).network_secret(secret);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct NetworkSecret(SecretBytes);
+
+impl NetworkSecret {
+    /// A new secret, from the system's generator.
+    ///
+    /// # Errors
+    ///
+    /// What the system says, if it has no randomness to give.
+    ///
+    /// ```
+    /// # use netmod_inet::NetworkSecret;
+    /// let secret = NetworkSecret::generate()?;
+    /// assert_eq!(format!("{secret:?}"), "NetworkSecret", "nothing shows it");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn generate() -> std::io::Result<NetworkSecret> {
+        random_secret().map(NetworkSecret)
+    }
+
+    /// The secret with these bytes.
+    ///
+    /// ```
+    /// # use netmod_inet::NetworkSecret;
+    /// # let kept_elsewhere = || [7; 32];
+    /// let secret = NetworkSecret::from_bytes(kept_elsewhere());
+    /// ```
+    #[must_use]
+    pub fn from_bytes(secret: [u8; 32]) -> NetworkSecret {
+        NetworkSecret(Zeroizing::new(secret))
+    }
+
+    /// Reads the secret from a file that [`create`](NetworkSecret::create) wrote. This blocks.
+    ///
+    /// # Errors
+    ///
+    /// As of [`KeyPair::load`].
+    ///
+    /// ```
+    /// # use netmod_inet::{KeyFault, NetworkSecret};
+    /// # let path = std::env::temp_dir().join(format!("netmod-inet-load-{}.secret", std::process::id()));
+    /// std::fs::write(&path, "1f".repeat(32))?;
+    /// let error = NetworkSecret::load(&path).unwrap_err();
+    /// assert!(matches!(error.fault(), KeyFault::Permissions(_)), "others may read it");
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn load(path: impl AsRef<Path>) -> Result<NetworkSecret, KeyError> {
+        file::load(path.as_ref()).map(NetworkSecret)
+    }
+
+    /// Makes a new secret and writes it to a new file that only its owner may read. This blocks.
+    ///
+    /// # Errors
+    ///
+    /// As of [`KeyPair::create`].
+    ///
+    /// ```
+    /// # use netmod_inet::NetworkSecret;
+    /// # let path = std::env::temp_dir().join(format!("netmod-inet-create-{}.secret", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// NetworkSecret::create(&path)?;
+    /// let secret = NetworkSecret::load(&path)?;
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn create(path: impl AsRef<Path>) -> Result<NetworkSecret, KeyError> {
+        let path = path.as_ref();
+        let secret = NetworkSecret::generate().map_err(|error| KeyError::io(path, error))?;
+        file::create(path, &secret.0, "the secret of a network", "for all of its nodes")?;
+        Ok(secret)
+    }
+
+    pub(crate) fn bytes(&self) -> &SecretBytes {
+        &self.0
+    }
+}
+
+impl FromStr for NetworkSecret {
+    type Err = ParseKeyError;
+
+    fn from_str(text: &str) -> Result<NetworkSecret, ParseKeyError> {
+        read_secret(text).map(NetworkSecret)
+    }
+}
+
+impl fmt::Debug for NetworkSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NetworkSecret")
+    }
+}
+
+fn random_secret() -> std::io::Result<SecretBytes> {
+    let mut secret = SecretBytes::default();
+    random::fill(&mut *secret)?;
+    Ok(secret)
+}
+
+fn read_secret(text: &str) -> Result<SecretBytes, ParseKeyError> {
+    let mut secret = SecretBytes::default();
+    read_digits(text, &mut secret).map(|()| secret)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 7748, 5.2: one iteration from the base point.
+    #[test]
+    fn the_public_key_is_that_of_the_standard() {
+        let mut nine = [0; 32];
+        nine[0] = 9;
+        let public = KeyPair::from_bytes(nine).public().to_string();
+        assert_eq!(public, "422c8e7a6227d7bca1350b3e2bb7279f7897b87bb6854b783c60e80311ae3079");
+    }
+
+    #[test]
+    fn nothing_shows_a_secret() {
+        let text = "5e".repeat(32);
+        let keys: KeyPair = text.parse().unwrap();
+        let secret: NetworkSecret = text.parse().unwrap();
+        let shown = format!("{keys:?} {keys:#?} {secret:?} {secret:#?}");
+        assert!(!shown.contains("5e5e") && !shown.contains("94"), "{shown}");
+        assert!(shown.contains(&keys.public().to_string()));
+        let error = format!("{0:?} {0}", format!("{text}x").parse::<KeyPair>().unwrap_err());
+        assert!(!error.contains("5e"), "{error}");
+    }
+}

@@ -1,0 +1,22 @@
+//! What a caller decides: limits, who may come in, keys, the resolver, the executor.
+
+mod accept_policy;
+#[cfg(feature = "noise")]
+mod encryption;
+#[cfg(feature = "noise")]
+mod keys;
+mod limits;
+mod resolver;
+mod spawn;
+
+pub use accept_policy::{AcceptPolicy, Incoming, IpRange, ParseIpRangeError};
+#[cfg(feature = "noise")]
+pub use encryption::Encryption;
+#[cfg(feature = "noise")]
+pub use keys::{KeyError, KeyFault, KeyPair, NetworkSecret};
+pub use limits::{LimitError, Limits};
+pub use resolver::{Resolve, ResolveFuture};
+pub use spawn::{Spawn, Task};
+
+pub(crate) use resolver::SystemResolver;
+pub(crate) use spawn::Global;

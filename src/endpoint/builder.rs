@@ -1,0 +1,380 @@
+use std::fmt;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+
+use smol::Async;
+
+use crate::config::AcceptPolicy;
+#[cfg(feature = "noise")]
+use crate::config::Encryption;
+use crate::config::Limits;
+use crate::config::{Global, Spawn};
+use crate::config::{Resolve, SystemResolver};
+use crate::endpoint::InetEndpoint;
+use crate::error::StartError;
+use crate::peer::{Origin, inbound};
+use crate::primitives::random;
+use crate::proto::{Id, PeerType};
+use crate::server::Server;
+use crate::session::start_stream;
+use crate::shared::{Shared, SharedConfig, TaskRef};
+use crate::transport::{Keepalive, Stream, TcpConnector, TcpLink};
+
+/// Makes an [`InetEndpoint`]; see [`InetEndpoint::builder`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+/// use netmod_inet::{AcceptPolicy, Id, InetEndpoint, Limits};
+///
+/// let mut limits = Limits::default();
+/// limits.peers = 32;
+/// let endpoint = InetEndpoint::builder()
+///     .router_id(Id::from_bytes([7; 32]))
+///     .bind("[::1]:0")
+///     .limits(limits)
+///     .accept(AcceptPolicy::known())
+///     .start()
+///     .await?;
+/// assert_ne!(endpoint.port(), Some(0));
+/// # endpoint.shutdown().await; Ok(()) }) }
+/// ```
+pub struct Builder {
+    id: Option<Id>,
+    binds: Vec<String>,
+    listeners: Vec<TcpListener>,
+    streams: Vec<(TcpStream, PeerType)>,
+    limits: Limits,
+    frames_follow_id: bool,
+    policy: AcceptPolicy,
+    resolver: Box<dyn Resolve>,
+    spawner: Box<dyn Spawn>,
+    #[cfg(feature = "noise")]
+    encryption: Option<Encryption>,
+}
+
+impl Builder {
+    pub(crate) fn new() -> Builder {
+        Builder {
+            id: None,
+            binds: Vec::new(),
+            listeners: Vec::new(),
+            streams: Vec::new(),
+            limits: Limits::default(),
+            frames_follow_id: false,
+            policy: AcceptPolicy::all(),
+            resolver: Box::new(SystemResolver::default()),
+            spawner: Box::new(Global),
+            #[cfg(feature = "noise")]
+            encryption: None,
+        }
+    }
+
+    /// Gives the endpoint a key, and says how it encrypts. Default: it does not.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// use netmod_inet::{Encryption, InetEndpoint, KeyPair};
+    ///
+    /// let encryption = Encryption::new(KeyPair::generate()?).required();
+    /// let endpoint = InetEndpoint::builder().bind("[::1]:0").encrypt(encryption).start().await?;
+    /// # Ok(()) }) }
+    /// ```
+    #[cfg(feature = "noise")]
+    #[must_use]
+    pub fn encrypt(mut self, encryption: Encryption) -> Builder {
+        self.encryption = Some(encryption);
+        self
+    }
+
+    /// Sets the router id that the endpoint claims. Default: 32 random bytes from the system.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// use netmod_inet::{Id, InetEndpoint};
+    ///
+    /// let id = Id::from_bytes([7; 32]);
+    /// let endpoint = InetEndpoint::builder().router_id(id).start().await?;
+    /// assert_eq!(endpoint.router_id(), id);
+    /// # Ok(()) }) }
+    /// ```
+    #[must_use]
+    pub fn router_id(mut self, id: Id) -> Builder {
+        self.id = Some(id);
+        self
+    }
+
+    /// Adds an address to listen on, such as `[::]:9000`, `0.0.0.0:9000` or `[::1]:0`. Port 0
+    /// stands for any free port. Default: none, which makes an endpoint that only dials.
+    ///
+    /// `[::]` alone takes IPv4 as well. Beside an IPv4 address with the same port it is for IPv6
+    /// only, and each has a socket of its own.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// use netmod_inet::InetEndpoint;
+    ///
+    /// let builder = InetEndpoint::builder().bind("127.0.0.1:0").bind("[::1]:0");
+    /// assert_eq!(builder.start().await?.local_addrs().len(), 2);
+    /// # Ok(()) }) }
+    /// ```
+    #[must_use]
+    pub fn bind(mut self, addr: impl AsRef<str>) -> Builder {
+        self.binds.push(addr.as_ref().to_owned());
+        self
+    }
+
+    /// Adds a listener that the caller opened, bound and set to listen.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// use netmod_inet::InetEndpoint;
+    ///
+    /// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let port = listener.local_addr()?.port();
+    /// let endpoint = InetEndpoint::builder().listener(listener).start().await?;
+    /// assert_eq!(endpoint.port(), Some(port));
+    /// # Ok(()) }) }
+    /// ```
+    #[must_use]
+    pub fn listener(mut self, listener: TcpListener) -> Builder {
+        self.listeners.push(listener);
+        self
+    }
+
+    /// Adds a stream that the caller connected. The endpoint says Hello over it, and the peer
+    /// lasts as long as the stream.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// use netmod_inet::{Event, InetEndpoint, PeerType};
+    ///
+    /// let alice = InetEndpoint::start("127.0.0.1:0").await?;
+    /// let stream = std::net::TcpStream::connect(alice.local_addrs()[0])?;
+    /// let bob = InetEndpoint::builder().stream(stream, PeerType::Standard).start().await?;
+    /// let Event::Up { id, .. } = bob.events().next().await? else { panic!() };
+    /// assert_eq!(id, alice.router_id());
+    /// # Ok(()) }) }
+    /// ```
+    #[must_use]
+    pub fn stream(mut self, stream: TcpStream, peer_type: PeerType) -> Builder {
+        self.streams.push((stream, peer_type));
+        self
+    }
+
+    /// Sets the bounds. Default: [`Limits::default`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// use netmod_inet::{InetEndpoint, Limits};
+    ///
+    /// let mut limits = Limits::default();
+    /// limits.peers = 32;
+    /// let endpoint = InetEndpoint::builder().limits(limits).start().await?;
+    /// assert_eq!(endpoint.limits().peers, 32);
+    /// # Ok(()) }) }
+    /// ```
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Builder {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets who may come in. Default: [`AcceptPolicy::all`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// use netmod_inet::{AcceptPolicy, InetEndpoint};
+    ///
+    /// let builder = InetEndpoint::builder().bind("[::1]:0").accept(AcceptPolicy::known());
+    /// let endpoint = builder.start().await?;
+    /// # Ok(()) }) }
+    /// ```
+    #[must_use]
+    pub fn accept(mut self, policy: AcceptPolicy) -> Builder {
+        self.policy = policy;
+        self
+    }
+
+    /// Sets what looks up names. Default: the system, on the blocking pool, which starts only
+    /// when there is a name to look up.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// use netmod_inet::{InetEndpoint, ResolveFuture, Resolve};
+    ///
+    /// /// Knows no names, so that only addresses in numbers are dialed.
+    /// struct NoNames;
+    ///
+    /// impl Resolve for NoNames {
+    ///     fn resolve(&self, _host: &str, _port: u16) -> ResolveFuture {
+    ///         Box::pin(async { Err(std::io::ErrorKind::NotFound.into()) })
+    ///     }
+    /// }
+    ///
+    /// let endpoint = InetEndpoint::builder().resolver(NoNames).start().await?;
+    /// # Ok(()) }) }
+    /// ```
+    #[must_use]
+    pub fn resolver(mut self, resolver: impl Resolve) -> Builder {
+        self.resolver = Box::new(resolver);
+        self
+    }
+
+    /// Addresses frames to router ids instead of targets. Default: to targets.
+    ///
+    /// By default what waits for a dialed peer goes to whoever is found at its address, and frames
+    /// that a neighbour may not have received before it restarted come back through
+    /// [`take_unconfirmed`](InetEndpoint::take_unconfirmed). With `true` a neighbour that comes back
+    /// under the same router id is sent those frames once more, in their order and before newer ones,
+    /// so that it may receive some twice; and if another router id is found there, everything that
+    /// waits comes back. A router id is only a claim, unless the link is encrypted.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// use netmod_inet::InetEndpoint;
+    ///
+    /// let endpoint = InetEndpoint::builder().frames_follow_router_id(true).start().await?;
+    /// # Ok(()) }) }
+    /// ```
+    #[must_use]
+    pub fn frames_follow_router_id(mut self, follow: bool) -> Builder {
+        self.frames_follow_id = follow;
+        self
+    }
+
+    /// Sets the executor. Default: smol's global one, which has threads of its own.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::sync::Arc;
+    /// use netmod_inet::InetEndpoint;
+    ///
+    /// let executor = Arc::new(smol::Executor::new());
+    /// smol::block_on(executor.run(async {
+    ///     let spawner = Arc::downgrade(&executor);
+    ///     let endpoint = InetEndpoint::builder().spawner(spawner).start().await?;
+    ///     endpoint.shutdown().await;
+    ///     Ok(())
+    /// }))
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn spawner(mut self, spawner: impl Spawn) -> Builder {
+        self.spawner = Box::new(spawner);
+        self
+    }
+
+    /// Opens the sockets and starts the tasks.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] names the address or limit that cannot be used; nothing is left running.
+    ///
+    /// # Cancel safety
+    ///
+    /// It does not wait for anything, so it is done when first polled.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// use netmod_inet::InetEndpoint;
+    ///
+    /// let error = InetEndpoint::builder().bind("nowhere").start().await.unwrap_err();
+    /// assert!(error.to_string().contains("nowhere"), "{error}");
+    /// # Ok(()) }) }
+    /// ```
+    pub async fn start(self) -> Result<InetEndpoint, StartError> {
+        self.limits.check().map_err(StartError::Limits)?;
+        if self.streams.len() > self.limits.peers {
+            return Err(StartError::TooManyStreams);
+        }
+        let id = match self.id {
+            Some(id) => id,
+            None => Id::random().map_err(StartError::Random)?,
+        };
+        let mut boot = [0; 16];
+        random::fill(&mut boot).map_err(StartError::Random)?;
+        let mut servers = Server::bind(&parse_binds(&self.binds)?)?;
+        for listener in self.listeners {
+            servers.push(Server::from_std(listener)?);
+        }
+        let streams = prepare(self.streams, &self.limits)?;
+        let patience = Keepalive::new(&self.limits);
+        let parts = SharedConfig {
+            id,
+            boot,
+            limits: self.limits,
+            frames_follow_id: self.frames_follow_id,
+            resolver: self.resolver,
+            connector: Box::new(TcpConnector { keepalive: patience }),
+            policy: self.policy,
+            #[cfg(feature = "noise")]
+            encryption: self.encryption,
+            spawner: self.spawner,
+        };
+        let (endpoint, running) = open(parts, &servers);
+        for server in servers {
+            server.run(&running);
+        }
+        streams.into_iter().for_each(|prepared| enter_stream(&running, prepared));
+        drop(running);
+        match endpoint.is_closed() {
+            true => Err(StartError::ExecutorGone),
+            false => Ok(endpoint),
+        }
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("binds", &self.binds).finish_non_exhaustive()
+    }
+}
+
+fn parse_binds(binds: &[String]) -> Result<Vec<SocketAddr>, StartError> {
+    let parse = |text: &String| text.parse().map_err(|_| StartError::Address(text.clone()));
+    binds.iter().map(parse).collect()
+}
+
+/// An endpoint, and what its tasks hold.
+pub(crate) fn open(parts: SharedConfig, servers: &[Server]) -> (InetEndpoint, Arc<TaskRef>) {
+    let (sender, inbound) = inbound(parts.limits.inbound_bytes, parts.limits.inbound_frames);
+    let context = Arc::new(Shared::new(parts, inbound));
+    let running = TaskRef::new(context.clone(), sender);
+    let endpoint = InetEndpoint::new(context, &running, servers);
+    hold_open(&running);
+    (endpoint, running)
+}
+
+/// Starts a task that does nothing but live until the endpoint stops: it keeps an endpoint without
+/// listeners and peers open, and its end tells that the executor is gone.
+fn hold_open(running: &Arc<TaskRef>) {
+    let task = running.clone();
+    running.spawn(async move { task.stopping().await });
+}
+
+/// A stream that the caller connected, ready to be shaken hands over.
+struct Prepared {
+    stream: Arc<dyn Stream>,
+    addr: Option<SocketAddr>,
+    peer_type: PeerType,
+}
+
+fn prepare(
+    streams: Vec<(TcpStream, PeerType)>,
+    limits: &Limits,
+) -> Result<Vec<Prepared>, StartError> {
+    let prepare = |(stream, peer_type): (TcpStream, PeerType)| {
+        let addr = stream.peer_addr().ok();
+        let stream = TcpLink::new(Async::new(stream)?, Keepalive::new(limits))?;
+        Ok(Prepared { stream: Arc::new(stream), addr, peer_type })
+    };
+    streams.into_iter().map(prepare).collect::<Result<_, _>>().map_err(StartError::Socket)
+}
+
+/// Enters one of no more streams than there may be peers; there is room, unless the endpoint stops.
+fn enter_stream(running: &Arc<TaskRef>, prepared: Prepared) {
+    let Prepared { stream, addr, peer_type } = prepared;
+    if let Some(peer) = running.add_linked(peer_type, Origin::Dialed, addr) {
+        start_stream(running, peer, stream, addr);
+    }
+}

@@ -1,0 +1,292 @@
+mod add;
+mod broadcast;
+pub(crate) mod builder;
+#[cfg(feature = "noise")]
+mod keys;
+mod peers;
+mod recv;
+mod send;
+#[cfg(feature = "sink")]
+mod sink;
+mod streams;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, Weak};
+use std::time::Duration;
+
+use crate::config::AcceptPolicy;
+use crate::config::Limits;
+use crate::error::{StartError, UnknownTarget};
+use crate::events::Events;
+use crate::peer::{Closing, Peer};
+use crate::proto::Id;
+use crate::proto::Target;
+use crate::routes::Routes;
+use crate::server::Server;
+use crate::shared::{Shared, TaskRef};
+
+pub use broadcast::FloodReport;
+pub use builder::Builder;
+pub use recv::Received;
+#[cfg(feature = "sink")]
+pub use sink::PeerSink;
+pub use streams::Frames;
+
+/// A node's end of its TCP links: it listens, dials, and carries frames between neighbours and the
+/// router.
+///
+/// Clones are handles of the same endpoint. Dropping the last one stops it at once: what is queued is
+/// not sent, and what arrives is thrown away without being acknowledged. Before the drop returns,
+/// each link has been closed for writing, and neighbours of this crate have been told that this node
+/// shuts down, unless a frame to them was half written. That does not block, at most three system
+/// calls for each link, so the process may exit right after. While the executor runs, links stay for
+/// `Limits::drain_timeout` to read to the end, so that the system does not reset them over unread
+/// bytes. [`shutdown`](InetEndpoint::shutdown) sends what is queued first.
+///
+/// All methods work under any executor; none blocks the thread.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+/// use netmod_inet::{Frame, InetEndpoint};
+///
+/// let alice = InetEndpoint::start("127.0.0.1:0").await?;
+/// let bob = InetEndpoint::start("127.0.0.1:0").await?;
+/// let targets = bob.add_peers([format!("127.0.0.1:{}", alice.port().unwrap())]).await?;
+///
+/// let frame = Frame::builder(8, bob.router_id()).payload("hello").build()?;
+/// bob.send(targets[0], frame).await?;
+/// let (_target, frame) = alice.next().await?;
+/// assert_eq!(frame.payload(), b"hello");
+/// # alice.shutdown().await; bob.shutdown().await; Ok(()) }) }
+/// ```
+#[derive(Clone)]
+pub struct InetEndpoint {
+    routes: Arc<Routes>,
+    handle: Arc<Handle>,
+}
+
+/// What all handles share; its end is the end of the endpoint.
+struct Handle {
+    context: Arc<Shared>,
+    /// Gone once the last task has ended.
+    running: Weak<TaskRef>,
+    addrs: Vec<SocketAddr>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // First: nobody takes what arrives from now on, so it must not be acknowledged.
+        self.context.inbound.close();
+        self.context.stop(Closing::Now);
+        // The process may end right after this, and the executor may be gone.
+        self.context.close_links();
+    }
+}
+
+impl InetEndpoint {
+    /// Starts an endpoint that listens on `bind`, on smol's global executor, with a random router
+    /// id and the default limits. See [`Builder::bind`] for the addresses.
+    ///
+    /// # Errors
+    ///
+    /// See [`Builder::start`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// use netmod_inet::InetEndpoint;
+    ///
+    /// let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// assert!(endpoint.port().is_some_and(|port| port > 0));
+    /// # Ok(()) }) }
+    /// ```
+    pub async fn start(bind: impl AsRef<str>) -> Result<InetEndpoint, StartError> {
+        InetEndpoint::builder().bind(bind).start().await
+    }
+
+    /// Starts to build an endpoint.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// use netmod_inet::InetEndpoint;
+    ///
+    /// let endpoint = InetEndpoint::builder().start().await?;
+    /// assert_eq!(endpoint.port(), None, "it only dials");
+    /// # Ok(()) }) }
+    /// ```
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    pub(crate) fn new(
+        context: Arc<Shared>,
+        running: &Arc<TaskRef>,
+        servers: &[Server],
+    ) -> InetEndpoint {
+        let addrs: Vec<_> = servers.iter().flat_map(Server::local_addrs).collect();
+        context.port.store(addrs.first().map_or(0, SocketAddr::port), Ordering::Relaxed);
+        let running = Arc::downgrade(running);
+        let routes = context.routes.clone();
+        InetEndpoint { routes, handle: Arc::new(Handle { context, running, addrs }) }
+    }
+
+    /// The router id that this endpoint claims.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::InetEndpoint;
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// println!("{} listens on {:?}", endpoint.router_id(), endpoint.port());
+    /// # Ok(()) }) }
+    /// ```
+    pub fn router_id(&self) -> Id {
+        self.context().id
+    }
+
+    /// The port of the first listener, as the system gave it; `None` without listeners.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::InetEndpoint;
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// assert_ne!(endpoint.port(), Some(0));
+    /// # Ok(()) }) }
+    /// ```
+    pub fn port(&self) -> Option<u16> {
+        self.handle.addrs.first().map(SocketAddr::port)
+    }
+
+    /// The addresses of all listeners, with their real ports.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::InetEndpoint;
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// assert_eq!(endpoint.local_addrs()[0].ip().to_string(), "::1");
+    /// # Ok(()) }) }
+    /// ```
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.handle.addrs.clone()
+    }
+
+    /// The bounds that the endpoint keeps.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::InetEndpoint;
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// assert_eq!(endpoint.limits().queue_frames, 8192);
+    /// # Ok(()) }) }
+    /// ```
+    pub fn limits(&self) -> &Limits {
+        &self.context().limits
+    }
+
+    /// Listens for events: the first listener from the start of the endpoint on, so that it misses
+    /// nothing, any other from now on. Listeners hear of an event in the order in which they began.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::InetEndpoint;
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// let events = endpoint.events();
+    /// endpoint.shutdown().await;
+    /// assert_eq!(events.next().await?.to_string(), "stopped");
+    /// # Ok(()) }) }
+    /// ```
+    pub fn events(&self) -> Events {
+        self.context().events.subscribe()
+    }
+
+    /// Changes who may come in. Peers that are in stay.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::{AcceptPolicy, InetEndpoint};
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// endpoint.set_accept_policy(AcceptPolicy::none());
+    /// # Ok(()) }) }
+    /// ```
+    pub fn set_accept_policy(&self, policy: AcceptPolicy) {
+        *self.context().policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
+    }
+
+    /// Stops the endpoint: no peer is dialed or let in any more, links that are up send what is
+    /// queued and close, at most for `Limits::drain_timeout`. Returns when all tasks have ended.
+    ///
+    /// What arrived before is still handed out by [`next`](InetEndpoint::next), and what was not
+    /// sent by [`take_unconfirmed`](InetEndpoint::take_unconfirmed). Before a restart use
+    /// [`shutdown_for`](InetEndpoint::shutdown_for).
+    ///
+    /// # Cancel safety
+    ///
+    /// The endpoint stops all the same; only the waiting is given up.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::InetEndpoint;
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// endpoint.shutdown().await;
+    /// assert!(endpoint.is_closed());
+    /// # Ok(()) }) }
+    /// ```
+    pub async fn shutdown(&self) {
+        self.context().stop(Closing::Drain);
+        self.context().stopped().await;
+    }
+
+    /// Does the same as [`shutdown`](InetEndpoint::shutdown) for a restart: neighbours are told to
+    /// dial again after `time`, instead of at once and then ever more rarely.
+    ///
+    /// Each is told to wait up to 30 ms longer than the one before, so that a handful comes back at
+    /// the same time and ten thousand over half a minute. They obey up to 10 minutes, to which `time`
+    /// is bounded. Plain Ratman nodes are not told; they dial when they see fit.
+    ///
+    /// # Cancel safety
+    ///
+    /// The endpoint stops all the same; only the waiting is given up.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::InetEndpoint;
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// // Back in a second: neighbours need not find out by trying.
+    /// endpoint.shutdown_for(std::time::Duration::from_secs(1)).await;
+    /// # Ok(()) }) }
+    /// ```
+    pub async fn shutdown_for(&self, time: Duration) {
+        self.context().announce_retry_after(time);
+        self.shutdown().await;
+    }
+
+    /// Whether the endpoint has come to its end: it was shut down, or its executor is gone.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// # use netmod_inet::InetEndpoint;
+    /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// assert!(!endpoint.is_closed());
+    /// # Ok(()) }) }
+    /// ```
+    pub fn is_closed(&self) -> bool {
+        self.handle.running.strong_count() == 0
+    }
+
+    fn context(&self) -> &Arc<Shared> {
+        &self.handle.context
+    }
+
+    fn known_peer(&self, target: Target) -> Result<Arc<Peer>, UnknownTarget> {
+        self.context().peer(target).ok_or(UnknownTarget(target))
+    }
+}
+
+impl fmt::Debug for InetEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InetEndpoint")
+            .field("router_id", &self.router_id())
+            .field("local_addrs", &self.handle.addrs)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,114 @@
+//! How fast bytes flow.
+
+use std::time::{Duration, Instant};
+
+/// Time over which a rate is smoothed: long enough for bursts to be seen as what they come to, short
+/// enough to follow by eye.
+const TIME_CONSTANT: Duration = Duration::from_secs(4);
+
+/// Shortest time that bytes are said to have come in: a single frame is no flow.
+const MIN_WINDOW: Duration = Duration::from_secs(1);
+
+/// Time after which bytes count for nothing.
+const MAX_WINDOW: Duration = Duration::from_secs(60);
+
+/// Bytes per second, of which the older ones count ever less.
+///
+/// Nothing has to be done as time goes by: how much they still count is worked out when the rate is
+/// asked for, or changes. In 32 bits, since each idle link has two of them.
+#[derive(Debug, Default)]
+pub(crate) struct ByteRate {
+    /// What the rate was at the time of the last bytes, if there had been nothing before the first.
+    per_second: f32,
+    /// Seconds between the first and the last bytes.
+    lasted: f32,
+    /// When the last bytes came.
+    last: Option<Instant>,
+}
+
+impl ByteRate {
+    pub(crate) fn add(&mut self, bytes: usize, now: Instant) {
+        let left = self.decayed(now);
+        self.lasted = if left > 0.0 { self.observed_for(now).as_secs_f32() } else { 0.0 };
+        self.per_second = left + bytes as f32 / TIME_CONSTANT.as_secs_f32();
+        self.last = Some(now);
+    }
+
+    /// Bytes per second, over the last seconds.
+    pub(crate) fn per_second(&self, now: Instant) -> u64 {
+        // A flow that began just now has not had the time to add up.
+        let seen = self.observed_for(now).max(MIN_WINDOW);
+        (self.decayed(now) / (1.0 - decay(seen))).round() as u64
+    }
+
+    /// For how long the flow has been seen, as far as it matters.
+    fn observed_for(&self, now: Instant) -> Duration {
+        let since = self.last.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+        (Duration::from_secs_f32(self.lasted) + since).min(MAX_WINDOW)
+    }
+
+    /// What is left of the rate; nothing when less than a thousandth is.
+    fn decayed(&self, now: Instant) -> f32 {
+        let Some(last) = self.last else { return 0.0 };
+        match decay(now.saturating_duration_since(last)) {
+            part if part < 0.001 => 0.0,
+            part => self.per_second * part,
+        }
+    }
+}
+
+/// How much bytes still count after so long.
+fn decay(time: Duration) -> f32 {
+    (-time.as_secs_f32() / TIME_CONSTANT.as_secs_f32()).exp()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// Adds so many bytes every 10 ms.
+    fn flow(rate: &mut ByteRate, bytes: usize, from: Instant, time: Duration) -> Instant {
+        let steps = (time.as_millis() / 10) as u32;
+        (0..steps).for_each(|step| rate.add(bytes, from + 10 * step * MS));
+        from + time
+    }
+
+    fn is_about(rate: u64, wanted: u64) -> bool {
+        rate.abs_diff(wanted) <= wanted / 50
+    }
+
+    #[test]
+    fn a_steady_flow_is_told_as_what_it_is_from_the_first_second_on() {
+        let mut rate = ByteRate::default();
+        let mut now = Instant::now();
+        assert_eq!(rate.per_second(now), 0);
+        for _ in 0..30 {
+            now = flow(&mut rate, 1_000, now, 1_000 * MS);
+            assert!(is_about(rate.per_second(now), 100_000), "{}", rate.per_second(now));
+        }
+    }
+
+    #[test]
+    fn it_follows_the_flow_and_forgets_it() {
+        let mut rate = ByteRate::default();
+        let now = flow(&mut rate, 1_000, Instant::now(), 20_000 * MS);
+        let now = flow(&mut rate, 3_000, now, 20_000 * MS);
+        assert!(is_about(rate.per_second(now), 300_000), "{}", rate.per_second(now));
+        let later = rate.per_second(now + TIME_CONSTANT);
+        assert!(is_about(later, 110_000), "{later}");
+        assert_eq!(rate.per_second(now + 60_000 * MS), 0);
+        let now = flow(&mut rate, 500, now + 60_000 * MS, 1_000 * MS);
+        assert!(is_about(rate.per_second(now), 50_000), "{}", rate.per_second(now));
+    }
+
+    #[test]
+    fn a_burst_is_what_came_within_a_second() {
+        let mut rate = ByteRate::default();
+        let now = Instant::now();
+        rate.add(1_000_000, now);
+        let told = rate.per_second(now);
+        assert!((1_000_000..1_200_000).contains(&told), "{told}");
+    }
+}

@@ -1,0 +1,198 @@
+//! Two peers that become one: each with one other at a time. What shows that they are the same, and
+//! what is left of the one that went.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::peer::Peer;
+use crate::peer::status::AliasAddr;
+use crate::primitives::clock;
+
+/// Two peers that are being merged. Dropping it is the end of that, however it went.
+#[derive(Debug)]
+pub(crate) struct MergeGuard {
+    _marks: [MergeFlag; 2],
+}
+
+impl MergeGuard {
+    /// Begins to merge two peers. `None` if one of them is being merged already, or about to end.
+    pub(crate) fn begin(one: &Arc<Peer>, other: &Arc<Peer>) -> Option<MergeGuard> {
+        if one.is_closing() || other.is_closing() {
+            return None;
+        }
+        // In one order everywhere: otherwise two tasks could both get half, and both give up.
+        let (first, second) = match one.target < other.target {
+            true => (one, other),
+            false => (other, one),
+        };
+        Some(MergeGuard { _marks: [MergeFlag::set(first)?, MergeFlag::set(second)?] })
+    }
+}
+
+impl Peer {
+    /// Takes over the addresses of a peer that turned out to be the same.
+    pub(crate) fn adopt_addrs(&self, other: &Peer) {
+        let proved = other.session().and_then(|pair| pair.key());
+        let own = other.dial.iter().map(|addr| AliasAddr { addr: (**addr).clone(), proved });
+        let parked: Vec<_> = own.chain(other.status().dial.aliases.iter().cloned()).collect();
+        if !parked.is_empty() {
+            self.status().dial.aliases.extend(parked);
+        }
+    }
+
+    /// Notes that another link to the same node has this name.
+    pub(crate) fn set_duplicate(&self, name: &[u8; 8]) {
+        self.status().merge.duplicate_of = Some(*name);
+    }
+
+    /// Whether the pair called `name` was shown to be of the same node.
+    pub(crate) fn is_duplicate(&self, name: &[u8; 8]) -> bool {
+        self.status().merge.duplicate_of == Some(*name)
+    }
+
+    /// Notes what the other side answered about the pair that goes.
+    pub(crate) fn set_merge_ack(&self, name: [u8; 8], received: u64) {
+        self.status().merge.merge_ack = Some((name, received));
+        self.signal.notify_all();
+    }
+
+    /// What the other side answered about the pair that goes.
+    pub(crate) fn merge_ack(&self, name: &[u8; 8]) -> Option<u64> {
+        self.status().merge.merge_ack.filter(|(of, _)| of == name).map(|(_, received)| received)
+    }
+
+    /// Notes what the other side was told about the pair that went.
+    pub(crate) fn set_merge_reply(&self, name: [u8; 8], received: u64) {
+        self.status().merge.merge_reply = Some((name, received));
+    }
+
+    /// What the other side was told about the pair that went.
+    pub(crate) fn merge_reply(&self, name: &[u8; 8]) -> Option<u64> {
+        self.status().merge.merge_reply.filter(|(of, _)| of == name).map(|(_, received)| received)
+    }
+
+    /// Notes that the other side told a count.
+    pub(crate) fn count_ack(&self) {
+        self.acks.fetch_add(1, Ordering::Relaxed);
+        self.signal.notify_all();
+    }
+
+    /// How often the other side told a count.
+    pub(crate) fn ack_count(&self) -> u32 {
+        self.acks.load(Ordering::Relaxed)
+    }
+
+    /// Asks the other side to tell a count, unless it was asked within the last `recent`. Returns
+    /// how often it had told one when it was asked.
+    pub(crate) fn ping_if_stale(&self, recent: Duration) -> u32 {
+        let asked = self.status().merge.pinged.filter(|(at, _)| clock::since(*at) < recent);
+        let (_, answers) = asked.unwrap_or_else(|| {
+            self.queue.queue_ping();
+            let asked = (clock::now(), self.ack_count());
+            self.status().merge.pinged = Some(asked);
+            asked
+        });
+        answers
+    }
+
+    /// Whether the peer is being merged with another.
+    pub(crate) fn is_merging(&self) -> bool {
+        self.status().is_merging
+    }
+
+    /// Notes that this is the one of two merging peers that goes.
+    pub(crate) fn set_merge_loser(&self) {
+        self.status().is_merge_loser = true;
+    }
+
+    /// Whether the peer is about to be merged into another.
+    pub(crate) fn is_merge_loser(&self) -> bool {
+        self.status().is_merge_loser
+    }
+}
+
+/// One of the two.
+#[derive(Debug)]
+struct MergeFlag(Arc<Peer>);
+
+impl MergeFlag {
+    fn set(peer: &Arc<Peer>) -> Option<MergeFlag> {
+        let was_merging = std::mem::replace(&mut peer.status().is_merging, true);
+        (!was_merging).then(|| MergeFlag(peer.clone()))
+    }
+}
+
+impl Drop for MergeFlag {
+    fn drop(&mut self) {
+        let mut history = self.0.status();
+        (history.is_merging, history.is_merge_loser) = (false, false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::DownReason;
+    use crate::peer::{MemoryBudget, Origin, SendQueue};
+    use crate::proto::{Id, PeerType};
+    use crate::testing::kit::pipe::Pipe;
+    use crate::transport::Link;
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn peer(target: u16) -> Arc<Peer> {
+        let queue = SendQueue::new(MemoryBudget::new(1), 1, 1);
+        Arc::new(Peer::linked(target, PeerType::Standard, Origin::Accepted, queue))
+    }
+
+    #[test]
+    fn a_peer_is_merged_with_one_other_at_a_time() {
+        let [a, b, c] = [0, 1, 2].map(peer);
+        let merging = MergeGuard::begin(&b, &a).unwrap();
+        assert!(a.is_merging() && b.is_merging());
+        assert!(MergeGuard::begin(&a, &c).is_none() && MergeGuard::begin(&c, &b).is_none());
+        assert!(!c.is_merging(), "half of it was left");
+        drop(merging);
+        assert!(MergeGuard::begin(&c, &b).is_some());
+        assert!(![a, b, c].iter().any(|peer| peer.is_merging()));
+    }
+
+    /// It took a live link for dead: the answer to what was asked over the one before never came.
+    #[test]
+    fn what_was_asked_over_a_link_that_ended_is_asked_again_over_the_next() {
+        let peer = peer(0);
+        let id = Id::from_bytes([1; 32]);
+        let recent = Duration::from_secs(3600);
+        let has_asked =
+            || peer.queue.lock().control.take().is_some_and(|records| records.probe.is_some());
+        for _ in 0..2 {
+            let link = Link::new(Pipe::pair().0, None, Vec::new(), Some(id));
+            peer.link_up(id, &link);
+            peer.ping_if_stale(recent);
+            assert!(has_asked(), "it was not asked");
+            peer.ping_if_stale(recent);
+            assert!(!has_asked(), "it was asked a moment ago");
+            peer.link_down(&DownReason::Closed, None);
+        }
+    }
+
+    #[test]
+    fn of_many_who_begin_at_once_one_does() {
+        let (a, b) = (peer(0), peer(1));
+        for _ in 0..200 {
+            let (began, start, end) = (&AtomicUsize::new(0), &Barrier::new(4), &Barrier::new(4));
+            std::thread::scope(|scope| {
+                for pair in [[&a, &b], [&b, &a], [&a, &b], [&b, &a]] {
+                    scope.spawn(move || {
+                        start.wait();
+                        let merging = MergeGuard::begin(pair[0], pair[1]);
+                        began.fetch_add(merging.is_some().into(), Ordering::Relaxed);
+                        end.wait();
+                    });
+                }
+            });
+            assert_eq!(began.load(Ordering::Relaxed), 1);
+        }
+    }
+}

@@ -1,0 +1,754 @@
+//! What waits to be sent to one peer.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use event_listener::EventListener;
+
+use crate::error::SendErrorKind;
+use crate::peer::send::direct_write::DirectWrite;
+use crate::peer::send::memory_budget::{
+    MemoryBudget, OVERHEAD, Reservation, SLOT_COST, SharedReservation, cost,
+};
+use crate::peer::send::send_buffer::{Segment, SendBuffer};
+use crate::peer::send::write_batch::WriteBatch;
+use crate::primitives::clock;
+use crate::primitives::lazy_box::LazyBox;
+use crate::primitives::notify::Notify;
+use crate::proto::{
+    ACK_BYTES, AckScheduler, Frame, InvalidAck, LENGTH_PREFIX, Records, SendCounter,
+};
+use crate::transport::Link;
+
+/// What became of a frame that a queue took. To be dropped after all locks: bytes that the caller
+/// lent may run code of his when they are let go.
+#[derive(Debug)]
+pub(crate) struct Enqueued {
+    /// Whether the link is up.
+    pub(crate) is_up: bool,
+    /// What was written at once. In a box, for most frames have nothing there to be moved about.
+    pub(crate) direct: Option<Box<DirectWrite>>,
+    /// The frame, if the queue made a copy.
+    _copied: Option<Frame>,
+}
+
+/// On what terms a queue takes a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// Within the bounds of the queue.
+    Bounded,
+    /// The same, and only while the link is up.
+    WhileUp,
+    /// Beyond the bounds of the queue, as far as the budget of the endpoint lasts: the frame has been
+    /// accepted before, and whoever forwards it must not wait.
+    Unbounded,
+}
+
+/// What becomes of the frames of a session when another one begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnNewSession {
+    /// Frames that may have arrived come back; the others are sent over the new session.
+    ReturnUnacknowledged,
+    /// All are sent, those that may have arrived once more.
+    SendAgain,
+    /// All come back.
+    ReturnAll,
+}
+
+/// How a queue ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closing {
+    /// What waits is sent first, as far as time allows.
+    Drain,
+    /// The frame that is being written is finished; what waits comes back.
+    Now,
+}
+
+/// The outbound queue of one peer. It belongs to the peer, not to the link: while the link is
+/// down frames wait, up to the bound.
+#[derive(Debug)]
+pub(crate) struct SendQueue {
+    state: Mutex<SendState>,
+    /// Notified when room was made, for those who wait in `send`.
+    room: Notify,
+    budget: Arc<MemoryBudget>,
+    max_bytes: usize,
+    max_frames: usize,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct SendState {
+    /// The frames that wait, and with a peer that shares records those that were written and that
+    /// it has not said it has.
+    pub(crate) buffer: SendBuffer,
+    up: bool,
+    /// Whether the link that is up carries records of ours.
+    pub(crate) is_extended: bool,
+    pub(crate) sent: SendCounter,
+    pub(crate) received: AckScheduler,
+    /// What those frames count that were written and are not acknowledged.
+    unacked_bytes: usize,
+    /// Whether the other side was asked to acknowledge them.
+    ack_requested: bool,
+    /// Whether the reader waits for the router.
+    pub(crate) is_backpressured: bool,
+    /// Whether there is reason to think that the other side is gone.
+    pub(crate) is_probing: bool,
+    /// Whether the other side said goodbye: it sends no frames any more, and takes none.
+    pub(crate) remote_closing: bool,
+    /// Whether something watches the other side of the link for signs of life.
+    pub(crate) monitor_armed: bool,
+    /// The link, while its writer sleeps because there is nothing to write.
+    pub(crate) parked_link: Option<Arc<Link>>,
+    /// A write that the writer is to finish.
+    pub(crate) partial_batch: Option<Box<WriteBatch>>,
+    /// When frames were last written.
+    pub(crate) last_write: Option<Instant>,
+    /// Whether frames were received since.
+    pub(crate) is_reply: bool,
+    /// Records that go out before anything else.
+    pub(crate) control: LazyBox<Records>,
+    pub(crate) closing: Option<Closing>,
+    /// No frame is taken any more, and all that waited was taken out.
+    ended: bool,
+    pub(crate) writer: Option<Waker>,
+}
+
+impl SendQueue {
+    pub(crate) fn new(budget: Arc<MemoryBudget>, max_bytes: usize, max_frames: usize) -> SendQueue {
+        SendQueue { state: Mutex::default(), room: Notify::new(), budget, max_bytes, max_frames }
+    }
+
+    /// Takes a frame, and writes it at once if it is alone; or says why not and gives it back.
+    ///
+    /// `flood` pays for the bytes of a frame that many queues share.
+    pub(crate) fn push(
+        &self,
+        frame: Frame,
+        flood: Option<Arc<SharedReservation>>,
+        admission: Admission,
+    ) -> Result<Enqueued, (SendErrorKind, Frame)> {
+        let is_copied = flood.is_none() && SendBuffer::should_coalesce(frame.len());
+        // A slice of a receive buffer must not keep all of it in memory while it waits.
+        let frame = if is_copied { frame } else { frame.compact() };
+        let cost = cost(&frame);
+        let mut state = self.lock();
+        if let Some(refusal) = self.refusal(&state, cost, admission) {
+            return Err((refusal, frame));
+        }
+        let own_cost = if flood.is_some() { SLOT_COST } else { cost };
+        if !self.budget.try_reserve(own_cost) {
+            return Err((SendErrorKind::EndpointFull, frame));
+        }
+        let copied = match is_copied {
+            true => {
+                state.buffer.append_coalesced(&frame, self.budget.buffers());
+                Some(frame)
+            }
+            false => {
+                state.buffer.push(frame, flood);
+                None
+            }
+        };
+        let is_up = state.up;
+        let at_once =
+            state.parked_link.is_some().then(|| self.try_write_direct(&mut state)).flatten();
+        // What was written may have made it due to ask for an acknowledgement.
+        let has_more = state.partial_batch.is_some() || !state.control.is_empty();
+        match at_once.is_some() && !has_more {
+            true => drop(state),
+            false => wake_writer(state),
+        }
+        if at_once.as_ref().is_some_and(|at_once| !at_once.parts.is_empty()) {
+            self.room_made();
+        }
+        Ok(Enqueued { is_up, direct: at_once, _copied: copied })
+    }
+
+    /// Takes frames in their order for as long as there is room and `check` finds nothing wrong with
+    /// the next one: how many, whether the link is up, and why no more.
+    ///
+    /// One lock and one look at the budget are for all of them.
+    pub(crate) fn push_many(
+        &self,
+        frames: &VecDeque<Frame>,
+        check: impl Fn(&Frame) -> Option<SendErrorKind>,
+    ) -> (usize, bool, Option<SendErrorKind>) {
+        let mut charge = Reservation::new(&self.budget);
+        let mut state = self.lock();
+        let (mut taken, mut refused) = (0, None);
+        for frame in frames {
+            let cost = cost(frame);
+            refused = check(frame).or_else(|| self.refusal(&state, cost, Admission::Bounded));
+            if refused.is_some() {
+                break;
+            }
+            if !charge.try_use(cost) {
+                refused = Some(SendErrorKind::EndpointFull);
+                break;
+            }
+            match SendBuffer::should_coalesce(frame.len()) {
+                true => state.buffer.append_coalesced(frame, self.budget.buffers()),
+                false => state.buffer.push(frame.clone().compact(), None),
+            }
+            taken += 1;
+        }
+        let is_up = state.up;
+        match taken {
+            0 => drop(state),
+            _ => wake_writer(state),
+        }
+        (taken, is_up, refused)
+    }
+
+    fn refusal(
+        &self,
+        state: &SendState,
+        cost: usize,
+        admission: Admission,
+    ) -> Option<SendErrorKind> {
+        if state.closing.is_some() || state.ended {
+            return Some(SendErrorKind::UnknownTarget);
+        }
+        if admission == Admission::WhileUp && !state.up {
+            return Some(SendErrorKind::LinkDown);
+        }
+        if cost > self.max_bytes || self.max_frames == 0 {
+            return Some(SendErrorKind::TooLarge);
+        }
+        if admission == Admission::Unbounded {
+            return None;
+        }
+        let (frames, bytes) = state.buffer.size();
+        let full = frames >= self.max_frames || bytes + cost > self.max_bytes;
+        full.then_some(SendErrorKind::Full)
+    }
+
+    /// Whether a frame that counts so much would be taken, or refused for another reason than want
+    /// of room: waiting for room would not help then.
+    pub(crate) fn is_ready(&self, cost: usize) -> bool {
+        match self.refusal(&self.lock(), cost, Admission::Bounded) {
+            None => self.budget.shortfall(cost).is_none_or(|missing| missing == 0),
+            Some(refusal) => !refusal.is_temporary(),
+        }
+    }
+
+    /// Whether the link, or the last one, carries records of ours.
+    pub(crate) fn is_extended(&self) -> bool {
+        self.lock().is_extended
+    }
+
+    /// Hears of the next time that the budget which this queue shares with others has more room.
+    pub(crate) fn listen_to_budget(&self) -> EventListener {
+        self.budget.listen()
+    }
+
+    /// Whether the link is up.
+    pub(crate) fn is_up(&self) -> bool {
+        self.lock().up
+    }
+
+    /// Hears of the next time that room was made or the queue ended.
+    pub(crate) fn listen(&self) -> EventListener {
+        self.room.listen()
+    }
+
+    /// Notes that a link is up, and whether it carries records of ours.
+    pub(crate) fn link_up(&self, shares_records: bool) {
+        let mut state = self.lock();
+        state.up = true;
+        state.is_extended = shares_records;
+        state.control = LazyBox::default();
+        state.is_backpressured = false;
+        state.is_probing = false;
+        state.remote_closing = false;
+        state.monitor_armed = false;
+        state.received.resume();
+    }
+
+    /// Notes that the link ended.
+    pub(crate) fn link_down(&self) {
+        self.lock().up = false;
+    }
+
+    /// Goes on with a new link of the same pair, whose other side has `count` frames: the others
+    /// wait again, in front.
+    pub(crate) fn resume(&self, count: u64) -> Result<(), InvalidAck> {
+        let mut state = self.lock();
+        let more = state.sent.resume(count)?;
+        // Those that it has stand in front, though not all of them may have been written over the
+        // last link: a resume that came to nothing made them wait again.
+        let arrived = self.pop_acked(&mut state, more);
+        state.buffer.rewind();
+        (state.unacked_bytes, state.ack_requested) = (0, false);
+        drop(state);
+        if !arrived.is_empty() {
+            drop(arrived);
+            self.room_made();
+        }
+        Ok(())
+    }
+
+    /// Starts a new session, and returns the frames that are not to be sent over it.
+    pub(crate) fn reset_session(&self, frames: OnNewSession) -> Vec<Frame> {
+        let mut state = self.lock();
+        let returned = match frames {
+            OnNewSession::ReturnUnacknowledged => {
+                state.buffer.written() + state.sent.retransmit_count()
+            }
+            OnNewSession::SendAgain => 0,
+            OnNewSession::ReturnAll => usize::MAX,
+        };
+        (state.sent, state.received) = (SendCounter::default(), AckScheduler::default());
+        let parts = self.pop_acked(&mut state, returned);
+        state.buffer.rewind();
+        (state.unacked_bytes, state.ack_requested) = (0, false);
+        drop(state);
+        if !parts.is_empty() {
+            self.room_made();
+        }
+        into_frames(parts)
+    }
+
+    /// The other side has `count` frames, and held the count back for `held`, if it was not asked.
+    pub(crate) fn acknowledge(&self, count: u64, held: Option<Duration>) -> Result<(), InvalidAck> {
+        let mut state = self.lock();
+        let more = state.sent.acknowledge(count, held, clock::now())?;
+        let arrived = self.pop_acked(&mut state, more);
+        let cost = arrived.iter().map(Segment::cost).sum();
+        state.unacked_bytes = state.unacked_bytes.saturating_sub(cost);
+        state.ack_requested = false;
+        drop(state);
+        drop(arrived);
+        self.room_made();
+        Ok(())
+    }
+
+    /// Wakes those who wait for room in this queue, or in the budget. To be called without the lock:
+    /// they will want it.
+    fn room_made(&self) {
+        self.room.notify_all();
+        self.budget.wake_waiters();
+    }
+
+    /// Takes the oldest frames out and uncharges them. They are to be dropped after the lock: bytes
+    /// that the caller lent may run code of his then.
+    fn pop_acked(&self, state: &mut SendState, mut count: usize) -> Vec<Segment> {
+        let mut parts = Vec::new();
+        while let Some(part) = state.buffer.pop(count) {
+            count -= part.frames();
+            parts.push(part);
+        }
+        self.release(&parts);
+        parts
+    }
+
+    fn release(&self, parts: &[Segment]) {
+        self.budget.release(parts.iter().map(Segment::queue_cost).sum());
+    }
+
+    /// Frames were handed to the router, and the other side will be told.
+    pub(crate) fn received(&self, frames: usize, bytes: usize) {
+        let mut state = self.lock();
+        state.is_reply = true;
+        if state.is_extended {
+            state.received.add(frames, bytes + frames * OVERHEAD, clock::now());
+        }
+    }
+
+    /// How many frames the router was handed over all links of the pair.
+    pub(crate) fn received_total(&self) -> u64 {
+        self.lock().received.total()
+    }
+
+    /// The smoothed round trip, measured by acknowledgements.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        self.lock().sent.round_trip()
+    }
+
+    /// Moves all that waits to the end of another queue, and takes nothing any more. Not if the
+    /// other one has ended.
+    ///
+    /// The bounds of the other one are for what is added later; what was accepted is not lost.
+    pub(crate) fn transfer_to(&self, other: &SendQueue) -> bool {
+        // Nothing else holds two of them, and peers are merged one pair at a time.
+        let mut state = other.lock();
+        if state.ended {
+            return false;
+        }
+        let mut own = self.lock();
+        own.ended = true;
+        state.buffer.append(&mut own.buffer);
+        drop(own);
+        wake_writer(state);
+        self.room.notify_all();
+        true
+    }
+
+    /// So many bytes of frames were written: how many became whole by that, and their bytes. They
+    /// are kept until they are acknowledged, if they ever will be.
+    pub(crate) fn on_written(&self, bytes: usize) -> (usize, usize) {
+        let mut state = self.lock();
+        let (frames, bytes, parts) = self.advance_written(&mut state, bytes, clock::now());
+        drop(state);
+        if !parts.is_empty() {
+            drop(parts);
+            self.room_made();
+        }
+        (frames, bytes)
+    }
+
+    /// Does that, and returns what need not be kept, to be dropped after the lock. If there is any, it
+    /// has made room.
+    pub(crate) fn advance_written(
+        &self,
+        state: &mut SendState,
+        bytes: usize,
+        now: Instant,
+    ) -> (usize, usize, Vec<Segment>) {
+        let (frames, bytes) = state.buffer.advance(bytes);
+        (state.last_write, state.is_reply) = (Some(now), false);
+        if !state.is_extended {
+            return (frames, bytes, self.pop_acked(state, frames));
+        }
+        state.sent.add(frames, now);
+        state.unacked_bytes += bytes + frames * (OVERHEAD - LENGTH_PREFIX);
+        if !state.ack_requested && self.should_request_ack(state) {
+            (state.ack_requested, state.control.probe) = (true, Some(()));
+        }
+        (frames, bytes, Vec::new())
+    }
+
+    /// Whether half of the queue is not acknowledged, and that is less than the other side waits for
+    /// by itself: the queue would stand still until time makes it tell.
+    fn should_request_ack(&self, state: &SendState) -> bool {
+        let frames = state.buffer.written();
+        let is_half = state.unacked_bytes >= self.max_bytes / 2 || frames >= self.max_frames / 2;
+        is_half && state.unacked_bytes < ACK_BYTES
+    }
+
+    /// Frames that wait and the bytes that they count.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        self.lock().buffer.size()
+    }
+
+    /// Stops taking frames and wakes whoever waits. `Now` outranks `Drain`.
+    pub(crate) fn close(&self, how: Closing) {
+        let mut state = self.lock();
+        if state.closing != Some(Closing::Now) {
+            state.closing = Some(how);
+        }
+        wake_writer(state);
+        self.room.notify_all();
+    }
+
+    /// Waits until the queue is closing, or the other side parts.
+    pub(crate) fn poll_closing(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        match state.closing.is_some() || state.remote_closing {
+            true => Poll::Ready(()),
+            false => {
+                register_waker(&mut state.writer, cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Takes out all frames: for a peer that ended, none is taken afterwards.
+    pub(crate) fn end(&self) -> Vec<Frame> {
+        let mut state = self.lock();
+        state.ended = true;
+        let parts = self.pop_acked(&mut state, usize::MAX);
+        drop(state);
+        // Nobody may have closed it: a task that is dropped ends its peer right away.
+        self.room_made();
+        into_frames(parts)
+    }
+
+    /// Takes out the oldest frames that wait, until `bytes` of the budget were given back or none
+    /// is left: frames that wait for others too give nothing back. Those that are not acknowledged
+    /// stay, for the other side counts them, and so do those that are being written.
+    pub(crate) fn shed(&self, bytes: usize) -> Vec<Frame> {
+        let mut state = self.lock();
+        // Nor those that wait to be sent again.
+        let counted = state.buffer.written() + state.sent.retransmit_count();
+        let parts = state.buffer.shed(counted, bytes);
+        self.release(&parts);
+        drop(state);
+        if !parts.is_empty() {
+            self.room_made();
+        }
+        into_frames(parts)
+    }
+
+    /// Whether nobody holds the lock.
+    #[cfg(test)]
+    pub(crate) fn try_lock(&self) -> bool {
+        self.state.try_lock().is_ok()
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, SendState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for SendQueue {
+    fn drop(&mut self) {
+        let mut state = self.lock();
+        let parts = self.pop_acked(&mut state, usize::MAX);
+        drop(state);
+        drop(parts);
+        self.budget.wake_waiters();
+    }
+}
+
+/// Unlocks the queue and has the writer look at it.
+pub(crate) fn wake_writer(mut state: MutexGuard<'_, SendState>) {
+    let writer = state.writer.take();
+    drop(state);
+    if let Some(writer) = writer {
+        writer.wake();
+    }
+}
+
+fn into_frames(parts: Vec<Segment>) -> Vec<Frame> {
+    let mut frames = Vec::new();
+    for part in parts {
+        part.into_frames(&mut frames);
+    }
+    frames
+}
+
+/// Notes whom to wake.
+pub(crate) fn register_waker(slot: &mut Option<Waker>, cx: &Context<'_>) {
+    match slot {
+        Some(waker) => waker.clone_from(cx.waker()),
+        None => *slot = Some(cx.waker().clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peer::send::batch_source::{BatchSource, Staged};
+    use crate::proto::{Id, LENGTH_PREFIX};
+    use crate::testing::kit::pipe::Pipe;
+
+    fn frame(number: u8) -> Frame {
+        Frame::builder(8, Id::from_bytes([number; 32])).payload(vec![number; 59]).build().unwrap()
+    }
+
+    fn link() -> Arc<Link> {
+        Link::new(Pipe::pair().0, None, Vec::new(), None)
+    }
+
+    fn poll_fill(outbox: &mut BatchSource<'_>) -> Poll<Staged> {
+        outbox.poll_stage(&mut Context::from_waker(Waker::noop()))
+    }
+
+    fn senders(frames: Vec<Frame>) -> Vec<u8> {
+        frames.iter().map(|frame| frame.sender().as_bytes()[0]).collect()
+    }
+
+    /// A frame of 100 bytes counts 228.
+    fn queue(budget: usize, bytes: usize, frames: usize) -> (Arc<MemoryBudget>, SendQueue) {
+        let budget = MemoryBudget::new(budget);
+        (budget.clone(), SendQueue::new(budget, bytes, frames))
+    }
+
+    fn push(queue: &SendQueue, number: u8) -> Result<(), SendErrorKind> {
+        queue
+            .push(frame(number), None, Admission::Bounded)
+            .map(drop)
+            .map_err(|(refusal, _)| refusal)
+    }
+
+    #[test]
+    fn every_bound_refuses_and_gives_back() {
+        let (_, narrow) = queue(usize::MAX, 227, 9);
+        assert_eq!(push(&narrow, 1), Err(SendErrorKind::TooLarge));
+        let (_, bytes) = queue(usize::MAX, 2 * 228, 9);
+        let (_, frames) = queue(usize::MAX, usize::MAX, 2);
+        let (budget, shared) = queue(2 * 228, usize::MAX, 9);
+        for (queue, refusal) in [
+            (&bytes, SendErrorKind::Full),
+            (&frames, SendErrorKind::Full),
+            (&shared, SendErrorKind::EndpointFull),
+        ] {
+            assert_eq!(push(queue, 1), Ok(()));
+            assert_eq!(push(queue, 2), Ok(()));
+            assert_eq!(
+                queue.push(frame(3), None, Admission::Bounded).unwrap_err(),
+                (refusal, frame(3))
+            );
+            let refused = queue.push(frame(3), None, Admission::WhileUp).unwrap_err();
+            assert_eq!(refused, (SendErrorKind::LinkDown, frame(3)));
+        }
+        drop(shared);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn frames_not_written_go_back_to_the_front() {
+        let (budget, queue) = queue(usize::MAX, usize::MAX, 9);
+        (1..=3).for_each(|number| push(&queue, number).unwrap());
+        let link = link();
+        let mut outbox = BatchSource::new(&queue, &link);
+        assert_eq!(poll_fill(&mut outbox), Poll::Ready(Staged::Batch));
+        assert_eq!(queue.on_written(LENGTH_PREFIX + 100 + 50), (1, LENGTH_PREFIX + 100));
+        push(&queue, 4).unwrap();
+        drop(outbox);
+        assert_eq!(queue.size(), (3, 3 * 228));
+        assert_eq!(senders(queue.end()), [2, 3, 4]);
+        assert_eq!((queue.size(), budget.used()), ((0, 0), 0));
+        assert_eq!(push(&queue, 5), Err(SendErrorKind::UnknownTarget));
+    }
+
+    #[test]
+    fn a_flood_is_charged_once_and_its_place_in_each_queue() {
+        let budget = MemoryBudget::new(228 + 2 * SLOT_COST);
+        let queues = [0; 4].map(|_| SendQueue::new(budget.clone(), usize::MAX, 9));
+        let charge = SharedReservation::new(&budget, &frame(1)).unwrap();
+        let taken = queues.each_ref().map(|queue| {
+            let pushed = queue.push(frame(1), Some(charge.clone()), Admission::Bounded);
+            pushed.map(drop).map_err(|(refusal, _)| refusal)
+        });
+        assert_eq!(taken, [Ok(()), Ok(()), Ok(()), Err(SendErrorKind::EndpointFull)]);
+        drop(charge);
+        assert!(SharedReservation::new(&budget, &frame(2)).is_none());
+        drop(queues);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn closing_drains_or_stops() {
+        let (_, queue) = queue(usize::MAX, usize::MAX, 9);
+        push(&queue, 1).unwrap();
+        queue.close(Closing::Drain);
+        assert_eq!(push(&queue, 2), Err(SendErrorKind::UnknownTarget));
+        let link = link();
+        let mut outbox = BatchSource::new(&queue, &link);
+        assert_eq!(poll_fill(&mut outbox), Poll::Ready(Staged::Batch));
+        queue.close(Closing::Now);
+        queue.close(Closing::Drain);
+        assert_eq!(poll_fill(&mut outbox), Poll::Ready(Staged::Closing), "one still waits");
+    }
+
+    #[test]
+    fn a_queue_that_is_half_full_of_what_was_written_asks_once_for_an_acknowledgement() {
+        let (_, queue) = queue(usize::MAX, 4 * 228, 99);
+        queue.link_up(true);
+        let link = link();
+        let mut outbox = BatchSource::new(&queue, &link);
+        (1..=3).for_each(|number| push(&queue, number).unwrap());
+        let asks = |queue: &SendQueue| queue.lock().control.probe.take().is_some();
+        assert_eq!(poll_fill(&mut outbox), Poll::Ready(Staged::Batch));
+        for expected in [false, true, false] {
+            queue.on_written(LENGTH_PREFIX + 100);
+            assert_eq!(asks(&queue), expected);
+        }
+        queue.acknowledge(2, Some(Duration::ZERO)).unwrap();
+        push(&queue, 4).unwrap();
+        assert_eq!(poll_fill(&mut outbox), Poll::Ready(Staged::Batch));
+        queue.on_written(LENGTH_PREFIX + 100);
+        assert!(asks(&queue));
+    }
+
+    #[test]
+    fn a_new_session_sends_again_or_returns_what_may_have_arrived() {
+        let cases = [
+            (OnNewSession::ReturnUnacknowledged, &[1, 2][..], &[3][..]),
+            (OnNewSession::SendAgain, &[], &[1, 2, 3]),
+            (OnNewSession::ReturnAll, &[1, 2, 3], &[]),
+        ];
+        for (frames, returned, kept) in cases {
+            let (_, queue) = queue(usize::MAX, usize::MAX, 9);
+            queue.link_up(true);
+            (1..=3).for_each(|number| push(&queue, number).unwrap());
+            let link = link();
+            let mut outbox = BatchSource::new(&queue, &link);
+            assert_eq!(poll_fill(&mut outbox), Poll::Ready(Staged::Batch));
+            assert_eq!(queue.on_written(2 * (LENGTH_PREFIX + 100)).0, 2);
+            drop(outbox);
+            queue.link_down();
+            assert_eq!(senders(queue.reset_session(frames)), returned);
+            assert!(queue.lock().buffer.written() == 0 && queue.size().0 == kept.len());
+            assert_eq!(senders(queue.end()), kept);
+        }
+    }
+
+    #[test]
+    fn shedding_frees_what_is_asked_for() {
+        let (_, queue) = queue(usize::MAX, usize::MAX, 9);
+        (1..=4).for_each(|number| push(&queue, number).unwrap());
+        assert_eq!(senders(queue.shed(229)), [1, 2]);
+        assert_eq!(queue.size().0, 2);
+    }
+
+    #[test]
+    fn shedding_goes_on_until_the_budget_has_got_it_back() {
+        let budget = MemoryBudget::new(usize::MAX);
+        let [one, other] = [0, 1].map(|_| SendQueue::new(budget.clone(), usize::MAX, 9));
+        let charge = SharedReservation::new(&budget, &frame(1)).unwrap();
+        for queue in [&one, &other] {
+            queue.push(frame(1), Some(charge.clone()), Admission::Bounded).unwrap();
+        }
+        drop(charge);
+        push(&one, 2).unwrap();
+        assert_eq!((senders(one.shed(SLOT_COST + 1)), budget.used()), (vec![1, 2], 228));
+        assert_eq!((senders(other.shed(1)), budget.used()), (vec![1], 0));
+    }
+
+    #[test]
+    fn what_waits_does_not_go_to_a_queue_that_ended() {
+        let budget = MemoryBudget::new(usize::MAX);
+        let [one, other] = [0, 1].map(|_| SendQueue::new(budget.clone(), usize::MAX, 9));
+        push(&one, 1).unwrap();
+        other.end();
+        assert!(!one.transfer_to(&other));
+        push(&one, 2).unwrap();
+        assert_eq!(senders(one.end()), [1, 2]);
+    }
+
+    /// Bytes of a caller who looks at the queue when it lets go of them.
+    struct Nosy(Arc<SendQueue>, Vec<u8>);
+
+    impl AsRef<[u8]> for Nosy {
+        fn as_ref(&self) -> &[u8] {
+            &self.1
+        }
+    }
+
+    impl Drop for Nosy {
+        fn drop(&mut self) {
+            assert!(self.0.state.try_lock().is_ok(), "dropped under the lock");
+        }
+    }
+
+    #[test]
+    fn frames_are_dropped_outside_of_the_lock() {
+        let (_, queue) = queue(usize::MAX, usize::MAX, 9);
+        let queue = Arc::new(queue);
+        for shares_records in [false, true] {
+            queue.link_up(shares_records);
+            let link = link();
+            let mut outbox = BatchSource::new(&queue, &link);
+            for payload in [9, 9000] {
+                let frame = Frame::builder(8, Id::from_bytes([1; 32])).payload(vec![1; payload]);
+                let bytes = Nosy(queue.clone(), frame.build().unwrap().as_bytes().to_vec());
+                let nosy = Frame::parse(bytes::Bytes::from_owner(bytes)).unwrap();
+                queue.push(nosy, None, Admission::Bounded).unwrap();
+                assert_eq!(poll_fill(&mut outbox), Poll::Ready(Staged::Batch));
+                assert_eq!(queue.on_written(LENGTH_PREFIX + 41 + payload).0, 1);
+            }
+            queue.push(frame(1), None, Admission::Bounded).unwrap();
+            assert_eq!(poll_fill(&mut outbox), Poll::Ready(Staged::Batch));
+            queue.on_written(LENGTH_PREFIX + 100);
+        }
+        assert_eq!(queue.size().0, 3);
+        queue.acknowledge(3, None).unwrap();
+        assert_eq!(queue.size(), (0, 0));
+    }
+}

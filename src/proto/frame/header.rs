@@ -1,0 +1,82 @@
+//! Where the fields of a carrier frame stand.
+
+use std::ops::Range;
+
+use crate::proto::frame::{Frame, FrameError};
+
+/// What stands in front of the recipient: version, modes, sender.
+pub(crate) const FIXED: usize = 1 + 2 + 32;
+
+/// Lengths of the optional fields where they are present; an absent one is the byte `00`.
+pub(crate) const RECIPIENT: usize = 1 + 32;
+pub(crate) const SEQUENCE_ID: usize = 1 + 32 + 2;
+pub(crate) const BLOCK: usize = 64;
+
+/// Where the fields of a frame stand; an absent field has the length of its `00` byte.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) sequence_id: Range<usize>,
+    pub(crate) auxiliary_data: Range<usize>,
+    pub(crate) signature: Range<usize>,
+    pub(crate) payload: Range<usize>,
+}
+
+impl Header {
+    /// Reads the shape of the frame that `bytes` begin with, whatever its version byte says.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Header, FrameError> {
+        if bytes.len() < Frame::MIN_LEN {
+            return Err(FrameError::TooShort(bytes.len()));
+        }
+        if bytes.len() > Frame::MAX_LEN {
+            return Err(FrameError::TooLong(bytes.len()));
+        }
+        if let Some([0, 0, 0, 0, high, low]) = bytes[FIXED..].first_chunk() {
+            // None of the optional fields: most frames of a busy link are like this.
+            let fixed = |at: usize| FIXED + at..FIXED + at + 1;
+            let (sequence_id, auxiliary_data, signature) = (fixed(1), fixed(2), fixed(3));
+            let payload = payload(bytes, Frame::MIN_LEN, [*high, *low])?;
+            return Ok(Header { sequence_id, auxiliary_data, signature, payload });
+        }
+        let recipient = match bytes[FIXED] {
+            0 => 1,
+            1 | 2 => RECIPIENT,
+            tag => return Err(FrameError::RecipientTag(tag)),
+        };
+        let sequence_id = field(bytes, FIXED + recipient, SEQUENCE_ID)?;
+        let auxiliary_data = field(bytes, sequence_id.end, BLOCK)?;
+        let signature = field(bytes, auxiliary_data.end, BLOCK)?;
+        let start = signature.end + 2;
+        let Some(&[high, low]) = bytes.get(signature.end..start) else {
+            return Err(FrameError::HeaderCut(bytes.len()));
+        };
+        let payload = payload(bytes, start, [high, low])?;
+        Ok(Header { sequence_id, auxiliary_data, signature, payload })
+    }
+
+    /// Length of the frame: header and payload.
+    pub(crate) fn frame_len(&self) -> usize {
+        self.payload.end
+    }
+}
+
+/// The payload at `start`, whose length was declared so.
+fn payload(bytes: &[u8], start: usize, len: [u8; 2]) -> Result<Range<usize>, FrameError> {
+    let declared = usize::from(u16::from_be_bytes(len));
+    match bytes.len() - start < declared {
+        true => Err(FrameError::PayloadCut { declared, present: bytes.len() - start }),
+        false => Ok(start..start + declared),
+    }
+}
+
+/// The optional field at `start`: the one byte `00`, or `full` bytes.
+fn field(bytes: &[u8], start: usize, full: usize) -> Result<Range<usize>, FrameError> {
+    let len = match bytes.get(start) {
+        None => return Err(FrameError::HeaderCut(bytes.len())),
+        Some(0) => 1,
+        Some(_) => full,
+    };
+    if start + len > bytes.len() {
+        return Err(FrameError::HeaderCut(bytes.len()));
+    }
+    Ok(start..start + len)
+}

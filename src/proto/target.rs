@@ -1,0 +1,14 @@
+/// The local name of a neighbour: what this node calls it, and nobody else.
+///
+/// It stays the same over every reconnect. After the neighbour's end it is reused as late as
+/// possible, which is after 65 535 others.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+/// # use netmod_inet::{InetEndpoint, Target};
+/// # let endpoint = InetEndpoint::start("[::1]:0").await?;
+/// let targets: Vec<Target> = endpoint.add_peers(["192.0.2.7:9000"]).await?;
+/// assert_eq!(endpoint.peers()[0].target, targets[0]);
+/// # Ok(()) }) }
+/// ```
+pub type Target = u16;

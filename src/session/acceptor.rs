@@ -1,0 +1,365 @@
+//! From an accepted stream to a peer.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use futures_lite::future;
+
+use crate::config::Incoming;
+use crate::error::{DownReason, DropReason, Goodbye, GoodbyeReason, HandshakeError};
+use crate::peer::{Origin, Peer, Session};
+use crate::primitives::clock::{self, within};
+use crate::proto::{Hello, InvalidAck, PublicKey};
+use crate::session::handshake::{Handshake, LocalHello, Negotiated, RemoteExtension};
+use crate::session::peer_lease::PeerLease;
+use crate::session::{dialer, key_exchange, link_down, link_up, merge};
+use crate::shared::TaskRef;
+use crate::transport::{Link, Stream};
+
+/// Serves a stream that a listener accepted: shakes hands, and if that goes well runs the peer
+/// until its link ends. A stream that never becomes a peer is dropped, and an event says why.
+///
+/// A link holds this future for as long as it lasts, so it is kept small: what is needed before and
+/// after is in boxes of its own.
+pub(crate) fn handle_stream(
+    running: Arc<TaskRef>,
+    stream: Arc<dyn Stream>,
+    addr: SocketAddr,
+) -> impl Future<Output = ()> + Send {
+    let entering = Box::pin(accept_peer(running.clone(), stream, addr));
+    async move {
+        let Some((service, link)) = entering.await else { return };
+        run_link(running, service, link).await;
+    }
+}
+
+/// A peer's link, if a stream that was accepted becomes one.
+async fn accept_peer(
+    running: Arc<TaskRef>,
+    stream: Arc<dyn Stream>,
+    addr: SocketAddr,
+) -> Option<(PeerLease, Arc<Link>)> {
+    match establish(running.clone(), stream, addr).await {
+        Established::Up(service, link) => return Some((service, link)),
+        // A peer that was taken over for a link which then failed goes on waiting for one.
+        Established::Failed(Some(service)) => {
+            let task = running.clone();
+            running.spawn(async move { resume(&task, service).await });
+        }
+        Established::Failed(None) => {}
+    }
+    None
+}
+
+/// What came of a stream that was accepted.
+enum Established {
+    /// A peer's link.
+    Up(PeerLease, Arc<Link>),
+    /// Nothing, but a peer may have lost its link to it.
+    Failed(Option<PeerLease>),
+}
+
+/// Shakes hands, and enters the peer.
+async fn establish(
+    running: Arc<TaskRef>,
+    stream: Arc<dyn Stream>,
+    addr: SocketAddr,
+) -> Established {
+    let mut known = None;
+    let accepted = accept_connection(&running, stream, addr, &mut known).await;
+    let reason = match accepted {
+        Ok(Accepted { hello, pair, link }) => {
+            let was_known = known.is_some();
+            match known.or_else(|| register_peer(&running, &hello, pair, &link)) {
+                Some(service) => match link_up(&running, &service.peer, &link, hello.id).await {
+                    Ok(()) => return Established::Up(service, link),
+                    Err(error) => {
+                        running.events.dropped(Some(addr), DropReason::Handshake(error));
+                        return Established::Failed(was_known.then_some(service));
+                    }
+                },
+                None if running.is_stopping() => DropReason::ShuttingDown,
+                None => DropReason::TooManyPeers,
+            }
+        }
+        Err(reason) => {
+            running.events.dropped(Some(addr), reason);
+            return Established::Failed(known);
+        }
+    };
+    running.events.dropped(Some(addr), reason);
+    Established::Failed(None)
+}
+
+/// A stranger that has shaken hands.
+struct Accepted {
+    hello: Hello,
+    /// What is shared from now on with one that is new, and shares records.
+    pair: Option<Session>,
+    link: Arc<Link>,
+}
+
+/// Shakes hands as the listener, under one deadline, as one of so many strangers.
+async fn accept_connection(
+    running: &Arc<TaskRef>,
+    stream: Arc<dyn Stream>,
+    addr: SocketAddr,
+    known: &mut Option<PeerLease>,
+) -> Result<Accepted, DropReason> {
+    let ticket = running.handshake_slots.acquire(addr.ip(), stream.clone());
+    let stopping = async {
+        running.stopping().await;
+        Err(DropReason::ShuttingDown)
+    };
+    let displaced = async {
+        ticket.evicted().await;
+        Err(DropReason::Evicted)
+    };
+    // In a box: what wraps it would hold it several times.
+    let shaking = Box::pin(run_handshake(running, stream, addr, known));
+    let shaking = future::or(displaced, future::or(stopping, shaking));
+    let shaken = within(running.limits.handshake_timeout, shaking).await;
+    match ticket.was_evicted() {
+        true => Err(DropReason::Evicted),
+        false => shaken.unwrap_or(Err(DropReason::Handshake(HandshakeError::TimedOut))),
+    }
+}
+
+async fn run_handshake(
+    running: &Arc<TaskRef>,
+    stream: Arc<dyn Stream>,
+    addr: SocketAddr,
+    known: &mut Option<PeerLease>,
+) -> Result<Accepted, DropReason> {
+    let limit = running.limits.handshake_bytes;
+    let mut handshake = Handshake::new(stream, limit, Some(running), &[]);
+    let (hello, offer) = handshake.recv_hello().await?;
+    let incoming = Incoming {
+        addr,
+        id: hello.id,
+        peer_type: hello.peer_type.mirrored(),
+        listening_port: hello.port,
+        key: None,
+    };
+    if let Some((reason, goodbye)) = admission_error(running, &hello, offer.as_ref(), &incoming) {
+        if offer.is_some() {
+            handshake.send_close(running.id, Goodbye::new(goodbye).into()).await?;
+        }
+        return Err(reason);
+    }
+    let pair = match &offer {
+        Some(offer) => {
+            let peer = find_resumable(running, &hello, offer);
+            handshake.encryption.expect(running, peer.as_deref(), addr);
+            respond_extended(running, &mut handshake, &hello, &incoming, offer, known).await?
+        }
+        None => {
+            handshake.send_ack(running.id, &hello).await?;
+            None
+        }
+    };
+    // Answered all the same: this node itself, or a copy of it, learns what is wrong from our id.
+    if hello.id == running.id {
+        return Err(HandshakeError::OwnSelf.into());
+    }
+    let key = handshake.key();
+    let (stream, ahead) = handshake.into_stream();
+    let records_as = offer.map(|_| running.records_as.clone());
+    let link = Link::keyed(stream, Some(addr), ahead, records_as, key);
+    Ok(Accepted { hello, pair, link })
+}
+
+/// Why a stranger may not come in, and what it is told.
+fn admission_error(
+    running: &TaskRef,
+    hello: &Hello,
+    offer: Option<&RemoteExtension>,
+    incoming: &Incoming,
+) -> Option<(DropReason, GoodbyeReason)> {
+    let is_judged_later = offer.is_some_and(|offer| key_exchange::shows_key(running, offer));
+    // The address once more: the policy may have changed since it was let in to say so much.
+    let is_admitted = running.admits_addr(incoming.addr);
+    if !is_admitted || !(is_judged_later || running.admits(incoming)) {
+        return Some((DropReason::NotAllowed, GoodbyeReason::NotAllowed));
+    }
+    let known = offer.and_then(|offer| find_resumable(running, hello, offer));
+    if let Some(refused) = key_exchange::refusal(running, hello, offer, known.as_deref()) {
+        return Some(refused);
+    }
+    match known {
+        Some(peer) if loses_simultaneous_open(running, &peer, offer) => {
+            Some((DropReason::Duplicate, GoodbyeReason::Duplicate))
+        }
+        None if !running.can_accept(incoming.addr) => {
+            Some((DropReason::TooManyPeers, GoodbyeReason::Busy))
+        }
+        _ => None,
+    }
+}
+
+/// Whether the peer that the dialer wants to be is being dialed, or merged into another, by this
+/// node just now, and this node has precedence: when both sides dial, the link of the lower boot id
+/// stays.
+fn loses_simultaneous_open(
+    running: &TaskRef,
+    peer: &Peer,
+    offer: Option<&RemoteExtension>,
+) -> bool {
+    let goes_first = offer.is_some_and(|offer| running.boot < offer.boot);
+    peer.is_merge_loser() || (goes_first && peer.is_dialing())
+}
+
+/// The peer that the dialer wants to be, which is still to be proved.
+fn find_resumable(running: &TaskRef, hello: &Hello, offer: &RemoteExtension) -> Option<Arc<Peer>> {
+    let peer = running.resumable_peer(&offer.pair?, &offer.boot)?;
+    (peer.peer_type() == hello.peer_type.mirrored()).then_some(peer)
+}
+
+/// Answers a dialer that shares records. Takes over the peer that it proves to be, or returns what
+/// is shared from now on.
+async fn respond_extended(
+    running: &Arc<TaskRef>,
+    handshake: &mut Handshake<'_>,
+    hello: &Hello,
+    incoming: &Incoming,
+    offer: &RemoteExtension,
+    known: &mut Option<PeerLease>,
+) -> Result<Option<Session>, DropReason> {
+    let fresh = LocalHello::new(running.boot)?;
+    let peer = find_resumable(running, hello, offer);
+    let pair = peer.as_ref().and_then(|peer| peer.session());
+    let secret = pair.as_ref().map(|pair| &pair.secret);
+    handshake.send_extended_ack(running.id, hello, &fresh, offer, secret).await?;
+    // Who it is may have turned out otherwise.
+    let key = handshake.key();
+    let peer = peer.filter(|_| pair.as_ref().is_some_and(|pair| pair.key() == key));
+    let secret = secret.filter(|_| peer.is_some());
+    let terms = handshake.recv_proof(&fresh, offer, secret).await?;
+    // Not before: who closes with something unread may take back what it said.
+    if let Err(reason) = check_policy(running, incoming, offer, key, peer.as_deref()) {
+        let end = Goodbye::new(GoodbyeReason::NotAllowed).into();
+        handshake.send_close(running.id, end).await?;
+        return Err(reason);
+    }
+    match (terms, peer) {
+        (Negotiated::New(pair), _) => {
+            if key.is_some() {
+                handshake.send_ack_count(running.id, 0).await?;
+            }
+            Ok(Some(pair))
+        }
+        (Negotiated::Resumed { received }, Some(peer)) => {
+            if loses_simultaneous_open(running, &peer, Some(offer)) {
+                let goodbye = Goodbye::new(GoodbyeReason::Duplicate);
+                return Err(HandshakeError::Refused(goodbye).into());
+            }
+            let service = known.insert(PeerLease::acquire(running, &peer).await);
+            if service.peer.has_ended() {
+                return Err(HandshakeError::NotProved.into());
+            }
+            let queue = &service.peer.queue;
+            queue.resume(received).map_err(|InvalidAck| HandshakeError::NotProved)?;
+            handshake.send_ack_count(running.id, queue.received_total()).await?;
+            Ok(None)
+        }
+        _ => Err(HandshakeError::NotProved.into()),
+    }
+}
+
+/// Whether a stranger may come in that has proved what it could, and shown its key if the link is
+/// encrypted.
+fn check_policy(
+    running: &TaskRef,
+    incoming: &Incoming,
+    offer: &RemoteExtension,
+    key: Option<PublicKey>,
+    known: Option<&Peer>,
+) -> Result<(), DropReason> {
+    key_exchange::judge(running, incoming.id, key, known)?;
+    let incoming = Incoming { key, ..incoming.clone() };
+    match key_exchange::shows_key(running, offer) && !running.admits(&incoming) {
+        true => Err(DropReason::NotAllowed),
+        false => Ok(()),
+    }
+}
+
+/// Enters a stranger that has shaken hands as a peer. `None` if there are too many.
+fn register_peer(
+    running: &Arc<TaskRef>,
+    hello: &Hello,
+    pair: Option<Session>,
+    link: &Link,
+) -> Option<PeerLease> {
+    let peer_type = hello.peer_type.mirrored();
+    let peer = running.add_linked(peer_type, Origin::Accepted, link.addr)?;
+    running.start_session(&peer, hello.id, pair);
+    PeerLease::try_acquire(running, &peer)
+}
+
+/// Runs the peer for as long as its link lasts.
+fn run_link(
+    running: Arc<TaskRef>,
+    service: PeerLease,
+    link: Arc<Link>,
+) -> impl Future<Output = ()> + Send {
+    async move {
+        let reason = {
+            let peer = &service.peer;
+            let notices = |notice| merge::on_message(&running, peer, notice);
+            let drain = &running.limits.drain_timeout;
+            let serving = peer.run(&link, &running.inbound, drain, &notices);
+            let replaced = async {
+                service.lease.requested().await;
+                DownReason::Replaced
+            };
+            future::or(serving, replaced).await
+        };
+        // Closed before the wait for another.
+        drop(link);
+        if service.lease.is_requested() || !service.peer.is_dialed() {
+            link_down(&running, &service.peer, reason, None);
+            Box::pin(resume(&running, service)).await;
+        } else {
+            dialer::schedule_redial(&running, service, reason);
+        }
+    }
+}
+
+/// Goes on with a peer that has no link: dials it if it can, or waits for it.
+pub(crate) async fn resume(running: &Arc<TaskRef>, service: PeerLease) {
+    let mut service = service;
+    if service.peer.has_ended() {
+        // It became another peer while this task waited for its turn.
+        return;
+    }
+    if service.lease.is_requested() {
+        match service.yield_now().await {
+            Some(unwanted) => service = unwanted,
+            None => return,
+        }
+    }
+    match service.peer.is_dialed() {
+        true => dialer::start_dialing(running, service),
+        false => await_reconnect(running, service).await,
+    }
+}
+
+/// Waits for the peer to come back, if it can prove to be the same; otherwise, and when it has
+/// been away for too long, ends it. Of a plain one nothing is kept: nothing would tell it from
+/// another that claims its id.
+async fn await_reconnect(running: &TaskRef, mut service: PeerLease) {
+    let until = clock::now() + running.limits.resume_window;
+    while service.peer.is_resumable() && clock::now() < until {
+        running.track_disconnected(&service.peer);
+        let called = future::or(service.lease.requested(), service.peer.stopped());
+        within(until.saturating_duration_since(clock::now()), called).await;
+        if service.lease.is_requested() {
+            match service.yield_now().await {
+                Some(unwanted) => service = unwanted,
+                None => return,
+            }
+        }
+    }
+    running.routes.remove_peer(service.peer.target()).await;
+}

@@ -1,0 +1,99 @@
+//! What [`Handshake`] does about encryption in a build that has none: nothing.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::error::{DropReason, GoodbyeReason, HandshakeError};
+use crate::peer::Peer;
+use crate::proto::{Hello, Id, PublicKey};
+use crate::session::handshake::{Handshake, RemoteExtension};
+use crate::shared::{Shared, TaskRef};
+use crate::transport::Link;
+
+/// No encryption.
+pub(crate) struct Encryption<'a>(std::marker::PhantomData<&'a ()>);
+
+impl<'a> Encryption<'a> {
+    pub(crate) fn new(_: Option<&'a Shared>, _: &'a [PublicKey]) -> Encryption<'a> {
+        Encryption(std::marker::PhantomData)
+    }
+
+    pub(crate) fn means(&self) -> Option<u8> {
+        None
+    }
+
+    pub(crate) fn key(&self) -> Option<PublicKey> {
+        None
+    }
+
+    pub(crate) fn note(&mut self, _: &[u8]) {}
+
+    pub(crate) fn doubt(&self, error: HandshakeError) -> HandshakeError {
+        error
+    }
+
+    pub(crate) fn expect(&mut self, _: &TaskRef, _: Option<&Peer>, _: SocketAddr) {}
+
+    pub(crate) fn open_up(&self) {}
+}
+
+impl Handshake<'_> {
+    pub(crate) async fn encrypt_dialed(
+        &mut self,
+        _: Id,
+        _: Id,
+        _: Option<u8>,
+    ) -> Result<(), HandshakeError> {
+        Ok(())
+    }
+
+    pub(crate) async fn encrypt_accepted(
+        &mut self,
+        _: Id,
+        _: Id,
+        _: Option<u8>,
+    ) -> Result<(), HandshakeError> {
+        Ok(())
+    }
+}
+
+pub(crate) fn shows_key(_: &TaskRef, _: &RemoteExtension) -> bool {
+    false
+}
+
+pub(crate) fn refusal(
+    _: &TaskRef,
+    _: &Hello,
+    _: Option<&RemoteExtension>,
+    _: Option<&Peer>,
+) -> Option<(DropReason, GoodbyeReason)> {
+    None
+}
+
+pub(crate) fn judge(
+    _: &TaskRef,
+    _: Id,
+    _: Option<PublicKey>,
+    _: Option<&Peer>,
+) -> Result<(), HandshakeError> {
+    Ok(())
+}
+
+pub(crate) fn check_claim(
+    _: &TaskRef,
+    _: Id,
+    _: Option<PublicKey>,
+    _: Option<&Arc<Peer>>,
+) -> Result<(), HandshakeError> {
+    Ok(())
+}
+
+pub(crate) fn enter(
+    _: &TaskRef,
+    peer: &Peer,
+    id: Id,
+    link: &Arc<Link>,
+) -> Result<(), HandshakeError> {
+    peer.link_up(id, link);
+    Ok(())
+}

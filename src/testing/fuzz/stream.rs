@@ -1,0 +1,231 @@
+use crate::error::DownReason;
+use crate::peer::recv::reader::run_reader;
+use crate::peer::{Inbound, InboundSender, MemoryBudget, Origin, Peer, SendQueue, inbound};
+use crate::proto::{
+    CONTROL, CloseRecord, Direction, Frame, FrameError, FramingError, Id, LENGTH_PREFIX, PeerType,
+    Records, SequenceId, encode_length, is_peering, peek_len,
+};
+use crate::testing::kit::{
+    byte_source::ByteSource,
+    pipe::{Pipe, TestWaker},
+};
+use crate::transport::Link;
+
+/// Pieces are added up to this length, so that no input takes long.
+const LONGEST: usize = 70_000;
+
+const INBOUND_BYTES: usize = 80 << 10;
+
+/// How a link is, and how its bytes come.
+struct Case {
+    peer_type: PeerType,
+    carries_records: bool,
+    /// Frames that may wait for the router.
+    frames: usize,
+    /// How many bytes come before the link begins, and then each time.
+    cuts: Vec<usize>,
+}
+
+/// What became of a stream.
+#[derive(Debug, PartialEq, Eq)]
+struct Outcome {
+    frames: Vec<Frame>,
+    ignored: u64,
+    reason: String,
+}
+
+/// See [`crate::testing::fuzz::stream`].
+pub(crate) fn stream(bytes: &[u8]) {
+    let mut input = ByteSource::new(bytes);
+    let flags = input.byte();
+    let case = Case {
+        peer_type: peer_type(flags),
+        carries_records: flags & 4 != 0,
+        frames: usize::from(input.byte() % 16) + 1,
+        cuts: (0..input.byte() % 32).map(|_| input.size()).collect(),
+    };
+    let mut stream = Vec::new();
+    while !input.is_empty() && stream.len() < LONGEST {
+        piece(&mut input, &mut stream);
+    }
+    let expected = expected(&case, &stream);
+    assert_eq!(served(&case, &stream), expected);
+    let whole = Case { cuts: vec![0, stream.len()], ..case };
+    assert_eq!(served(&whole, &stream), expected);
+}
+
+fn peer_type(flags: u8) -> PeerType {
+    match flags & 3 {
+        0 => PeerType::Standard,
+        1 => PeerType::Cross,
+        2 => PeerType::Limited(Direction::Sending),
+        _ => PeerType::Limited(Direction::Receiving),
+    }
+}
+
+/// Adds bytes of the input as they are, or a frame.
+fn piece(input: &mut ByteSource<'_>, stream: &mut Vec<u8>) {
+    let what = input.byte();
+    let detail = usize::from(what & 31);
+    let frame = match what >> 5 {
+        0 => return stream.extend_from_slice(input.take(detail)),
+        1 => frame(8, payload(input)),
+        2 => return with_trailing(frame(64, payload(input)), detail, stream),
+        3 => frame(32 + u16::from(what & 31), payload(input)),
+        4 => records(detail, input).into_frame(Id::from_bytes([2; 32])).unwrap(),
+        5 => return other_version(what & 31, input, stream),
+        6 => with_all_fields(input),
+        _ => return stream.extend_from_slice(&encode_length(input.size() + detail)),
+    };
+    with_trailing(frame, 0, stream);
+}
+
+fn payload(input: &mut ByteSource<'_>) -> Vec<u8> {
+    let len = input.size();
+    vec![len as u8; len.min(Frame::MAX_PAYLOAD)]
+}
+
+fn frame(modes: u16, payload: Vec<u8>) -> Frame {
+    Frame::builder(modes, Id::from_bytes([1; 32])).payload(payload).build().unwrap()
+}
+
+/// The message with so many bytes behind the payload.
+fn with_trailing(frame: Frame, trailing: usize, stream: &mut Vec<u8>) {
+    let len = (frame.len() + trailing).min(Frame::MAX_LEN);
+    stream.extend_from_slice(&encode_length(len));
+    stream.extend_from_slice(frame.as_bytes());
+    stream.resize(stream.len() + len - frame.len(), 0xAA);
+}
+
+fn other_version(version: u8, input: &mut ByteSource<'_>, stream: &mut Vec<u8>) {
+    let start = stream.len();
+    with_trailing(frame(8, payload(input)), 0, stream);
+    stream[start + LENGTH_PREFIX] = version;
+}
+
+fn with_all_fields(input: &mut ByteSource<'_>) -> Frame {
+    let sequence_id = SequenceId { hash: [4; 32], num: input.byte(), last: input.byte() };
+    let builder = Frame::builder(9, Id::from_bytes([1; 32])).sequence_id(sequence_id);
+    builder.auxiliary_data([5; 64]).signature([6; 64]).payload(payload(input)).build().unwrap()
+}
+
+fn records(which: usize, input: &mut ByteSource<'_>) -> Records {
+    let wanted = |bit: usize| which & bit != 0;
+    let end = CloseRecord { reason: input.byte(), retry_after_ms: 7 };
+    Records {
+        received: wanted(1).then(|| input.byte().into()),
+        held: wanted(2).then_some(9),
+        // What comes behind it is read all the same.
+        end: (which & 12 == 12).then_some(end),
+        probe: wanted(16).then_some(()),
+        busy: wanted(4).then_some(()),
+        ..Records::default()
+    }
+}
+
+/// Serves the stream as it is cut.
+fn served(case: &Case, stream: &[u8]) -> Outcome {
+    let budget = MemoryBudget::new(0);
+    let queue = SendQueue::new(budget, 0, 0);
+    let peer = Peer::linked(7, case.peer_type, Origin::Accepted, queue);
+    peer.queue.link_up(case.carries_records);
+    let (sender, inbound) = inbound(INBOUND_BYTES, case.frames);
+    let (near, far) = Pipe::pair();
+    let mut cuts = case.cuts.iter().copied();
+    let (ahead, rest) = stream.split_at(cuts.next().unwrap_or(0).min(stream.len()));
+    far.outgoing().write(rest);
+    far.outgoing().ended = true;
+    let records_as = case.carries_records.then_some(Id::from_bytes([8; 32]));
+    let link = Link::new(near, None, ahead.to_vec(), records_as);
+    let (frames, reason) = serve(&peer, &link, (&sender, &inbound), || {
+        let mut way = far.outgoing();
+        way.arrive(cuts.next().unwrap_or(usize::MAX));
+    });
+    check_counts(case, &peer, frames.len() as u64);
+    let widest = far.outgoing().widest_read;
+    assert!(widest <= (2 * stream.len()).max(16 << 10), "a buffer of {widest} bytes");
+    drop(link);
+    check_room(case, &sender);
+    Outcome { frames, ignored: peer.info().frames_ignored, reason: reason.to_string() }
+}
+
+/// Runs the receive loop to its end; whenever it rests, takes what it handed on or else lets more
+/// arrive.
+fn serve(
+    peer: &Peer,
+    link: &Link,
+    (sender, inbound): (&InboundSender, &Inbound),
+    mut arrive: impl FnMut(),
+) -> (Vec<Frame>, DownReason) {
+    let wakes = TestWaker::new();
+    let mut receiving = Box::pin(run_reader(peer, link, sender, &|_| ()));
+    let mut frames = Vec::new();
+    let mut rests = 0;
+    let reason = loop {
+        if let Some(reason) = wakes.poll(receiving.as_mut()) {
+            break reason;
+        }
+        match inbound.try_next().unwrap() {
+            Some((target, frame)) => {
+                assert_eq!(target, 7);
+                frames.push(frame);
+                rests = 0;
+            }
+            None => arrive(),
+        }
+        rests += 1;
+        assert!(rests < 200, "the loop rests while there is something to read");
+    };
+    while let Some((_, frame)) = inbound.try_next().unwrap() {
+        frames.push(frame);
+    }
+    (frames, reason)
+}
+
+fn check_counts(case: &Case, peer: &Peer, frames: u64) {
+    assert_eq!(peer.info().frames_received, frames);
+    let counted = if case.carries_records { frames } else { 0 };
+    assert_eq!(peer.queue.received_total(), counted);
+}
+
+/// All room is free again.
+fn check_room(case: &Case, sender: &InboundSender) {
+    let room = sender.try_acquire(INBOUND_BYTES).unwrap().expect("some room was not given back");
+    assert_eq!(room.frames(), case.frames);
+}
+
+/// What should become of the stream: a plain reading of the rules, frame by frame.
+fn expected(case: &Case, mut bytes: &[u8]) -> Outcome {
+    let mut outcome = Outcome { frames: Vec::new(), ignored: 0, reason: String::new() };
+    let reason = loop {
+        let len = match peek_len(bytes) {
+            Ok(Some(len)) if len <= bytes.len() => len,
+            Err(why) => break DownReason::Framing(why),
+            _ if bytes.is_empty() => break DownReason::Closed,
+            _ => break DownReason::ClosedInsideFrame,
+        };
+        match Frame::parse(bytes[LENGTH_PREFIX..len].to_vec()) {
+            Err(FrameError::Version(_)) => outcome.ignored += 1,
+            Err(why) => break DownReason::Framing(FramingError::Frame(why)),
+            Ok(frame) if frame.modes() == CONTROL && case.carries_records => {
+                let records = Records::decode(frame.payload());
+                outcome.ignored += u64::from(records.is_none());
+                if let Some(reason) = records.and_then(|records| heard(&records)) {
+                    break reason;
+                }
+            }
+            Ok(frame) if is_peering(frame.modes()) => outcome.ignored += 1,
+            Ok(_) if !case.peer_type.may_receive() => break DownReason::WrongDirection,
+            Ok(frame) => outcome.frames.push(frame),
+        }
+        bytes = &bytes[len..];
+    };
+    outcome.reason = reason.to_string();
+    outcome
+}
+
+/// Nothing was sent, so every count but zero is impossible.
+fn heard(records: &Records) -> Option<DownReason> {
+    let count = records.received.filter(|count| *count > 0)?;
+    Some(DownReason::InvalidAck(count))
+}

@@ -1,0 +1,124 @@
+//! One thread, many tasks, and a die that says which of them goes on.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
+
+use crate::{Spawn, Task};
+
+/// Runs tasks in an order that its random numbers give, always the same for the same seed.
+pub(crate) struct Executor {
+    tasks: BTreeMap<u64, Running>,
+    inbox: Arc<Mutex<Inbox>>,
+    random: fastrand::Rng,
+    last_task: u64,
+    last_group: u64,
+}
+
+/// A task, and the group of those that end together.
+struct Running {
+    task: Task,
+    group: u64,
+    wake: Arc<Ready>,
+}
+
+#[derive(Default)]
+struct Inbox {
+    spawned: Vec<(u64, Task)>,
+    /// Tasks that may go on.
+    ready: Vec<u64>,
+}
+
+struct Ready {
+    number: u64,
+    is_queued: AtomicBool,
+    inbox: Arc<Mutex<Inbox>>,
+}
+
+impl Wake for Ready {
+    fn wake(self: Arc<Self>) {
+        if !self.is_queued.swap(true, Ordering::Relaxed) {
+            self.inbox.lock().unwrap().ready.push(self.number);
+        }
+    }
+}
+
+/// Spawns into one group.
+#[derive(Clone)]
+pub(crate) struct Group {
+    number: u64,
+    inbox: Arc<Mutex<Inbox>>,
+}
+
+impl Spawn for Group {
+    fn spawn(&self, task: Task) {
+        self.inbox.lock().unwrap().spawned.push((self.number, task));
+    }
+}
+
+/// Polls between two moves of the clock after which tasks never rest.
+const TOO_MANY: usize = 5_000_000;
+
+impl Executor {
+    pub(crate) fn new(seed: u64) -> Executor {
+        Executor {
+            tasks: BTreeMap::new(),
+            inbox: Arc::default(),
+            random: fastrand::Rng::with_seed(seed),
+            last_task: 0,
+            last_group: 0,
+        }
+    }
+
+    /// A new group of tasks.
+    pub(crate) fn group(&mut self) -> Group {
+        self.last_group += 1;
+        Group { number: self.last_group, inbox: self.inbox.clone() }
+    }
+
+    /// Drops all tasks of a group.
+    pub(crate) fn end(&mut self, group: &Group) {
+        let mut last = 0;
+        loop {
+            self.take_spawned();
+            let next = self.tasks.range(last..).find(|(_, running)| running.group == group.number);
+            let Some((&number, _)) = next else { break };
+            // One by one: they may wake or spawn others while they are dropped.
+            drop(self.tasks.remove(&number));
+            last = number;
+        }
+    }
+
+    /// Lets all tasks go on until none can.
+    pub(crate) fn run(&mut self) {
+        for _ in 0..TOO_MANY {
+            self.take_spawned();
+            let Some(number) = self.pick() else { return };
+            let Some(running) = self.tasks.get_mut(&number) else { continue };
+            running.wake.is_queued.store(false, Ordering::Relaxed);
+            let waker = Waker::from(running.wake.clone());
+            if running.task.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+                self.tasks.remove(&number);
+            }
+        }
+        panic!("the tasks never rest");
+    }
+
+    fn pick(&mut self) -> Option<u64> {
+        let ready = &mut self.inbox.lock().unwrap().ready;
+        (!ready.is_empty()).then(|| ready.swap_remove(self.random.usize(..ready.len())))
+    }
+
+    fn take_spawned(&mut self) {
+        let spawned = std::mem::take(&mut self.inbox.lock().unwrap().spawned);
+        for (group, task) in spawned {
+            self.last_task += 1;
+            let number = self.last_task;
+            let (inbox, is_queued) = (self.inbox.clone(), AtomicBool::new(false));
+            let wake = Arc::new(Ready { number, is_queued, inbox });
+            wake.clone().wake();
+            self.tasks.insert(number, Running { task, group, wake });
+        }
+    }
+}

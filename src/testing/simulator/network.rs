@@ -1,0 +1,422 @@
+//! A network in memory: hosts, what lies between them, and connections that behave like TCP.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use async_channel::{Receiver, Sender};
+
+use crate::primitives::clock;
+use crate::testing::simulator::simplex::Way;
+use crate::transport::{Connect, ConnectFuture, Stream};
+
+/// A machine, by its number.
+pub(crate) type Host = u16;
+
+/// Where every node listens.
+pub(crate) const PORT: u16 = 9000;
+
+/// Second network that every host is in, under another address.
+const OTHER_NETWORK: u8 = 11;
+
+/// Time after which a kernel gives up a quiet connection whose other end is gone, and one over which
+/// something is under way: as this crate sets it.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+const USER_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// The address of a host, in the first network or in the other one.
+pub(crate) fn ip(host: Host, in_other_network: bool) -> IpAddr {
+    let [high, low] = host.to_be_bytes();
+    let network = if in_other_network { OTHER_NETWORK } else { OTHER_NETWORK - 1 };
+    Ipv4Addr::new(network, 0, high, low).into()
+}
+
+fn host_at(addr: SocketAddr) -> Option<Host> {
+    match addr.ip() {
+        IpAddr::V4(ip) if addr.port() == PORT => {
+            let [_, _, high, low] = ip.octets();
+            Some(Host::from_be_bytes([high, low]))
+        }
+        _ => None,
+    }
+}
+
+/// A connection that was accepted, and where it comes from.
+pub(crate) type Accepted = (Arc<dyn Stream>, SocketAddr);
+
+/// Who ends up knowing that a connection was cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// Both sides see a reset.
+    Both,
+    /// Only this host does; the other one goes on waiting.
+    SeenBy(Host),
+}
+
+/// All hosts and connections.
+pub(crate) struct Network {
+    state: Mutex<State>,
+}
+
+struct State {
+    random: fastrand::Rng,
+    /// How long one way takes.
+    latency: RangeInclusive<Duration>,
+    listeners: BTreeMap<Host, Sender<Accepted>>,
+    /// Pairs of hosts between which nothing passes, lower number first.
+    parted: BTreeSet<(Host, Host)>,
+    /// Hosts without power.
+    absent: BTreeSet<Host>,
+    connections: BTreeMap<u64, Connection>,
+    last_connection: u64,
+    /// When each of them was opened.
+    opened: Vec<Instant>,
+}
+
+struct Connection {
+    hosts: [Host; 2],
+    /// What each side writes.
+    ways: [Way; 2],
+    /// Whether each side has let go of its end, and whether without a word.
+    is_gone: [bool; 2],
+    is_lost: [bool; 2],
+}
+
+impl Network {
+    pub(crate) fn new(seed: u64, latency: RangeInclusive<Duration>) -> Arc<Network> {
+        Arc::new(Network {
+            state: Mutex::new(State {
+                random: fastrand::Rng::with_seed(seed),
+                latency,
+                listeners: BTreeMap::new(),
+                parted: BTreeSet::new(),
+                absent: BTreeSet::new(),
+                connections: BTreeMap::new(),
+                last_connection: 0,
+                opened: Vec::new(),
+            }),
+        })
+    }
+
+    /// Starts to accept connections on a host.
+    pub(crate) fn listen(&self, host: Host) -> Receiver<Accepted> {
+        let (sender, receiver) = async_channel::unbounded();
+        let before = self.lock().listeners.insert(host, sender);
+        // Outside of the lock: it may hold connections.
+        drop(before);
+        receiver
+    }
+
+    /// Refuses connections to a host from now on.
+    pub(crate) fn stop_listening(&self, host: Host) {
+        let listener = self.lock().listeners.remove(&host);
+        drop(listener);
+    }
+
+    /// Lets nothing pass between two hosts, and loses nothing either: TCP sends it again.
+    pub(crate) fn part(&self, one: Host, other: Host) {
+        let mut state = self.lock();
+        state.parted.insert(pair(one, other));
+        state.hold_back(|hosts| pair(hosts[0], hosts[1]) == pair(one, other));
+    }
+
+    /// Lets everything pass again.
+    pub(crate) fn rejoin(&self, one: Host, other: Host) {
+        let mut state = self.lock();
+        state.parted.remove(&pair(one, other));
+        state.let_go();
+    }
+
+    /// Takes the power from a host: its connections are gone, and nobody is told.
+    pub(crate) fn vanish(&self, host: Host) {
+        let mut state = self.lock();
+        state.absent.insert(host);
+        for connection in state.connections.values_mut() {
+            for side in 0..2 {
+                if connection.hosts[side] == host {
+                    connection.lose(side);
+                }
+            }
+        }
+        state.hold_back(|hosts| hosts.contains(&host));
+    }
+
+    /// Gives it back.
+    pub(crate) fn appear(&self, host: Host) {
+        let mut state = self.lock();
+        state.absent.remove(&host);
+        state.let_go();
+    }
+
+    /// Cuts all connections between two hosts.
+    pub(crate) fn cut(&self, one: Host, other: Host, how: Cut) {
+        let mut state = self.lock();
+        let State { random, latency, connections, .. } = &mut *state;
+        for connection in connections.values_mut() {
+            if pair(connection.hosts[0], connection.hosts[1]) != pair(one, other) {
+                continue;
+            }
+            for side in 0..2 {
+                match how {
+                    Cut::SeenBy(host) if connection.hosts[side] != host => {
+                        connection.lose(1 - side);
+                    }
+                    _ => connection.ways[1 - side].fail(clock::now() + one_way(random, latency)),
+                }
+            }
+        }
+    }
+
+    /// Connections that both sides have not let go of.
+    pub(crate) fn connections(&self) -> usize {
+        self.lock().connections.values().filter(|open| open.is_gone == [false; 2]).count()
+    }
+
+    /// When connections were opened since this was asked last.
+    pub(crate) fn take_opened(&self) -> Vec<Instant> {
+        std::mem::take(&mut self.lock().opened)
+    }
+
+    fn latency(&self) -> Duration {
+        let State { random, latency, .. } = &mut *self.lock();
+        one_way(random, latency)
+    }
+
+    /// What comes back when a connection is asked for. `None`: nothing.
+    fn knock(self: &Arc<Self>, from: Host, addr: SocketAddr) -> Option<io::Result<End>> {
+        let mut state = self.lock();
+        let to = host_at(addr)?;
+        if state.is_silent([from, to]) {
+            return None;
+        }
+        let Some(listener) = state.listeners.get(&to).cloned() else {
+            return Some(Err(io::ErrorKind::ConnectionRefused.into()));
+        };
+        state.last_connection += 1;
+        let number = state.last_connection;
+        let connection = Connection {
+            hosts: [from, to],
+            ways: Default::default(),
+            is_gone: [false; 2],
+            is_lost: [false; 2],
+        };
+        state.connections.insert(number, connection);
+        state.opened.push(clock::now());
+        drop(state);
+        let [dialer, accepted] = [0, 1].map(|side| End { network: self.clone(), number, side });
+        let is_other = addr.ip() != ip(to, false);
+        let source = SocketAddr::new(ip(from, is_other), 50_000 + (number % 10_000) as u16);
+        // A listener that was dropped just now refuses by closing.
+        let _ = listener.try_send((Arc::new(accepted), source));
+        Some(Ok(dialer))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+}
+
+fn pair(one: Host, other: Host) -> (Host, Host) {
+    (one.min(other), one.max(other))
+}
+
+fn one_way(random: &mut fastrand::Rng, latency: &RangeInclusive<Duration>) -> Duration {
+    let [low, high] = [latency.start(), latency.end()].map(|time| time.as_micros() as u64);
+    Duration::from_micros(random.u64(low..=high))
+}
+
+impl State {
+    fn is_silent(&self, hosts: [Host; 2]) -> bool {
+        self.parted.contains(&pair(hosts[0], hosts[1]))
+            || hosts.iter().any(|host| self.absent.contains(host))
+    }
+
+    /// Holds back what is under way on some connections.
+    fn hold_back(&mut self, which: impl Fn([Host; 2]) -> bool) {
+        for connection in self.connections.values_mut().filter(|open| which(open.hosts)) {
+            connection.ways.iter_mut().for_each(Way::hold_back);
+        }
+    }
+
+    /// Lets go of what was held back, where something can pass again.
+    fn let_go(&mut self) {
+        let numbers: Vec<u64> = self.connections.keys().copied().collect();
+        for number in numbers {
+            let latency = one_way(&mut self.random, &self.latency);
+            let is_silent = self.is_silent(self.connections[&number].hosts);
+            let Some(connection) = self.connections.get_mut(&number) else { continue };
+            if is_silent {
+                continue;
+            }
+            for side in 0..2 {
+                let had_waiting = connection.ways[side].let_go(clock::now() + latency);
+                // What is sent again reaches a host that knows nothing of the connection, sooner
+                // or later.
+                let is_answered = connection.is_gone[1 - side]
+                    || (connection.is_lost[1 - side] && self.random.bool());
+                if had_waiting && is_answered {
+                    connection.ways[1 - side].fail(clock::now() + 2 * latency);
+                }
+            }
+        }
+    }
+
+    /// When something that is sent now arrives. `None`: it waits.
+    fn arrival(&mut self, hosts: [Host; 2]) -> Option<Instant> {
+        let latency = one_way(&mut self.random, &self.latency);
+        (!self.is_silent(hosts)).then(|| clock::now() + latency)
+    }
+}
+
+/// Connects from one host.
+pub(crate) struct Dialer {
+    pub(crate) network: Arc<Network>,
+    pub(crate) host: Host,
+}
+
+impl Connect for Dialer {
+    fn connect(&self, addr: SocketAddr) -> ConnectFuture {
+        let (network, host) = (self.network.clone(), self.host);
+        Box::pin(async move {
+            let mut again = Duration::from_secs(1);
+            loop {
+                clock::after(network.latency()).await;
+                if let Some(answer) = network.knock(host, addr) {
+                    clock::after(network.latency()).await;
+                    return answer.map(|end| Arc::new(end) as Arc<dyn Stream>);
+                }
+                clock::after(again).await;
+                again *= 2;
+            }
+        })
+    }
+}
+
+/// One end of a connection.
+struct End {
+    network: Arc<Network>,
+    number: u64,
+    side: usize,
+}
+
+impl End {
+    /// Does something with the connection, what this end writes first.
+    fn with<T>(&self, f: impl FnOnce(&mut Connection, Option<Instant>) -> T) -> T {
+        let mut state = self.network.lock();
+        let hosts = state.connections[&self.number].hosts;
+        let arrival = state.arrival(hosts);
+        f(state.connections.get_mut(&self.number).expect("an end is left"), arrival)
+    }
+
+    fn incoming<T>(&self, f: impl FnOnce(&mut Way) -> T) -> T {
+        self.with(|connection, _| f(&mut connection.ways[1 - self.side]))
+    }
+}
+
+impl Stream for End {
+    fn try_read(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        self.incoming(|way| way.read(buffer))
+    }
+
+    fn try_write(&self, slices: &[IoSlice<'_>], _ends_record: bool) -> io::Result<usize> {
+        self.with(|connection, arrival| {
+            let [outgoing, incoming] = connection.between(self.side);
+            if incoming.has_failed() {
+                return Err(io::ErrorKind::ConnectionReset.into());
+            }
+            let was_empty = outgoing.is_empty();
+            let written = outgoing.write(slices, arrival)?;
+            let other = 1 - self.side;
+            // A host that does not know the connection says so; while something is under way that
+            // it did not answer, nothing new is sent to it.
+            let is_unknown = connection.is_gone[other] || connection.is_lost[other];
+            if let (true, true, Some(arrival)) = (is_unknown, was_empty, arrival) {
+                let answered = arrival + arrival.duration_since(clock::now());
+                connection.ways[other].fail(answered);
+            }
+            Ok(written)
+        })
+    }
+
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.incoming(|way| way.poll_readable(cx))
+    }
+
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.with(|connection, _| {
+            let [outgoing, incoming] = connection.between(self.side);
+            match incoming.has_failed() {
+                true => Poll::Ready(Ok(())),
+                false => outgoing.poll_writable(cx),
+            }
+        })
+    }
+
+    fn close_write(&self) {
+        self.with(|connection, arrival| connection.ways[self.side].end(arrival));
+    }
+
+    fn start_keepalive_probe(&self) -> bool {
+        self.with(|connection, arrival| {
+            let other = 1 - self.side;
+            let is_unknown = connection.is_gone[other] || connection.is_lost[other];
+            // As long as something is under way the kernel does not probe.
+            if is_unknown && connection.ways[self.side].is_empty() {
+                let seconds = if arrival.is_some() { 1 } else { 3 };
+                connection.ways[other].fail(clock::now() + Duration::from_secs(seconds));
+            }
+        });
+        true
+    }
+
+    fn restore_keepalive(&self) {}
+
+    fn abort(&self) {
+        self.with(|connection, arrival| {
+            let [outgoing, incoming] = connection.between(self.side);
+            outgoing.end(arrival);
+            incoming.shut();
+        });
+    }
+}
+
+impl Connection {
+    /// One side's end is gone, and the other is not told. Its kernel finds out in the end.
+    fn lose(&mut self, side: usize) {
+        self.is_lost[side] = true;
+        let patience = if self.ways[1 - side].is_empty() { KEEPALIVE } else { USER_TIMEOUT };
+        self.ways[side].fail(clock::now() + patience);
+    }
+
+    /// What one side writes, and what it reads.
+    fn between(&mut self, side: usize) -> [&mut Way; 2] {
+        let [one, other] = &mut self.ways;
+        if side == 0 { [one, other] } else { [other, one] }
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.with(|connection, arrival| {
+            let is_lost = connection.is_lost[self.side];
+            let [outgoing, incoming] = connection.between(self.side);
+            if !is_lost {
+                // Closing with unread input is a reset.
+                match (incoming.is_empty(), arrival) {
+                    (false, Some(arrival)) => outgoing.fail(arrival),
+                    _ => outgoing.end(arrival),
+                }
+            }
+            incoming.shut();
+            connection.is_gone[self.side] = true;
+        });
+        let mut state = self.network.lock();
+        if state.connections[&self.number].is_gone == [true; 2] {
+            state.connections.remove(&self.number);
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! One direction of a connection.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use crate::primitives::clock::{self, Timer};
+
+/// Bytes that a writer may be ahead of its reader.
+const WINDOW: usize = 64 << 10;
+
+/// What one side wrote and the other has not read.
+#[derive(Debug, Default)]
+pub(crate) struct Way {
+    /// Bytes, and when they arrive. `None`: they are held back.
+    segments: VecDeque<(Option<Instant>, Vec<u8>)>,
+    bytes: usize,
+    /// The writer is done; the reader learns it then.
+    end: Option<Option<Instant>>,
+    /// The reader learns then that the connection was reset. Nothing arrives afterwards.
+    failure: Option<Instant>,
+    /// The reader does not want to read any more.
+    is_shut: bool,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+    /// Wakes the reader when the next thing arrives.
+    alarm: Option<(Instant, Timer)>,
+}
+
+fn has_come(time: Option<Instant>) -> bool {
+    time.is_some_and(|time| time <= clock::now())
+}
+
+impl Way {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        has_come(self.failure)
+    }
+
+    pub(crate) fn write(
+        &mut self,
+        slices: &[IoSlice<'_>],
+        arrival: Option<Instant>,
+    ) -> io::Result<usize> {
+        if self.end.is_some() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let room = WINDOW - self.bytes;
+        let bytes: Vec<u8> =
+            slices.iter().flat_map(|slice| slice.iter()).take(room).copied().collect();
+        if bytes.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let written = bytes.len();
+        self.bytes += written;
+        self.segments.push_back((self.in_order(arrival), bytes));
+        self.wake_reader();
+        Ok(written)
+    }
+
+    /// Nothing overtakes what was written before.
+    fn in_order(&self, arrival: Option<Instant>) -> Option<Instant> {
+        match self.segments.back() {
+            Some((last, _)) => arrival.zip(*last).map(|(arrival, last)| arrival.max(last)),
+            None => arrival,
+        }
+    }
+
+    pub(crate) fn end(&mut self, arrival: Option<Instant>) {
+        if self.end.is_none() {
+            self.end = Some(self.in_order(arrival));
+            self.wake_reader();
+            self.wake_writer();
+        }
+    }
+
+    pub(crate) fn fail(&mut self, at: Instant) {
+        self.failure = Some(self.failure.map_or(at, |before| before.min(at)));
+        self.wake_reader();
+        self.wake_writer();
+    }
+
+    pub(crate) fn shut(&mut self) {
+        self.is_shut = true;
+        self.wake_reader();
+    }
+
+    /// Holds back what has not arrived yet.
+    pub(crate) fn hold_back(&mut self) {
+        let hold = |arrival: &mut Option<Instant>| arrival.take_if(|time| *time > clock::now());
+        for (arrival, _) in &mut self.segments {
+            hold(arrival);
+        }
+        self.end.as_mut().map(hold);
+    }
+
+    /// Lets go of what was held back. Whether there was something.
+    pub(crate) fn let_go(&mut self, arrival: Instant) -> bool {
+        let mut held: Vec<&mut Option<Instant>> =
+            self.segments.iter_mut().map(|(at, _)| at).collect();
+        held.extend(self.end.as_mut());
+        let mut was_held = false;
+        for time in held.into_iter().filter(|time| time.is_none()) {
+            *time = Some(arrival);
+            was_held = true;
+        }
+        self.wake_reader();
+        was_held
+    }
+
+    pub(crate) fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        if self.is_shut {
+            return Ok(0);
+        }
+        let spare = buffer.capacity() - buffer.len();
+        let mut left = spare;
+        while left > 0 && self.is_next_readable() {
+            let Some((_, bytes)) = self.segments.front_mut() else { break };
+            let rest = bytes.split_off(left.min(bytes.len()));
+            left -= bytes.len();
+            buffer.extend_from_slice(bytes);
+            *bytes = rest;
+            if bytes.is_empty() {
+                self.segments.pop_front();
+            }
+        }
+        let read = spare - left;
+        self.bytes -= read;
+        match read {
+            0 if self.has_failed() => Err(io::ErrorKind::ConnectionReset.into()),
+            0 if self.is_at_end() => Ok(0),
+            0 => Err(io::ErrorKind::WouldBlock.into()),
+            read => {
+                self.wake_writer();
+                Ok(read)
+            }
+        }
+    }
+
+    fn is_next_readable(&self) -> bool {
+        let Some((arrival, _)) = self.segments.front() else { return false };
+        let is_before_failure = self.failure.is_none_or(|failure| *arrival < Some(failure));
+        has_come(*arrival) && is_before_failure
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.segments.is_empty() && self.end.is_some_and(has_come)
+    }
+
+    pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if self.is_shut || self.is_next_readable() || self.has_failed() || self.is_at_end() {
+                return Poll::Ready(Ok(()));
+            }
+            self.reader = Some(cx.waker().clone());
+            let next = match self.segments.front() {
+                Some((arrival, _)) => *arrival,
+                None => self.end.flatten(),
+            };
+            let Some(next) = next.into_iter().chain(self.failure).min() else {
+                return Poll::Pending;
+            };
+            if self.alarm.as_ref().is_none_or(|(time, _)| *time != next) {
+                self.alarm = Some((next, clock::at(next)));
+            }
+            let alarm = self.alarm.as_mut().map(|(_, timer)| Pin::new(timer).poll(cx));
+            match alarm {
+                Some(Poll::Ready(_)) => self.alarm = None,
+                _ => return Poll::Pending,
+            }
+        }
+    }
+
+    pub(crate) fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.bytes < WINDOW || self.end.is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        self.writer = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn wake_reader(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+
+    fn wake_writer(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            writer.wake();
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! Two nodes, and what can happen between them.
+
+use super::*;
+use crate::Spawn;
+use network::Cut;
+
+/// One round trip where delays do not vary.
+const ROUND_TRIP: Duration = Duration::from_millis(40);
+
+/// Longest that anything here takes which is not waited for on purpose.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+fn even(seed: u64) -> World {
+    World::new(seed, ROUND_TRIP / 2..=ROUND_TRIP / 2)
+}
+
+fn uneven(seed: u64) -> World {
+    World::new(seed, MS..=80 * MS)
+}
+
+/// Both nodes have one peer, and its link is up.
+fn is_settled(nodes: [&Node; 2]) -> bool {
+    nodes.iter().all(|node| node.endpoint.peers().len() == 1 && node.up().len() == 1)
+}
+
+fn count_ups(node: &Node) -> usize {
+    node.told().iter().filter(|event| matches!(event, Event::Up { .. })).count()
+}
+
+/// Nothing happens to a settled pair by itself.
+fn stays_settled(world: &mut World, nodes: [&Node; 2]) {
+    let _ = nodes.map(Node::told);
+    world.run_for(90 * SECOND);
+    assert!(is_settled(nodes), "it did not stay so");
+    let told = nodes.map(Node::told);
+    let is_flap = |event: &Event| matches!(event, Event::Up { .. } | Event::Down { .. });
+    assert!(!told.iter().flatten().any(is_flap), "it flaps: {told:#?}");
+    assert_eq!(world.network.connections(), 1);
+}
+
+/// Two nodes that dialed each other at about the same time, and settled.
+fn mutual(world: &mut World) -> ([Node; 2], [Target; 2]) {
+    let nodes = [world.start(1), world.start(2)];
+    let first = world.random.usize(..2);
+    let mut targets = [0; 2];
+    targets[first] = nodes[first].dial(nodes[1 - first].addr());
+    world.run_for_up_to(200 * MS);
+    targets[1 - first] = nodes[1 - first].dial(nodes[first].addr());
+    world.run_for(SECOND);
+    world.run_until("one peer", PATIENCE, || is_settled([&nodes[0], &nodes[1]]));
+    (nodes, targets)
+}
+
+/// What the one sent and the other one got so far.
+fn assert_arrived(node: &Node, up_to: u64) {
+    assert!(node.numbers().into_iter().eq(0..up_to), "{:?} of {up_to}", node.numbers());
+}
+
+#[test]
+fn a_mutual_dial_settles_within_two_round_trips_of_the_second_handshake() {
+    let mut worst = Duration::ZERO;
+    for seed in seeds(100) {
+        let mut world = even(seed);
+        let (one, other) = (world.start(1), world.start(2));
+        let head_start = world.random.u32(..=4 * ROUND_TRIP.as_millis() as u32);
+        one.dial(other.addr());
+        world.run_for(head_start * MS);
+        other.dial(one.addr());
+        let mut ups = [0; 2];
+        let mut both_up = None;
+        let start = world.start;
+        world.run_until("one peer", PATIENCE, || {
+            ups[0] += count_ups(&one);
+            ups[1] += count_ups(&other);
+            if ups == [2, 2] {
+                both_up.get_or_insert(clock::since(start));
+            }
+            both_up.is_some() && is_settled([&one, &other])
+        });
+        worst = worst.max(world.now() - both_up.unwrap_or_default());
+        stays_settled(&mut world, [&one, &other]);
+    }
+    println!("settled {worst:?} after the second handshake at the latest");
+    assert!(worst <= 2 * ROUND_TRIP, "{worst:?}");
+}
+
+#[test]
+fn what_was_sent_into_a_partition_arrives_after_it() {
+    for seed in seeds(40) {
+        let mut world = uneven(seed);
+        let ([one, other], [to_other, to_one]) = mutual(&mut world);
+        one.send(to_other, 0..100);
+        other.send(to_one, 0..100);
+        world.run_for_up_to(100 * MS);
+        world.network.part(1, 2);
+        world.run_for_up_to(90_000 * MS);
+        one.send(to_other, 100..200);
+        other.send(to_one, 100..200);
+        world.run_for_up_to(90_000 * MS);
+        world.network.rejoin(1, 2);
+        world.run_until("frames", PATIENCE, || {
+            is_settled([&one, &other])
+                && [&one, &other].iter().all(|node| node.numbers().len() >= 200)
+        });
+        assert_arrived(&one, 200);
+        assert_arrived(&other, 200);
+        world.run_for(5 * SECOND);
+        stays_settled(&mut world, [&one, &other]);
+    }
+}
+
+#[test]
+fn both_redial_after_a_cut_and_are_one_pair_again() {
+    for seed in seeds(10) {
+        let mut world = uneven(seed);
+        let ([one, other], [to_other, to_one]) = mutual(&mut world);
+        for round in 0..20 {
+            one.send(to_other, 10 * round..10 * round + 10);
+            other.send(to_one, 10 * round..10 * round + 10);
+            world.run_for_up_to(200 * MS);
+            world.network.cut(1, 2, Cut::Both);
+            // Longer than a reset is under way.
+            world.run_for(100 * MS);
+            world.run_until("one link", PATIENCE, || is_settled([&one, &other]));
+        }
+        world.run_for(5 * SECOND);
+        assert_arrived(&one, 200);
+        assert_arrived(&other, 200);
+        stays_settled(&mut world, [&one, &other]);
+    }
+}
+
+#[test]
+fn two_addresses_of_one_node_are_one_peer() {
+    for seed in seeds(40) {
+        let mut world = uneven(seed);
+        let (one, other) = (world.start(1), world.start(2));
+        let first = one.dial(other.addr());
+        world.run_for_up_to(300 * MS);
+        let second = one.dial(format!("{}:{PORT}", ip(2, true)));
+        one.send(first, [0]);
+        world.run_until("two links, then one", PATIENCE, || {
+            is_one_peer(&one, [first, second]) && is_settled([&one, &other])
+        });
+        one.send(first, [1]);
+        one.send(second, [2]);
+        world.run_for(5 * SECOND);
+        assert_arrived(&other, 3);
+        stays_settled(&mut world, [&one, &other]);
+        world.network.cut(1, 2, Cut::Both);
+        world.run_for(5 * SECOND);
+        world.run_until("one link", PATIENCE, || is_settled([&one, &other]));
+        stays_settled(&mut world, [&one, &other]);
+    }
+}
+
+#[test]
+fn a_peer_that_two_became_can_be_removed_and_added_again_at_once() {
+    for seed in seeds(10) {
+        let mut world = uneven(seed);
+        let (one, other) = (world.start(1), world.start(2));
+        let addrs = [other.addr(), format!("{}:{PORT}", ip(2, true))];
+        let targets = addrs.each_ref().map(|addr| one.dial(addr));
+        world.run_for(SECOND);
+        world.run_until("one peer", PATIENCE, || is_settled([&one, &other]));
+        let either = targets[world.random.usize(..2)];
+        future::block_on(one.endpoint.remove_peer(either)).unwrap();
+        assert!(one.endpoint.peers().is_empty());
+        for target in targets {
+            assert!(one.endpoint.try_send(target, frame(0)).is_err());
+        }
+        let targets = addrs.map(|addr| one.dial(addr));
+        one.send(targets[1], [0]);
+        world.run_for(60 * SECOND);
+        assert_arrived(&other, 1);
+        stays_settled(&mut world, [&one, &other]);
+    }
+}
+
+/// Who sends back to where a frame came from goes round, whichever target it came under.
+#[test]
+fn a_flood_leaves_a_peer_out_under_all_of_its_targets() {
+    let mut world = even(0);
+    let (one, other) = (world.start(1), world.start(2));
+    let addrs = [other.addr(), format!("{}:{PORT}", ip(2, true))];
+    let targets = addrs.map(|addr| one.dial(addr));
+    world.run_for(SECOND);
+    world.run_until("one peer", PATIENCE, || is_settled([&one, &other]));
+    for target in targets {
+        let report = one.endpoint.send_all_except(frame(0), &[target]).unwrap();
+        assert_eq!(report, crate::FloodReport::default(), "{target}");
+    }
+}
+
+/// Under every address that it was told to dial, also of peers that became one.
+#[test]
+fn a_merged_peer_is_known_at_all_of_its_addresses() {
+    let mut world = even(0);
+    let (one, other) = (world.start(1), world.start(2));
+    let at_both = |host| [false, true].map(|is_other| format!("{}:{PORT}", ip(host, is_other)));
+    at_both(2).iter().for_each(|addr| _ = one.dial(addr));
+    world.run_for(SECOND);
+    assert!(is_settled([&one, &other]));
+    one.endpoint.set_accept_policy(AcceptPolicy::known());
+    at_both(1).iter().for_each(|addr| _ = other.dial(addr));
+    world.run_until("one peer", PATIENCE, || is_settled([&one, &other]));
+}
+
+/// The strangers are many, and each may come back for a while.
+#[test]
+fn strangers_that_went_away_cost_no_peer_that_is_dialed() {
+    let mut world = even(0);
+    let limits = Limits { resume_peers: 1, ..Limits::default() };
+    let boot = world.new_boot();
+    let (one, other) = (world.start_as(1, boot, limits), world.start(2));
+    other.dial(one.addr());
+    world.run_for(SECOND);
+    // It was away once, which is remembered.
+    world.network.cut(1, 2, Cut::Both);
+    world.run_for(5 * SECOND);
+    one.dial(other.addr());
+    world.run_for(5 * SECOND);
+    assert!(is_settled([&one, &other]));
+    world.network.part(1, 2);
+    world.network.cut(1, 2, Cut::Both);
+    world.run_for(30 * SECOND);
+    let stranger = world.start(3);
+    stranger.dial(one.addr());
+    world.run_for(SECOND);
+    world.network.vanish(3);
+    world.network.cut(1, 3, Cut::Both);
+    world.run_for(300 * SECOND);
+    assert_eq!(one.endpoint.peers().len(), 1, "{:#?}", one.told());
+    world.network.rejoin(1, 2);
+    world.run_until("one link", PATIENCE, || is_settled([&one, &other]));
+}
+
+/// Links that end as soon as they are up, whoever dials.
+#[test]
+fn two_that_dial_each_other_in_vain_do_so_ever_more_rarely() {
+    let mut world = even(0);
+    let (nodes, _) = mutual(&mut world);
+    world.network.take_opened();
+    let mut opened = 0;
+    let start = world.now();
+    while world.now() - start < 3600 * SECOND {
+        if nodes.iter().any(|node| !node.up().is_empty()) {
+            world.network.cut(1, 2, Cut::Both);
+        }
+        world.run_for(5 * MS);
+        opened += world.network.take_opened().len();
+    }
+    assert!(opened < 2 * 200, "{opened} dials in an hour");
+}
+
+/// A run is only claimed, as an id is.
+#[test]
+fn a_crowd_that_claims_the_run_of_either_keeps_no_two_links_apart() {
+    for seed in seeds(5) {
+        let mut world = uneven(seed);
+        let boots = [world.new_boot(), world.new_boot()];
+        let [one, other] = [(1, boots[0]), (2, boots[1])]
+            .map(|(host, boot)| world.start_as(host, boot, Limits::default()));
+        let crowd: Vec<Node> = (0..20)
+            .flat_map(|number| {
+                [(3 + number, boots[1], one.addr()), (103 + number, boots[0], other.addr())]
+            })
+            .map(|(host, boot, addr)| {
+                let stranger = world.start_as(host, boot, Limits::default());
+                stranger.dial(addr);
+                stranger
+            })
+            .collect();
+        world.run_for(SECOND);
+        one.dial(other.addr());
+        other.dial(one.addr());
+        for node in [&one, &other] {
+            let is_merge = |event: &Event| matches!(event, Event::Merged { .. });
+            world.run_until("merge", PATIENCE, || node.told().iter().any(is_merge));
+        }
+        world.run_for(SECOND);
+        assert_eq!([&one, &other].map(|node| node.up().len()), [1 + crowd.len() / 2; 2]);
+    }
+}
+
+/// Whether two targets of a node name one peer.
+fn is_one_peer(node: &Node, targets: [Target; 2]) -> bool {
+    node.endpoint.peers().iter().filter(|peer| targets.contains(&peer.target)).count() == 1
+}
+
+/// A dialer that lost its power is back in a new run, while the listener still has its old link.
+#[test]
+fn a_link_is_replaced_within_3_s_of_the_return_of_a_node_that_lost_its_memory() {
+    for seed in seeds(40) {
+        let mut world = uneven(seed);
+        let listener = world.start(1);
+        // A copy of a virtual machine comes back with the same boot id, and knows nothing either.
+        let boot = world.new_boot();
+        let dialer = world.start_as(2, boot, Limits::default());
+        dialer.dial(listener.addr());
+        world.run_until("link", PATIENCE, || is_settled([&listener, &dialer]));
+        let old = listener.up()[0].target;
+        world.network.vanish(2);
+        world.crash(dialer);
+        let is_owed = world.random.bool();
+        listener.send(old, (0..5).filter(|_| is_owed));
+        world.run_for_up_to(10_000 * MS);
+        world.network.appear(2);
+        let boot = if world.random.bool() { world.new_boot() } else { boot };
+        let dialer = world.start_as(2, boot, Limits::default());
+        dialer.dial(listener.addr());
+        let took = world.run_until("new link alone", PATIENCE, || {
+            dialer.up().len() == 1 && listener.up().len() == 1 && listener.up()[0].target != old
+        });
+        assert!(took < 3 * SECOND + 500 * MS, "it took {took:?}");
+        // The old peer could come back for this long; then what it did not get does.
+        world.run_for(130 * SECOND);
+        assert_eq!(listener.endpoint.take_unconfirmed(old).len(), if is_owed { 5 } else { 0 });
+        assert!(dialer.numbers().is_empty());
+        stays_settled(&mut world, [&listener, &dialer]);
+    }
+}
+
+/// One side sees its link break, the other does not.
+#[test]
+fn a_half_open_link_is_taken_over_by_the_same_run() {
+    for seed in seeds(40) {
+        let mut world = uneven(seed);
+        let ([one, other], [to_other, to_one]) = mutual(&mut world);
+        let targets = [&one, &other].map(|node| node.endpoint.peers()[0].target);
+        one.send(to_other, 0..20);
+        other.send(to_one, 0..20);
+        world.run_for_up_to(100 * MS);
+        let seen_by = world.random.u16(1..=2);
+        world.network.cut(1, 2, Cut::SeenBy(seen_by));
+        one.send(to_other, 20..40);
+        other.send(to_one, 20..40);
+        world.run_for(100 * MS);
+        let took = world.run_until("frames over the new link", PATIENCE, || {
+            [&one, &other].iter().all(|node| node.numbers().len() >= 40)
+        });
+        assert!(took < 3 * SECOND, "it took {took:?}");
+        assert_arrived(&one, 40);
+        assert_arrived(&other, 40);
+        assert_eq!([&one, &other].map(|node| node.endpoint.peers()[0].target), targets);
+        world.run_for(5 * SECOND);
+        stays_settled(&mut world, [&one, &other]);
+    }
+}
+
+#[test]
+fn rates_are_those_of_a_known_load() {
+    let mut world = uneven(0);
+    let ([one, other], [to_other, _]) = mutual(&mut world);
+    let bytes_each = {
+        one.send(to_other, [0]);
+        world.run_for(SECOND);
+        one.up()[0].bytes_sent
+    };
+    let mut number = 1;
+    for _ in 0..200 {
+        one.send(to_other, number..number + 50);
+        number += 50;
+        world.run_for(100 * MS);
+    }
+    let wanted = 500 * bytes_each;
+    let rates = [one.up()[0].send_rate, other.up()[0].receive_rate];
+    assert!(rates.iter().all(|rate| rate.abs_diff(wanted) < wanted / 20), "{rates:?} {wanted}");
+    assert_eq!([one.up()[0].receive_rate, other.up()[0].send_rate], [0, 0]);
+    world.run_for(60 * SECOND);
+    assert_eq!([one.up()[0].send_rate, other.up()[0].receive_rate], [0, 0]);
+}
+
+#[test]
+fn a_shutdown_right_after_a_merge_does_not_wait_for_what_is_over() {
+    for seed in seeds(20) {
+        let mut world = uneven(seed);
+        let ([one, other], _) = mutual(&mut world);
+        let endpoint = one.endpoint.clone();
+        one.group.spawn(Box::pin(async move { endpoint.shutdown().await }));
+        let took = world.run_until("end", PATIENCE, || one.endpoint.is_closed());
+        assert!(took < SECOND, "{took:?}");
+        drop(other);
+    }
+}

@@ -1,0 +1,120 @@
+//! The hash, and how keys come out of it.
+
+use snow::types::Hash;
+use zeroize::Zeroizing;
+
+use crate::transport::noise::secret_mask::SecretMask;
+
+/// Of BLAKE2s, in bytes.
+const BLOCK: usize = 64;
+const HASH: usize = 32;
+
+type Digest = Zeroizing<[u8; HASH]>;
+
+/// BLAKE2s, which hands out keys veiled and wipes what it makes them of.
+pub(crate) struct MaskedHash {
+    hash: Box<dyn Hash>,
+    veil: SecretMask,
+    /// The first chaining key is the name of the protocol; those that follow are veiled.
+    is_first: bool,
+}
+
+impl MaskedHash {
+    pub(crate) fn new(hash: Box<dyn Hash>, veil: SecretMask) -> MaskedHash {
+        MaskedHash { hash, veil, is_first: true }
+    }
+
+    fn chaining_key(&mut self, key: &[u8]) -> Digest {
+        let mut chaining = Digest::default();
+        copy(key, &mut *chaining);
+        match std::mem::take(&mut self.is_first) {
+            true => chaining,
+            false => self.veil.unmask(&chaining),
+        }
+    }
+
+    fn hmac(&mut self, key: &Digest, parts: [&[u8]; 2]) -> Digest {
+        let padded = |pad: u8| {
+            let mut block = Zeroizing::new([pad; BLOCK]);
+            block.iter_mut().zip(key.iter()).for_each(|(byte, key)| *byte ^= key);
+            block
+        };
+        let mut digest = Digest::default();
+        self.hash.reset();
+        self.hash.input(&*padded(0x36));
+        parts.into_iter().for_each(|part| self.hash.input(part));
+        self.hash.result(&mut *digest);
+        self.hash.reset();
+        self.hash.input(&*padded(0x5c));
+        self.hash.input(&*digest);
+        self.hash.result(&mut *digest);
+        digest
+    }
+}
+
+impl Hash for MaskedHash {
+    fn name(&self) -> &'static str {
+        self.hash.name()
+    }
+
+    fn block_len(&self) -> usize {
+        self.hash.block_len()
+    }
+
+    fn hash_len(&self) -> usize {
+        self.hash.hash_len()
+    }
+
+    fn reset(&mut self) {
+        self.hash.reset();
+    }
+
+    fn input(&mut self, data: &[u8]) {
+        self.hash.input(data);
+    }
+
+    fn result(&mut self, out: &mut [u8]) {
+        self.hash.result(out);
+    }
+
+    /// As Noise says. Of three outputs the second is hashed, as what it is; all others are keys.
+    fn hkdf(
+        &mut self,
+        chaining_key: &[u8],
+        material: &[u8],
+        outputs: usize,
+        out1: &mut [u8],
+        out2: &mut [u8],
+        out3: &mut [u8],
+    ) {
+        let chaining = self.chaining_key(chaining_key);
+        let unveiled = match material.first_chunk() {
+            // The network secret, which comes in nowhere else.
+            Some(veiled) if outputs == 3 => Some(self.veil.unmask(veiled)),
+            _ => self.veil.unmask_dh(material),
+        };
+        let material = unveiled.as_ref().map_or(material, |unveiled| &unveiled[..]);
+        let key = self.hmac(&chaining, [material, &[]]);
+        let first = self.hmac(&key, [&[], &[1]]);
+        let second = self.hmac(&key, [&*first, &[2]]);
+        copy(&*self.veil.mask(&first), out1);
+        match outputs {
+            3 => {
+                let third = self.hmac(&key, [&*second, &[3]]);
+                copy(&*second, out2);
+                copy(&*self.veil.mask(&third), out3);
+            }
+            _ => copy(&*self.veil.mask(&second), out2),
+        }
+        // The hash holds on to what it was given last.
+        self.hash.reset();
+        self.hash.input(&[0; 2 * BLOCK]);
+        self.hash.result(&mut [0; BLOCK]);
+        self.hash.reset();
+    }
+}
+
+fn copy(from: &[u8], to: &mut [u8]) {
+    let len = from.len().min(to.len());
+    to[..len].copy_from_slice(&from[..len]);
+}

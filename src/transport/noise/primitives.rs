@@ -1,0 +1,199 @@
+//! The primitives that Noise is made of, in pure Rust.
+//!
+//! Ciphers and hash are snow's own, which leave keys in memory when they are let go; here keys are
+//! wiped. What stays are copies on the stack, which primitives make for a moment, until something
+//! else is written there.
+
+use std::hint::black_box;
+use std::io;
+
+use curve25519_dalek::MontgomeryPoint;
+use snow::Error;
+use snow::params::{CipherChoice, DHChoice, HashChoice};
+use snow::resolvers::{CryptoResolver, DefaultResolver};
+use snow::types::{Cipher, Dh, Hash, Random};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::primitives::random;
+use crate::transport::noise::masked_hash::MaskedHash;
+use crate::transport::noise::secret_mask::SecretMask;
+
+/// Bytes that each message is longer than what it holds.
+pub(crate) const TAG: usize = 16;
+
+/// Whether the processor has instructions for AES. Without them it is slow, and slower than
+/// ChaCha20.
+pub(crate) fn has_aes() -> bool {
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+    {
+        std::arch::is_x86_feature_detected!("aes")
+            && std::arch::is_x86_feature_detected!("pclmulqdq")
+    }
+    #[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
+    {
+        false
+    }
+}
+
+/// Hands the primitives of one exchange of keys out.
+pub(crate) struct SnowResolver(SecretMask);
+
+impl SnowResolver {
+    pub(crate) fn new() -> io::Result<SnowResolver> {
+        SecretMask::new().map(SnowResolver)
+    }
+
+    /// A network secret as snow is to be given it.
+    pub(crate) fn masked(&self, secret: &[u8; 32]) -> Zeroizing<[u8; 32]> {
+        self.0.mask(secret)
+    }
+}
+
+impl CryptoResolver for SnowResolver {
+    fn resolve_rng(&self) -> Option<Box<dyn Random>> {
+        Some(Box::new(OsRng))
+    }
+
+    fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
+        match choice {
+            DHChoice::Curve25519 => Some(Box::new(Curve25519::new(self.0.clone()))),
+            _ => None,
+        }
+    }
+
+    fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
+        // Keys come out of it as they do of BLAKE2s.
+        match choice {
+            HashChoice::Blake2s => {
+                let hash = DefaultResolver.resolve_hash(choice)?;
+                Some(Box::new(MaskedHash::new(hash, self.0.clone())))
+            }
+            _ => None,
+        }
+    }
+
+    fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
+        let cipher = DefaultResolver.resolve_cipher(choice)?;
+        Some(Box::new(ZeroizingCipher { cipher, veil: self.0.clone() }))
+    }
+}
+
+/// The system's generator.
+struct OsRng;
+
+impl Random for OsRng {
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Error> {
+        random::fill(bytes).map_err(|_| Error::Rng)
+    }
+}
+
+/// A key for Curve25519.
+struct Curve25519 {
+    private: Zeroizing<[u8; 32]>,
+    public: [u8; 32],
+    veil: SecretMask,
+}
+
+impl Curve25519 {
+    fn new(veil: SecretMask) -> Curve25519 {
+        Curve25519 { private: Zeroizing::default(), public: [0; 32], veil }
+    }
+
+    fn derive_public(&mut self) {
+        self.public = MontgomeryPoint::mul_base_clamped(*self.private).to_bytes();
+    }
+}
+
+impl Dh for Curve25519 {
+    fn name(&self) -> &'static str {
+        "25519"
+    }
+
+    fn pub_len(&self) -> usize {
+        32
+    }
+
+    fn priv_len(&self) -> usize {
+        32
+    }
+
+    fn set(&mut self, private: &[u8]) {
+        // snow gives it as many bytes as `priv_len` says.
+        let len = private.len().min(32);
+        self.private[..len].copy_from_slice(&private[..len]);
+        self.derive_public();
+    }
+
+    fn generate(&mut self, random: &mut dyn Random) -> Result<(), Error> {
+        random.try_fill_bytes(&mut *self.private)?;
+        self.derive_public();
+        Ok(())
+    }
+
+    fn pubkey(&self) -> &[u8] {
+        &self.public
+    }
+
+    fn privkey(&self) -> &[u8] {
+        &*self.private
+    }
+
+    /// A key that makes the same secret with everybody is refused.
+    fn dh(&self, public: &[u8], out: &mut [u8]) -> Result<(), Error> {
+        let public = public.first_chunk().ok_or(Error::Dh)?;
+        let mut shared = MontgomeryPoint(*public).mul_clamped(*self.private);
+        let is_nothing = shared.0.iter().fold(0, |all, byte| all | byte) == 0;
+        if let Some(out) = out.first_chunk_mut() {
+            *out = *self.veil.mask_dh(&shared.0);
+        }
+        shared.zeroize();
+        if is_nothing { Err(Error::Dh) } else { Ok(()) }
+    }
+}
+
+/// A cipher whose key comes to it veiled, and is wiped when it is let go.
+struct ZeroizingCipher {
+    cipher: Box<dyn Cipher>,
+    veil: SecretMask,
+}
+
+impl Cipher for ZeroizingCipher {
+    fn name(&self) -> &'static str {
+        self.cipher.name()
+    }
+
+    fn set(&mut self, key: &[u8; 32]) {
+        self.cipher.set(&self.veil.unmask(key));
+    }
+
+    fn encrypt(&self, nonce: u64, also: &[u8], plain: &[u8], out: &mut [u8]) -> usize {
+        self.cipher.encrypt(nonce, also, plain, out)
+    }
+
+    fn decrypt(
+        &self,
+        nonce: u64,
+        also: &[u8],
+        sealed: &[u8],
+        out: &mut [u8],
+    ) -> Result<usize, Error> {
+        self.cipher.decrypt(nonce, also, sealed, out)
+    }
+
+    /// As Noise says, which is as snow does it.
+    fn rekey(&mut self) {
+        let mut sealed = Zeroizing::new([0; 32 + TAG]);
+        self.cipher.encrypt(u64::MAX, &[], &[0; 32], &mut *sealed);
+        if let Some(key) = sealed.first_chunk() {
+            self.cipher.set(key);
+        }
+    }
+}
+
+impl Drop for ZeroizingCipher {
+    fn drop(&mut self) {
+        self.cipher.set(&[0; 32]);
+        // Or it would seem that nobody needs what was just written.
+        black_box(&self.cipher);
+    }
+}

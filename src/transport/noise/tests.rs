@@ -1,0 +1,358 @@
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use serde_json::Value;
+use snow::Builder;
+
+use super::*;
+use crate::config::KeyPair;
+use crate::proto::{Role, Suite};
+use crate::testing::kit::pipe::Pipe;
+use crate::transport::Stream;
+use crate::transport::noise::buffers::BufferKind;
+use crate::transport::noise::decrypt::Decryptor;
+use crate::transport::noise::primitives::{SnowResolver, TAG};
+use crate::transport::noise::stream::{CipherState, HEADER, MAX_RECORD};
+
+/// Both sides of an exchange of keys that went well.
+fn exchanged(suite: Suite) -> [NoiseHandshake; 2] {
+    let [one, other] = [1, 2].map(|number| KeyPair::from_bytes([number; 32]));
+    let begin = |role, keys| NoiseHandshake::begin(suite, role, keys, None, b"hello").unwrap();
+    let (mut dialer, mut listener) = (begin(Role::Dialer, &one), begin(Role::Listener, &other));
+    listener.read(&dialer.write().unwrap()).unwrap();
+    dialer.read(&listener.write().unwrap()).unwrap();
+    listener.read(&dialer.write().unwrap()).unwrap();
+    assert_eq!(dialer.remote_static(), Some(other.public()));
+    assert_eq!(listener.remote_static(), Some(one.public()));
+    [dialer, listener]
+}
+
+/// Two encrypted streams with a line between them, and the ends of that.
+fn joined(suite: Suite) -> ([NoiseStream; 2], [Arc<Pipe>; 2]) {
+    let [dialer, listener] = exchanged(suite);
+    let (near, far) = Pipe::pair();
+    let spare = Arc::<NoiseBuffers>::default();
+    let finish = |exchange: NoiseHandshake, line: &Arc<Pipe>| {
+        let stream = exchange.finish(line.clone(), Vec::new(), spare.clone(), 100).unwrap();
+        stream.lift_limit();
+        stream
+    };
+    ([finish(dialer, &near), finish(listener, &far)], [near, far])
+}
+
+/// The keys of both sides.
+fn keys() -> [CipherState; 2] {
+    exchanged(Suite::ChaChaPoly).map(CipherState::of)
+}
+
+fn is_blocked<T>(result: &io::Result<T>) -> bool {
+    result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
+
+fn fault<T>(result: io::Result<T>) -> Option<RecordError> {
+    RecordError::of(&result.err()?)
+}
+
+#[test]
+fn published_vectors() {
+    let vectors: Value = serde_json::from_str(include_str!("../../../tests/vectors/noise.json"))
+        .expect("the vectors are JSON");
+    let vectors = vectors["vectors"].as_array().unwrap();
+    assert_eq!(vectors.len(), 4);
+    vectors.iter().for_each(check);
+}
+
+fn check(vector: &Value) {
+    let name = vector["protocol_name"].as_str().unwrap();
+    let bytes = |value: &Value| -> Vec<u8> {
+        let text = value.as_str().unwrap();
+        let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+        (0..text.len()).step_by(2).map(byte).collect()
+    };
+    let side = |side: &str| {
+        let field = |field: &str| bytes(&vector[format!("{side}_{field}")]);
+        let (private, ephemeral, prologue) =
+            (field("static"), field("ephemeral"), field("prologue"));
+        let psk = vector[format!("{side}_psks")].get(0).map(&bytes);
+        let primitives = SnowResolver::new().unwrap();
+        let psk = psk.map(|psk| primitives.masked(&psk.try_into().unwrap()));
+        let mut builder = Builder::with_resolver(name.parse().unwrap(), Box::new(primitives));
+        builder = builder.local_private_key(&private).unwrap().prologue(&prologue).unwrap();
+        builder = builder.fixed_ephemeral_key_for_testing_only(&ephemeral);
+        if let Some(psk) = &psk {
+            builder = builder.psk(3, psk).unwrap();
+        }
+        match side {
+            "init" => builder.build_initiator().unwrap(),
+            _ => builder.build_responder().unwrap(),
+        }
+    };
+    let mut sides = [side("init"), side("resp")];
+    let mut messages = vector["messages"].as_array().unwrap().iter().enumerate();
+    let both = |message: &Value| (bytes(&message["payload"]), bytes(&message["ciphertext"]));
+    let (mut sealed, mut opened) = ([0; 200], [0; 200]);
+    for (at, message) in messages.by_ref().take(3) {
+        let (payload, ciphertext) = both(message);
+        let len = sides[at % 2].write_message(&payload, &mut sealed).unwrap();
+        assert_eq!(sealed[..len], ciphertext, "{name} {at}");
+        let len = sides[1 - at % 2].read_message(&ciphertext, &mut opened).unwrap();
+        assert_eq!(opened[..len], payload, "{name} {at}");
+    }
+    let mut sides = sides.map(|side| side.into_transport_mode().unwrap());
+    for (at, message) in messages {
+        let (payload, ciphertext) = both(message);
+        let len = sides[at % 2].write_message(&payload, &mut sealed).unwrap();
+        assert_eq!(sealed[..len], ciphertext, "{name} {at}");
+        let len = sides[1 - at % 2].read_message(&ciphertext, &mut opened).unwrap();
+        assert_eq!(opened[..len], payload, "{name} {at}");
+    }
+}
+
+/// Whatever is written in whatever pieces, and however the line cuts it, arrives as it was; keys
+/// are made anew many times meanwhile.
+#[test]
+fn what_is_written_arrives_however_it_is_cut() {
+    let mut random = fastrand::Rng::with_seed(5);
+    for suite in [Suite::ChaChaPoly, Suite::AesGcm] {
+        let ([dialer, listener], lines) = joined(suite);
+        for _ in 0..2_500 {
+            let (writer, reader, at) = match random.bool() {
+                true => (&dialer, &listener, 0),
+                false => (&listener, &dialer, 1),
+            };
+            let len = *random.choice(&[1, 10, 1_000, 40_000]).unwrap();
+            let sent: Vec<u8> = (0..random.usize(1..=len)).map(|_| random.u8(..)).collect();
+            let (first, second) = sent.split_at(random.usize(0..=sent.len()));
+            let mut got = Vec::new();
+            let mut done = 0;
+            while got.len() < sent.len() {
+                lines[at].outgoing().room += random.usize(1..=len);
+                if done < sent.len() {
+                    let rest = done.min(first.len());
+                    let slices = [&first[rest..], &second[done - rest..]].map(IoSlice::new);
+                    match writer.try_write(&slices, false) {
+                        Ok(count) => done += count,
+                        blocked => assert!(is_blocked(&blocked)),
+                    }
+                }
+                lines[1 - at].incoming().arrive(random.usize(1..=len));
+                let mut piece = Vec::with_capacity(random.usize(1..=len));
+                match reader.try_read(&mut piece) {
+                    Ok(count) => assert_eq!(piece.len(), count),
+                    blocked => assert!(is_blocked(&blocked)),
+                }
+                got.extend(piece);
+            }
+            assert!(got == sent && done == sent.len());
+        }
+        for stream in [&dialer, &listener] {
+            assert!(is_blocked(&stream.try_read(&mut Vec::with_capacity(10))));
+            assert!(stream.numbers().iter().all(|number| *number > 1_024), "no key was made anew");
+            assert!(stream.held() < 200, "{} bytes while it rests", stream.held());
+        }
+    }
+}
+
+/// Nothing counts as written that the other side could not have read.
+#[test]
+fn what_counts_as_written_can_be_read() {
+    let ([dialer, listener], [near, far]) = joined(Suite::ChaChaPoly);
+    let sent = vec![7; 100_000];
+    let mut done = 0;
+    let mut got = Vec::with_capacity(sent.len());
+    while done < sent.len() {
+        near.outgoing().room += 5_000;
+        match dialer.try_write(&[IoSlice::new(&sent[done..])], false) {
+            Ok(count) => done += count,
+            blocked => assert!(is_blocked(&blocked)),
+        }
+        far.incoming().arrive(usize::MAX);
+        while listener.try_read(&mut got).is_ok() {}
+        assert_eq!(got.len(), done);
+    }
+    // Who says something else instead is not believed to have said it.
+    assert!(is_blocked(&dialer.try_write(&[IoSlice::new(&sent[..50_000])], false)));
+    near.outgoing().room = 1 << 20;
+    assert_eq!(dialer.try_write(&[IoSlice::new(&[1, 2, 3])], false).unwrap(), 3);
+    far.incoming().arrive(usize::MAX);
+    let mut rest = Vec::with_capacity(sent.len());
+    while listener.try_read(&mut rest).is_ok() {}
+    assert_eq!(rest, sent[..50_000]);
+}
+
+/// A message as it goes over the wire.
+fn seal(keys: &mut CipherState, plain: &[u8]) -> Vec<u8> {
+    let mut message = vec![0; HEADER + plain.len() + TAG];
+    let len = keys.seal(plain, &mut message[HEADER..]).unwrap();
+    message[..HEADER].copy_from_slice(&(len as u32).to_be_bytes());
+    message
+}
+
+/// What a reader makes of these bytes, after which the stream ends.
+fn read(keys: &mut CipherState, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+    let mut reading = Decryptor::new(bytes, MAX_RECORD);
+    let mut buffer = Vec::with_capacity(1_000);
+    let read = reading.read(&mut buffer, keys, &NoiseBuffers::default(), |_| Ok(0));
+    assert!(read.is_ok() || buffer.is_empty(), "it was handed out");
+    // And it goes on as it ended.
+    let mut more = Vec::with_capacity(1_000);
+    let again = reading.read(&mut more, keys, &NoiseBuffers::default(), |_| Ok(0));
+    assert!(more.is_empty() && again.is_ok() == read.is_ok());
+    read.map(|_| buffer)
+}
+
+#[test]
+fn every_flipped_byte_of_a_thousand_messages_is_found_out() {
+    let [mut sender, mut receiver] = keys();
+    let mut random = fastrand::Rng::with_seed(6);
+    let mut flipped = 0;
+    for number in 0..1_000 {
+        let plain: Vec<u8> = (0..random.usize(1..100)).map(|_| random.u8(..)).collect();
+        let message = seal(&mut sender, &plain);
+        for at in 0..message.len() {
+            let mut changed = message.clone();
+            changed[at] ^= 1 << random.u8(..8);
+            assert!(fault(read(&mut receiver, changed)).is_some(), "message {number} byte {at}");
+            flipped += 1;
+        }
+        assert_eq!(read(&mut receiver, message).unwrap(), plain);
+    }
+    println!("{flipped} bytes of 1000 messages flipped in turn: all found out");
+}
+
+#[test]
+fn a_message_that_is_repeated_left_out_or_in_another_place_is_found_out() {
+    let [mut sender, mut receiver] = keys();
+    let [first, second, third] = [1, 2, 3].map(|number| seal(&mut sender, &[number; 30]));
+    assert_eq!(
+        fault(read(&mut receiver, second.clone())),
+        Some(RecordError::Tampered),
+        "out of order"
+    );
+    assert_eq!(read(&mut receiver, first.clone()).unwrap(), [1; 30]);
+    assert_eq!(fault(read(&mut receiver, first)), Some(RecordError::Tampered), "repeated");
+    assert_eq!(fault(read(&mut receiver, third)), Some(RecordError::Tampered), "left out");
+    // A good one goes before what is wrong behind it.
+    let mut reading = Decryptor::new([&second[..], &second].concat(), MAX_RECORD);
+    reading.lift_limit();
+    let mut buffer = Vec::with_capacity(1_000);
+    let mut read = |buffer: &mut Vec<u8>| {
+        reading.read(buffer, &mut receiver, &NoiseBuffers::default(), |_| Ok(0))
+    };
+    assert_eq!(read(&mut buffer).unwrap(), 30);
+    assert_eq!(fault(read(&mut buffer)), Some(RecordError::Tampered));
+    // Its own side's message, sent back.
+    let own = seal(&mut sender, &[9]);
+    assert_eq!(fault(self::read(&mut sender, own)), Some(RecordError::Tampered), "reflected");
+}
+
+#[test]
+fn the_end_is_told_from_a_cut() {
+    let [mut sender, mut receiver] = keys();
+    let message = seal(&mut sender, &[7; 30]);
+    assert_eq!(read(&mut receiver, Vec::new()).unwrap(), Vec::<u8>::new());
+    for len in 1..message.len() {
+        assert_eq!(
+            fault(read(&mut receiver, message[..len].to_vec())),
+            Some(RecordError::Truncated)
+        );
+    }
+    assert_eq!(read(&mut receiver, message).unwrap(), [7; 30]);
+}
+
+#[test]
+fn lengths_that_cannot_be_cost_no_memory() {
+    let [_, mut receiver] = keys();
+    for len in [0, 16, 65_536, u32::MAX] {
+        let bytes = [&len.to_be_bytes()[..], &[0; 40]].concat();
+        assert_eq!(fault(read(&mut receiver, bytes)), Some(RecordError::Tampered), "{len}");
+    }
+    // Of a stranger no more is read than a handshake takes.
+    let mut reading = Decryptor::new(60_000u32.to_be_bytes().to_vec(), 512);
+    let mut buffer = Vec::with_capacity(1_000);
+    let read =
+        reading.read(&mut buffer, &mut receiver, &NoiseBuffers::default(), |_| panic!("it read"));
+    assert_eq!(fault(read), Some(RecordError::Tampered));
+    let mut reading = Decryptor::new(500u32.to_be_bytes().to_vec(), 512);
+    let read = reading.read(&mut buffer, &mut receiver, &NoiseBuffers::default(), |bytes| {
+        assert!(bytes.capacity() <= 512 + HEADER + 256);
+        Ok(0)
+    });
+    assert_eq!(fault(read), Some(RecordError::Truncated));
+}
+
+#[test]
+fn a_key_that_is_the_same_with_everybody_is_refused() {
+    let keys = KeyPair::from_bytes([1; 32]);
+    let mut dialer =
+        NoiseHandshake::begin(Suite::ChaChaPoly, Role::Dialer, &keys, None, b"").unwrap();
+    dialer.write().unwrap();
+    // An ephemeral key of small order.
+    assert_eq!(dialer.read(&[0; 96]), Err(AuthError));
+}
+
+#[test]
+fn another_prologue_or_secret_is_found_out() {
+    let keys = KeyPair::from_bytes([1; 32]);
+    let secrets = [3, 4].map(|byte| crate::NetworkSecret::from_bytes([byte; 32]));
+    let begin = |role, secret, prologue: &[u8]| {
+        NoiseHandshake::begin(Suite::ChaChaPoly, role, &keys, secret, prologue).unwrap()
+    };
+    let fits = |mut dialer: NoiseHandshake, mut listener: NoiseHandshake| {
+        listener.read(&dialer.write()?)?;
+        dialer.read(&listener.write()?)?;
+        listener.read(&dialer.write()?)
+    };
+    let [one, other] = secrets.each_ref().map(Some);
+    let (dialer, listener) = (Role::Dialer, Role::Listener);
+    assert_eq!(fits(begin(dialer, one, b"a"), begin(listener, one, b"a")), Ok(()));
+    assert_eq!(fits(begin(dialer, one, b"a"), begin(listener, other, b"a")), Err(AuthError));
+    assert_eq!(fits(begin(dialer, None, b"a"), begin(listener, one, b"a")), Err(AuthError));
+    assert_eq!(fits(begin(dialer, None, b"a"), begin(listener, None, b"b")), Err(AuthError));
+    // Without the secret the first message is the last: nothing is multiplied for it.
+    let first = begin(dialer, other, b"a").write().unwrap();
+    assert_eq!(begin(listener, one, b"a").read(&first), Err(AuthError));
+}
+
+/// There may be many links that nobody reads from.
+#[test]
+fn a_blocked_link_holds_no_more_than_what_waits() {
+    let ([one, other], [near, _far]) = joined(Suite::ChaChaPoly);
+    let sealed = |len: usize| HEADER + len + TAG;
+    near.outgoing().room = 5;
+    let small = [IoSlice::new(&[7; 10])];
+    assert!(is_blocked(&one.try_write(&small, false)));
+    assert!(one.held() <= sealed(10), "{} bytes for 10", one.held());
+    near.outgoing().room = sealed(10) - 5;
+    assert_eq!(one.try_write(&small, false).unwrap(), 10);
+    // It is full again: of a lot only one message is encrypted.
+    let lot = vec![8; 200_000];
+    assert!(is_blocked(&one.try_write(&[IoSlice::new(&lot)], false)));
+    assert!(one.held() <= sealed(16 << 10), "{} bytes of a lot", one.held());
+    near.outgoing().room = usize::MAX;
+    let mut written = 0;
+    while written < lot.len() {
+        written += one.try_write(&[IoSlice::new(&lot[written..])], false).unwrap();
+    }
+    near.outgoing().arrive(usize::MAX);
+    let mut got = Vec::with_capacity(300_000);
+    while other.try_read(&mut got).is_ok() {}
+    assert!(got == [&[7; 10][..], &lot].concat());
+    assert_eq!(one.held(), 0, "it rests");
+}
+
+/// The next link to write got the buffer as it was, and nobody wiped it in the end.
+#[test]
+fn what_is_written_does_not_stay_in_a_buffer_that_all_links_share() {
+    let [dialer, _listener] = exchanged(Suite::ChaChaPoly);
+    let (near, _far) = Pipe::pair();
+    let spare = Arc::<NoiseBuffers>::default();
+    let stream = dialer.finish(near.clone(), Vec::new(), spare.clone(), 100).unwrap();
+    near.outgoing().room = usize::MAX;
+    let text = b"for the other side only";
+    let count = stream.try_write(&[IoSlice::new(text), IoSlice::new(text)], false).unwrap();
+    assert_eq!(count, 2 * text.len());
+    let buffer = spare.take(BufferKind::Writing, encrypt::BUFFER_SIZE);
+    assert!(buffer.iter().any(|byte| *byte != 0), "it was not given back");
+    assert!(!buffer.windows(text.len()).any(|window| window == text));
+}
