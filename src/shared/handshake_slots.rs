@@ -175,6 +175,16 @@ mod tests {
 
         fn close_write(&self) {}
 
+        fn has_pending_write(&self) -> bool {
+            false
+        }
+
+        fn activity(&self) -> u32 {
+            0
+        }
+
+        fn force_keepalive_verdict(&self) {}
+
         fn start_keepalive_probe(&self) -> bool {
             true
         }

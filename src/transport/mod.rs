@@ -1,7 +1,5 @@
 //! One stream between two nodes: bytes in, bytes out.
 
-mod connector;
-mod fault;
 #[cfg(feature = "noise")]
 mod noise;
 mod socket;
@@ -15,14 +13,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::proto::{Id, PublicKey};
 
-pub(crate) use connector::{Connect, ConnectFuture, TcpConnector};
 #[cfg(feature = "noise")]
 pub(crate) use noise::{
     AuthError, HandshakeLimiter, NoiseBuffers, NoiseHandshake, NoiseStream, Priority, has_aes,
 };
 pub(crate) use socket::{Keepalive, PROBE_VERDICT_AFTER, PROBE_WINDOW, listen};
 pub(crate) use stream::Stream;
-pub(crate) use tcp::TcpLink;
+pub(crate) use tcp::{Connect, ConnectFuture, TcpConnector, TcpLink};
 
 /// A link: a stream that has shaken hands, and what was read from it but not yet handed on.
 pub(crate) struct Link {

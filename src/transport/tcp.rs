@@ -1,7 +1,10 @@
-//! A TCP connection as a [`Stream`].
+//! TCP: a connection as a [`Stream`], and how one is opened.
 
+use std::future::Future;
 use std::io::{self, IoSlice};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
@@ -82,6 +85,14 @@ impl Stream for TcpLink {
         let _ = self.socket.get_ref().shutdown(Shutdown::Write);
     }
 
+    fn has_pending_write(&self) -> bool {
+        false
+    }
+
+    fn activity(&self) -> u32 {
+        0
+    }
+
     fn start_keepalive_probe(&self) -> bool {
         if self.is_probed.swap(true, Ordering::Relaxed) {
             return false;
@@ -104,5 +115,30 @@ impl Stream for TcpLink {
 
     fn abort(&self) {
         let _ = self.socket.get_ref().shutdown(Shutdown::Both);
+    }
+}
+
+/// A connection that is being opened.
+pub(crate) type ConnectFuture = Pin<Box<dyn Future<Output = io::Result<Arc<dyn Stream>>> + Send>>;
+
+/// Opens connections: over TCP, or in the simulator through a network in memory.
+pub(crate) trait Connect: Send + Sync + 'static {
+    /// Opens one. Dropping the future gives it up.
+    fn connect(&self, addr: SocketAddr) -> ConnectFuture;
+}
+
+/// TCP, with streams set as every link wants them.
+#[derive(Debug)]
+pub(crate) struct TcpConnector {
+    pub(crate) keepalive: Keepalive,
+}
+
+impl Connect for TcpConnector {
+    fn connect(&self, addr: SocketAddr) -> ConnectFuture {
+        let patience = self.keepalive;
+        Box::pin(async move {
+            let stream = Async::<TcpStream>::connect(addr).await?;
+            Ok(Arc::new(TcpLink::new(stream, patience)?) as Arc<dyn Stream>)
+        })
     }
 }

@@ -132,6 +132,16 @@ impl Stream for Pipe {
         self.outgoing().ended = true;
     }
 
+    fn has_pending_write(&self) -> bool {
+        false
+    }
+
+    fn activity(&self) -> u32 {
+        0
+    }
+
+    fn force_keepalive_verdict(&self) {}
+
     fn start_keepalive_probe(&self) -> bool {
         true
     }

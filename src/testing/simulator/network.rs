@@ -360,6 +360,16 @@ impl Stream for End {
         self.with(|connection, arrival| connection.ways[self.side].end(arrival));
     }
 
+    fn has_pending_write(&self) -> bool {
+        false
+    }
+
+    fn activity(&self) -> u32 {
+        0
+    }
+
+    fn force_keepalive_verdict(&self) {}
+
     fn start_keepalive_probe(&self) -> bool {
         self.with(|connection, arrival| {
             let other = 1 - self.side;

@@ -4,8 +4,8 @@ use std::io;
 
 use crate::transport::noise::NoiseBuffers;
 use crate::transport::noise::buffers::BufferKind;
+use crate::transport::noise::cipher_state::{CipherState, HEADER, MAX_RECORD, RecordError};
 use crate::transport::noise::primitives::TAG;
-use crate::transport::noise::stream::{CipherState, HEADER, MAX_RECORD, RecordError};
 
 /// Most that is read at once: the longest message, and something.
 const READ_SIZE: usize = 72 << 10;

@@ -4,8 +4,8 @@ use std::io::{self, IoSlice};
 
 use crate::transport::noise::NoiseBuffers;
 use crate::transport::noise::buffers::BufferKind;
+use crate::transport::noise::cipher_state::{CipherState, HEADER};
 use crate::transport::noise::primitives::TAG;
-use crate::transport::noise::stream::{CipherState, HEADER};
 
 /// What one message holds at most. Four times as much is no faster, and the other side has to wait
 /// for all of a message before it can read any of it.

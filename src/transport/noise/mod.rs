@@ -1,6 +1,7 @@
 //! Streams that are encrypted: Noise over another stream.
 
 mod buffers;
+mod cipher_state;
 mod decrypt;
 mod encrypt;
 mod handshake;
@@ -15,7 +16,8 @@ mod tests;
 mod zeroize_test;
 
 pub(crate) use buffers::NoiseBuffers;
+pub(crate) use cipher_state::RecordError;
 pub(crate) use handshake::{AuthError, NoiseHandshake};
 pub(crate) use handshake_limiter::{HandshakeLimiter, Priority};
 pub(crate) use primitives::has_aes;
-pub(crate) use stream::{NoiseStream, RecordError};
+pub(crate) use stream::NoiseStream;

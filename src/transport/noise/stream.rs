@@ -10,18 +10,9 @@ use snow::TransportState;
 
 use crate::transport::Stream;
 use crate::transport::noise::NoiseBuffers;
+use crate::transport::noise::cipher_state::{CipherState, MAX_RECORD};
 use crate::transport::noise::decrypt::Decryptor;
 use crate::transport::noise::encrypt::Encryptor;
-
-/// Length of the length in front of each message.
-pub(crate) const HEADER: usize = 4;
-
-/// Longest message that there is, as Noise says.
-pub(crate) const MAX_RECORD: usize = 65_535;
-
-/// Messages after which a side makes its key anew. A quiet link has one now and then; a busy one
-/// does it every 16 MiB, and does not notice.
-const REKEY_INTERVAL: u64 = 1024;
 
 /// A stream that encrypts what is written to it, and whose other side is known.
 ///
@@ -41,69 +32,6 @@ struct State {
     encryptor: Encryptor,
 }
 
-/// The keys of both directions, and how many messages were encrypted with them.
-pub(crate) struct CipherState {
-    transport: TransportState,
-}
-
-impl CipherState {
-    #[cfg(test)]
-    pub(crate) fn of(exchange: crate::transport::noise::NoiseHandshake) -> CipherState {
-        CipherState { transport: exchange.into_transport().unwrap() }
-    }
-
-    /// Encrypts one message. `None` when all numbers are used up, in some millions of years.
-    pub(crate) fn seal(&mut self, plain: &[u8], out: &mut [u8]) -> Option<usize> {
-        let len = self.transport.write_message(plain, out).ok()?;
-        if self.transport.sending_nonce() % REKEY_INTERVAL == 0 {
-            self.transport.rekey_outgoing();
-        }
-        Some(len)
-    }
-
-    /// Decrypts one message, if it is the next that the other side sent.
-    pub(crate) fn open(&mut self, message: &[u8], out: &mut [u8]) -> Result<(), RecordError> {
-        self.transport.read_message(message, out).map_err(|_| RecordError::Tampered)?;
-        if self.transport.receiving_nonce() % REKEY_INTERVAL == 0 {
-            self.transport.rekey_incoming();
-        }
-        Ok(())
-    }
-}
-
-/// Why an encrypted stream is at its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RecordError {
-    /// A message was changed, left out or repeated on the way.
-    Tampered,
-    /// The stream ended inside a message.
-    Truncated,
-}
-
-impl fmt::Display for RecordError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            RecordError::Tampered => "what arrived is not what the other side sent",
-            RecordError::Truncated => "closed inside an encrypted message",
-        })
-    }
-}
-
-impl std::error::Error for RecordError {}
-
-impl From<RecordError> for io::Error {
-    fn from(fault: RecordError) -> io::Error {
-        io::Error::new(io::ErrorKind::InvalidData, fault)
-    }
-}
-
-impl RecordError {
-    /// The fault behind an error, if it is one.
-    pub(crate) fn of(error: &io::Error) -> Option<RecordError> {
-        error.get_ref()?.downcast_ref().copied()
-    }
-}
-
 impl NoiseStream {
     /// Of `ahead`, which was read already, the messages come first. None may be longer than `most`
     /// for now.
@@ -115,7 +43,7 @@ impl NoiseStream {
         most: usize,
     ) -> NoiseStream {
         let state = State {
-            keys: CipherState { transport },
+            keys: CipherState::new(transport),
             decryptor: Decryptor::new(ahead, most.min(MAX_RECORD)),
             encryptor: Encryptor::default(),
         };
@@ -130,8 +58,7 @@ impl NoiseStream {
     /// How many messages were sent and received.
     #[cfg(test)]
     pub(crate) fn numbers(&self) -> [u64; 2] {
-        let transport = &self.lock().keys.transport;
-        [transport.sending_nonce(), transport.receiving_nonce()]
+        self.lock().keys.numbers()
     }
 
     /// Bytes of the buffers that it holds.
@@ -148,20 +75,20 @@ impl NoiseStream {
 
 impl Stream for NoiseStream {
     fn try_read(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
-        let State { keys, decryptor: reading, .. } = &mut *self.lock();
+        let State { keys, decryptor, .. } = &mut *self.lock();
         let fill = |bytes: &mut Vec<u8>| {
             let read = self.stream.try_read(bytes)?;
             self.reads.fetch_add(1, Ordering::Relaxed);
             Ok(read)
         };
-        reading.read(buffer, keys, &self.spare, fill)
+        decryptor.read(buffer, keys, &self.spare, fill)
     }
 
     fn try_write(&self, slices: &[IoSlice<'_>], _ends_record: bool) -> io::Result<usize> {
-        let State { keys, encryptor: writing, .. } = &mut *self.lock();
+        let State { keys, encryptor, .. } = &mut *self.lock();
         // Only nodes of this crate read what is encrypted, wherever a segment ends.
         let write = |bytes: &[u8]| self.stream.try_write(&[IoSlice::new(bytes)], false);
-        writing.write(slices, keys, &self.spare, write)
+        encryptor.write(slices, keys, &self.spare, write)
     }
 
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -192,6 +119,10 @@ impl Stream for NoiseStream {
         self.stream.start_keepalive_probe()
     }
 
+    fn force_keepalive_verdict(&self) {
+        self.stream.force_keepalive_verdict();
+    }
+
     fn restore_keepalive(&self) {
         self.stream.restore_keepalive();
     }
@@ -203,6 +134,6 @@ impl Stream for NoiseStream {
 
 impl fmt::Debug for NoiseStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Encrypted")
+        f.write_str("NoiseStream")
     }
 }

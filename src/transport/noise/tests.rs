@@ -10,9 +10,9 @@ use crate::proto::{Role, Suite};
 use crate::testing::kit::pipe::Pipe;
 use crate::transport::Stream;
 use crate::transport::noise::buffers::BufferKind;
+use crate::transport::noise::cipher_state::{CipherState, HEADER, MAX_RECORD};
 use crate::transport::noise::decrypt::Decryptor;
 use crate::transport::noise::primitives::{SnowResolver, TAG};
-use crate::transport::noise::stream::{CipherState, HEADER, MAX_RECORD};
 
 /// Both sides of an exchange of keys that went well.
 fn exchanged(suite: Suite) -> [NoiseHandshake; 2] {
@@ -42,7 +42,8 @@ fn joined(suite: Suite) -> ([NoiseStream; 2], [Arc<Pipe>; 2]) {
 
 /// The keys of both sides.
 fn keys() -> [CipherState; 2] {
-    exchanged(Suite::ChaChaPoly).map(CipherState::of)
+    exchanged(Suite::ChaChaPoly)
+        .map(|handshake| CipherState::new(handshake.into_transport().unwrap()))
 }
 
 fn is_blocked<T>(result: &io::Result<T>) -> bool {
