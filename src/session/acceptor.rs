@@ -1,99 +1,59 @@
 //! From an accepted stream to a peer.
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures_lite::future;
 
 use crate::config::Incoming;
-use crate::error::{DownReason, DropReason, Goodbye, GoodbyeReason, HandshakeError};
+use crate::error::{DropReason, Goodbye, GoodbyeReason, HandshakeError};
 use crate::peer::{Origin, Peer, Session};
-use crate::primitives::clock::{self, within};
-use crate::proto::{Hello, InvalidAck, PublicKey};
+use crate::primitives::clock::within;
+use crate::proto::{Hello, Id, InvalidAck, PublicKey};
 use crate::session::handshake::{Handshake, LocalHello, Negotiated, RemoteExtension};
+use crate::session::key_exchange;
 use crate::session::peer_lease::PeerLease;
-use crate::session::{dialer, key_exchange, link_down, link_up, merge};
 use crate::shared::TaskRef;
 use crate::transport::{Link, Stream};
 
-/// Serves a stream that a listener accepted: shakes hands, and if that goes well runs the peer
-/// until its link ends. A stream that never becomes a peer is dropped, and an event says why.
-///
-/// A link holds this future for as long as it lasts, so it is kept small: what is needed before and
-/// after is in boxes of its own.
-pub(crate) fn handle_stream(
-    running: Arc<TaskRef>,
-    stream: Arc<dyn Stream>,
-    addr: SocketAddr,
-) -> impl Future<Output = ()> + Send {
-    let entering = Box::pin(accept_peer(running.clone(), stream, addr));
-    async move {
-        let Some((service, link)) = entering.await else { return };
-        run_link(running, service, link).await;
-    }
-}
-
-/// A peer's link, if a stream that was accepted becomes one.
-async fn accept_peer(
-    running: Arc<TaskRef>,
-    stream: Arc<dyn Stream>,
-    addr: SocketAddr,
-) -> Option<(PeerLease, Arc<Link>)> {
-    match establish(running.clone(), stream, addr).await {
-        Established::Up(service, link) => return Some((service, link)),
-        // A peer that was taken over for a link which then failed goes on waiting for one.
-        Established::Failed(Some(service)) => {
-            let task = running.clone();
-            running.spawn(async move { resume(&task, service).await });
-        }
-        Established::Failed(None) => {}
-    }
-    None
-}
-
-/// What came of a stream that was accepted.
-enum Established {
-    /// A peer's link.
-    Up(PeerLease, Arc<Link>),
-    /// Nothing, but a peer may have lost its link to it.
+/// The result of accepting a stream.
+pub(crate) enum Accepted {
+    /// A peer's link that has shaken hands, the router id that the peer claims, and whether it is a
+    /// peer that there was before.
+    Established(PeerLease, Arc<Link>, Id, bool),
+    /// No link. A peer that was taken over for it, and has lost its own link, comes with it.
     Failed(Option<PeerLease>),
 }
 
-/// Shakes hands, and enters the peer.
-async fn establish(
+/// Runs the handshake as the listener, and registers the peer. Events tell of a stream that is
+/// dropped.
+pub(crate) async fn accept(
     running: Arc<TaskRef>,
     stream: Arc<dyn Stream>,
     addr: SocketAddr,
-) -> Established {
+) -> Accepted {
     let mut known = None;
     let accepted = accept_connection(&running, stream, addr, &mut known).await;
     let reason = match accepted {
-        Ok(Accepted { hello, pair, link }) => {
-            let was_known = known.is_some();
+        Ok(Handshaken { hello, pair, link }) => {
+            let is_resumed = known.is_some();
             match known.or_else(|| register_peer(&running, &hello, pair, &link)) {
-                Some(service) => match link_up(&running, &service.peer, &link, hello.id).await {
-                    Ok(()) => return Established::Up(service, link),
-                    Err(error) => {
-                        running.events.dropped(Some(addr), DropReason::Handshake(error));
-                        return Established::Failed(was_known.then_some(service));
-                    }
-                },
+                Some(service) => return Accepted::Established(service, link, hello.id, is_resumed),
                 None if running.is_stopping() => DropReason::ShuttingDown,
                 None => DropReason::TooManyPeers,
             }
         }
         Err(reason) => {
             running.events.dropped(Some(addr), reason);
-            return Established::Failed(known);
+            return Accepted::Failed(known);
         }
     };
     running.events.dropped(Some(addr), reason);
-    Established::Failed(None)
+    Accepted::Failed(None)
 }
 
 /// A stranger that has shaken hands.
-struct Accepted {
+struct Handshaken {
     hello: Hello,
     /// What is shared from now on with one that is new, and shares records.
     pair: Option<Session>,
@@ -106,7 +66,7 @@ async fn accept_connection(
     stream: Arc<dyn Stream>,
     addr: SocketAddr,
     known: &mut Option<PeerLease>,
-) -> Result<Accepted, DropReason> {
+) -> Result<Handshaken, DropReason> {
     let ticket = running.handshake_slots.acquire(addr.ip(), stream.clone());
     let stopping = async {
         running.stopping().await;
@@ -131,7 +91,7 @@ async fn run_handshake(
     stream: Arc<dyn Stream>,
     addr: SocketAddr,
     known: &mut Option<PeerLease>,
-) -> Result<Accepted, DropReason> {
+) -> Result<Handshaken, DropReason> {
     let limit = running.limits.handshake_bytes;
     let mut handshake = Handshake::new(stream, limit, Some(running), &[]);
     let (hello, offer) = handshake.recv_hello().await?;
@@ -167,7 +127,7 @@ async fn run_handshake(
     let (stream, ahead) = handshake.into_stream();
     let records_as = offer.map(|_| running.records_as.clone());
     let link = Link::keyed(stream, Some(addr), ahead, records_as, key);
-    Ok(Accepted { hello, pair, link })
+    Ok(Handshaken { hello, pair, link })
 }
 
 /// Why a stranger may not come in, and what it is told.
@@ -295,71 +255,4 @@ fn register_peer(
     let peer = running.add_linked(peer_type, Origin::Accepted, link.addr)?;
     running.start_session(&peer, hello.id, pair);
     PeerLease::try_acquire(running, &peer)
-}
-
-/// Runs the peer for as long as its link lasts.
-fn run_link(
-    running: Arc<TaskRef>,
-    service: PeerLease,
-    link: Arc<Link>,
-) -> impl Future<Output = ()> + Send {
-    async move {
-        let reason = {
-            let peer = &service.peer;
-            let notices = |notice| merge::on_message(&running, peer, notice);
-            let drain = &running.limits.drain_timeout;
-            let serving = peer.run(&link, &running.inbound, drain, &notices);
-            let replaced = async {
-                service.lease.requested().await;
-                DownReason::Replaced
-            };
-            future::or(serving, replaced).await
-        };
-        // Closed before the wait for another.
-        drop(link);
-        if service.lease.is_requested() || !service.peer.is_dialed() {
-            link_down(&running, &service.peer, reason, None);
-            Box::pin(resume(&running, service)).await;
-        } else {
-            dialer::schedule_redial(&running, service, reason);
-        }
-    }
-}
-
-/// Goes on with a peer that has no link: dials it if it can, or waits for it.
-pub(crate) async fn resume(running: &Arc<TaskRef>, service: PeerLease) {
-    let mut service = service;
-    if service.peer.has_ended() {
-        // It became another peer while this task waited for its turn.
-        return;
-    }
-    if service.lease.is_requested() {
-        match service.yield_now().await {
-            Some(unwanted) => service = unwanted,
-            None => return,
-        }
-    }
-    match service.peer.is_dialed() {
-        true => dialer::start_dialing(running, service),
-        false => await_reconnect(running, service).await,
-    }
-}
-
-/// Waits for the peer to come back, if it can prove to be the same; otherwise, and when it has
-/// been away for too long, ends it. Of a plain one nothing is kept: nothing would tell it from
-/// another that claims its id.
-async fn await_reconnect(running: &TaskRef, mut service: PeerLease) {
-    let until = clock::now() + running.limits.resume_window;
-    while service.peer.is_resumable() && clock::now() < until {
-        running.track_disconnected(&service.peer);
-        let called = future::or(service.lease.requested(), service.peer.stopped());
-        within(until.saturating_duration_since(clock::now()), called).await;
-        if service.lease.is_requested() {
-            match service.yield_now().await {
-                Some(unwanted) => service = unwanted,
-                None => return,
-            }
-        }
-    }
-    running.routes.remove_peer(service.peer.target()).await;
 }

@@ -1,123 +1,29 @@
-//! Dialing a peer, and dialing it again.
+//! Dials a peer until a handshake succeeds, and returns the established link. Spawns nothing.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_channel::Receiver;
 use futures_lite::future;
 
 use crate::config::Limits;
-use crate::error::{AttemptError, DownReason, HandshakeError};
+use crate::error::{AttemptError, HandshakeError};
 use crate::events::Event;
 use crate::peer::Peer;
 use crate::primitives::clock::{self, within};
 use crate::proto::{Hello, Id, InvalidAck, PeerAddr, PublicKey};
 use crate::session::connect::{FailedAttempt, connect_any};
 use crate::session::handshake::{Handshake, LocalHello, Negotiated};
-use crate::session::peer_lease::PeerLease;
-use crate::session::{acceptor, key_exchange, link_down, link_up, merge};
+use crate::session::key_exchange;
 use crate::shared::TaskRef;
 use crate::transport::{Link, Stream};
 
 /// A stream that has shaken hands, and whom it leads to.
 pub(crate) type Established = (Arc<Link>, Id);
 
-/// A wait before a dial: for so long, unless the peer is kicked more often than this meanwhile.
-type RedialDelay = (Duration, u32);
-
-/// Starts to dial a peer. After each of its links it is dialed again, until it is told to stop.
-pub(crate) fn start_connection(running: &Arc<TaskRef>, peer: Arc<Peer>) {
-    if let Some(service) = PeerLease::try_acquire(running, &peer) {
-        start_dialing(running, service);
-    }
-}
-
-/// Dials a peer that has no link, from now on.
-pub(crate) fn start_dialing(running: &Arc<TaskRef>, service: PeerLease) {
-    dial_task(running.clone(), service, None);
-}
-
-fn dial_task(running: Arc<TaskRef>, service: PeerLease, wait: Option<RedialDelay>) {
-    let task = running.clone();
-    running.spawn(async move {
-        let peer = service.peer.clone();
-        let dialing = async {
-            if let Some((delay, seen)) = wait {
-                peer.wait_or_kick(delay, seen).await;
-            }
-            connect(&task, &peer).await
-        };
-        // In a box of its own: what it needs is freed as a whole, and leaves no holes.
-        let connected = Box::pin(until_cancelled(&service, dialing)).await;
-        match connected.flatten() {
-            Some(connected) => bring_up(&task, service, connected).await,
-            None if peer.is_stopping() => {}
-            // Who wanted the peer may have given up by now.
-            None => acceptor::resume(&task, service).await,
-        }
-    });
-}
-
-/// Serves a peer over its link, if it may have one to that node; otherwise dials it again.
-pub(crate) async fn bring_up(running: &Arc<TaskRef>, service: PeerLease, connected: Established) {
-    match run_link(running, &service, connected).await {
-        Ok(restart) => setup_cleanuptask(running.clone(), service, restart),
-        Err(failure) => {
-            let retry = next_delay(&running.limits, &service.peer, None);
-            let wait = (retry, service.peer.kicks());
-            report(running, &service.peer, failure, Some(retry));
-            dial_task(running.clone(), service, Some(wait));
-        }
-    }
-}
-
-/// Starts to shake hands, as the dialer, over a stream that the caller opened. The peer lasts as
-/// long as that stream.
-pub(crate) fn start_stream(
-    running: &Arc<TaskRef>,
-    peer: Arc<Peer>,
-    stream: Arc<dyn Stream>,
-    addr: Option<SocketAddr>,
-) {
-    let Some(service) = PeerLease::try_acquire(running, &peer) else { return };
-    let task = running.clone();
-    running.spawn(async move {
-        let started = clock::now();
-        let shaking = Box::pin(handshake(&task, &peer, stream, addr, &[]));
-        match until_cancelled(&service, shaking).await {
-            Some(Ok(connected)) => match run_link(&task, &service, connected).await {
-                Ok(restart) => setup_cleanuptask(task, service, restart),
-                Err(failure) => report(&task, &peer, failure, None),
-            },
-            Some(Err(error)) => {
-                let reason = AttemptError::Handshake(error);
-                let took = clock::since(started);
-                let failure = FailedAttempt { addr: stream_label(addr), reason, took };
-                report(&task, &peer, failure, None);
-            }
-            None => {}
-        }
-    });
-}
-
-/// Where a stream leads to, as far as whoever gave it said so.
-fn stream_label(addr: Option<SocketAddr>) -> String {
-    addr.map_or_else(|| "given stream".to_owned(), |addr| addr.to_string())
-}
-
-/// The result of `future`, unless the peer is told to stop first, or another task wants it.
-async fn until_cancelled<T>(service: &PeerLease, future: impl Future<Output = T>) -> Option<T> {
-    let called_off = async {
-        future::or(service.lease.requested(), service.peer.stopped()).await;
-        None
-    };
-    future::or(called_off, async { Some(future.await) }).await
-}
-
 /// Dials until the other side has answered as it should. `None` once the peer has no address.
-async fn connect(running: &TaskRef, peer: &Arc<Peer>) -> Option<Established> {
+pub(crate) async fn connect(running: &TaskRef, peer: &Arc<Peer>) -> Option<Established> {
     let mut opened = None;
     for number in 0.. {
         let seen = peer.kicks();
@@ -149,7 +55,7 @@ async fn connect(running: &TaskRef, peer: &Arc<Peer>) -> Option<Established> {
 
 /// How long to wait before the next dial: as long as the other side asked for, but no less than the
 /// back-off, so that nobody has this node hammer.
-fn next_delay(limits: &Limits, peer: &Peer, asked: Option<Duration>) -> Duration {
+pub(crate) fn next_delay(limits: &Limits, peer: &Peer, asked: Option<Duration>) -> Duration {
     peer.back_off(limits).max(asked.unwrap_or_default())
 }
 
@@ -191,7 +97,7 @@ fn acceptable_keys(peer: &Peer, dial: &PeerAddr) -> Vec<PublicKey> {
 }
 
 /// Shakes hands as the dialer, with a node that has one of these keys, if there are any.
-async fn handshake(
+pub(crate) async fn handshake(
     running: &TaskRef,
     peer: &Arc<Peer>,
     stream: Arc<dyn Stream>,
@@ -252,80 +158,16 @@ fn apply_terms(
     Ok(())
 }
 
-fn report(running: &TaskRef, peer: &Peer, failure: FailedAttempt, retry: Option<Duration>) {
+pub(crate) fn report(
+    running: &TaskRef,
+    peer: &Peer,
+    failure: FailedAttempt,
+    retry: Option<Duration>,
+) {
     let FailedAttempt { addr, reason, took } = failure;
     peer.record_attempt(addr.clone(), took, Some(&reason));
     peer.attempt_failed(&reason, retry);
     running.events.emit(Event::Attempt { target: peer.target(), addr, reason, retry });
-}
-
-/// Enters a peer's link and starts the task that serves it. The channel tells when it ended, and
-/// why.
-async fn run_link(
-    running: &Arc<TaskRef>,
-    service: &PeerLease,
-    (link, id): Established,
-) -> Result<Receiver<DownReason>, FailedAttempt> {
-    let peer = service.peer.clone();
-    if let Err(error) = link_up(running, &peer, &link, id).await {
-        let addr = stream_label(link.addr);
-        return Err(FailedAttempt {
-            addr,
-            reason: AttemptError::Handshake(error),
-            took: Duration::ZERO,
-        });
-    }
-    let (ended, restart) = async_channel::bounded(1);
-    let task = running.clone();
-    let wanted = service.lease.requested();
-    running.spawn(async move {
-        let notices = |notice| merge::on_message(&task, &peer, notice);
-        let serving = peer.run(&link, &task.inbound, &task.limits.drain_timeout, &notices);
-        let replaced = async {
-            wanted.await;
-            DownReason::Replaced
-        };
-        let reason = future::or(serving, replaced).await;
-        // It fails only if the cleanup task was dropped, and with it the executor.
-        let _ = ended.try_send(reason);
-    });
-    Ok(restart)
-}
-
-/// Starts the task that waits for the end of a link, and then dials again, or ends the peer if
-/// there is nothing to dial.
-fn setup_cleanuptask(running: Arc<TaskRef>, service: PeerLease, restart: Receiver<DownReason>) {
-    let task = running.clone();
-    running.spawn(async move {
-        let reason = restart.recv().await.unwrap_or(DownReason::Failed);
-        if service.lease.is_requested() {
-            link_down(&task, &service.peer, reason, None);
-            return acceptor::resume(&task, service).await;
-        }
-        match service.peer.is_dialed() {
-            true => schedule_redial(&task, service, reason),
-            false => link_down(&task, &service.peer, reason, None),
-        }
-    });
-}
-
-/// Dials a peer again whose link ended.
-pub(crate) fn schedule_redial(running: &Arc<TaskRef>, service: PeerLease, reason: DownReason) {
-    let peer = service.peer.clone();
-    if peer.is_stopping() {
-        return link_down(running, &peer, reason, None);
-    }
-    let asked = match &reason {
-        DownReason::Goodbye(goodbye) => goodbye.retry_after,
-        _ => None,
-    };
-    if peer.should_reset_backoff(running.limits.redial_reset) {
-        peer.reset_backoff();
-    }
-    let delay = next_delay(&running.limits, &peer, asked);
-    let seen = peer.kicks();
-    link_down(running, &peer, reason, Some(delay));
-    dial_task(running.clone(), service, Some((delay, seen)));
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +23,6 @@ use futures_lite::future;
 use crate::events::Event;
 use crate::peer::{MergeGuard, MergeMessage, Peer, Session};
 use crate::primitives::clock::{self, within};
-use crate::session::acceptor;
 use crate::session::peer_lease::PeerLease;
 use crate::shared::TaskRef;
 
@@ -84,15 +85,27 @@ fn announce(running: &TaskRef, peer: &Peer, own: &Session, sibling: &Peer) {
     peer.queue.queue_duplicate(&other.secret.public_name(), &proof);
 }
 
-/// Does what the other side of a peer's link says about another link.
-pub(crate) fn on_message(running: &Arc<TaskRef>, peer: &Arc<Peer>, notice: MergeMessage) {
-    let Some(own) = peer.session() else { return };
-    match notice {
+/// A merge under way. It returns the lease of a peer that was to go and stays after all, and that has
+/// to be served again.
+pub(crate) type MergeTask = Pin<Box<dyn Future<Output = Option<PeerLease>> + Send>>;
+
+/// Handles what the remote node says about another link. Returns a merge that is to be run, if that
+/// begins one.
+pub(crate) fn on_message(
+    running: &Arc<TaskRef>,
+    peer: &Arc<Peer>,
+    message: MergeMessage,
+) -> Option<MergeTask> {
+    let own = peer.session()?;
+    match message {
         MergeMessage::Duplicate { name, proof } => on_duplicate(running, peer, &own, &name, &proof),
         MergeMessage::Request { name, received, proof } => {
-            on_request(running, peer, &own, name, received, &proof);
+            on_request(running, peer, &own, name, received, &proof)
         }
-        MergeMessage::Ack { name, received } => peer.set_merge_ack(name, received),
+        MergeMessage::Ack { name, received } => {
+            peer.set_merge_ack(name, received);
+            None
+        }
     }
 }
 
@@ -102,31 +115,31 @@ fn on_duplicate(
     own: &Session,
     name: &[u8; 8],
     proof: &[u8; 16],
-) {
-    let Some(sibling) = running.resumable_peer(name, &own.instance_id) else { return };
-    let Some(other) = sibling.session() else { return };
+) -> Option<MergeTask> {
+    let sibling = running.resumable_peer(name, &own.instance_id)?;
+    let other = sibling.session()?;
     let due = other.secret.duplicate_mac(&own.instance_id, &own.secret.public_name());
     if !other.is_same_instance(own)
         || due != *proof
         || Arc::ptr_eq(&sibling, peer)
         || !same_direction(&sibling, peer)
     {
-        return;
+        return None;
     }
     peer.set_duplicate(name);
     sibling.set_duplicate(&own.secret.public_name());
     if own.instance_id < running.boot {
         // The other side decides, once it knows as much.
-        return announce(running, peer, own, &sibling);
+        announce(running, peer, own, &sibling);
+        return None;
     }
-    if let Some(merging) = MergeGuard::begin(peer, &sibling) {
-        let (one, two) = ((peer.clone(), own.secret.public_name()), (sibling, *name));
-        let (older, newer) = match is_older(&one.0, &two.0) {
-            true => (one, two),
-            false => (two, one),
-        };
-        running.spawn(lead(running.clone(), merging, older, newer));
-    }
+    let merging = MergeGuard::begin(peer, &sibling)?;
+    let (one, two) = ((peer.clone(), own.secret.public_name()), (sibling, *name));
+    let (older, newer) = match is_older(&one.0, &two.0) {
+        true => (one, two),
+        false => (two, one),
+    };
+    Some(Box::pin(lead(running.clone(), merging, older, newer)))
 }
 
 /// Whether what this node shares with one peer is older than what it shares with the other.
@@ -144,7 +157,12 @@ fn same_direction(one: &Peer, other: &Peer) -> bool {
 
 /// Decides which of two peers stays, and has the other side do as much. With each is the name of the
 /// pair that it was when they were shown to be the same.
-async fn lead(running: Arc<TaskRef>, merging: MergeGuard, older: SessionRef, newer: SessionRef) {
+async fn lead(
+    running: Arc<TaskRef>,
+    merging: MergeGuard,
+    older: SessionRef,
+    newer: SessionRef,
+) -> Option<PeerLease> {
     let ((stays, own_name), (goes, name)) = match answers_ping(&older.0).await {
         true => (older, newer),
         false => (newer, older),
@@ -155,18 +173,19 @@ async fn lead(running: Arc<TaskRef>, merging: MergeGuard, older: SessionRef, new
     drop(merging);
     match answer {
         Some(received) => {
-            commit(&running, &stays, service, received).await;
+            let left = commit(&running, &stays, service, received).await;
             // There may be a third, of which nothing could be said meanwhile.
             announce_duplicates(&running, &stays);
+            left
         }
-        None => abort(&running, &stays, service).await,
+        None => abort(&running, &stays, service),
     }
 }
 
-/// Goes on with two peers that are not to be one after all.
-async fn abort(running: &Arc<TaskRef>, stays: &Arc<Peer>, service: PeerLease) {
+/// Leaves two peers as they were: the lease of the one that was to go is returned.
+fn abort(running: &Arc<TaskRef>, stays: &Arc<Peer>, service: PeerLease) -> Option<PeerLease> {
     announce_duplicates(running, stays);
-    acceptor::resume(running, service).await;
+    Some(service)
 }
 
 /// A peer, and the name of a pair that it was.
@@ -253,23 +272,23 @@ fn on_request(
     name: [u8; 8],
     received: u64,
     proof: &[u8; 16],
-) {
+) -> Option<MergeTask> {
     if let Some(told) = peer.merge_reply(&name) {
         // Done before; the answer was lost with a link.
-        return peer.queue.queue_merge_ack(&name, told);
+        peer.queue.queue_merge_ack(&name, told);
+        return None;
     }
-    let Some(goes) = running.resumable_peer(&name, &own.instance_id) else { return };
-    let Some(other) = goes.session() else { return };
+    let goes = running.resumable_peer(&name, &own.instance_id)?;
+    let other = goes.session()?;
     let due = other.secret.merge_mac(&own.instance_id, &own.secret.public_name(), received);
     let is_shown = other.is_same_instance(own) && due == *proof;
     let may_decide = own.instance_id < running.boot && peer.is_duplicate(&name) && is_shown;
     if !may_decide || Arc::ptr_eq(&goes, peer) || !same_direction(&goes, peer) {
-        return;
+        return None;
     }
-    if let Some(merging) = MergeGuard::begin(peer, &goes) {
-        let names = [own.secret.public_name(), name];
-        running.spawn(follow(running.clone(), merging, peer.clone(), goes, names, received));
-    }
+    let merging = MergeGuard::begin(peer, &goes)?;
+    let names = [own.secret.public_name(), name];
+    Some(Box::pin(follow(running.clone(), merging, peer.clone(), goes, names, received)))
 }
 
 /// Does what the other side decided about the pairs of these names.
@@ -280,35 +299,42 @@ async fn follow(
     goes: Arc<Peer>,
     [own_name, name]: [[u8; 8]; 2],
     received: u64,
-) {
+) -> Option<PeerLease> {
     let service = PeerLease::acquire(&running, &goes).await;
     if !is_same_instance((&stays, &own_name), (&goes, &name)) {
         drop(merging);
-        return abort(&running, &stays, service).await;
+        return abort(&running, &stays, service);
     }
     goes.set_merge_loser();
     let own = goes.queue.received_total();
     stays.set_merge_reply(name, own);
     drop(merging);
-    commit(&running, &stays, service, received).await;
+    let left = commit(&running, &stays, service, received).await;
     stays.queue.queue_merge_ack(&name, own);
+    left
 }
 
 /// Lets what was left of a peer go over another, and makes its target an alias of that.
-async fn commit(running: &Arc<TaskRef>, stays: &Arc<Peer>, service: PeerLease, received: u64) {
+async fn commit(
+    running: &Arc<TaskRef>,
+    stays: &Arc<Peer>,
+    service: PeerLease,
+    received: u64,
+) -> Option<PeerLease> {
     let goes = service.peer.clone();
     if goes.has_ended() {
-        return drop(service);
+        return None;
     }
     // Who removed the other one did not remove this one, and who counts what cannot be does not
     // decide whom this node dials.
     if stays.is_closing() || goes.queue.resume(received).is_err() {
-        return abort(running, stays, service).await;
+        return abort(running, stays, service);
     }
     stays.adopt_addrs(&goes);
     if !running.make_alias(&goes, stays) {
-        return abort(running, stays, service).await;
+        return abort(running, stays, service);
     }
     running.routes.remove_peer(goes.target()).await;
     running.events.emit(Event::Merged { target: stays.target(), retired: goes.target() });
+    None
 }

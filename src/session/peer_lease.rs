@@ -49,8 +49,9 @@ mod tests {
     use crate::config::{Global, Task};
     use crate::peer::{Closing, Origin};
     use crate::proto::{Frame, Id, PeerType};
+    use crate::session::start_connection;
+    use crate::session::supervisor::resume;
     use crate::session::test_support::running;
-    use crate::session::{acceptor, start_connection};
     use crate::testing::kit::pipe::{Pipe, TestWaker};
     use crate::transport::Link;
     use bytes::Bytes;
@@ -95,7 +96,7 @@ mod tests {
             // Who waits for its turn may give up at any time.
             let taken = future::block_on(future::poll_once(PeerLease::acquire(&running, &peer)));
             if let Some(service) = taken {
-                future::block_on(acceptor::resume(&running, service));
+                future::block_on(resume(&running, service));
             }
         }
         assert!(!peer.has_ended());

@@ -5,6 +5,7 @@ use crate::config::Global;
 use crate::error::DownReason;
 use crate::peer::Closing;
 use crate::proto::{Id, PublicKey, SessionSecret};
+use crate::session::supervisor::resume;
 use crate::session::test_support::running;
 use futures_lite::future::{block_on, poll_once};
 use std::pin::pin;
@@ -55,14 +56,20 @@ impl Scene {
 
     /// Begins a merge, and has one of the two become another pair by the time that the task
     /// which serves the one that goes lets go of it.
-    fn merge(self, merge: impl Future<Output = ()>, becomes: &Peer, another: Session) {
+    fn merge(
+        self,
+        merge: impl Future<Output = Option<PeerLease>>,
+        becomes: &Peer,
+        another: Session,
+    ) {
         let mut merge = pin!(merge);
         assert!(block_on(poll_once(merge.as_mut())).is_none(), "it does not wait for its turn");
         self.become_another(becomes, another);
         let mut giving = pin!(self.service.yield_now());
         assert!(block_on(poll_once(giving.as_mut())).is_none());
-        in_time(merge);
+        let stays = in_time(merge).expect("it stays");
         assert!(in_time(giving).is_none());
+        in_time(resume(&self.running, stays));
         let found = self.running.peer(self.goes.target()).unwrap();
         assert!(Arc::ptr_eq(&found, &self.goes), "it became another node's");
         assert!(!self.goes.has_ended() && !self.goes.is_merge_loser() && !self.goes.is_merging());
@@ -147,7 +154,8 @@ fn what_was_to_go_stays_if_the_other_one_is_removed() {
         if has_ended {
             running.end_peer(&stays);
         }
-        in_time(commit(&running, &stays, service, 0));
+        let left = in_time(commit(&running, &stays, service, 0)).expect("it stays");
+        in_time(resume(&running, left));
         assert!(!goes.has_ended());
         let found = running.peer(goes.target()).unwrap();
         assert!(Arc::ptr_eq(&found, &goes), "its target is an alias");
@@ -159,7 +167,8 @@ fn what_was_to_go_stays_if_the_other_one_is_removed() {
 #[test]
 fn what_was_to_go_stays_if_the_other_side_counts_what_cannot_be() {
     let Scene { running, stays, goes, service } = scene(1);
-    in_time(commit(&running, &stays, service, 9));
+    let left = in_time(commit(&running, &stays, service, 9)).expect("it stays");
+    in_time(resume(&running, left));
     assert!(!goes.has_ended());
     assert!(Arc::ptr_eq(&running.peer(goes.target()).unwrap(), &goes));
     assert!(PeerLease::try_acquire(&running, &goes).is_none(), "nobody serves it");
