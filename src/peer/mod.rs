@@ -33,8 +33,9 @@ use crate::transport::{Link, Stream};
 pub(crate) use lease::Lease;
 pub(crate) use merge_state::MergeGuard;
 pub(crate) use recv::inbound_queue::{Inbound, InboundSender, inbound};
+pub(crate) use send::direct_write::Enqueued;
 pub(crate) use send::memory_budget::{MemoryBudget, SLOT_COST, SharedReservation, cost};
-pub(crate) use send::queue::{Admission, Closing, Enqueued, OnNewSession, SendQueue};
+pub(crate) use send::queue::{Admission, Closing, OnNewSession, SendQueue};
 pub use status::{AttemptInfo, Origin, PeerInfo, PeerState};
 
 use send::memory_budget::OVERHEAD;

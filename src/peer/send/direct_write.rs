@@ -6,13 +6,17 @@
 //!
 //! Of many frames in a row only the first goes this way; the writer puts the others together.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::error::SendErrorKind;
 use crate::peer::send::batch_source::stage_batch;
-use crate::peer::send::queue::{SendQueue, SendState};
+use crate::peer::send::memory_budget::SharedReservation;
+use crate::peer::send::queue::{Admission, SendQueue, SendState, wake_writer};
 use crate::peer::send::send_buffer::Segment;
 use crate::peer::send::write_batch::WriteBatch;
 use crate::primitives::clock;
+use crate::proto::Frame;
 
 /// Time without a write after which a frame is likely to be a lone one. A burst writes more often
 /// than this, and a frame that comes after one was received is taken for an answer in any case.
@@ -29,7 +33,44 @@ pub(crate) struct DirectWrite {
     _plan: WriteBatch,
 }
 
+/// What became of a frame that a queue took. To be dropped after all locks: bytes that the caller
+/// lent may run code of his when they are let go.
+#[derive(Debug)]
+pub(crate) struct Enqueued {
+    /// Whether the link is up.
+    pub(crate) is_up: bool,
+    /// What was written at once. In a box, for most frames have nothing there to be moved about.
+    pub(crate) direct: Option<Box<DirectWrite>>,
+    /// The frame, if the queue made a copy.
+    _copied: Option<Frame>,
+}
+
 impl SendQueue {
+    /// Takes a frame, and writes it at once if it is alone; or says why not and gives it back.
+    ///
+    /// `flood` pays for the bytes of a frame that many queues share.
+    pub(crate) fn push(
+        &self,
+        frame: Frame,
+        flood: Option<Arc<SharedReservation>>,
+        admission: Admission,
+    ) -> Result<Enqueued, (SendErrorKind, Frame)> {
+        let (mut state, copied) = self.append(frame, flood, admission)?;
+        let is_up = state.up;
+        let direct =
+            state.parked_link.is_some().then(|| self.try_write_direct(&mut state)).flatten();
+        // What was written may have made it due to request an acknowledgement.
+        let has_more = state.partial_batch.is_some() || !state.control.is_empty();
+        match direct.is_some() && !has_more {
+            true => drop(state),
+            false => wake_writer(state),
+        }
+        if direct.as_ref().is_some_and(|direct| !direct.parts.is_empty()) {
+            self.room_made();
+        }
+        Ok(Enqueued { is_up, direct, _copied: copied })
+    }
+
     /// Writes what is new, if the writer sleeps because it had nothing to write and that is likely to
     /// be all. The writer is to be woken for `None`, and if there is more to write.
     #[cold]
@@ -71,13 +112,12 @@ mod tests {
     use super::*;
     use crate::peer::send::writer::run_writer;
     use crate::peer::{Admission, MemoryBudget, Origin, Peer};
-    use crate::proto::{CONTROL, Frame, Id, LENGTH_PREFIX, PeerType, Records, peek_len};
+    use crate::proto::{CONTROL, Id, LENGTH_PREFIX, PeerType, Records, peek_len};
     use crate::testing::kit::manual_clock::Clock;
     use crate::testing::kit::pipe::{Pipe, TestWaker};
     use crate::transport::Link;
     use std::future::Future;
     use std::pin::pin;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::task::{Context, Wake};
 

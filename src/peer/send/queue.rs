@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use event_listener::EventListener;
 
 use crate::error::SendErrorKind;
-use crate::peer::send::direct_write::DirectWrite;
 use crate::peer::send::memory_budget::{
     MemoryBudget, OVERHEAD, Reservation, SLOT_COST, SharedReservation, cost,
 };
@@ -21,18 +20,6 @@ use crate::proto::{
     ACK_BYTES, AckScheduler, Frame, InvalidAck, LENGTH_PREFIX, Records, SendCounter,
 };
 use crate::transport::Link;
-
-/// What became of a frame that a queue took. To be dropped after all locks: bytes that the caller
-/// lent may run code of his when they are let go.
-#[derive(Debug)]
-pub(crate) struct Enqueued {
-    /// Whether the link is up.
-    pub(crate) is_up: bool,
-    /// What was written at once. In a box, for most frames have nothing there to be moved about.
-    pub(crate) direct: Option<Box<DirectWrite>>,
-    /// The frame, if the queue made a copy.
-    _copied: Option<Frame>,
-}
 
 /// On what terms a queue takes a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +70,7 @@ pub(crate) struct SendState {
     /// The frames that wait, and with a peer that shares records those that were written and that
     /// it has not said it has.
     pub(crate) buffer: SendBuffer,
-    up: bool,
+    pub(crate) up: bool,
     /// Whether the link that is up carries records of ours.
     pub(crate) is_extended: bool,
     pub(crate) sent: SendCounter,
@@ -121,15 +108,17 @@ impl SendQueue {
         SendQueue { state: Mutex::default(), room: Notify::new(), budget, max_bytes, max_frames }
     }
 
-    /// Takes a frame, and writes it at once if it is alone; or says why not and gives it back.
+    /// Appends a frame, or says why not and gives it back. Returns the lock, so that the frame can be
+    /// written before another one is appended, and the frame if a copy of it was appended: that is to
+    /// be dropped after the lock.
     ///
     /// `flood` pays for the bytes of a frame that many queues share.
-    pub(crate) fn push(
+    pub(crate) fn append(
         &self,
         frame: Frame,
         flood: Option<Arc<SharedReservation>>,
         admission: Admission,
-    ) -> Result<Enqueued, (SendErrorKind, Frame)> {
+    ) -> Result<(MutexGuard<'_, SendState>, Option<Frame>), (SendErrorKind, Frame)> {
         let is_copied = flood.is_none() && SendBuffer::should_coalesce(frame.len());
         // A slice of a receive buffer must not keep all of it in memory while it waits.
         let frame = if is_copied { frame } else { frame.compact() };
@@ -152,19 +141,7 @@ impl SendQueue {
                 None
             }
         };
-        let is_up = state.up;
-        let at_once =
-            state.parked_link.is_some().then(|| self.try_write_direct(&mut state)).flatten();
-        // What was written may have made it due to ask for an acknowledgement.
-        let has_more = state.partial_batch.is_some() || !state.control.is_empty();
-        match at_once.is_some() && !has_more {
-            true => drop(state),
-            false => wake_writer(state),
-        }
-        if at_once.as_ref().is_some_and(|at_once| !at_once.parts.is_empty()) {
-            self.room_made();
-        }
-        Ok(Enqueued { is_up, direct: at_once, _copied: copied })
+        Ok((state, copied))
     }
 
     /// Takes frames in their order for as long as there is room and `check` finds nothing wrong with
@@ -328,7 +305,7 @@ impl SendQueue {
 
     /// Wakes those who wait for room in this queue, or in the budget. To be called without the lock:
     /// they will want it.
-    fn room_made(&self) {
+    pub(crate) fn room_made(&self) {
         self.room.notify_all();
         self.budget.wake_waiters();
     }
