@@ -291,8 +291,8 @@ impl Builder {
             Some(id) => id,
             None => Id::random().map_err(StartError::Random)?,
         };
-        let mut boot = [0; 16];
-        random::fill(&mut boot).map_err(StartError::Random)?;
+        let mut instance_id = [0; 16];
+        random::fill(&mut instance_id).map_err(StartError::Random)?;
         let mut servers = Server::bind(&parse_binds(&self.binds)?)?;
         for listener in self.listeners {
             servers.push(Server::from_std(listener)?);
@@ -301,7 +301,7 @@ impl Builder {
         let patience = Keepalive::new(&self.limits);
         let parts = SharedConfig {
             id,
-            boot,
+            instance_id,
             limits: self.limits,
             frames_follow_id: self.frames_follow_id,
             resolver: self.resolver,

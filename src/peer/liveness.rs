@@ -54,7 +54,7 @@ pub(crate) fn run_monitor<'a>(
 }
 
 fn must_watch(peer: &Peer, link: &Link) -> bool {
-    link.records_as.is_some() && peer.queue.arm_monitor().is_needed()
+    link.control_sender.is_some() && peer.queue.arm_monitor().is_needed()
 }
 
 /// Watches until nothing is owed any more. Returns how long the other side was silent, if that is

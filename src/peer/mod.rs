@@ -71,8 +71,8 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(secret: SessionSecret, boot: Bits, key: Option<PublicKey>) -> Session {
-        Session { secret, instance_id: boot, key: key.map(Box::new), since: clock::now() }
+    pub(crate) fn new(secret: SessionSecret, instance_id: Bits, key: Option<PublicKey>) -> Session {
+        Session { secret, instance_id, key: key.map(Box::new), since: clock::now() }
     }
 
     /// The neighbour's key, if they encrypt.

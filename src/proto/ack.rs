@@ -133,7 +133,7 @@ impl AckScheduler {
     }
 
     /// The count, and for how long it was held back, to be told now.
-    pub(crate) fn take(&mut self, now: Instant) -> Option<(u64, Duration)> {
+    pub(crate) fn take_ack(&mut self, now: Instant) -> Option<(u64, Duration)> {
         let since = self.since.take()?;
         self.bytes = 0;
         Some((self.total, now.saturating_duration_since(since)))
@@ -199,8 +199,8 @@ mod tests {
         received.add(1, 100, start + MS);
         assert_eq!(received.timing(start + MS), AckTiming::At(start + MAX_ACK_DELAY));
         assert_eq!(received.timing(start + MAX_ACK_DELAY), AckTiming::Now);
-        assert_eq!(received.take(start + MAX_ACK_DELAY), Some((2, MAX_ACK_DELAY)));
-        assert_eq!((received.timing(start), received.take(start)), (AckTiming::Nothing, None));
+        assert_eq!(received.take_ack(start + MAX_ACK_DELAY), Some((2, MAX_ACK_DELAY)));
+        assert_eq!((received.timing(start), received.take_ack(start)), (AckTiming::Nothing, None));
         received.add(9, ACK_BYTES, start);
         assert_eq!(received.timing(start), AckTiming::Now);
         received.resume();

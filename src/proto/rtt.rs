@@ -115,7 +115,7 @@ mod tests {
                 received.add(1, len, now);
             }
             if received.timing(now) == AckTiming::Now {
-                told.push_back((now + way * MS, received.take(now).unwrap()));
+                told.push_back((now + way * MS, received.take_ack(now).unwrap()));
             }
             while let Some((_, (count, held))) = told.front().filter(|(at, _)| *at <= now) {
                 sent.acknowledge(*count, Some(*held), now).unwrap();

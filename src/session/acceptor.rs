@@ -35,7 +35,7 @@ pub(crate) async fn accept(
     let mut known = None;
     let accepted = accept_connection(&running, stream, addr, &mut known).await;
     let reason = match accepted {
-        Ok(Handshaken { hello, pair, link }) => {
+        Ok(Handshaken { hello, session: pair, link }) => {
             let is_resumed = known.is_some();
             match known.or_else(|| register_peer(&running, &hello, pair, &link)) {
                 Some(service) => return Accepted::Established(service, link, hello.id, is_resumed),
@@ -56,7 +56,7 @@ pub(crate) async fn accept(
 struct Handshaken {
     hello: Hello,
     /// What is shared from now on with one that is new, and shares records.
-    pair: Option<Session>,
+    session: Option<Session>,
     link: Arc<Link>,
 }
 
@@ -111,7 +111,7 @@ async fn run_handshake(
     let pair = match &offer {
         Some(offer) => {
             let peer = find_resumable(running, &hello, offer);
-            handshake.encryption.expect(running, peer.as_deref(), addr);
+            handshake.key_exchange.mark_expected(running, peer.as_deref(), addr);
             respond_extended(running, &mut handshake, &hello, &incoming, offer, known).await?
         }
         None => {
@@ -125,9 +125,9 @@ async fn run_handshake(
     }
     let key = handshake.key();
     let (stream, ahead) = handshake.into_stream();
-    let records_as = offer.map(|_| running.records_as.clone());
-    let link = Link::keyed(stream, Some(addr), ahead, records_as, key);
-    Ok(Handshaken { hello, pair, link })
+    let control_sender = offer.map(|_| running.control_sender.clone());
+    let link = Link::keyed(stream, Some(addr), ahead, control_sender, key);
+    Ok(Handshaken { hello, session: pair, link })
 }
 
 /// Why a stranger may not come in, and what it is told.
@@ -137,14 +137,15 @@ fn admission_error(
     offer: Option<&RemoteExtension>,
     incoming: &Incoming,
 ) -> Option<(DropReason, GoodbyeReason)> {
-    let is_judged_later = offer.is_some_and(|offer| key_exchange::shows_key(running, offer));
+    let is_judged_later =
+        offer.is_some_and(|offer| key_exchange::will_authenticate(running, offer));
     // The address once more: the policy may have changed since it was let in to say so much.
     let is_admitted = running.admits_addr(incoming.addr);
     if !is_admitted || !(is_judged_later || running.admits(incoming)) {
         return Some((DropReason::NotAllowed, GoodbyeReason::NotAllowed));
     }
     let known = offer.and_then(|offer| find_resumable(running, hello, offer));
-    if let Some(refused) = key_exchange::refusal(running, hello, offer, known.as_deref()) {
+    if let Some(refused) = key_exchange::admission_error(running, hello, offer, known.as_deref()) {
         return Some(refused);
     }
     match known {
@@ -166,13 +167,13 @@ fn loses_simultaneous_open(
     peer: &Peer,
     offer: Option<&RemoteExtension>,
 ) -> bool {
-    let goes_first = offer.is_some_and(|offer| running.boot < offer.boot);
+    let goes_first = offer.is_some_and(|offer| running.instance_id < offer.instance_id);
     peer.is_merge_loser() || (goes_first && peer.is_dialing())
 }
 
 /// The peer that the dialer wants to be, which is still to be proved.
 fn find_resumable(running: &TaskRef, hello: &Hello, offer: &RemoteExtension) -> Option<Arc<Peer>> {
-    let peer = running.resumable_peer(&offer.pair?, &offer.boot)?;
+    let peer = running.resumable_peer(&offer.session?, &offer.instance_id)?;
     (peer.peer_type() == hello.peer_type.mirrored()).then_some(peer)
 }
 
@@ -186,7 +187,7 @@ async fn respond_extended(
     offer: &RemoteExtension,
     known: &mut Option<PeerLease>,
 ) -> Result<Option<Session>, DropReason> {
-    let fresh = LocalHello::new(running.boot)?;
+    let fresh = LocalHello::new(running.instance_id)?;
     let peer = find_resumable(running, hello, offer);
     let pair = peer.as_ref().and_then(|peer| peer.session());
     let secret = pair.as_ref().map(|pair| &pair.secret);
@@ -236,9 +237,9 @@ fn check_policy(
     key: Option<PublicKey>,
     known: Option<&Peer>,
 ) -> Result<(), DropReason> {
-    key_exchange::judge(running, incoming.id, key, known)?;
+    key_exchange::check_policy(running, incoming.id, key, known)?;
     let incoming = Incoming { key, ..incoming.clone() };
-    match key_exchange::shows_key(running, offer) && !running.admits(&incoming) {
+    match key_exchange::will_authenticate(running, offer) && !running.admits(&incoming) {
         true => Err(DropReason::NotAllowed),
         false => Ok(()),
     }

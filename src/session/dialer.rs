@@ -106,7 +106,7 @@ pub(crate) async fn handshake(
 ) -> Result<Established, HandshakeError> {
     let port = running.port.load(Ordering::Relaxed);
     let hello = Hello { id: running.id, peer_type: peer.peer_type(), port };
-    let fresh = LocalHello::new(running.boot)?;
+    let fresh = LocalHello::new(running.instance_id)?;
     let pair = peer.session();
     let pair = pair.as_ref().map(|pair| (pair, peer.queue.received_total()));
     let limit = running.limits.handshake_bytes;
@@ -120,8 +120,8 @@ pub(crate) async fn handshake(
     let shares_records = !matches!(terms, Negotiated::Plain);
     apply_terms(running, peer, id, terms)?;
     let (stream, ahead) = handshake.into_stream();
-    let records_as = shares_records.then(|| running.records_as.clone());
-    Ok((Link::keyed(stream, addr, ahead, records_as, key), id))
+    let control_sender = shares_records.then(|| running.control_sender.clone());
+    Ok((Link::keyed(stream, addr, ahead, control_sender, key), id))
 }
 
 /// Notes for as long as it lives that this node shakes hands with a peer as the dialer.

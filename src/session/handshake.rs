@@ -23,7 +23,7 @@ pub(crate) struct Handshake<'a> {
     pub(crate) stream: Arc<dyn Stream>,
     pub(crate) buffer: Vec<u8>,
     pub(crate) limit: usize,
-    pub(crate) encryption: Encryption<'a>,
+    pub(crate) key_exchange: Encryption<'a>,
 }
 
 /// What two sides agreed on.
@@ -38,23 +38,23 @@ pub(crate) enum Negotiated {
 
 /// What a node brings into its handshakes: the run that it is, and for each of them fresh bits.
 pub(crate) struct LocalHello {
-    boot: Bits,
+    instance_id: Bits,
     nonce: Bits,
     share: Bits,
 }
 
 impl LocalHello {
-    pub(crate) fn new(boot: Bits) -> Result<LocalHello, HandshakeError> {
+    pub(crate) fn new(instance_id: Bits) -> Result<LocalHello, HandshakeError> {
         let (mut nonce, mut share) = ([0; 16], [0; 16]);
         random::fill(&mut nonce)?;
         random::fill(&mut share)?;
-        Ok(LocalHello { boot, nonce, share })
+        Ok(LocalHello { instance_id, nonce, share })
     }
 
     fn records(&self) -> Records {
         Records {
             version: Some((RECORDS_VERSION, RECORDS_VERSION)),
-            boot: Some(self.boot),
+            boot: Some(self.instance_id),
             nonce: Some(self.nonce),
             share: Some(self.share),
             ..Records::default()
@@ -64,10 +64,10 @@ impl LocalHello {
 
 /// The records of the other side's Hello or Ack, if they are all there.
 pub(crate) struct RemoteExtension {
-    pub(crate) boot: Bits,
+    pub(crate) instance_id: Bits,
     nonce: Bits,
     share: Bits,
-    pub(crate) pair: Option<[u8; 8]>,
+    pub(crate) session: Option<[u8; 8]>,
     proof: Option<Bits>,
     /// What the node can encrypt with, if it can.
     pub(crate) noise: Option<u8>,
@@ -80,10 +80,10 @@ impl RemoteExtension {
         let (lowest, highest) = records.version?;
         let known = (lowest..=highest).contains(&RECORDS_VERSION);
         let offer = RemoteExtension {
-            boot: records.boot?,
+            instance_id: records.boot?,
             nonce: records.nonce?,
             share: records.share?,
-            pair: records.pair,
+            session: records.pair,
             proof: records.proof,
             noise: records.noise,
         };
@@ -100,12 +100,17 @@ impl<'a> Handshake<'a> {
         context: Option<&'a Shared>,
         keys: &'a [PublicKey],
     ) -> Handshake<'a> {
-        Handshake { stream, buffer: Vec::new(), limit, encryption: Encryption::new(context, keys) }
+        Handshake {
+            stream,
+            buffer: Vec::new(),
+            limit,
+            key_exchange: Encryption::new(context, keys),
+        }
     }
 
     /// The key that the other side has shown to have, once the stream is encrypted.
     pub(crate) fn key(&self) -> Option<PublicKey> {
-        self.encryption.key()
+        self.key_exchange.key()
     }
 
     /// Says Hello and hears the Ack: who the other side claims to be, and on what terms.
@@ -118,11 +123,14 @@ impl<'a> Handshake<'a> {
         pair: Option<(&Session, u64)>,
     ) -> Result<(Id, Negotiated), HandshakeError> {
         let name = pair.map(|(pair, _)| pair.secret.public_name());
-        let noise = self.encryption.means();
+        let noise = self.key_exchange.capabilities();
         let records = Records { pair: name, noise, ..fresh.records() };
         self.send(hello.encode(&records.encode())).await?;
-        let (ack, offer) = self.recv_ack().await.map_err(|error| self.encryption.doubt(error))?;
-        if ack.id == hello.id || offer.as_ref().is_some_and(|offer| offer.boot == fresh.boot) {
+        let (ack, offer) =
+            self.recv_ack().await.map_err(|error| self.key_exchange.strip_retry_after(error))?;
+        if ack.id == hello.id
+            || offer.as_ref().is_some_and(|offer| offer.instance_id == fresh.instance_id)
+        {
             return Err(HandshakeError::OwnSelf);
         }
         if ack.peer_type != hello.peer_type {
@@ -130,7 +138,7 @@ impl<'a> Handshake<'a> {
             return Err(HandshakeError::PeerType { asked, echoed });
         }
         let noise = offer.as_ref().and_then(|offer| offer.noise);
-        self.encrypt_dialed(hello.id, ack.id, noise).await?;
+        self.initiate(hello.id, ack.id, noise).await?;
         match offer {
             None => Ok((ack.id, Negotiated::Plain)),
             Some(offer) => {
@@ -157,7 +165,7 @@ impl<'a> Handshake<'a> {
                 // Whether this node's key may come in is known only now.
                 self.recv_ack_count().await?;
             }
-            return Ok(Negotiated::New(Session::new(secret, offer.boot, self.key())));
+            return Ok(Negotiated::New(Session::new(secret, offer.instance_id, self.key())));
         };
         if !secret.verify(proof, Role::Listener, &fresh.nonce, &offer.nonce) {
             return Err(HandshakeError::NotProved);
@@ -211,14 +219,14 @@ impl<'a> Handshake<'a> {
         known: Option<&SessionSecret>,
     ) -> Result<(), HandshakeError> {
         let proof = known.map(|secret| secret.proof(Role::Listener, &offer.nonce, &fresh.nonce));
-        let noise = offer.noise.and_then(|_| self.encryption.means());
+        let noise = offer.noise.and_then(|_| self.key_exchange.capabilities());
         let records = Records { proof, noise, ..fresh.records() };
         self.send(Ack { id, peer_type: hello.peer_type }.encode(&records.encode())).await?;
         // A copy of this node closes when it has seen our id; it has nothing to prove.
-        if offer.boot == fresh.boot || hello.id == id {
+        if offer.instance_id == fresh.instance_id || hello.id == id {
             return Err(HandshakeError::OwnSelf);
         }
-        self.encrypt_accepted(id, hello.id, offer.noise).await
+        self.respond(id, hello.id, offer.noise).await
     }
 
     /// Hears the proof of a node that was answered: on what terms they are, and what is to be done
@@ -237,7 +245,7 @@ impl<'a> Handshake<'a> {
         match secret.verify(&shown, Role::Dialer, &offer.nonce, &fresh.nonce) {
             false => Err(HandshakeError::NotProved),
             true if known.is_some() => Ok(Negotiated::Resumed { received }),
-            true => Ok(Negotiated::New(Session::new(new, offer.boot, self.key()))),
+            true => Ok(Negotiated::New(Session::new(new, offer.instance_id, self.key()))),
         }
     }
 
@@ -262,7 +270,7 @@ impl<'a> Handshake<'a> {
 
     /// The stream, which may be encrypted now, and what was read behind the handshake.
     pub(crate) fn into_stream(self) -> (Arc<dyn Stream>, Vec<u8>) {
-        self.encryption.open_up();
+        self.key_exchange.lift_limit();
         (self.stream, self.buffer)
     }
 
@@ -292,7 +300,7 @@ impl<'a> Handshake<'a> {
     ) -> Result<(), HandshakeError> {
         let frame = frame.map_err(HandshakeError::Frame)?;
         let message = [&encode_length(frame.len()), frame.as_bytes()].concat();
-        self.encryption.note(&message);
+        self.key_exchange.record_transcript(&message);
         let mut rest = &message[..];
         while !rest.is_empty() {
             // The other side may be a plain node, whose reader a length in two segments may stop.
@@ -350,7 +358,7 @@ impl<'a> Handshake<'a> {
         let Some(message) = self.buffer.get(..len) else { return Ok(None) };
         let frame =
             Frame::parse(message[LENGTH_PREFIX..].to_vec()).map_err(HandshakeError::Frame)?;
-        self.encryption.note(message);
+        self.key_exchange.record_transcript(message);
         self.buffer.drain(..len);
         Ok(Some(frame))
     }

@@ -70,7 +70,7 @@ fn announce_if_duplicate(running: &TaskRef, peer: &Arc<Peer>, number: u32) -> bo
     if !peer.is_merging() {
         announce(running, peer, &own, sibling);
     }
-    if running.boot < own.instance_id {
+    if running.instance_id < own.instance_id {
         // So that answers are here soon after the other side's proof. Both, since that side may
         // have seen them come up in the other order.
         sibling.ping_if_stale(PING_TIMEOUT);
@@ -81,7 +81,7 @@ fn announce_if_duplicate(running: &TaskRef, peer: &Arc<Peer>, number: u32) -> bo
 
 fn announce(running: &TaskRef, peer: &Peer, own: &Session, sibling: &Peer) {
     let Some(other) = sibling.session() else { return };
-    let proof = other.secret.duplicate_mac(&running.boot, &own.secret.public_name());
+    let proof = other.secret.duplicate_mac(&running.instance_id, &own.secret.public_name());
     peer.queue.queue_duplicate(&other.secret.public_name(), &proof);
 }
 
@@ -128,7 +128,7 @@ fn on_duplicate(
     }
     peer.set_duplicate(name);
     sibling.set_duplicate(&own.secret.public_name());
-    if own.instance_id < running.boot {
+    if own.instance_id < running.instance_id {
         // The other side decides, once it knows as much.
         announce(running, peer, own, &sibling);
         return None;
@@ -234,7 +234,7 @@ async fn negotiate(
 ) -> Option<u64> {
     let (own, other) = (stays.session()?, goes.session()?);
     let received = goes.queue.received_total();
-    let proof = other.secret.merge_mac(&running.boot, own_name, received);
+    let proof = other.secret.merge_mac(&running.instance_id, own_name, received);
     let mut unheeded = 0;
     // Another run of the other node knows of nothing, and another node is not to be asked.
     let is_on = || is_same_instance((stays, own_name), (goes, name));
@@ -282,7 +282,7 @@ fn on_request(
     let other = goes.session()?;
     let due = other.secret.merge_mac(&own.instance_id, &own.secret.public_name(), received);
     let is_shown = other.is_same_instance(own) && due == *proof;
-    let may_decide = own.instance_id < running.boot && peer.is_duplicate(&name) && is_shown;
+    let may_decide = own.instance_id < running.instance_id && peer.is_duplicate(&name) && is_shown;
     if !may_decide || Arc::ptr_eq(&goes, peer) || !same_direction(&goes, peer) {
         return None;
     }

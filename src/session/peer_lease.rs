@@ -10,7 +10,7 @@ use crate::shared::{PeerGuard, TaskRef};
 /// The fields are dropped in their order: the peer has ended before another task gets its turn.
 pub(crate) struct PeerLease {
     pub(crate) peer: Arc<Peer>,
-    end: PeerGuard,
+    guard: PeerGuard,
     pub(crate) lease: Lease,
 }
 
@@ -27,14 +27,14 @@ impl PeerLease {
     }
 
     fn of(running: &Arc<TaskRef>, peer: &Arc<Peer>, turn: Lease) -> PeerLease {
-        PeerLease { peer: peer.clone(), lease: turn, end: PeerGuard::new(running, peer) }
+        PeerLease { peer: peer.clone(), lease: turn, guard: PeerGuard::new(running, peer) }
     }
 
     /// Lets the task serve the peer that wants to. If none does any more, it stays with this one.
     pub(crate) async fn yield_now(self) -> Option<PeerLease> {
-        let PeerLease { peer, lease: turn, end } = self;
+        let PeerLease { peer, lease: turn, guard: end } = self;
         match turn.yield_now().await {
-            Some(turn) => Some(PeerLease { peer, lease: turn, end }),
+            Some(turn) => Some(PeerLease { peer, lease: turn, guard: end }),
             None => {
                 end.disarm();
                 None

@@ -332,7 +332,7 @@ async fn link_up(
     link: &Arc<Link>,
     id: Id,
 ) -> Result<(), HandshakeError> {
-    key_exchange::enter(running, peer, id, link)?;
+    key_exchange::claim_id(running, peer, id, link)?;
     probe::probe_claimed(running, peer, id);
     running.routes.add_peer(peer.target(), peer.clone()).await;
     running.events.emit(Event::Up {

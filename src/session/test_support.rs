@@ -36,7 +36,7 @@ fn parts(spawner: impl Spawn) -> SharedConfig {
     let patience = Keepalive::new(&limits);
     SharedConfig {
         id: Id::from_bytes([1; 32]),
-        boot: [1; 16],
+        instance_id: [1; 16],
         limits,
         frames_follow_id: false,
         resolver: Box::new(Silent),

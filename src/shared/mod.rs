@@ -48,9 +48,9 @@ pub(crate) type Peers = BTreeMap<Target, Arc<Peer>>;
 pub(crate) struct Shared {
     pub(crate) id: Id,
     /// The same, for the links that carry records of ours.
-    pub(crate) records_as: Arc<Id>,
+    pub(crate) control_sender: Arc<Id>,
     /// Tells this run of the node from any other.
-    pub(crate) boot: Bits,
+    pub(crate) instance_id: Bits,
     pub(crate) limits: Limits,
     /// Whether frames are for a router id, and not for whoever is found at a peer's address.
     frames_follow_id: bool,
@@ -88,7 +88,7 @@ pub(crate) struct Shared {
 /// What a builder decides.
 pub(crate) struct SharedConfig {
     pub(crate) id: Id,
-    pub(crate) boot: Bits,
+    pub(crate) instance_id: Bits,
     pub(crate) limits: Limits,
     pub(crate) frames_follow_id: bool,
     pub(crate) resolver: Box<dyn Resolve>,
@@ -103,12 +103,13 @@ impl Shared {
     pub(crate) fn new(parts: SharedConfig, inbound: Inbound) -> Shared {
         #[cfg(feature = "noise")]
         let trust = parts.encryption.map(|own| KeyPolicy::new(own, parts.limits.handshake_cpu));
-        let SharedConfig { id, boot, limits, resolver, connector, policy, spawner, .. } = parts;
+        let SharedConfig { id, instance_id, limits, resolver, connector, policy, spawner, .. } =
+            parts;
         Shared {
             frames_follow_id: parts.frames_follow_id,
             id,
-            records_as: Arc::new(id),
-            boot,
+            control_sender: Arc::new(id),
+            instance_id,
             routes: Arc::new(Routes::new()),
             budget: MemoryBudget::new(limits.total_queue_bytes),
             inbound,
@@ -234,11 +235,11 @@ impl Shared {
     /// Takes a neighbour out, so that none of its targets names anybody.
     pub(crate) fn forget_peer(&self, target: Target) -> Option<Arc<Peer>> {
         let peer = self.peer(target)?;
-        self.forget(&peer);
+        self.remove_peer(&peer);
         Some(peer)
     }
 
-    fn forget(&self, peer: &Peer) {
+    fn remove_peer(&self, peer: &Peer) {
         let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
         peers.retain(|target, other| {
             let is_it = std::ptr::eq(&**other, peer);
@@ -282,7 +283,7 @@ impl Shared {
         let Some(frames) = peer.end_and_drain() else { return };
         let target = peer.target();
         self.routes.forget_ended(target);
-        self.forget(peer);
+        self.remove_peer(peer);
         self.forget_session(peer);
         self.store_unconfirmed(peer, frames);
         if peer.was_announced() {
@@ -336,14 +337,14 @@ impl Shared {
     /// of two links to one node either side dialed one at least.
     pub(crate) fn same_instance_peers(&self, peer: &Arc<Peer>) -> Vec<Arc<Peer>> {
         let Some(own) = peer.session() else { return Vec::new() };
-        let boot = own.instance_id;
+        let instance_id = own.instance_id;
         let is_other = |other: &&Arc<Peer>| {
             let is_sound = !Arc::ptr_eq(other, peer) && !other.is_closing();
             let is_same = other.session().is_some_and(|other| other.is_same_instance(&own));
             is_sound && is_same && other.peer_type().same_direction(peer.peer_type())
         };
         let paired = self.lock(&self.sessions);
-        let siblings: Vec<_> = paired.by_instance(boot).filter(is_other).cloned().collect();
+        let siblings: Vec<_> = paired.by_instance(instance_id).filter(is_other).cloned().collect();
         drop(paired);
         let (mut dialed, others): (Vec<_>, Vec<_>) =
             siblings.into_iter().partition(|peer| peer.is_dialed());

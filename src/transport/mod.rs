@@ -26,7 +26,7 @@ pub(crate) struct Link {
     pub(crate) stream: Arc<dyn Stream>,
     pub(crate) addr: Option<SocketAddr>,
     /// This node's id, if the link carries records of ours. All links share it.
-    pub(crate) records_as: Option<Arc<Id>>,
+    pub(crate) control_sender: Option<Arc<Id>>,
     /// The key of the other side, if the link is encrypted. Boxed, since most have none.
     key: Option<Box<PublicKey>>,
     /// Held for the time of a write, which does not block. Lock order: the peer's queue, then this.
@@ -86,7 +86,7 @@ impl Link {
         Arc::new(Link {
             stream,
             addr,
-            records_as,
+            control_sender: records_as,
             key: key.map(Box::new),
             write_half: Mutex::default(),
             reads: AtomicU32::new(0),
@@ -96,7 +96,7 @@ impl Link {
 
     /// Whether the link carries records of ours. One to a plain node does not.
     pub(crate) fn is_extended(&self) -> bool {
-        self.records_as.is_some()
+        self.control_sender.is_some()
     }
 
     /// Locks the half that is written.

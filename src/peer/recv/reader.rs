@@ -355,7 +355,8 @@ fn decode_run(
     buffers: &Arc<BufferPool>,
     notices: OnMergeMessage<'_>,
 ) -> Result<Option<Taken>, DownReason> {
-    let rules = LinkRules { peer_type: peer.peer_type(), is_extended: link.records_as.is_some() };
+    let rules =
+        LinkRules { peer_type: peer.peer_type(), is_extended: link.control_sender.is_some() };
     let run = classify_run(half.unread(), rules, room.frames())?;
     match run.class {
         _ if run.frames == 0 => Ok(None),

@@ -150,5 +150,5 @@ pub(crate) fn stage_batch(
 
 /// The frame for records, on a link that carries them.
 pub(crate) fn control_frame(link: &Link, records: Option<Records>) -> Option<Frame> {
-    records?.into_frame(**link.records_as.as_ref()?).ok()
+    records?.into_frame(**link.control_sender.as_ref()?).ok()
 }

@@ -33,8 +33,8 @@ impl SendState {
     /// Adds the count of received frames to the last records of a link. Even if none is owed: a
     /// count that the writer took may not have been written.
     pub(crate) fn add_last_count(&mut self, records: Records) -> Records {
-        let held = self.received.take(clock::now()).map(|(_, held)| micros(held));
-        Records { received: Some(self.received.total()), held, ..records }
+        let held = self.acks.take_ack(clock::now()).map(|(_, held)| micros(held));
+        Records { received: Some(self.acks.total()), held, ..records }
     }
 
     fn liveness_inputs(&self) -> LivenessInputs {
@@ -116,7 +116,7 @@ impl SendQueue {
 
     /// Tells the other side at once how many frames were received.
     pub(crate) fn queue_ack(&self) {
-        self.queue_control(|state| state.control.received = Some(state.received.total()));
+        self.queue_control(|state| state.control.received = Some(state.acks.total()));
     }
 
     /// Adds to the records that go out next, and wakes the writer.
@@ -129,7 +129,7 @@ impl SendQueue {
     /// The count of received frames, if the other side is owed one.
     pub(crate) fn pending_ack(&self) -> Option<Records> {
         let mut state = self.lock();
-        let (count, held) = state.received.take(clock::now())?;
+        let (count, held) = state.acks.take_ack(clock::now())?;
         let (received, held) = (Some(count), Some(micros(held)));
         state.is_extended.then(|| Records { received, held, ..Records::default() })
     }
@@ -138,9 +138,9 @@ impl SendQueue {
     /// now.
     pub(crate) fn take_pending_control(state: &mut SendState, now: Instant) -> Option<Records> {
         let is_last_chance = state.closing.is_some() || state.remote_closing;
-        if state.received.timing(now) == AckTiming::Now || is_last_chance {
+        if state.acks.timing(now) == AckTiming::Now || is_last_chance {
             // With nothing new to tell, the answer to a probe that waits stays as it is.
-            if let Some((count, held)) = state.received.take(now) {
+            if let Some((count, held)) = state.acks.take_ack(now) {
                 state.control.received = Some(count);
                 state.control.held = Some(micros(held));
             }
@@ -153,7 +153,7 @@ impl SendQueue {
 
     /// When the count of received frames is to be told at the latest.
     pub(crate) fn ack_deadline(state: &SendState, now: Instant) -> Option<Instant> {
-        match state.received.timing(now) {
+        match state.acks.timing(now) {
             AckTiming::At(at) if state.is_extended => Some(at),
             _ => None,
         }

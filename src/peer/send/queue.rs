@@ -74,7 +74,7 @@ pub(crate) struct SendState {
     /// Whether the link that is up carries records of ours.
     pub(crate) is_extended: bool,
     pub(crate) sent: SendCounter,
-    pub(crate) received: AckScheduler,
+    pub(crate) acks: AckScheduler,
     /// What those frames count that were written and are not acknowledged.
     unacked_bytes: usize,
     /// Whether the other side was asked to acknowledge them.
@@ -242,7 +242,7 @@ impl SendQueue {
         state.is_probing = false;
         state.remote_closing = false;
         state.monitor_armed = false;
-        state.received.resume();
+        state.acks.resume();
     }
 
     /// Notes that the link ended.
@@ -278,7 +278,7 @@ impl SendQueue {
             OnNewSession::SendAgain => 0,
             OnNewSession::ReturnAll => usize::MAX,
         };
-        (state.sent, state.received) = (SendCounter::default(), AckScheduler::default());
+        (state.sent, state.acks) = (SendCounter::default(), AckScheduler::default());
         let parts = self.pop_acked(&mut state, returned);
         state.buffer.rewind();
         (state.unacked_bytes, state.ack_requested) = (0, false);
@@ -331,13 +331,13 @@ impl SendQueue {
         let mut state = self.lock();
         state.is_reply = true;
         if state.is_extended {
-            state.received.add(frames, bytes + frames * OVERHEAD, clock::now());
+            state.acks.add(frames, bytes + frames * OVERHEAD, clock::now());
         }
     }
 
     /// How many frames the router was handed over all links of the pair.
     pub(crate) fn received_total(&self) -> u64 {
-        self.lock().received.total()
+        self.lock().acks.total()
     }
 
     /// The smoothed round trip, measured by acknowledgements.

@@ -304,8 +304,8 @@ mod tests {
             let stream = Arc::new(Trickle::default());
             stream.random.lock().unwrap().seed(case);
             let is_plain = case % 2 == 0;
-            let records_as = (!is_plain).then_some(Id::from_bytes([5; 32]));
-            let link = Link::new(stream.clone(), None, Vec::new(), records_as);
+            let control_sender = (!is_plain).then_some(Id::from_bytes([5; 32]));
+            let link = Link::new(stream.clone(), None, Vec::new(), control_sender);
             let count = random.usize(1..60);
             let frames: Vec<Frame> = std::iter::repeat_with(|| {
                 let len = [random.usize(..100), random.usize(..6000), random.usize(..60_000)];
@@ -416,8 +416,8 @@ mod tests {
     #[test]
     fn what_was_written_is_let_go_though_the_rest_waits() {
         let (line, other) = Pipe::pair();
-        let records_as = Some(Id::from_bytes([5; 32]));
-        let link = Link::new(line.clone(), None, Vec::new(), records_as);
+        let control_sender = Some(Id::from_bytes([5; 32]));
+        let link = Link::new(line.clone(), None, Vec::new(), control_sender);
         let mut plan = WriteBatch::default();
         let alive = [0; 3].map(|_| Arc::new([9; 100]));
         plan.reset(None);

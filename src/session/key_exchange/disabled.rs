@@ -18,7 +18,7 @@ impl<'a> Encryption<'a> {
         Encryption(std::marker::PhantomData)
     }
 
-    pub(crate) fn means(&self) -> Option<u8> {
+    pub(crate) fn capabilities(&self) -> Option<u8> {
         None
     }
 
@@ -26,19 +26,19 @@ impl<'a> Encryption<'a> {
         None
     }
 
-    pub(crate) fn note(&mut self, _: &[u8]) {}
+    pub(crate) fn record_transcript(&mut self, _: &[u8]) {}
 
-    pub(crate) fn doubt(&self, error: HandshakeError) -> HandshakeError {
+    pub(crate) fn strip_retry_after(&self, error: HandshakeError) -> HandshakeError {
         error
     }
 
-    pub(crate) fn expect(&mut self, _: &TaskRef, _: Option<&Peer>, _: SocketAddr) {}
+    pub(crate) fn mark_expected(&mut self, _: &TaskRef, _: Option<&Peer>, _: SocketAddr) {}
 
-    pub(crate) fn open_up(&self) {}
+    pub(crate) fn lift_limit(&self) {}
 }
 
 impl Handshake<'_> {
-    pub(crate) async fn encrypt_dialed(
+    pub(crate) async fn initiate(
         &mut self,
         _: Id,
         _: Id,
@@ -47,7 +47,7 @@ impl Handshake<'_> {
         Ok(())
     }
 
-    pub(crate) async fn encrypt_accepted(
+    pub(crate) async fn respond(
         &mut self,
         _: Id,
         _: Id,
@@ -57,11 +57,11 @@ impl Handshake<'_> {
     }
 }
 
-pub(crate) fn shows_key(_: &TaskRef, _: &RemoteExtension) -> bool {
+pub(crate) fn will_authenticate(_: &TaskRef, _: &RemoteExtension) -> bool {
     false
 }
 
-pub(crate) fn refusal(
+pub(crate) fn admission_error(
     _: &TaskRef,
     _: &Hello,
     _: Option<&RemoteExtension>,
@@ -70,7 +70,7 @@ pub(crate) fn refusal(
     None
 }
 
-pub(crate) fn judge(
+pub(crate) fn check_policy(
     _: &TaskRef,
     _: Id,
     _: Option<PublicKey>,
@@ -88,7 +88,7 @@ pub(crate) fn check_claim(
     Ok(())
 }
 
-pub(crate) fn enter(
+pub(crate) fn claim_id(
     _: &TaskRef,
     peer: &Peer,
     id: Id,

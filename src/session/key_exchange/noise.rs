@@ -33,19 +33,24 @@ impl<'a> Encryption<'a> {
 
     /// Has a stranger go before others, if it comes from where this node dials, or claims to be a
     /// peer that this node dials or trusts.
-    pub(crate) fn expect(&mut self, running: &TaskRef, known: Option<&Peer>, addr: SocketAddr) {
+    pub(crate) fn mark_expected(
+        &mut self,
+        running: &TaskRef,
+        known: Option<&Peer>,
+        addr: SocketAddr,
+    ) {
         self.is_expected = self.trust.is_some_and(|trust| {
             let is_known = known.is_some_and(|peer| !running.is_unknown(trust, peer));
             is_known || running.is_configured(addr.ip())
         });
     }
 
-    fn urgency(&self, otherwise: Priority) -> Priority {
+    fn priority(&self, otherwise: Priority) -> Priority {
         if self.is_expected { Priority::Expected } else { otherwise }
     }
 
     /// What this node can encrypt with, as the record says it.
-    pub(crate) fn means(&self) -> Option<u8> {
+    pub(crate) fn capabilities(&self) -> Option<u8> {
         self.trust.map(|trust| trust.capabilities().bits())
     }
 
@@ -55,22 +60,22 @@ impl<'a> Encryption<'a> {
     }
 
     /// Notes a message that was said or heard, in plain, before keys are exchanged.
-    pub(crate) fn note(&mut self, message: &[u8]) {
+    pub(crate) fn record_transcript(&mut self, message: &[u8]) {
         if self.trust.is_some() && self.encrypted.is_none() {
             self.transcript.extend_from_slice(message);
         }
     }
 
     /// Whether this node dials only to encrypt.
-    fn is_wanted(&self) -> bool {
+    fn is_mandatory(&self) -> bool {
         !self.keys.is_empty() || self.trust.is_some_and(KeyPolicy::is_required)
     }
 
     /// What is left of a refusal that anybody may have said: where encryption is wanted, nobody on
     /// the way is to keep this node away for longer than he is there himself.
-    pub(crate) fn doubt(&self, error: HandshakeError) -> HandshakeError {
+    pub(crate) fn strip_retry_after(&self, error: HandshakeError) -> HandshakeError {
         match error {
-            HandshakeError::Refused(goodbye) if self.is_wanted() => {
+            HandshakeError::Refused(goodbye) if self.is_mandatory() => {
                 HandshakeError::Refused(Goodbye { retry_after: None, ..goodbye })
             }
             error => error,
@@ -78,7 +83,7 @@ impl<'a> Encryption<'a> {
     }
 
     /// The other side is let in: from now on its messages may be as long as they can be.
-    pub(crate) fn open_up(&self) {
+    pub(crate) fn lift_limit(&self) {
         if let Some((stream, _)) = &self.encrypted {
             stream.lift_limit();
         }
@@ -92,7 +97,7 @@ impl<'a> Encryption<'a> {
     ) -> Result<Option<(&'a KeyPolicy, NoiseHandshake)>, HandshakeError> {
         let (Some(trust), Some(offered)) = (self.trust, offered) else { return Ok(None) };
         let offered = Capabilities::read(offered);
-        let Some(suite) = common(trust, offered)? else { return Ok(None) };
+        let Some(suite) = negotiate(trust, offered)? else { return Ok(None) };
         let prologue = KeyExchange::prologue(&std::mem::take(&mut self.transcript));
         let exchange = trust.exchange(suite, role, &prologue);
         exchange.map(|exchange| Some((trust, exchange))).ok_or(HandshakeError::NotAuthentic)
@@ -100,7 +105,7 @@ impl<'a> Encryption<'a> {
 }
 
 /// What this node and one that offers these can use.
-fn common(trust: &KeyPolicy, offered: Capabilities) -> Result<Option<Suite>, HandshakeError> {
+fn negotiate(trust: &KeyPolicy, offered: Capabilities) -> Result<Option<Suite>, HandshakeError> {
     let Some(suite) = trust.capabilities().choose(offered) else { return Ok(None) };
     let here = trust.capabilities().has_secret();
     match here == offered.has_secret() {
@@ -111,14 +116,14 @@ fn common(trust: &KeyPolicy, offered: Capabilities) -> Result<Option<Suite>, Han
 
 impl Handshake<'_> {
     /// The dialer's part, behind the Ack of a node that offers these means.
-    pub(crate) async fn encrypt_dialed(
+    pub(crate) async fn initiate(
         &mut self,
         own: Id,
         other: Id,
         offered: Option<u8>,
     ) -> Result<(), HandshakeError> {
-        let Some((trust, mut exchange)) = self.encryption.begin(Role::Dialer, offered)? else {
-            return match self.encryption.is_wanted() {
+        let Some((trust, mut exchange)) = self.key_exchange.begin(Role::Dialer, offered)? else {
+            return match self.key_exchange.is_mandatory() {
                 true => Err(HandshakeError::NotEncrypted),
                 false => Ok(()),
             };
@@ -128,42 +133,42 @@ impl Handshake<'_> {
         exchange.read(&second)?;
         let key = exchange.remote_static().ok_or(HandshakeError::NotAuthentic)?;
         // Before this node shows its own.
-        if !self.encryption.keys.is_empty() && !self.encryption.keys.contains(&key) {
+        if !self.key_exchange.keys.is_empty() && !self.key_exchange.keys.contains(&key) {
             return Err(HandshakeError::WrongKey(key));
         }
         self.send_key_message(own, KeyExchange::Third, exchange.write()?).await?;
-        self.go_on_encrypted(trust, exchange, key)
+        self.switch_to_encrypted(trust, exchange, key)
     }
 
     /// The listener's part, behind its own Ack.
-    pub(crate) async fn encrypt_accepted(
+    pub(crate) async fn respond(
         &mut self,
         own: Id,
         other: Id,
         offered: Option<u8>,
     ) -> Result<(), HandshakeError> {
-        let Some((trust, mut exchange)) = self.encryption.begin(Role::Listener, offered)? else {
+        let Some((trust, mut exchange)) = self.key_exchange.begin(Role::Listener, offered)? else {
             return Ok(());
         };
         let first = self.recv_key_message(other, KeyExchange::First).await?;
         // Costs next to nothing, and is the end if the other side should have a secret and has not.
         exchange.read(&first)?;
-        let urgency = self.encryption.urgency(Priority::Unknown);
+        let priority = self.key_exchange.priority(Priority::Unknown);
         let write = || {
             self.check_open()?;
             exchange.write().map_err(HandshakeError::from)
         };
-        let second = trust.effort.run(urgency, write).await?;
+        let second = trust.effort.run(priority, write).await?;
         self.send_key_message(own, KeyExchange::Second, second).await?;
         let third = self.recv_key_message(other, KeyExchange::Third).await?;
-        let urgency = self.encryption.urgency(Priority::InProgress);
-        trust.effort.run(urgency, || exchange.read(&third)).await?;
+        let priority = self.key_exchange.priority(Priority::InProgress);
+        trust.effort.run(priority, || exchange.read(&third)).await?;
         let key = exchange.remote_static().ok_or(HandshakeError::NotAuthentic)?;
-        self.go_on_encrypted(trust, exchange, key)
+        self.switch_to_encrypted(trust, exchange, key)
     }
 
     /// What follows goes over the encrypted stream, and what was read already came over it.
-    fn go_on_encrypted(
+    fn switch_to_encrypted(
         &mut self,
         trust: &KeyPolicy,
         exchange: NoiseHandshake,
@@ -173,7 +178,7 @@ impl Handshake<'_> {
         let encrypted = exchange.finish(stream, ahead, trust.spare.clone(), self.limit)?;
         let encrypted = Arc::new(encrypted);
         self.stream = encrypted.clone();
-        self.encryption.encrypted = Some((encrypted, key));
+        self.key_exchange.encrypted = Some((encrypted, key));
         Ok(())
     }
 
@@ -203,13 +208,13 @@ impl From<AuthError> for HandshakeError {
 }
 
 /// Whether a stranger that offers this is about to show its key.
-pub(crate) fn shows_key(running: &TaskRef, offer: &RemoteExtension) -> bool {
-    let suite = |trust| common(trust, Capabilities::read(offer.noise?)).ok()?;
+pub(crate) fn will_authenticate(running: &TaskRef, offer: &RemoteExtension) -> bool {
+    let suite = |trust| negotiate(trust, Capabilities::read(offer.noise?)).ok()?;
     running.key_policy.as_ref().and_then(suite).is_some()
 }
 
 /// Why a stranger may not come in that has said Hello, and what it is told.
-pub(crate) fn refusal(
+pub(crate) fn admission_error(
     running: &TaskRef,
     hello: &Hello,
     offer: Option<&RemoteExtension>,
@@ -217,7 +222,7 @@ pub(crate) fn refusal(
 ) -> Option<(DropReason, GoodbyeReason)> {
     let trust = running.key_policy.as_ref()?;
     let offered = offer.and_then(|offer| offer.noise).map(Capabilities::read);
-    let refused = match offered.map(|offered| common(trust, offered)) {
+    let refused = match offered.map(|offered| negotiate(trust, offered)) {
         Some(Ok(Some(_))) => return None,
         Some(Err(error)) => Some(error),
         _ if trust.is_required() => Some(HandshakeError::NotEncrypted),
@@ -234,7 +239,7 @@ pub(crate) fn refusal(
 }
 
 /// Whether a stranger may come in that has shown this key, or none, and claims a router id.
-pub(crate) fn judge(
+pub(crate) fn check_policy(
     running: &TaskRef,
     id: Id,
     key: Option<PublicKey>,
@@ -258,7 +263,7 @@ pub(crate) fn check_claim(
 }
 
 /// Notes that a peer's link is up, if the other side may have the router id that it claims.
-pub(crate) fn enter(
+pub(crate) fn claim_id(
     running: &TaskRef,
     peer: &Peer,
     id: Id,

@@ -130,7 +130,7 @@ async fn answer(handshake: &mut Handshake<'_>, knows: bool) -> Result<Negotiated
     };
     let fresh = LocalHello::new([LISTENER; 16])?;
     let secret = known_secret();
-    let known = (knows && offer.pair == Some(secret.public_name())).then_some(&secret);
+    let known = (knows && offer.session == Some(secret.public_name())).then_some(&secret);
     handshake.send_extended_ack(id(LISTENER), &hello, &fresh, &offer, known).await?;
     let terms = handshake.recv_proof(&fresh, &offer, known).await?;
     if let Negotiated::Resumed { .. } = terms {

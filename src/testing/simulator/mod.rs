@@ -104,7 +104,7 @@ impl World {
         let (endpoint, running) = open(
             SharedConfig {
                 id: Id::from_bytes(id),
-                boot,
+                instance_id: boot,
                 limits,
                 frames_follow_id: false,
                 resolver: Box::new(SystemResolver::default()),
