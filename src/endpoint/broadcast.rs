@@ -72,11 +72,12 @@ impl InetEndpoint {
         };
         // An alias stands for the peer.
         let peers = except.iter().filter_map(|target| context.peer(*target));
-        let except: Vec<_> = peers.map(|peer| peer.target()).collect();
+        let mut except: Vec<_> = peers.map(|peer| peer.target()).collect();
+        except.sort_unstable();
         let mut report = FloodReport::default();
         let mut short_of_room = Vec::new();
         context.for_each_peer(|peer| {
-            if except.contains(&peer.target()) {
+            if except.binary_search(&peer.target()).is_ok() {
                 return;
             }
             match peer.push(frame.clone(), Some(charge.clone()), Admission::WhileUp) {

@@ -114,7 +114,12 @@ impl InetEndpoint {
     pub async fn until_room(&self, target: Target, len: usize) -> Result<(), UnknownTarget> {
         let peer = self.known_peer(target)?;
         peer.until_room(len).await;
-        self.known_peer(target).map(drop)
+        // It may have become another's alias meanwhile, which has room or not.
+        let peer = self.known_peer(target)?;
+        match peer.is_closing() {
+            true => Err(UnknownTarget(target)),
+            false => Ok(()),
+        }
     }
 
     /// Puts a frame into a peer's queue if there is room now.

@@ -274,7 +274,6 @@ impl Events {
         }
     }
 
-    /// Hears of the next event that comes in.
     /// Waits until [`try_next`](Events::try_next) has something to return: an event or an error.
     ///
     /// # Cancel safety
@@ -301,6 +300,7 @@ impl Events {
         }
     }
 
+    /// Listens for the next event that arrives.
     pub(crate) fn listen(&self) -> EventListener {
         self.subscription.arrived.listen()
     }

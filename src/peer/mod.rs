@@ -41,6 +41,10 @@ pub use status::{AttemptInfo, Origin, PeerInfo, PeerState};
 use send::memory_budget::OVERHEAD;
 use status::PeerStatus;
 
+/// A link over which the remote node acknowledged this many bytes of frames resets the back-off: more
+/// than a listener takes that only means to be dialed again and again.
+const GOOD_LINK: usize = 64 << 10;
+
 /// What the other side of a link says about another link.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum MergeMessage {
@@ -302,6 +306,17 @@ impl Peer {
         self.status().is_dialing = is_shaking;
     }
 
+    /// Notes whether a handshake has gone on with the peer, and its link is about to be up.
+    pub(crate) fn set_coming_up(&self, is_coming_up: bool) {
+        self.status().is_coming_up = is_coming_up;
+    }
+
+    /// Whether a handshake with the peer is under way, or its link about to be up.
+    pub(crate) fn is_coming_up(&self) -> bool {
+        let history = self.status();
+        history.is_dialing || history.is_coming_up
+    }
+
     /// Whether this node shakes hands with the peer as the dialer now.
     pub(crate) fn is_dialing(&self) -> bool {
         self.status().is_dialing
@@ -357,13 +372,25 @@ impl Peer {
     /// restored.
     pub(crate) async fn send(&self, frame: Frame, deadline: &mut Timer) -> Result<(), SendError> {
         let mut frame = frame;
+        let mut lacks_budget = false;
         loop {
-            let room = self.listen_for_room();
-            frame = match self.push(frame, None, Admission::Bounded) {
+            let room = self.listen_for_room(lacks_budget);
+            let refusal = match self.push(frame, None, Admission::Bounded) {
                 Ok(_) => return Ok(()),
-                Err((refusal, frame)) if refusal.is_temporary() => frame,
-                Err((refusal, frame)) => return Err(SendError::new(refusal, frame)),
+                Err((refusal, back)) => {
+                    frame = back;
+                    refusal
+                }
             };
+            if !refusal.is_temporary() {
+                return Err(SendError::new(refusal, frame));
+            }
+            let listens =
+                std::mem::replace(&mut lacks_budget, refusal == SendErrorKind::EndpointFull);
+            if lacks_budget && !listens {
+                // Room may have been made before this began to listen.
+                continue;
+            }
             let waited = async {
                 room.await;
                 true
@@ -382,7 +409,7 @@ impl Peer {
     /// room.
     pub(crate) async fn until_room(&self, len: usize) {
         loop {
-            let room = self.listen_for_room();
+            let room = self.listen_for_room(true);
             if self.queue.is_ready(len + OVERHEAD) {
                 return;
             }
@@ -390,9 +417,17 @@ impl Peer {
         }
     }
 
-    /// Hears of the next time that the queue, or the budget that it shares, may have more room.
-    fn listen_for_room(&self) -> impl Future<Output = ()> + Send + use<> {
-        let (queue, budget) = (self.queue.listen(), self.queue.listen_to_budget());
+    /// Listens for the next time that the queue may have more room, or the budget that it shares if
+    /// that is asked for: everybody's acknowledgements wake those who listen to it.
+    fn listen_for_room(&self, to_budget: bool) -> impl Future<Output = ()> + Send + use<> {
+        let queue = self.queue.listen();
+        let budget = to_budget.then(|| self.queue.listen_to_budget());
+        let budget = async {
+            match budget {
+                Some(budget) => budget.await,
+                None => future::pending().await,
+            }
+        };
         future::or(queue, budget)
     }
 
@@ -538,13 +573,16 @@ impl Peer {
 
     /// Notes that a dial failed, and when the next is due.
     pub(crate) fn attempt_failed(&self, reason: &AttemptError, retry: Option<Duration>) {
-        self.status().on_down(reason.to_string(), retry);
+        let mut history = self.status();
+        history.is_coming_up = false;
+        history.on_down(reason.to_string(), retry);
     }
 
     /// Notes that a link is up: the other side is `id`.
     pub(crate) fn link_up(&self, id: Id, link: &Arc<Link>) {
         let mut history = self.status();
         history.set_state(PeerState::Up);
+        history.is_coming_up = false;
         history.links += 1;
         if history.close.goodbye.is_some() {
             history.close.goodbye = None;
@@ -587,11 +625,14 @@ impl Peer {
 
     /// Whether the last link was good enough to start the retries anew.
     ///
-    /// A frame that *arrived* is what counts: a listener that accepts and closes at once would
-    /// take what we write.
+    /// What *arrived* is what counts, here or at the neighbour: a listener that accepts and closes at
+    /// once would take what we write.
     pub(crate) fn should_reset_backoff(&self, stood: Duration) -> bool {
+        let acknowledged = self.queue.acknowledged_bytes();
         let history = self.status();
-        history.received.frames > history.received_before || clock::since(history.since) >= stood
+        history.received.frames > history.received_before
+            || acknowledged >= GOOD_LINK
+            || clock::since(history.since) >= stood
     }
 
     /// Notes the addresses that the peer's name stands for.

@@ -195,6 +195,8 @@ pub(crate) struct PeerStatus {
     pub(crate) is_merge_loser: bool,
     /// Whether this node shakes hands as the dialer.
     pub(crate) is_dialing: bool,
+    /// Whether a handshake has gone on with the peer, and its link is about to be up.
+    pub(crate) is_coming_up: bool,
 }
 
 /// What there is to know of a peer that is dialed.
@@ -287,6 +289,7 @@ impl PeerStatus {
             is_merging: false,
             is_merge_loser: false,
             is_dialing: false,
+            is_coming_up: false,
         }
     }
 

@@ -216,6 +216,7 @@ async fn respond_extended(
                 return Err(HandshakeError::Refused(goodbye).into());
             }
             let service = known.insert(PeerLease::acquire(running, &peer).await);
+            service.peer.set_coming_up(true);
             if service.peer.has_ended() {
                 return Err(HandshakeError::NotProved.into());
             }

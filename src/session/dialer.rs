@@ -118,6 +118,7 @@ pub(crate) async fn handshake(
     let key = handshake.key();
     key_exchange::check_claim(running, id, key, Some(peer))?;
     let shares_records = !matches!(terms, Negotiated::Plain);
+    peer.set_coming_up(true);
     apply_terms(running, peer, id, terms)?;
     let (stream, ahead) = handshake.into_stream();
     let control_sender = shares_records.then(|| running.control_sender.clone());

@@ -208,6 +208,7 @@ fn run_link(
 /// Goes on with a peer that has no link: dials it if it can, or waits for it.
 pub(crate) async fn resume(running: &Arc<TaskRef>, service: PeerLease) {
     let mut service = service;
+    service.peer.set_coming_up(false);
     if service.peer.has_ended() {
         // It became another peer while this task waited for the lease.
         return;

@@ -399,7 +399,7 @@ impl Shared {
     /// one, or there is no such peer.
     pub(crate) fn take_queued(&self, target: Target) -> Option<Vec<Frame>> {
         let peer = self.peer(target)?;
-        if peer.queue.is_up() || peer.is_dialing() {
+        if peer.queue.is_up() || peer.is_coming_up() || peer.is_merging() {
             return None;
         }
         self.forget_session(&peer);

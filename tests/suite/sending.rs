@@ -272,18 +272,16 @@ fn what_waits_for_a_peer_without_a_link_can_be_taken_back() {
     let mut node = Node::listening();
     let (_peer, up) = node.welcome(STANDARD, 1);
     assert_eq!(node.endpoint.take_queued(up), None, "it has a link");
-    let listener = PlainListener::bind();
-    let target = node.add(&listener.addr(""));
+    let target = node.add(&nowhere());
+    node.attempt(target);
     let frames: Vec<_> = (0..3).map(|number| numbered(number, 40)).collect();
     frames.iter().for_each(|frame| node.try_send(target, frame));
     let expected: Vec<_> = frames.iter().map(|frame| parsed(frame)).collect();
-    node.until("queued frames back", |endpoint| {
-        // None while it shakes hands.
-        endpoint.take_queued(target).is_some_and(|frames| frames == expected)
-    });
-    node.try_send(target, &numbered(9, 40));
-    let mut peer = listener.answer(STANDARD, 2);
-    assert_eq!(peer.read_frame(), numbered(9, 40), "it is dialed on");
+    assert_eq!(node.endpoint.take_queued(target), Some(expected));
+    assert_eq!(node.endpoint.take_queued(target), Some(Vec::new()));
+    node.attempt(target);
+    node.try_send(target, &frames[0]);
+    assert_eq!(node.info(target).queued_frames, 1, "it is dialed on");
 }
 
 #[test]
@@ -457,4 +455,14 @@ fn rates_are_those_of_a_known_load() {
         assert!((0.4..2.5).contains(&off), "{rate} bytes per second, {wanted} were sent");
     }
     assert_eq!((sent.receive_rate, received.send_rate), (0, 0));
+}
+
+#[test]
+fn a_frame_that_can_never_fit_is_too_large() {
+    let node = node_with(|limits| limits.total_queue_bytes = 10_000);
+    let target = node.add(&nowhere());
+    let frame = parsed(&numbered(1, 20_000));
+    let refused = within("refusal", node.endpoint.send(target, frame)).expect_err("no room ever");
+    assert_eq!(refused.reason(), SendErrorKind::TooLarge);
+    within("until_room", node.endpoint.until_room(target, 20_000)).expect("waiting is no help");
 }

@@ -282,6 +282,29 @@ mod tests {
         }
     }
 
+    /// Each cut of a link that only sends doubled the back-off, until senders gave up.
+    #[test]
+    fn a_link_that_had_much_acknowledged_was_a_good_one() {
+        let _clock = Clock::install();
+        let (peer, link, _other) = linked(true);
+        let mut writing = pin!(run_writer(&peer, &link));
+        let wakes = TestWaker::new();
+        let large = Frame::builder(8, Id::from_bytes([1; 32])).payload(vec![7; 40_000]);
+        let large = large.build().unwrap();
+        let stood = Duration::from_secs(10);
+        for number in 1..=2 {
+            peer.push(large.clone(), None, Admission::Bounded).unwrap();
+            assert!(wakes.poll(writing.as_mut()).is_none());
+            assert!(wakes.poll(writing.as_mut()).is_none());
+            peer.queue.acknowledge(number, None).unwrap();
+            assert_eq!(peer.should_reset_backoff(stood), number == 2);
+        }
+        drop(writing);
+        peer.link_down(&crate::error::DownReason::Closed, None);
+        peer.link_up(Id::from_bytes([1; 32]), &link);
+        assert!(!peer.should_reset_backoff(stood), "nothing went over this one");
+    }
+
     /// Wants the queue's lock when it is woken.
     struct Nosy(Arc<Peer>, AtomicBool);
 

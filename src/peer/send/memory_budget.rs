@@ -79,6 +79,11 @@ impl MemoryBudget {
         Some(self.used().saturating_sub(most_used))
     }
 
+    /// Whether so many bytes can ever be taken.
+    pub(crate) fn can_hold(&self, bytes: usize) -> bool {
+        bytes <= self.limit
+    }
+
     pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }

@@ -77,6 +77,8 @@ pub(crate) struct SendState {
     pub(crate) acks: AckScheduler,
     /// What those frames count that were written and are not acknowledged.
     unacked_bytes: usize,
+    /// What the frames count that were acknowledged over the link, or over the last one.
+    acknowledged_here: usize,
     /// Whether the other side was asked to acknowledge them.
     ack_requested: bool,
     /// Whether the reader waits for the router.
@@ -192,7 +194,7 @@ impl SendQueue {
         if admission == Admission::WhileUp && !state.up {
             return Some(SendErrorKind::LinkDown);
         }
-        if cost > self.max_bytes || self.max_frames == 0 {
+        if cost > self.max_bytes || self.max_frames == 0 || !self.budget.can_hold(cost) {
             return Some(SendErrorKind::TooLarge);
         }
         if admission == Admission::Unbounded {
@@ -210,6 +212,11 @@ impl SendQueue {
             None => self.budget.shortfall(cost).is_none_or(|missing| missing == 0),
             Some(refusal) => !refusal.is_temporary(),
         }
+    }
+
+    /// What the frames count that were acknowledged over the link, or the last one.
+    pub(crate) fn acknowledged_bytes(&self) -> usize {
+        self.lock().acknowledged_here
     }
 
     /// Whether the link, or the last one, carries records of ours.
@@ -242,6 +249,7 @@ impl SendQueue {
         state.is_probing = false;
         state.remote_closing = false;
         state.monitor_armed = false;
+        state.acknowledged_here = 0;
         state.acks.resume();
     }
 
@@ -296,6 +304,7 @@ impl SendQueue {
         let arrived = self.pop_acked(&mut state, more);
         let cost = arrived.iter().map(Segment::cost).sum();
         state.unacked_bytes = state.unacked_bytes.saturating_sub(cost);
+        state.acknowledged_here = state.acknowledged_here.saturating_add(cost);
         state.ack_requested = false;
         drop(state);
         drop(arrived);

@@ -49,6 +49,7 @@
 #![forbid(unsafe_code)]
 
 mod convert;
+mod echoes;
 mod meter;
 mod neighbours;
 mod receiving;
@@ -57,7 +58,9 @@ mod returned;
 mod sending;
 mod settings;
 
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -74,6 +77,7 @@ use smol::future;
 pub use convert::{to_envelope, to_frame};
 pub use settings::Settings;
 
+use echoes::Echoes;
 use neighbours::{Neighbours, Sender};
 use receiving::ReceiveLoop;
 use report::TARGET;
@@ -105,6 +109,7 @@ struct Shared {
     /// Notified when events were applied.
     applied: Signal,
     receive_loop: ReceiveLoop,
+    echoes: Mutex<Echoes>,
 }
 
 impl RatmanInet {
@@ -145,7 +150,9 @@ impl RatmanInet {
         let events = endpoint.events();
         let neighbours = Mutex::new(Neighbours::new(&endpoint));
         let (applied, receive_loop) = (Signal::new(), ReceiveLoop::new());
-        Ok(RatmanInet(Arc::new(Shared { endpoint, events, neighbours, applied, receive_loop })))
+        let echoes = Mutex::default();
+        let shared = Shared { endpoint, events, neighbours, applied, receive_loop, echoes };
+        Ok(RatmanInet(Arc::new(shared)))
     }
 
     /// The endpoint, for what the trait has no word for: `peers`, `events`.
@@ -188,7 +195,9 @@ impl Shared {
         let mut neighbours = self.neighbours.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let mut has_changed = false;
-        while let Ok(Some(event)) = self.events.try_next() {
+        // What an event leads to may be another one, which has its turn next time.
+        let events: Vec<_> = std::iter::from_fn(|| self.events.try_next().ok().flatten()).collect();
+        for event in events {
             neighbours.apply(&self.endpoint, event, now);
             has_changed = true;
         }
@@ -211,6 +220,32 @@ impl Shared {
             }
         };
         future::or(ready, applied).await;
+    }
+
+    /// Whether a frame is an announcement that this router flooded, sent back by a neighbour that
+    /// cannot know where it had it from; see [`Echoes`].
+    fn is_echo(&self, neighbours: &Neighbours, received: &Received) -> bool {
+        let is_known = self.echoes.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = is_known.is_known(received.frame());
+        is_known && neighbours.is_plain_dialer(&self.endpoint, received.target())
+    }
+
+    /// Waits until one of these queues has room for so many bytes.
+    async fn until_any_room(&self, blocked: Vec<(Target, usize)>) {
+        let until_room = |(target, len)| {
+            Box::pin(async move {
+                if self.endpoint.until_room(target, len).await.is_err() {
+                    // The event that says why is still to come.
+                    future::pending::<()>().await;
+                }
+            })
+        };
+        let mut waits: Vec<_> = blocked.into_iter().map(until_room).collect();
+        future::poll_fn(|cx| {
+            let is_ready = waits.iter_mut().any(|wait| wait.as_mut().poll(cx).is_ready());
+            if is_ready { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 
     /// The next frame, and the name of who sent it.
@@ -237,17 +272,16 @@ impl Shared {
                 None
             };
             let room = async {
-                if let Some((target, len)) = blocked {
-                    if self.endpoint.until_room(target, len).await.is_ok() {
-                        return None;
-                    }
-                }
-                future::pending().await
+                self.until_any_room(blocked).await;
+                None
             };
             let found = future::or(received, future::or(changed, future::or(due, room))).await;
             match found {
                 Some(Ok(received)) => {
                     let mut neighbours = self.neighbours();
+                    if self.is_echo(&neighbours, &received) {
+                        continue;
+                    }
                     match neighbours.sender(received.target()) {
                         // What was held of the same neighbour goes before.
                         Sender::Named(name) if !neighbours.has_ready() => {

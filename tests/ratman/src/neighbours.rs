@@ -15,6 +15,7 @@
 //!                                     └──────► random name ───────────┘
 //! ```
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -22,8 +23,8 @@ use std::time::{Duration, Instant};
 use libratman::endpoint::NeighbourMetrics;
 use libratman::types::Ident32;
 use netmod_inet::{
-    Event, Frame, Id, InetEndpoint, Origin, PeerInfo, PeerState, PublicKey, Received, SendErrorKind,
-    Target,
+    DownReason, Event, Frame, Id, InetEndpoint, Origin, PeerInfo, PeerState, PublicKey, Received,
+    Refusal, Target,
 };
 
 use crate::meter::{Mark, Meter};
@@ -62,6 +63,8 @@ pub(crate) struct Neighbours {
     ready: VecDeque<(Ident32, Received)>,
     held_bytes: usize,
     returned_bytes: usize,
+    /// Names with a live link for which something is left that came back: there was no room.
+    sendable: HashSet<Ident32>,
     report: Report,
     /// When something is due next, other than after an event; `None` if that has to be found out.
     due: Option<Option<Instant>>,
@@ -102,14 +105,17 @@ struct Name {
     returned: Returned,
     /// Since when no peer has it.
     away_since: Option<Instant>,
+    /// Whether this node was told to dial one of those that had it.
+    was_dialed: bool,
 }
 
 /// Where a frame for a name goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Route {
     To(Target),
-    /// Behind what came back and is to go to this peer first. The first of that has so many bytes.
-    Behind(Target, usize),
+    /// Behind what came back and goes first: to this peer, if it has a link, and the first of that has
+    /// so many bytes.
+    Behind(Option<(Target, usize)>),
     /// Nobody has the name now, since then.
     Away(Instant),
     /// Nobody is known by this name.
@@ -134,6 +140,7 @@ impl Neighbours {
             ready: VecDeque::new(),
             held_bytes: 0,
             returned_bytes: 0,
+            sendable: HashSet::new(),
             report: Report::new(),
             due: None,
         };
@@ -150,7 +157,7 @@ impl Neighbours {
                 self.up(endpoint, target, Claim { id, key, ip, origin }, now);
             }
             Event::Down { target, reason, .. } => {
-                self.down(endpoint, target, &reason.to_string(), now);
+                self.down(endpoint, target, &reason, now);
             }
             Event::Unconfirmed { target, .. } => {
                 let frames = endpoint.take_unconfirmed(target);
@@ -166,9 +173,12 @@ impl Neighbours {
 
     /// Does what is due by now.
     pub(crate) fn tick(&mut self, endpoint: &InetEndpoint, now: Instant) {
-        let is_due = |due: Option<Instant>| due.is_some_and(|due| due <= now);
         // Nearly always there is nothing to do, and this is called for each frame.
-        if self.returned_bytes == 0 && self.due.is_some_and(|due| !is_due(due)) {
+        for name in self.sendable.iter().copied().collect::<Vec<_>>() {
+            self.send_returned(endpoint, name);
+        }
+        self.report.write_if_due(now);
+        if self.due.is_some_and(|due| due.is_none_or(|due| now < due)) {
             return;
         }
         let overdue = |link: &Link| match &link.standing {
@@ -177,23 +187,15 @@ impl Neighbours {
         };
         let overdue: Vec<_> =
             self.links.iter().filter(|(_, link)| overdue(link)).map(|(at, _)| *at).collect();
-        overdue.into_iter().for_each(|target| self.give_random_name(target));
-        let waiting: Vec<_> = self
-            .names
-            .iter()
-            .filter(|(_, name)| !name.returned.is_empty())
-            .map(|(id, _)| *id)
-            .collect();
-        for name in waiting {
-            self.expire(name, now);
-            self.send_returned(endpoint, name);
-        }
+        overdue.into_iter().for_each(|target| self.give_verdict(endpoint, target, now));
+        let waiting = self.names.iter().filter(|(_, name)| !name.returned.is_empty());
+        let waiting: Vec<_> = waiting.map(|(id, _)| *id).collect();
+        waiting.into_iter().for_each(|name| self.expire(name, now));
         let is_over = |name: &Name| {
             let is_long = |since: Instant| now.saturating_duration_since(since) > MAX_AGE;
             name.returned.is_empty() && name.away_since.is_some_and(is_long)
         };
         self.names.retain(|_, name| !is_over(name));
-        self.report.write_if_due(now);
         self.due = Some(self.find_due());
     }
 
@@ -201,7 +203,7 @@ impl Neighbours {
     pub(crate) fn due(&mut self) -> Option<Instant> {
         let due = self.due.unwrap_or_else(|| self.find_due());
         self.due = Some(due);
-        due
+        due.into_iter().chain(self.report.due()).min()
     }
 
     fn find_due(&self) -> Option<Instant> {
@@ -210,20 +212,25 @@ impl Neighbours {
             Standing::Named(_) => None,
         });
         let expiries = self.names.values().filter_map(|name| name.returned.expires());
-        verdicts.chain(expiries).chain(self.report.due()).min()
+        let over = self.names.values().filter_map(|name| Some(name.away_since? + MAX_AGE));
+        // Only when it has passed is such a name forgotten.
+        let over = over.map(|over| over + Duration::from_millis(1));
+        verdicts.chain(expiries).chain(over).min()
     }
 
     /// Counts an envelope that was given back or thrown away.
     pub(crate) fn refused(&mut self, neighbour: Option<Ident32>, reason: &'static str) {
         self.report.refused(neighbour, reason);
-        self.due = None;
     }
 
-    /// The peer whose queue has no room for what came back for it, and the size of the first frame.
-    pub(crate) fn blocked(&self) -> Option<(Target, usize)> {
-        self.names
-            .values()
-            .find_map(|name| Some((self.preferred(name)?, name.returned.front()?.len())))
+    /// The peers whose queues have no room for what came back for them, and the size of its first
+    /// frame.
+    pub(crate) fn blocked(&self) -> Vec<(Target, usize)> {
+        let blocked = self.sendable.iter().filter_map(|id| {
+            let name = self.names.get(id)?;
+            Some((self.preferred(name)?, name.returned.front()?.len()))
+        });
+        blocked.collect()
     }
 
     /// Where a frame for this name goes.
@@ -231,7 +238,9 @@ impl Neighbours {
         let Some(entry) = self.names.get(name) else { return Route::Unknown };
         match (self.preferred(entry), entry.returned.front(), entry.away_since) {
             (Some(target), None, _) => Route::To(target),
-            (Some(target), Some(first), _) => Route::Behind(target, first.len()),
+            (Some(target), Some(first), _) => {
+                Route::Behind(self.is_up(&target).then_some((target, first.len())))
+            }
             (None, _, Some(since)) => Route::Away(since),
             (None, _, None) => Route::Unknown,
         }
@@ -259,13 +268,15 @@ impl Neighbours {
     }
 
     /// Whether a link may lead to the router that has this name: it has the name, or claims it; or
-    /// the one with the name claims the same as this link, and from the same place.
+    /// the one with the name claims the same as this link, from the same place or where this node
+    /// dials.
     fn may_be(&self, link: &Link, name: &Ident32) -> bool {
         let has_name = matches!(link.standing, Standing::Named(own) if own == *name);
         let is_alike = || {
             let holders = self.names.get(name).into_iter().flat_map(|entry| &entry.holders);
             holders.filter_map(|target| self.links.get(target)).any(|holder| {
-                holder.claim == link.claim && holder.ip.is_some() && holder.ip == link.ip
+                let is_near = holder.ip.is_some() && holder.ip == link.ip;
+                holder.claim == link.claim && (is_near || holder.is_dialed || link.is_dialed)
             })
         };
         has_name || link.claim == *name || is_alike()
@@ -333,8 +344,9 @@ impl Neighbours {
 
     /// Keeps a frame for a neighbour that is away, or behind what came back for it.
     pub(crate) fn keep(&mut self, endpoint: &InetEndpoint, name: Ident32, frame: Frame) {
-        self.due = None;
-        self.keep_returned(endpoint, name, vec![frame], Instant::now());
+        let now = Instant::now();
+        self.add_returned(name, now, |returned| returned.push(frame, now));
+        self.send_returned(endpoint, name);
     }
 
     /// What the present link of a peer carries.
@@ -367,7 +379,8 @@ impl Neighbours {
         if let Some(link) = self.links.get_mut(&target) {
             let is_known = link.claim == claim && link.key == key;
             let has_claim = matches!(link.standing, Standing::Named(name) if name == claim);
-            if is_known && (has_claim || matches!(link.standing, Standing::Undecided { .. })) {
+            let is_undecided = matches!(link.standing, Standing::Undecided { .. });
+            if is_known && (has_claim || is_undecided || link.is_up) {
                 (link.is_up, link.ip) = (true, ip);
                 return self.send_returned(endpoint, claim);
             }
@@ -381,15 +394,32 @@ impl Neighbours {
         self.decide(endpoint, target, now);
     }
 
+    /// Decides about a link that has waited for long enough.
+    fn give_verdict(&mut self, endpoint: &InetEndpoint, target: Target, now: Instant) {
+        let is_undecided = |links: &HashMap<Target, Link>| {
+            let standing = links.get(&target).map(|link| &link.standing);
+            matches!(standing, Some(Standing::Undecided { .. }))
+        };
+        let Some(link) = self.links.get(&target).filter(|link| link.is_up) else {
+            return self.give_random_name(target);
+        };
+        if !self.holders(&link.claim).any(|holder| self.is_up(&holder)) {
+            self.decide(endpoint, target, now);
+        }
+        if is_undecided(&self.links) {
+            self.give_random_name(target);
+        }
+    }
+
     /// Gives a link that is up the name that it claims, if it may have it now.
     fn decide(&mut self, endpoint: &InetEndpoint, target: Target, now: Instant) {
         let Some(link) = self.links.get(&target) else { return };
         let claim = link.claim;
         let entry = self.names.entry(claim).or_default();
         if entry.key.is_some() && entry.key != link.key {
-            log::warn!(
-                target: TARGET,
-                "peer {target} claims the id {claim}, which belongs to another key"
+            self.report.claim(
+                now,
+                format_args!("peer {target} claims the id {claim}, which belongs to another key"),
             );
             return self.give_random_name(target);
         }
@@ -402,10 +432,12 @@ impl Neighbours {
         }
         if !holders.is_empty() {
             let list: Vec<_> = holders.iter().map(|holder| holder.to_string()).collect();
-            log::warn!(
-                target: TARGET,
-                "peer {target} takes over the id {claim} from peer {}, which has no link",
-                list.join(", ")
+            self.report.claim(
+                now,
+                format_args!(
+                    "peer {target} takes over the id {claim} from peer {}, which has no link",
+                    list.join(", ")
+                ),
             );
         }
         for holder in holders {
@@ -424,18 +456,21 @@ impl Neighbours {
         if a.key.is_some() || b.key.is_some() {
             return a.key == b.key;
         }
-        // What is dialed is configured, and trusted as much as the address is.
-        let is_dialed_at = |target: Target, ip: Option<IpAddr>| {
-            let peer = endpoint.peer(target);
+        // One that this node dials is configured, and trusted as much as its address is.
+        let comes_from = |dialed: Target, ip: Option<IpAddr>| {
+            let peer = endpoint.peer(dialed);
             let resolved = peer.iter().flat_map(|peer| &peer.resolved);
             ip.is_some_and(|ip| resolved.into_iter().any(|addr| addr.ip().to_canonical() == ip))
         };
-        match (a.is_dialed, b.is_dialed) {
-            (true, true) => self.is_plain(endpoint, one) && self.is_plain(endpoint, other),
-            (true, false) => is_dialed_at(one, b.ip) && self.is_plain(endpoint, other),
-            (false, true) => is_dialed_at(other, a.ip) && self.is_plain(endpoint, one),
-            (false, false) => false,
-        }
+        let is_one_place =
+            a.is_dialed && comes_from(one, b.ip) || b.is_dialed && comes_from(other, a.ip);
+        is_one_place && self.is_plain(endpoint, one) && self.is_plain(endpoint, other)
+    }
+
+    /// Whether a peer is a plain Ratman node that dialed this one.
+    pub(crate) fn is_plain_dialer(&self, endpoint: &InetEndpoint, target: Target) -> bool {
+        let was_dialed = self.links.get(&target).is_some_and(|link| link.is_dialed);
+        !was_dialed && self.is_plain(endpoint, target)
     }
 
     /// Whether a peer is a plain Ratman node: of any other the endpoint finds out itself whether it
@@ -451,6 +486,7 @@ impl Neighbours {
         let entry = self.names.entry(claim).or_default();
         entry.holders.push(target);
         entry.key = entry.key.or(link.key);
+        entry.was_dialed |= link.is_dialed;
         entry.away_since = None;
         self.name_link(target, claim);
         let idle: Vec<_> = self.holders(&claim).filter(|holder| !self.is_up(holder)).collect();
@@ -463,10 +499,12 @@ impl Neighbours {
     fn give_random_name(&mut self, target: Target) {
         let name = Ident32::random();
         if let Some(link) = self.links.get(&target) {
-            log::warn!(
-                target: TARGET,
-                "peer {target} claims the id {} of another neighbour, and is {name} here",
-                link.claim
+            self.report.claim(
+                Instant::now(),
+                format_args!(
+                    "peer {target} claims the id {} of another neighbour, and is {name} here",
+                    link.claim
+                ),
             );
         }
         self.names.entry(name).or_default().holders.push(target);
@@ -483,21 +521,26 @@ impl Neighbours {
     }
 
     /// A peer's link ended.
-    fn down(&mut self, endpoint: &InetEndpoint, target: Target, reason: &str, now: Instant) {
+    fn down(&mut self, endpoint: &InetEndpoint, target: Target, reason: &DownReason, now: Instant) {
         let Some(link) = self.links.get_mut(&target) else { return };
         link.is_up = false;
         let claim = link.claim;
         match link.standing {
-            Standing::Undecided { .. } => self.give_random_name(target),
+            // It may be about to merge, which the next event says; otherwise the verdict is due soon.
+            Standing::Undecided { .. } => {}
             Standing::Named(name) if name == claim => {
                 log::info!(target: TARGET, "neighbour {name} lost its link (peer {target}): {reason}");
-                let others: Vec<_> =
-                    self.holders(&name).filter(|other| self.is_up(other)).collect();
-                if others.is_empty() {
-                    return self.pass_on(endpoint, claim, now);
+                // Another link takes its place, by a resume or a merge: an event says which.
+                let is_replaced = matches!(reason, DownReason::Replaced);
+                let has_other = self.holders(&name).any(|other| self.is_up(&other));
+                match has_other {
+                    true => {
+                        self.take_queued(endpoint, target, now);
+                        self.send_returned(endpoint, name);
+                    }
+                    false if is_replaced => {}
+                    false => self.pass_on(endpoint, claim, now),
                 }
-                self.take_queued(endpoint, target, now);
-                self.send_returned(endpoint, name);
             }
             Standing::Named(_) => {}
         }
@@ -530,25 +573,39 @@ impl Neighbours {
 
     /// Two peers turned out to be one node.
     fn merged(&mut self, endpoint: &InetEndpoint, stays: Target, retired: Target, now: Instant) {
-        let Some(link) = self.links.get(&retired) else { return };
+        let Some(link) = self.links.get_mut(&retired) else { return };
         let claim = link.claim;
-        let had_claim = match link.standing {
-            Standing::Named(name) => name == claim,
-            Standing::Undecided { .. } => {
-                self.name_link(retired, claim);
-                false
-            }
+        let had_claim = matches!(link.standing, Standing::Named(name) if name == claim);
+        let held = match &mut link.standing {
+            Standing::Undecided { held, .. } => std::mem::take(held),
+            Standing::Named(_) => Vec::new(),
         };
+        // What the one sent while it was undecided is from the node that the other one leads to.
+        match self.links.get_mut(&stays).map(|link| &mut link.standing) {
+            Some(Standing::Undecided { held: before, .. }) => before.extend(held),
+            Some(Standing::Named(name)) => {
+                let name = *name;
+                self.ready.extend(held.into_iter().map(|received| (name, received)));
+            }
+            None => {
+                let name = Ident32::random();
+                self.ready.extend(held.into_iter().map(|received| (name, received)));
+            }
+        }
         self.leave(retired, now);
-        let is_same = |link: &Link| {
+        let lacks_claim = |link: &Link| {
             let has_claim = matches!(link.standing, Standing::Named(name) if name == link.claim);
             link.claim == claim && !has_claim
         };
-        if had_claim && self.links.get(&stays).is_some_and(is_same) {
+        if had_claim && self.links.get(&stays).is_some_and(lacks_claim) {
             if self.name(stays).is_some() {
                 self.rename(stays, now);
             }
             self.join(endpoint, stays, now);
+        }
+        // What is still to come under the target that is an alias now has that name too.
+        if let Some(name) = self.name(stays) {
+            self.push_gone(retired, name);
         }
     }
 
@@ -578,25 +635,32 @@ impl Neighbours {
                     }
                 }
             }
-            if self.gone.len() >= self.max_gone {
-                self.gone.pop_front();
-            }
-            self.gone.push_back((target, name));
+            self.push_gone(target, name);
             self.bound_away();
         }
         Some(link)
     }
 
-    /// Forgets the names that have been away the longest, if there are too many.
+    fn push_gone(&mut self, target: Target, name: Ident32) {
+        if self.gone.len() >= self.max_gone {
+            self.gone.pop_front();
+        }
+        self.gone.push_back((target, name));
+    }
+
+    /// Forgets a name if too many are away: first of strangers without a key, the longest away first.
     fn bound_away(&mut self) {
         let away = self.names.values().filter(|name| name.holders.is_empty()).count();
-        if away > MAX_AWAY {
-            let can_go =
-                |(_, name): &(&Ident32, &Name)| name.holders.is_empty() && name.returned.is_empty();
-            let oldest = self.names.iter().filter(can_go).min_by_key(|(_, name)| name.away_since);
-            if let Some(id) = oldest.map(|(id, _)| *id) {
-                self.names.remove(&id);
-            }
+        if away <= MAX_AWAY {
+            return;
+        }
+        let is_away = |(_, name): &(&Ident32, &Name)| name.holders.is_empty();
+        let rank =
+            |(_, name): &(&Ident32, &Name)| (name.was_dialed, name.key.is_some(), name.away_since);
+        let first = self.names.iter().filter(is_away).min_by_key(rank);
+        if let Some(id) = first.map(|(id, _)| *id) {
+            self.evict(id, usize::MAX);
+            self.names.remove(&id);
         }
     }
 
@@ -621,25 +685,45 @@ impl Neighbours {
     }
 
     fn push_returned(&mut self, name: Ident32, frames: Vec<Frame>, now: Instant) {
-        if frames.is_empty() {
-            return;
+        if !frames.is_empty() {
+            self.add_returned(name, now, |returned| returned.return_all(frames, now));
         }
+    }
+
+    fn add_returned(&mut self, name: Ident32, now: Instant, add: impl FnOnce(&mut Returned)) {
         let entry = self.names.entry(name).or_default();
         if entry.holders.is_empty() {
             entry.away_since.get_or_insert(now);
         }
-        self.returned_bytes -= entry.returned.bytes();
-        frames.into_iter().for_each(|frame| entry.returned.push(frame, now));
-        self.returned_bytes += entry.returned.bytes();
+        let before = entry.returned.bytes();
+        add(&mut entry.returned);
+        self.returned_bytes += entry.returned.bytes() - before;
+        self.due = None;
+        self.bound_returned();
+    }
+
+    /// Gives frames up while too much waits: first what is for strangers that are away, the longest
+    /// away first; then of whoever has the most.
+    fn bound_returned(&mut self) {
         while self.returned_bytes > MAX_RETURNED_BYTES {
-            // Whoever has the most gives up, so that nobody costs another what waits for it.
-            let most = self.names.iter_mut().max_by_key(|(_, name)| name.returned.bytes());
-            let Some((id, most)) = most else { break };
-            let before = most.returned.bytes();
-            let given_up = most.returned.evict(self.returned_bytes - MAX_RETURNED_BYTES);
-            self.returned_bytes -= before - most.returned.bytes();
-            self.report.given_up(*id, given_up, NO_ROOM_TO_WAIT);
+            let has_frames = |(_, name): &(&Ident32, &Name)| !name.returned.is_empty();
+            let rank = |(_, name): &(&Ident32, &Name)| {
+                let is_stranger = !name.was_dialed && name.holders.is_empty();
+                let away_since = name.away_since.filter(|_| is_stranger);
+                (!is_stranger, away_since, Reverse(name.returned.bytes()))
+            };
+            let first = self.names.iter().filter(has_frames).min_by_key(rank);
+            let Some(id) = first.map(|(id, _)| *id) else { break };
+            self.evict(id, self.returned_bytes - MAX_RETURNED_BYTES);
         }
+    }
+
+    fn evict(&mut self, id: Ident32, bytes: usize) {
+        let Some(name) = self.names.get_mut(&id) else { return };
+        let before = name.returned.bytes();
+        let given_up = name.returned.evict(bytes);
+        self.returned_bytes -= before - name.returned.bytes();
+        self.report.given_up(id, given_up, NO_ROOM_TO_WAIT);
     }
 
     fn expire(&mut self, id: Ident32, now: Instant) {
@@ -650,20 +734,23 @@ impl Neighbours {
         self.report.given_up(id, given_up, NO_LONGER_WANTED);
     }
 
-    /// Sends what came back, as far as there is room, if a peer has the name.
+    /// Sends what came back, as far as there is room, if the neighbour has a live link. Never to one
+    /// that is down: where the budget is short, what waits for such a one is what comes back.
     fn send_returned(&mut self, endpoint: &InetEndpoint, id: Ident32) {
+        self.sendable.remove(&id);
         let Some(name) = self.names.get(&id).filter(|name| !name.returned.is_empty()) else {
             return;
         };
-        let Some(target) = self.preferred(name) else { return };
+        let target = self.preferred(name).filter(|target| self.is_up(target));
+        let Some(target) = target else { return };
         let Some(name) = self.names.get_mut(&id) else { return };
         let before = name.returned.bytes();
         let mut given_up = GivenUp::default();
         while let Some(frame) = name.returned.front() {
             match endpoint.try_send(target, frame.clone()).map_err(|error| error.reason()) {
-                Err(SendErrorKind::Full | SendErrorKind::EndpointFull | SendErrorKind::UnknownTarget) => break,
+                Err(Refusal::Full | Refusal::EndpointFull | Refusal::UnknownTarget) => break,
                 // The event that says so is still to come.
-                Err(SendErrorKind::Closed) => break,
+                Err(Refusal::Closed) => break,
                 Err(_) => {
                     given_up.frames += 1;
                     given_up.bytes += frame.len();
@@ -673,6 +760,9 @@ impl Neighbours {
             name.returned.pop();
         }
         self.returned_bytes -= before - name.returned.bytes();
+        if !name.returned.is_empty() {
+            self.sendable.insert(id);
+        }
         self.report.given_up(id, given_up, NOT_TAKEN);
     }
 
@@ -705,14 +795,21 @@ impl Neighbours {
     /// Makes up for events that were missed, in the order of targets.
     fn catch_up(&mut self, endpoint: &InetEndpoint, now: Instant) {
         let peers = endpoint.peers();
+        // One of the events may have been about any of them. Before their names change.
+        let all = self.links.keys().chain(self.gone.iter().map(|(target, _)| target));
+        let all: HashSet<_> = all.copied().collect();
+        for target in all {
+            let frames = endpoint.take_unconfirmed(target);
+            let name = self.last_name(target);
+            self.keep_returned(endpoint, name, frames, now);
+        }
         let is_peer = |target| peers.binary_search_by_key(target, |peer| peer.target).is_ok();
         let ended: Vec<_> = self.links.keys().filter(|target| !is_peer(target)).copied().collect();
         ended.into_iter().for_each(|target| self.removed(endpoint, target, now));
         // Those that are down first, for others may have taken their names.
         for peer in peers.iter().filter(|peer| peer.state != PeerState::Up) {
             if self.is_up(&peer.target) {
-                let reason = peer.last_error.as_deref().unwrap_or("unknown");
-                self.down(endpoint, peer.target, reason, now);
+                self.down(endpoint, peer.target, &DownReason::Closed, now);
             }
         }
         for peer in &peers {
@@ -720,16 +817,6 @@ impl Neighbours {
             let ip = peer.addr.map(|addr| addr.ip().to_canonical());
             let claim = Claim { id, key: peer.key, ip, origin: peer.origin };
             self.up(endpoint, peer.target, claim, now);
-        }
-        // One of the events may have been about any of them.
-        let all = self.links.keys().chain(self.gone.iter().map(|(target, _)| target));
-        let all: Vec<_> = all.copied().collect();
-        for target in all {
-            let frames = endpoint.take_unconfirmed(target);
-            if !frames.is_empty() {
-                let name = self.last_name(target);
-                self.keep_returned(endpoint, name, frames, now);
-            }
         }
     }
 }
@@ -846,12 +933,70 @@ mod tests {
             told.accepted(0, 1);
             told.accepted(1, 1);
             assert_eq!(told.name(1), None);
+            // As the endpoint tells it: the link that goes has gone before.
+            let down = Event::Down { target: 1 - stays, reason: DownReason::Replaced, retry: None };
+            told.neighbours.apply(&told.endpoint, down, told.now);
             let merged = Event::Merged { target: stays, retired: 1 - stays };
             told.neighbours.apply(&told.endpoint, merged, told.now);
             assert_eq!(told.name(stays), Some(id(1)));
             assert_eq!(told.neighbours.sender(1 - stays), Sender::Named(id(1)));
             assert_eq!(told.neighbours.route(&id(1)), Route::To(stays));
         }
+    }
+
+    #[test]
+    fn two_links_that_merge_are_not_taken_for_the_holder_of_what_they_claim() {
+        let mut told = Told::new();
+        for target in 0..3 {
+            told.accepted(target, 1);
+        }
+        let merged = Event::Merged { target: 1, retired: 2 };
+        told.neighbours.apply(&told.endpoint, merged, told.now);
+        assert_eq!([0, 1, 2].map(|target| told.name(target)), [Some(id(1)), None, None]);
+        told.pass(VERDICT);
+        assert!(told.name(1).is_some_and(|name| name != id(1)));
+    }
+
+    #[test]
+    fn a_key_keeps_its_id_whoever_comes_and_goes() {
+        let mut told = Told::new();
+        told.up(0, 1, Some(7), Origin::Accepted);
+        told.removed(0);
+        for number in 0..2_000u16 {
+            let claim = Id::from_bytes(std::array::from_fn(|at| number.to_be_bytes()[at % 2]));
+            let origin = Origin::Accepted;
+            let event = Event::Up {
+                target: 9,
+                id: claim,
+                addr: None,
+                origin,
+                peer_type: PeerType::Standard,
+                key: None,
+            };
+            told.neighbours.apply(&told.endpoint, event, told.now);
+            told.removed(9);
+        }
+        told.accepted(1, 1);
+        assert!(told.name(1).is_some_and(|name| name != id(1)));
+    }
+
+    #[test]
+    fn strangers_do_not_cost_a_neighbour_what_waits_for_it() {
+        let mut told = Told::new();
+        told.up(0, 1, None, Origin::Dialed);
+        told.removed(0);
+        told.neighbours.push_returned(id(1), vec![frame(1); 20], told.now);
+        let fit = MAX_RETURNED_BYTES / (frame(0).len() + 128);
+        for number in 0..=MAX_AWAY {
+            let mut bytes = [9; 32];
+            bytes[..8].copy_from_slice(&number.to_be_bytes());
+            let frames = vec![frame(2); fit / MAX_AWAY + 1];
+            told.neighbours.push_returned(Ident32::from(bytes), frames, told.now);
+            told.neighbours.bound_away();
+        }
+        assert!(told.neighbours.returned_bytes <= MAX_RETURNED_BYTES);
+        assert!(told.neighbours.names.len() <= MAX_AWAY);
+        assert_eq!(told.neighbours.names[&id(1)].returned.bytes(), 20 * (frame(1).len() + 128));
     }
 
     #[test]

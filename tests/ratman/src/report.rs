@@ -11,6 +11,9 @@ use crate::returned::GivenUp;
 /// Least time between two lines about envelopes that were refused or given up.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// Lines about claims in a second at most.
+const CLAIM_LINES: u32 = 10;
+
 /// The log target of this crate.
 pub(crate) const TARGET: &str = "netmod_inet_ratman";
 
@@ -20,6 +23,10 @@ pub(crate) struct Report {
     counts: BTreeMap<&'static str, Count>,
     /// Before this time there is no line.
     next: Instant,
+    /// Lines about claims that may still be written in this second, and those that were not.
+    claim_lines: u32,
+    claim_second: Instant,
+    claims_left_out: u64,
 }
 
 #[derive(Debug)]
@@ -31,7 +38,14 @@ struct Count {
 
 impl Report {
     pub(crate) fn new() -> Report {
-        Report { counts: BTreeMap::new(), next: Instant::now() }
+        let now = Instant::now();
+        Report {
+            counts: BTreeMap::new(),
+            next: now,
+            claim_lines: CLAIM_LINES,
+            claim_second: now,
+            claims_left_out: 0,
+        }
     }
 
     /// Counts an envelope that `send` gave back or threw away.
@@ -50,6 +64,22 @@ impl Report {
         let count = self.counts.entry(reason).or_insert(Count { frames: 0, neighbour });
         count.frames += frames;
         count.neighbour = neighbour;
+    }
+
+    /// Writes a line about a claim on a name. Anybody can make claims, so there is a limit.
+    pub(crate) fn claim(&mut self, now: Instant, line: fmt::Arguments<'_>) {
+        if now.saturating_duration_since(self.claim_second) >= INTERVAL {
+            (self.claim_second, self.claim_lines) = (now, CLAIM_LINES);
+        }
+        if self.claim_lines == 0 {
+            self.claims_left_out += 1;
+            return;
+        }
+        self.claim_lines -= 1;
+        match std::mem::take(&mut self.claims_left_out) {
+            0 => log::warn!(target: TARGET, "{line}"),
+            more => log::warn!(target: TARGET, "{line} ({more} more claims are not in the log)"),
+        }
     }
 
     /// When what was counted may be written next; `None` if nothing was counted.

@@ -16,6 +16,9 @@ const OVERHEAD: usize = 128;
 pub(crate) struct Returned {
     frames: VecDeque<(Instant, Frame)>,
     bytes: usize,
+    /// Where the next frames belong that come back: behind those that came back since some were last
+    /// sent, and before those that never were, for whatever is in a queue is older than these.
+    insert_at: usize,
 }
 
 /// Frames that are given up.
@@ -44,10 +47,23 @@ impl Returned {
 
     /// Adds a frame behind the others.
     pub(crate) fn push(&mut self, frame: Frame, now: Instant) {
+        let at = self.frames.len();
+        self.insert(at, frame, now);
+    }
+
+    /// Adds frames that came back from a queue, in their order.
+    pub(crate) fn return_all(&mut self, frames: Vec<Frame>, now: Instant) {
+        for frame in frames {
+            self.insert(self.insert_at, frame, now);
+            self.insert_at += 1;
+        }
+    }
+
+    fn insert(&mut self, at: usize, frame: Frame, now: Instant) {
         // A slice of a read buffer must not keep all of it in memory while it waits.
         let frame = frame.compact();
         self.bytes += frame.len() + OVERHEAD;
-        self.frames.push_back((now, frame));
+        self.frames.insert(at, (now, frame));
     }
 
     /// The oldest frame.
@@ -55,10 +71,17 @@ impl Returned {
         self.frames.front().map(|(_, frame)| frame)
     }
 
-    /// Takes the oldest frame out.
+    /// Takes the oldest frame out, to send it.
     pub(crate) fn pop(&mut self) -> Option<Frame> {
+        let frame = self.give_up_oldest()?;
+        self.insert_at = 0;
+        Some(frame)
+    }
+
+    fn give_up_oldest(&mut self) -> Option<Frame> {
         let (_, frame) = self.frames.pop_front()?;
         self.bytes -= frame.len() + OVERHEAD;
+        self.insert_at = self.insert_at.saturating_sub(1);
         Some(frame)
     }
 
@@ -72,7 +95,7 @@ impl Returned {
         let is_old = |since: Instant| now.saturating_duration_since(since) >= MAX_AGE;
         let mut given_up = GivenUp::default();
         while self.frames.front().is_some_and(|(since, _)| is_old(*since)) {
-            self.pop().iter().for_each(|frame| given_up.add(frame));
+            self.give_up_oldest().iter().for_each(|frame| given_up.add(frame));
         }
         given_up
     }
@@ -82,7 +105,7 @@ impl Returned {
         let kept = self.bytes.saturating_sub(bytes);
         let mut given_up = GivenUp::default();
         while self.bytes > kept {
-            let Some(frame) = self.pop() else { break };
+            let Some(frame) = self.give_up_oldest() else { break };
             given_up.add(&frame);
         }
         given_up
@@ -113,5 +136,22 @@ mod tests {
         assert_eq!(returned.front(), Some(&frame(4)));
         assert_eq!(returned.evict(usize::MAX).frames, 2);
         assert!(returned.is_empty() && returned.bytes() == 0);
+    }
+
+    #[test]
+    fn what_comes_back_again_goes_before_what_was_never_sent() {
+        let now = Instant::now();
+        let mut returned = Returned::default();
+        let frames = |numbers: &[u8]| numbers.iter().map(|number| frame(*number)).collect();
+        returned.return_all(frames(&[1, 2]), now);
+        returned.return_all(frames(&[3, 4]), now);
+        returned.push(frame(5), now);
+        assert_eq!([returned.pop(), returned.pop()], [Some(frame(1)), Some(frame(2))]);
+        returned.return_all(frames(&[1]), now);
+        returned.return_all(frames(&[2]), now);
+        for number in 1..=5 {
+            assert_eq!(returned.pop(), Some(frame(number)));
+        }
+        assert!(returned.is_empty());
     }
 }

@@ -1,7 +1,9 @@
 //! The tests of the adapter. Those in `line` know nothing of it but Ratman's trait.
 
 mod endpoint;
+mod hostile;
 mod line;
 mod names;
 mod node;
+
 mod settings;
