@@ -24,7 +24,7 @@ use libratman::endpoint::NeighbourMetrics;
 use libratman::types::Ident32;
 use netmod_inet::{
     DownReason, Event, Frame, Id, InetEndpoint, Origin, PeerInfo, PeerState, PublicKey, Received,
-    Refusal, Target,
+    SendErrorKind, Target,
 };
 
 use crate::meter::{Mark, Meter};
@@ -748,9 +748,13 @@ impl Neighbours {
         let mut given_up = GivenUp::default();
         while let Some(frame) = name.returned.front() {
             match endpoint.try_send(target, frame.clone()).map_err(|error| error.reason()) {
-                Err(Refusal::Full | Refusal::EndpointFull | Refusal::UnknownTarget) => break,
+                Err(
+                    SendErrorKind::Full
+                    | SendErrorKind::EndpointFull
+                    | SendErrorKind::UnknownTarget,
+                ) => break,
                 // The event that says so is still to come.
-                Err(Refusal::Closed) => break,
+                Err(SendErrorKind::Closed) => break,
                 Err(_) => {
                     given_up.frames += 1;
                     given_up.bytes += frame.len();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use libratman::frame::carrier::CarrierFrameHeader;
 use libratman::types::{Ident32, InMemoryEnvelope};
 use libratman::{NetmodError, RatmanError, Result};
-use netmod_inet::{Frame, Refusal, SendError, Target};
+use netmod_inet::{Frame, SendError, SendErrorKind, Target};
 use smol::Timer;
 use smol::future;
 
@@ -34,7 +34,7 @@ enum Tried {
 struct Refused {
     frame: Frame,
     /// Why the endpoint refused it, if it did.
-    refusal: Option<Refusal>,
+    refusal: Option<SendErrorKind>,
     reason: &'static str,
 }
 
@@ -63,8 +63,9 @@ impl Shared {
         self.echoes.lock().unwrap_or_else(PoisonError::into_inner).remember(&frame);
         match self.endpoint.send_all_except(frame, &left_out) {
             Ok(report) => {
-                let is_missed =
-                    |reason: &Refusal| matches!(reason, Refusal::Full | Refusal::EndpointFull);
+                let is_missed = |reason: &SendErrorKind| {
+                    matches!(reason, SendErrorKind::Full | SendErrorKind::EndpointFull)
+                };
                 let missed = report.refused.iter().filter(|(_, reason)| is_missed(reason));
                 for (target, reason) in missed {
                     let mut neighbours = self.neighbours();
@@ -128,9 +129,9 @@ impl Shared {
             let now = Instant::now();
             let stalled = self.stalled(started);
             if now >= deadline || stalled.is_some_and(|until| now >= until) {
-                let refusal = Some(Refusal::TimedOut);
+                let refusal = Some(SendErrorKind::TimedOut);
                 let reason = match now >= deadline {
-                    true => in_words(Refusal::TimedOut),
+                    true => in_words(SendErrorKind::TimedOut),
                     false => "there was no room, and nobody called `next` meanwhile",
                 };
                 return Err(Refused { frame, refusal, reason });
@@ -159,7 +160,7 @@ impl Shared {
         match neighbours.route(&id) {
             Route::Unknown => Tried::Refused(Refused { frame, refusal: None, reason: UNKNOWN }),
             Route::Away(_) if self.endpoint.is_closed() => {
-                let refusal = Refusal::Closed;
+                let refusal = SendErrorKind::Closed;
                 let reason = in_words(refusal);
                 Tried::Refused(Refused { frame, refusal: Some(refusal), reason })
             }
@@ -168,13 +169,13 @@ impl Shared {
             Route::To(target) => match self.endpoint.try_send(target, frame) {
                 Ok(()) => Tried::Sent,
                 Err(error) => match error.reason() {
-                    Refusal::Full | Refusal::EndpointFull => {
+                    SendErrorKind::Full | SendErrorKind::EndpointFull => {
                         let frame = error.into_frame();
                         let len = frame.len();
                         Tried::Wait(frame, Some((target, len)))
                     }
                     // The event that says so is still to come.
-                    Refusal::UnknownTarget => Tried::Wait(error.into_frame(), None),
+                    SendErrorKind::UnknownTarget => Tried::Wait(error.into_frame(), None),
                     _ => Tried::Refused(Refused::from(error)),
                 },
             },
@@ -199,8 +200,10 @@ impl Shared {
         let Refused { frame, refusal, reason } = refused;
         self.neighbours().refused(neighbour, reason);
         let error = match refusal {
-            Some(Refusal::TooLarge) => NetmodError::FrameTooLarge,
-            Some(Refusal::Reserved | Refusal::WrongDirection) => NetmodError::NotSupported,
+            Some(SendErrorKind::TooLarge) => NetmodError::FrameTooLarge,
+            Some(SendErrorKind::Reserved | SendErrorKind::WrongDirection) => {
+                NetmodError::NotSupported
+            }
             // The router may keep it and try again.
             _ => {
                 let buffer = frame.into_bytes().into();
@@ -219,17 +222,17 @@ impl From<SendError> for Refused {
 }
 
 /// A reason as it stands in the log.
-fn in_words(refusal: Refusal) -> &'static str {
+fn in_words(refusal: SendErrorKind) -> &'static str {
     match refusal {
-        Refusal::UnknownTarget => "the neighbour is gone",
-        Refusal::Full => "the queue of the neighbour is full",
-        Refusal::TimedOut => "there was no room in time",
-        Refusal::EndpointFull => "the queues of all neighbours together are full",
-        Refusal::TooLarge => "the frame is too large",
-        Refusal::Reserved => "modes 32 to 63 are reserved for the netmod",
-        Refusal::WrongDirection => "the link is limited to the other direction",
-        Refusal::LinkDown => "the link has been down for too long",
-        Refusal::Closed => "the netmod was shut down",
+        SendErrorKind::UnknownTarget => "the neighbour is gone",
+        SendErrorKind::Full => "the queue of the neighbour is full",
+        SendErrorKind::TimedOut => "there was no room in time",
+        SendErrorKind::EndpointFull => "the queues of all neighbours together are full",
+        SendErrorKind::TooLarge => "the frame is too large",
+        SendErrorKind::Reserved => "modes 32 to 63 are reserved for the netmod",
+        SendErrorKind::WrongDirection => "the link is limited to the other direction",
+        SendErrorKind::LinkDown => "the link has been down for too long",
+        SendErrorKind::Closed => "the netmod was shut down",
         _ => "the endpoint refused it",
     }
 }
