@@ -299,7 +299,6 @@ mod tests {
             peer.queue.acknowledge(number, None).unwrap();
             assert_eq!(peer.should_reset_backoff(stood), number == 2);
         }
-        drop(writing);
         peer.link_down(&crate::error::DownReason::Closed, None);
         peer.link_up(Id::from_bytes([1; 32]), &link);
         assert!(!peer.should_reset_backoff(stood), "nothing went over this one");
