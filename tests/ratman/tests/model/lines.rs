@@ -1,0 +1,46 @@
+//! Streams along a line of nodes, whose middle ones forward inside the loop that calls `next`.
+
+use std::time::Duration;
+
+use crate::process::Node;
+use crate::scale::{MB, scaled};
+use crate::transfers::{assert_clean, exchange};
+
+/// No middle node may be without a frame for so long while streams are on. The requirement is a
+/// second, on a machine that does nothing else.
+const LONGEST_GAP: Duration = Duration::from_secs(10);
+
+/// Nodes of which each dials the next, with routes between the first and the last.
+pub(crate) fn line(nodes: &mut [Node]) {
+    for at in 1..nodes.len() {
+        let (before, after) = nodes.split_at_mut(at);
+        before[at - 1].peer(&after[0]);
+    }
+    let [first, .., last] = nodes else { panic!("a line has two ends") };
+    first.wait_for_route(last);
+    last.wait_for_route(first);
+}
+
+fn streams_cross_on_a_line_of(len: u8) {
+    let mut nodes: Vec<_> = (1..=len).map(Node::start).collect();
+    line(&mut nodes);
+    let [first, middle @ .., last] = &mut nodes[..] else { unreachable!() };
+    exchange(first, last, 0, scaled(8 * MB, 32 * MB));
+    for node in middle {
+        let figures = node.figures();
+        let (gap, pause) = (figures.count("gap_ms"), figures.count("pause_ms"));
+        println!("node {} of {len}: longest gap {gap} ms, longest pause {pause} ms", node.id);
+        assert!(Duration::from_millis(gap) < LONGEST_GAP, "{figures:?}");
+    }
+    assert_clean(&mut nodes);
+}
+
+#[test]
+fn streams_cross_on_a_line_of_three() {
+    streams_cross_on_a_line_of(3);
+}
+
+#[test]
+fn streams_cross_on_a_line_of_four() {
+    streams_cross_on_a_line_of(4);
+}
