@@ -8,6 +8,7 @@
 //! `NETMOD_INET_MODEL=full` runs the sizes and repetitions of an acceptance test.
 
 mod cuts;
+mod floods;
 mod lines;
 mod node;
 mod plain;
