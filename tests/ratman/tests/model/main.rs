@@ -10,6 +10,7 @@
 mod cuts;
 mod floods;
 mod lines;
+mod logs;
 mod node;
 mod plain;
 mod plain_nodes;
