@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::process::Node;
+use crate::proxy::{Path, Proxy};
 use crate::scale::{MB, scaled};
-use crate::transfers::{assert_clean, exchange};
+use crate::transfers::{Stream, assert_clean, exchange};
 
 /// No middle node may be without a frame for so long while streams are on. The requirement is a
 /// second, on a machine that does nothing else.
@@ -43,4 +44,25 @@ fn streams_cross_on_a_line_of_three() {
 #[test]
 fn streams_cross_on_a_line_of_four() {
     streams_cross_on_a_line_of(4);
+}
+
+/// The middle node receives faster than it can forward, and must not stop receiving.
+#[test]
+fn a_stream_arrives_behind_a_slow_link() {
+    let mut nodes: Vec<_> = (1..=3).map(Node::start).collect();
+    let [first, middle, last] = &mut nodes[..] else { unreachable!() };
+    let proxy = Proxy::start(&last.addr, Path::mbit(40));
+    first.peer(middle);
+    middle.command(&format!("peer {}", proxy.addr));
+    first.wait_for_route(last);
+    last.wait_for_route(first);
+    let stream = Stream::start(first, last, 0, scaled(8 * MB, 32 * MB));
+    // Passes the stream on the way, in the same loop.
+    let back = Stream::start(last, first, 0, MB);
+    back.wait(last, first);
+    stream.wait(first, last);
+    let figures = middle.figures();
+    println!("longest pause {} ms", figures.count("pause_ms"));
+    assert!(Duration::from_millis(figures.count("pause_ms")) < LONGEST_GAP, "{figures:?}");
+    assert_clean(&mut nodes);
 }

@@ -59,6 +59,10 @@ fn both_ways_work_if_a_plain_node_and_ours_dial_each_other() {
             true => dial_in_turn(&mut ours, &mut plain),
             false => dial_in_turn(&mut plain, &mut ours),
         }
+        ours.wait_for_route(&plain);
+        // By the link that it accepted. Until there is one, its route is by a name that it cannot
+        // send to.
+        plain.wait(&format!("route {} by {}", ours.id, ours.id));
         exchange(&mut ours, &mut plain, 0, MB);
         exchange(&mut ours, &mut plain, 1, MB);
         assert_eq!(ours.figures().neighbours(), plain.id.to_string());
@@ -76,8 +80,6 @@ fn dial_in_turn(first: &mut Node, second: &mut Node) {
             node.wait("up ");
         });
     }
-    first.wait_for_route(second);
-    second.wait_for_route(first);
 }
 
 /// What a plain node tears is lost, and so is the link: it is closed and dialed again.
