@@ -30,8 +30,9 @@
 //! What the router makes itself waits for room, also while the link is being restored, at most for
 //! `send_timeout`. What it forwards, which is the envelope that [`next`](EndpointExt::next) handed
 //! out last, never waits, and neither does a flood: they are sent inside the loop that calls `next`,
-//! and a router that waits there stops receiving. Anything else that is sent while frames wait for
-//! `next` and nobody calls it waits for 500 ms.
+//! and a router that waits there stops receiving. Anything else that the task of that loop sends while
+//! frames wait for `next` waits for 500 ms. Other tasks wait however long the loop is busy: a stream
+//! would be lost with the first frame that is given back.
 //!
 //! # Neighbours and their ids
 //!
@@ -380,6 +381,11 @@ impl EndpointExt for RatmanInet {
     /// arrived was handed out. Cancel-safe: nothing is waited for once a frame was taken.
     async fn next(&self) -> Result<(InMemoryEnvelope, Neighbour)> {
         let _call = self.0.receive_loop.enter();
+        future::poll_fn(|cx| {
+            self.0.receive_loop.note_task(cx.waker());
+            Poll::Ready(())
+        })
+        .await;
         loop {
             let next = self.0.recv().await;
             let (name, received) = next.map_err(|Closed| NetmodError::RecvSocketClosed)?;

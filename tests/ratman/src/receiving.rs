@@ -1,6 +1,7 @@
 //! Who calls `next`, and what it handed out last.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::time::Instant;
 
 use netmod_inet::{Frame, Received};
@@ -18,6 +19,8 @@ struct State {
     waiting: usize,
     /// When the last one returned, or was given up.
     since: Instant,
+    /// Wakes the task that called it last.
+    task: Option<Waker>,
     last: Option<Last>,
 }
 
@@ -44,7 +47,7 @@ pub(crate) struct Call<'a>(&'a ReceiveLoop);
 
 impl ReceiveLoop {
     pub(crate) fn new() -> ReceiveLoop {
-        ReceiveLoop(Mutex::new(State { waiting: 0, since: Instant::now(), last: None }))
+        ReceiveLoop(Mutex::new(State { waiting: 0, since: Instant::now(), task: None, last: None }))
     }
 
     /// Notes that `next` is called.
@@ -56,6 +59,20 @@ impl ReceiveLoop {
         drop(state);
         drop(last);
         Call(self)
+    }
+
+    /// Notes which task it is that calls `next`.
+    pub(crate) fn note_task(&self, task: &Waker) {
+        let mut state = self.lock();
+        if !state.task.as_ref().is_some_and(|known| known.will_wake(task)) {
+            state.task = Some(task.clone());
+        }
+    }
+
+    /// Whether a task is the one that called `next` last: while it waits for something else, it does
+    /// not call that again.
+    pub(crate) fn is_task(&self, task: &Waker) -> bool {
+        self.lock().task.as_ref().is_some_and(|known| known.will_wake(task))
     }
 
     /// Notes what `next` hands out.

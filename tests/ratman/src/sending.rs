@@ -1,6 +1,7 @@
 //! Envelopes for neighbours: what waits, what goes out at once, what is kept for later.
 
 use std::sync::PoisonError;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use libratman::frame::carrier::CarrierFrameHeader;
@@ -15,8 +16,8 @@ use crate::convert::to_frame;
 use crate::neighbours::Route;
 use crate::receiving::Forwarded;
 
-/// How long something waits that may have been sent from inside the loop that calls `next`, while
-/// frames wait for that: as long as a router may stand still.
+/// How long something waits that is sent by the task that calls `next`, while frames wait for that: as
+/// long as a router may stand still.
 const LOOP_PATIENCE: Duration = Duration::from_millis(500);
 
 const UNKNOWN: &str = "no neighbour has this id";
@@ -113,6 +114,8 @@ impl Shared {
 
     /// Sends a frame that the router made, and waits as long as that helps and is allowed.
     async fn send_within(&self, id: Ident32, frame: Frame) -> std::result::Result<(), Refused> {
+        let is_inside = |cx: &mut Context<'_>| Poll::Ready(self.receive_loop.is_task(cx.waker()));
+        let is_inside = future::poll_fn(is_inside).await;
         let started = Instant::now();
         let deadline = started + self.endpoint.limits().send_timeout;
         let mut frame = frame;
@@ -127,7 +130,7 @@ impl Shared {
                 }
             };
             let now = Instant::now();
-            let stalled = self.stalled(started);
+            let stalled = self.stalled(started).filter(|_| is_inside);
             if now >= deadline || stalled.is_some_and(|until| now >= until) {
                 let refusal = Some(SendErrorKind::TimedOut);
                 let reason = match now >= deadline {

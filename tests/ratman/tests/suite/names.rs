@@ -233,6 +233,23 @@ fn what_is_forwarded_does_not_wait_and_what_is_sent_beside_frames_that_wait_does
         let back = given_back(within("end of send", sending).await);
         assert_eq!(text(&back), "own");
         assert!(started.elapsed() < PATIENCE / 2);
+
+        // Another task is not held to that: it waits beside the loop, and not instead of it.
+        let driver = hub.driver.clone();
+        let beside = smol::spawn(async move {
+            let sending = driver.send(envelope(8, "beside"), to_away, None);
+            let pause = smol::Timer::after(Duration::from_millis(1_500));
+            let came_back = async {
+                sending.await.expect_err("no room");
+                false
+            };
+            let waits = future::or(came_back, async {
+                pause.await;
+                true
+            });
+            waits.await
+        });
+        assert!(within("the end of the pause", beside).await, "it was given back");
         assert_eq!(hub.next().await.0, "waits");
     });
 }
