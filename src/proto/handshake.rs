@@ -53,8 +53,8 @@ impl PeerType {
     /// use netmod_inet::{Direction, PeerType};
     ///
     /// let here = PeerType::Limited(Direction::Sending);
-    /// assert_eq!(here.seen_from_other_end(), PeerType::Limited(Direction::Receiving));
-    /// assert_eq!(PeerType::Cross.seen_from_other_end(), PeerType::Cross);
+    /// assert_eq!(here.mirrored(), PeerType::Limited(Direction::Receiving));
+    /// assert_eq!(PeerType::Cross.mirrored(), PeerType::Cross);
     /// ```
     #[must_use]
     pub fn mirrored(self) -> PeerType {
