@@ -83,14 +83,19 @@ fn heap(stacks: &[usize]) -> Vec<Range<u64>> {
 /// How many of these are found there.
 fn found(noted: &[[u8; 32]], stacks: &[usize]) -> usize {
     let memory = File::open("/proc/self/mem").unwrap();
-    let mut begins = [false; 256];
-    noted.iter().for_each(|noted| begins[usize::from(noted[0] ^ DISGUISE)] = true);
+    // By two bytes: by one, a secret that begins with 0 would have all zeroed memory compared.
+    let start = |first: u8, second: u8| usize::from(u16::from_be_bytes([first, second]));
+    let mut begins = vec![false; 1 << 16];
+    for noted in noted {
+        begins[start(noted[0] ^ DISGUISE, noted[1] ^ DISGUISE)] = true;
+    }
     let mut count = 0;
     for range in heap(stacks) {
         let mut bytes = vec![0; (range.end - range.start) as usize];
         // Another thread may have given it back.
         let Ok(len) = memory.read_at(&mut bytes, range.start) else { continue };
-        let windows = bytes[..len].windows(32).filter(|window| begins[usize::from(window[0])]);
+        let windows = bytes[..len].windows(32);
+        let windows = windows.filter(|window| begins[start(window[0], window[1])]);
         let is_it = |window: &[u8]| {
             let is = |noted: &[u8; 32]| {
                 window.iter().zip(noted).all(|(byte, noted)| byte ^ DISGUISE == *noted)
