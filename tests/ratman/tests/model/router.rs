@@ -256,6 +256,9 @@ impl fmt::Display for State {
             let Announced { numbers, repeated } = announced;
             let id = name(*id);
             write!(f, " announced_{id}={} repeated_{id}={repeated}", numbers.len())?;
+            let range =
+                numbers.last().zip(numbers.first()).map_or(0, |(last, first)| last - first + 1);
+            write!(f, " missed_{id}={}", range - numbers.len() as u64)?;
         }
         Ok(())
     }
