@@ -11,7 +11,7 @@ use netmod_inet::Event;
 use netmod_inet_ratman::{RatmanInet, Settings};
 use tokio::sync::mpsc::unbounded_channel;
 
-use crate::plain::{Conduct, PlainInet};
+use crate::plain::{Faults, PlainInet};
 use crate::router::{Driver, Router};
 use crate::stream::{self, DATA};
 
@@ -45,10 +45,10 @@ pub(crate) fn run(arguments: &str) -> ! {
     runtime.block_on(async {
         let driver: Driver = match driver {
             "ours" => ours(id, bind).await,
-            "plain" => Arc::new(PlainInet::start(id, bind, Conduct::default()).await),
+            "plain" => Arc::new(PlainInet::start(id, bind, Faults::default()).await),
             "tearing" => {
-                let conduct = Conduct { tears: Some(TEAR_INTERVAL) };
-                Arc::new(PlainInet::start(id, bind, conduct).await)
+                let faults = Faults { tear_interval: Some(TEAR_INTERVAL) };
+                Arc::new(PlainInet::start(id, bind, faults).await)
             }
             other => panic!("there is no driver {other}"),
         };
@@ -58,7 +58,7 @@ pub(crate) fn run(arguments: &str) -> ! {
         emit(&format!("listening {}", address.strip_prefix("inet#").expect("an address")));
         let router = Router::start(id, driver);
         while let Some(command) = commands.recv().await {
-            obey(&router, &command).await;
+            dispatch(&router, &command).await;
         }
     });
     unreachable!("the process ends with its standard input")
@@ -82,7 +82,7 @@ async fn ours(id: Ident32, bind: &str) -> Driver {
     Arc::new(inet)
 }
 
-async fn obey(router: &Arc<Router>, command: &str) {
+async fn dispatch(router: &Arc<Router>, command: &str) {
     let words: Vec<_> = command.split(' ').collect();
     match words[..] {
         ["peer", addr] => router.peer(addr).await,

@@ -1,12 +1,12 @@
 //! A model of Ratman's own `inet` driver, from the outside: the frames that it exchanges, and its
 //! faults as far as a neighbour can see them.
 //!
-//! - Its table of neighbours is keyed by the router id that each claims, in a Hello or in an Ack; the
-//!   newest link wins, and the older one is still read.
-//! - It reads the frames of a link that it dialed under a name that is not in that table. So what it
-//!   answers over such a link fails, and what it floods onwards goes back over the same link.
-//! - It does not look for the end of a frame that it cannot read in one go: after 128 looks at a part
-//!   of a length it gives the link up for reading, and keeps it open.
+//! - Its table of neighbours is keyed by the router id that each claims, in a Hello or in an Ack;
+//!   the newest link wins, and the older one is still read.
+//! - It reads the frames of a link that it dialed under a name that is not in that table. So what
+//!   it answers over such a link fails, and what it floods onwards goes back over the same link.
+//! - It polls for the length of each frame: after 128 looks at a partial length it stops reading the
+//!   link for good, and keeps it open.
 //! - It has neither a queue nor an acknowledgement: what cannot be written is lost.
 //! - If a test asks for it, it tears frames, as the original does under load.
 
@@ -50,9 +50,9 @@ const INBOUND: usize = 64;
 
 /// The faults that a test may ask for.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Conduct {
+pub(crate) struct Faults {
     /// Writes half of one frame in so many, and goes on with the next.
-    pub(crate) tears: Option<u32>,
+    pub(crate) tear_interval: Option<u32>,
 }
 
 pub(crate) struct PlainInet(Arc<Shared>);
@@ -60,7 +60,7 @@ pub(crate) struct PlainInet(Arc<Shared>);
 struct Shared {
     id: Ident32,
     addr: String,
-    conduct: Conduct,
+    faults: Faults,
     table: Mutex<HashMap<Ident32, Arc<Link>>>,
     inbound: mpsc::Sender<(InMemoryEnvelope, Ident32)>,
     outbound: AsyncMutex<mpsc::Receiver<(InMemoryEnvelope, Ident32)>>,
@@ -74,13 +74,13 @@ struct Link {
 }
 
 impl PlainInet {
-    pub(crate) async fn start(id: Ident32, bind: &str, conduct: Conduct) -> PlainInet {
+    pub(crate) async fn start(id: Ident32, bind: &str, faults: Faults) -> PlainInet {
         let listener = TcpListener::bind(bind).await.expect("a free port");
         let addr = listener.local_addr().expect("an address").to_string();
         let (inbound, outbound) = mpsc::channel(INBOUND);
         let outbound = AsyncMutex::new(outbound);
         let (table, peers) = (Mutex::default(), AtomicU16::new(0));
-        let shared = Arc::new(Shared { id, addr, conduct, table, inbound, outbound, peers });
+        let shared = Arc::new(Shared { id, addr, faults, table, inbound, outbound, peers });
         tokio::spawn(shared.clone().accept(listener));
         PlainInet(shared)
     }
@@ -107,7 +107,7 @@ impl EndpointExt for PlainInet {
             Neighbour::Single(id) => {
                 let link = self.0.table().get(&id).cloned();
                 let is_sent = match link {
-                    Some(link) => link.write(&envelope.buffer, self.0.conduct).await.is_ok(),
+                    Some(link) => link.write(&envelope.buffer, self.0.faults).await.is_ok(),
                     None => false,
                 };
                 return match is_sent {
@@ -125,7 +125,7 @@ impl EndpointExt for PlainInet {
             table.iter().filter(is_meant).map(|(_, link)| link.clone()).collect()
         };
         for link in links {
-            let _ = link.write(&envelope.buffer, self.0.conduct).await;
+            let _ = link.write(&envelope.buffer, self.0.faults).await;
         }
         Ok(())
     }
@@ -142,12 +142,12 @@ impl Link {
         Arc::new(Link { writer: AsyncMutex::new(writer), written: AtomicU32::new(0) })
     }
 
-    async fn write(&self, frame: &[u8], conduct: Conduct) -> io::Result<()> {
+    async fn write(&self, frame: &[u8], faults: Faults) -> io::Result<()> {
         let len = u32::try_from(frame.len()).expect("a frame").to_be_bytes();
         let mut bytes = [&len, frame].concat();
         let mut writer = self.writer.lock().await;
         let written = self.written.fetch_add(1, Ordering::Relaxed) + 1;
-        if conduct.tears.is_some_and(|interval| written % interval == 0) {
+        if faults.tear_interval.is_some_and(|interval| written % interval == 0) {
             bytes.truncate(bytes.len() / 2);
         }
         writer.write_all(&bytes).await
@@ -159,7 +159,7 @@ impl Shared {
         while let Ok((stream, _)) = listener.accept().await {
             let shared = self.clone();
             tokio::spawn(async move {
-                // It closes without a word.
+                // A link that fails is closed, without a message.
                 let _ = shared.accept_link(stream).await;
             });
         }
@@ -171,7 +171,7 @@ impl Shared {
         let (peer_type, id) = parse_handshake(&hello, HELLO)?;
         let ack = [&[1, 0, 0, 0], peer_type, &32u64.to_le_bytes(), &self.id.slice()].concat();
         let link = Link::new(writer);
-        link.write(&handshake(ACK, self.id, &ack), Conduct::default()).await?;
+        link.write(&handshake(ACK, self.id, &ack), Faults::default()).await?;
         self.carry(reader, link, id, id).await
     }
 
@@ -191,7 +191,7 @@ impl Shared {
             self.addr.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(0);
         let own = [&port.to_le_bytes()[..], &32u64.to_le_bytes(), &self.id.slice()].concat();
         let hello = [&[0; 4][..], &STANDARD, &own].concat();
-        link.write(&handshake(HELLO, self.id, &hello), Conduct::default()).await?;
+        link.write(&handshake(HELLO, self.id, &hello), Faults::default()).await?;
         let ack = read_frame(&reader).await?;
         let (_, id) = parse_handshake(&ack, ACK)?;
         // What arrives over this link is not known to come from the one that the table has.

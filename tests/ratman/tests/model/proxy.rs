@@ -11,7 +11,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep_until};
 
-/// What the kernel keeps for each side of a connection, so that most of a stream waits at its sender.
+/// What the kernel keeps for each side of a connection, so that most of a stream waits at its
+/// sender.
 const SOCKET_BUFFER: u32 = 64 << 10;
 
 /// Most that is read at once: a segment of an Ethernet.

@@ -1,10 +1,10 @@
 //! A model of Ratman's router: what it does with its driver, and no more.
 //!
-//! One task loops over `next` and does everything inside that loop: it floods announcements onwards,
-//! forwards data frames to the neighbour that its routes say, and takes what is for itself. It has no
-//! memory of announcements that it has seen: only `exclude` keeps them from coming back. Streams are
-//! sent by other tasks, frame after frame, each with one call of `send`. **A frame for which `send`
-//! fails is thrown away**, in either place.
+//! One task loops over `next` and does everything inside that loop: it floods announcements
+//! onwards, forwards data frames to the neighbour that its routes say, and takes what is for
+//! itself. It has no memory of announcements that it has seen: only `exclude` keeps them from
+//! coming back. Streams are sent by other tasks, frame after frame, each with one call of `send`.
+//! **A frame for which `send` fails is thrown away**, in either place.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

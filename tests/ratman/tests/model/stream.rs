@@ -12,8 +12,8 @@ pub(crate) const DATA: u16 = 8;
 const MAX_FRAME: usize = 1_300;
 /// A header with a recipient and a sequence id.
 const HEADER: usize = 107;
-/// What precedes the bytes of the stream in each payload: the number of the stream, of the frame, and
-/// of all its frames.
+/// What precedes the bytes of the stream in each payload: the number of the stream, of the frame,
+/// and of all its frames.
 const PREFIX: usize = 12;
 /// The most bytes of the stream in one frame.
 const CHUNK: u64 = (MAX_FRAME - HEADER - PREFIX) as u64;

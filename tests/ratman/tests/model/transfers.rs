@@ -20,7 +20,8 @@ impl Stream {
         Stream { number, bytes, started: Instant::now() }
     }
 
-    /// Waits until the stream has arrived whole, as long as there is progress. Returns when that was.
+    /// Waits until the stream has arrived whole, as long as there is progress. Returns when that
+    /// was.
     pub(crate) fn wait(&self, from: &mut Node, to: &mut Node) -> Instant {
         let (arrived, figures) = to.wait(&format!("arrived {} {} ", from.id, self.number));
         let (_, sent) = from.wait(&format!("sent {} ", self.number));
