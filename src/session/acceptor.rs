@@ -1,4 +1,4 @@
-//! From an accepted stream to a peer.
+//! The listener's half of connection set-up: from an accepted stream to a peer with a link.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,15 +18,16 @@ use crate::transport::{Link, Stream};
 
 /// The result of accepting a stream.
 pub(crate) enum Accepted {
-    /// A peer's link that has shaken hands, the router id that the peer claims, and whether it is a
-    /// peer that there was before.
+    /// A peer, its new link, the router id that the remote node claims, and whether the peer was
+    /// resumed.
     Established(PeerLease, Arc<Link>, Id, bool),
-    /// No link. A peer that was taken over for it, and has lost its own link, comes with it.
+    /// No link. If the lease of a resumed peer was acquired for it, that peer has lost its previous
+    /// link, and the lease is returned.
     Failed(Option<PeerLease>),
 }
 
-/// Runs the handshake as the listener, and registers the peer. Events tell of a stream that is
-/// dropped.
+/// Runs the handshake as the listener, and registers the peer. If the stream is dropped, an event
+/// gives the reason.
 pub(crate) async fn accept(
     running: Arc<TaskRef>,
     stream: Arc<dyn Stream>,
@@ -52,15 +53,16 @@ pub(crate) async fn accept(
     Accepted::Failed(None)
 }
 
-/// A stranger that has shaken hands.
+/// An inbound stream whose handshake is complete.
 struct Handshaken {
     hello: Hello,
-    /// What is shared from now on with one that is new, and shares records.
+    /// The new session. `None` if a peer was resumed, or if the remote node is plain.
     session: Option<Session>,
     link: Arc<Link>,
 }
 
-/// Shakes hands as the listener, under one deadline, as one of so many strangers.
+/// Runs the handshake as the listener, under one deadline and in one of the handshake slots. Fails
+/// if the slot is evicted or the endpoint stops. A resumed peer is stored in `known`.
 async fn accept_connection(
     running: &Arc<TaskRef>,
     stream: Arc<dyn Stream>,
@@ -76,7 +78,7 @@ async fn accept_connection(
         ticket.evicted().await;
         Err(DropReason::Evicted)
     };
-    // In a box: what wraps it would hold it several times.
+    // Boxed: the futures that wrap it would each reserve space for it again.
     let shaking = Box::pin(run_handshake(running, stream, addr, known));
     let shaking = future::or(displaced, future::or(stopping, shaking));
     let shaken = within(running.limits.handshake_timeout, shaking).await;
@@ -86,6 +88,7 @@ async fn accept_connection(
     }
 }
 
+/// Receives the Hello, checks whether the remote node is admitted, and completes the handshake.
 async fn run_handshake(
     running: &Arc<TaskRef>,
     stream: Arc<dyn Stream>,
@@ -119,7 +122,7 @@ async fn run_handshake(
             None
         }
     };
-    // Answered all the same: this node itself, or a copy of it, learns what is wrong from our id.
+    // Answered nonetheless: from our id, this node or a copy of it learns what is wrong.
     if hello.id == running.id {
         return Err(HandshakeError::OwnSelf.into());
     }
@@ -130,7 +133,7 @@ async fn run_handshake(
     Ok(Handshaken { hello, session: pair, link })
 }
 
-/// Why a stranger may not come in, and what it is told.
+/// Why a dialer is not admitted after its Hello, and the reason to send to it.
 fn admission_error(
     running: &TaskRef,
     hello: &Hello,
@@ -139,7 +142,7 @@ fn admission_error(
 ) -> Option<(DropReason, GoodbyeReason)> {
     let is_judged_later =
         offer.is_some_and(|offer| key_exchange::will_authenticate(running, offer));
-    // The address once more: the policy may have changed since it was let in to say so much.
+    // The address is checked again: the policy may have changed since the connection was accepted.
     let is_admitted = running.admits_addr(incoming.addr);
     if !is_admitted || !(is_judged_later || running.admits(incoming)) {
         return Some((DropReason::NotAllowed, GoodbyeReason::NotAllowed));
@@ -159,9 +162,9 @@ fn admission_error(
     }
 }
 
-/// Whether the peer that the dialer wants to be is being dialed, or merged into another, by this
-/// node just now, and this node has precedence: when both sides dial, the link of the lower boot id
-/// stays.
+/// Whether the inbound link loses against what this node does with the same peer: it is being
+/// merged into another, or this node is dialing it and has the lower instance id. If both nodes
+/// dial at the same time, the link dialed by the node with the lower instance id survives.
 fn loses_simultaneous_open(
     running: &TaskRef,
     peer: &Peer,
@@ -171,14 +174,14 @@ fn loses_simultaneous_open(
     peer.is_merge_loser() || (goes_first && peer.is_dialing())
 }
 
-/// The peer that the dialer wants to be, which is still to be proved.
+/// The peer that the dialer asks to resume. The claim is not proved yet.
 fn find_resumable(running: &TaskRef, hello: &Hello, offer: &RemoteExtension) -> Option<Arc<Peer>> {
     let peer = running.resumable_peer(&offer.session?, &offer.instance_id)?;
     (peer.peer_type() == hello.peer_type.mirrored()).then_some(peer)
 }
 
-/// Answers a dialer that shares records. Takes over the peer that it proves to be, or returns what
-/// is shared from now on.
+/// Completes the handshake with an extended dialer. Acquires the peer that it proves to be and
+/// stores its lease in `known`, or returns the new session.
 async fn respond_extended(
     running: &Arc<TaskRef>,
     handshake: &mut Handshake<'_>,
@@ -192,12 +195,13 @@ async fn respond_extended(
     let pair = peer.as_ref().and_then(|peer| peer.session());
     let secret = pair.as_ref().map(|pair| &pair.secret);
     handshake.send_extended_ack(running.id, hello, &fresh, offer, secret).await?;
-    // Who it is may have turned out otherwise.
+    // The key may be another than that of the session: then this is another node.
     let key = handshake.key();
     let peer = peer.filter(|_| pair.as_ref().is_some_and(|pair| pair.key() == key));
     let secret = secret.filter(|_| peer.is_some());
     let terms = handshake.recv_proof(&fresh, offer, secret).await?;
-    // Not before: who closes with something unread may take back what it said.
+    // Not earlier: closing a socket with unread data may reset the connection, and discard the
+    // refusal.
     if let Err(reason) = check_policy(running, incoming, offer, key, peer.as_deref()) {
         let end = Goodbye::new(GoodbyeReason::NotAllowed).into();
         handshake.send_close(running.id, end).await?;
@@ -229,8 +233,8 @@ async fn respond_extended(
     }
 }
 
-/// Whether a stranger may come in that has proved what it could, and shown its key if the link is
-/// encrypted.
+/// Checks whether a dialer is admitted after its proof, and after it has authenticated if the link
+/// is encrypted.
 fn check_policy(
     running: &TaskRef,
     incoming: &Incoming,
@@ -246,7 +250,7 @@ fn check_policy(
     }
 }
 
-/// Enters a stranger that has shaken hands as a peer. `None` if there are too many.
+/// Registers a peer for an inbound link. `None` if there are too many peers, or the endpoint stops.
 fn register_peer(
     running: &Arc<TaskRef>,
     hello: &Hello,

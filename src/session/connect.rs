@@ -1,4 +1,4 @@
-//! From a peer's address to a connected stream: look the name up, try the addresses.
+//! Name lookup and connection race: from the address of a peer to a connected stream.
 
 use std::future::poll_fn;
 use std::io;
@@ -16,10 +16,10 @@ use crate::proto::PeerAddr;
 use crate::shared::Shared;
 use crate::transport::{Connect, ConnectFuture, Stream};
 
-/// Addresses of one name that are tried; more than that is somebody's mistake or worse.
+/// How many addresses of one name are tried. More are a mistake or an attack.
 const MAX_ADDRESSES: usize = 16;
 
-/// A dial that failed: where, why, after how long.
+/// A failed dial: the address, the reason, and how long it took.
 pub(crate) struct FailedAttempt {
     pub(crate) addr: String,
     pub(crate) reason: AttemptError,
@@ -27,7 +27,7 @@ pub(crate) struct FailedAttempt {
 }
 
 impl FailedAttempt {
-    /// How long the other side asked this node to stay away.
+    /// The retry-after that the remote node asked for, if it refused the handshake.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match &self.reason {
             AttemptError::Handshake(HandshakeError::Refused(goodbye)) => goodbye.retry_after,
@@ -36,8 +36,8 @@ impl FailedAttempt {
     }
 }
 
-/// Looks a peer up and opens a connection to the first of its addresses that answers. They are
-/// tried from the one after `last` on, if that is one of them.
+/// Resolves the address of a peer, and connects to the first address that answers. If `last` is one
+/// of them, they are tried from the one after it on.
 pub(crate) async fn connect_any(
     context: &Shared,
     peer: &Peer,
@@ -68,7 +68,8 @@ pub(crate) async fn connect_any(
     }
 }
 
-/// The addresses to try, in order. A name that cannot be looked up now has those of last time.
+/// Resolves an address to the socket addresses to try, in order. If the lookup fails, uses the
+/// result of the previous one.
 async fn look_up(
     context: &Shared,
     peer: &Peer,
@@ -97,8 +98,8 @@ async fn look_up(
     }
 }
 
-/// Lets the two families take turns, beginning with that of the first address, as RFC 8305 says:
-/// a family that does not work must not stand in front of one that does.
+/// Interleaves the two address families, beginning with that of the first address (RFC 8305,
+/// section 4): a family that does not work must not delay one that does.
 fn interleave_families(addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v6 = addrs.first().is_some_and(SocketAddr::is_ipv6);
     let (mut first, mut second): (Vec<_>, Vec<_>) =
@@ -116,15 +117,16 @@ fn interleave_families(addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
     ordered
 }
 
-/// A connection that is being opened.
+/// A connection attempt in progress.
 struct Attempt {
     addr: SocketAddr,
     started: Instant,
     connecting: ConnectFuture,
 }
 
-/// Connects to whichever address answers first, and notes those that failed before. Each is tried
-/// `stagger` after the one before it, or at once when one before it failed.
+/// Happy Eyeballs (RFC 8305): connects to the first address that answers, and adds attempts that
+/// failed before to `failures`. Each attempt starts `stagger` after the previous one, or
+/// immediately when one fails.
 async fn happy_eyeballs(
     connector: &dyn Connect,
     addrs: Vec<SocketAddr>,
@@ -171,7 +173,7 @@ fn failure(addr: SocketAddr, started: Instant, error: io::Error) -> FailedAttemp
     FailedAttempt { addr: addr.to_string(), reason, took: clock::since(started) }
 }
 
-/// Waits for the first of `tries` that succeeds or fails, and takes it out.
+/// Waits until one of `tries` succeeds or fails, and removes it.
 async fn first_done(
     tries: &mut Vec<Attempt>,
 ) -> (SocketAddr, Instant, io::Result<Arc<dyn Stream>>) {

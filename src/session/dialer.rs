@@ -1,4 +1,4 @@
-//! Dials a peer until a handshake succeeds, and returns the established link. Spawns nothing.
+//! Dials a peer until a handshake succeeds, and returns the established link. Spawns no tasks.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use crate::session::key_exchange;
 use crate::shared::TaskRef;
 use crate::transport::{Link, Stream};
 
-/// A stream that has shaken hands, and whom it leads to.
+/// An established link, and the router id that the remote node claims.
 pub(crate) type Established = (Arc<Link>, Id);
 
-/// Dials until the other side has answered as it should. `None` once the peer has no address.
+/// Dials until a handshake succeeds. `None` once the peer has no address.
 pub(crate) async fn connect(running: &TaskRef, peer: &Arc<Peer>) -> Option<Established> {
     let mut opened = None;
     for number in 0.. {
@@ -30,8 +30,8 @@ pub(crate) async fn connect(running: &TaskRef, peer: &Arc<Peer>) -> Option<Estab
         peer.connecting();
         let addrs = peer.dial_addrs();
         let addr = addrs.get(number % addrs.len().max(1))?;
-        // In boxes, here and below: a peer that waits for its next dial does not hold the memory of
-        // one, and what wraps a future would hold it several times.
+        // Boxed, here and below: a peer that waits for its next dial does not hold the memory of
+        // one, and the futures that wrap it would each reserve space for it again.
         let dialing = Box::pin(attempt(running, peer, addr, &mut opened));
         let dialing = async { Some(dialing.await) };
         let kicked = async {
@@ -53,14 +53,14 @@ pub(crate) async fn connect(running: &TaskRef, peer: &Arc<Peer>) -> Option<Estab
     None
 }
 
-/// How long to wait before the next dial: as long as the other side asked for, but no less than the
-/// back-off, so that nobody has this node hammer.
+/// The delay before the next dial: the longer of the back-off and the `asked` retry-after, so that
+/// no remote node can make this one dial faster than its back-off.
 pub(crate) fn next_delay(limits: &Limits, peer: &Peer, asked: Option<Duration>) -> Duration {
     peer.back_off(limits).max(asked.unwrap_or_default())
 }
 
-/// Dials once. Notes which address of a name could be `opened`, and begins with the one after that
-/// which was: if it still is of interest, it did not shake hands.
+/// Dials once. Stores in `opened` the address that connected, and starts after the one that
+/// connected last time: its handshake failed.
 async fn attempt(
     running: &TaskRef,
     peer: &Arc<Peer>,
@@ -82,21 +82,22 @@ async fn attempt(
     })
 }
 
-/// The keys of which the node at an address of this peer must have one; if there are none, any will
-/// do.
+/// The keys of which the node at an address of this peer must have one. Empty if any will do.
 fn acceptable_keys(peer: &Peer, dial: &PeerAddr) -> Vec<PublicKey> {
-    // Of all its addresses: one that a merge brought may name no key, and leads to the same node.
+    // The pins of all addresses apply: an address that a merge added may name no key, but leads to
+    // the same node.
     let addrs = peer.dial_addrs();
     let pinned: Vec<_> = addrs.iter().flat_map(|addr| addr.keys().iter().copied()).collect();
     match peer.proved_key_at(dial) {
-        // Nobody named one. Still, what waits for a node at one address is not for whoever is at
-        // another, but the node that had both, or that has the first one now.
+        // No key is pinned. Still, frames queued for the node at one address must not go to another
+        // node at another address. So only the node that proved to have both is accepted, or the
+        // one that has the first address now.
         Some(proved) if pinned.is_empty() => [proved].into_iter().chain(peer.key()).collect(),
         _ => pinned,
     }
 }
 
-/// Shakes hands as the dialer, with a node that has one of these keys, if there are any.
+/// Runs the handshake as the dialer. If `keys` is not empty, the remote node must have one of them.
 pub(crate) async fn handshake(
     running: &TaskRef,
     peer: &Arc<Peer>,
@@ -125,7 +126,7 @@ pub(crate) async fn handshake(
     Ok((Link::keyed(stream, addr, ahead, control_sender, key), id))
 }
 
-/// Notes for as long as it lives that this node shakes hands with a peer as the dialer.
+/// Marks the peer as being dialed while it lives.
 struct DialGuard<'a>(&'a Peer);
 
 impl DialGuard<'_> {
@@ -141,7 +142,7 @@ impl Drop for DialGuard<'_> {
     }
 }
 
-/// Goes on with a peer on the terms of its new link.
+/// Resumes the session of a peer or starts a new one, as negotiated for its new link.
 fn apply_terms(
     running: &TaskRef,
     peer: &Arc<Peer>,
@@ -159,6 +160,8 @@ fn apply_terms(
     Ok(())
 }
 
+/// Records a failed attempt in the peer, and emits an event. `retry` is the time until the next
+/// dial.
 pub(crate) fn report(
     running: &TaskRef,
     peer: &Peer,
@@ -188,7 +191,7 @@ mod tests {
         };
         assert_eq!(next(Duration::ZERO, None), Duration::ZERO);
         assert_eq!(next(Duration::ZERO, Some(long)), long);
-        // Whatever is drawn of it, it is the same as without being asked, or longer.
+        // Whatever jitter is drawn, the delay is never shorter than without retry-after.
         assert!((0..20).any(|_| next(long, Some(short)) > short));
         assert!((0..20).all(|_| next(long, Some(short)) >= short));
     }

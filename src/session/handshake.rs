@@ -1,4 +1,5 @@
-//! Hello and Ack over a stream, under one deadline.
+//! The handshake: Hello and Ack, and between extended nodes the key exchange and the session proof.
+//! The caller bounds it by one deadline.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -15,28 +16,32 @@ use crate::session::key_exchange::Encryption;
 use crate::shared::Shared;
 use crate::transport::Stream;
 
-/// A handshake under way on one stream.
+/// A handshake in progress on one stream.
 ///
-/// It reads no more than `limit` bytes ahead, and keeps what came behind the message that it
-/// waited for.
+/// Reads no more than `limit` bytes ahead, and keeps bytes that follow the message that it waited
+/// for.
 pub(crate) struct Handshake<'a> {
     pub(crate) stream: Arc<dyn Stream>,
+    /// Bytes that were read and not decoded yet. Invariant: at most `limit` bytes long.
     pub(crate) buffer: Vec<u8>,
+    /// The longest message that is accepted, in bytes, including its length prefix.
     pub(crate) limit: usize,
     pub(crate) key_exchange: Encryption<'a>,
 }
 
-/// What two sides agreed on.
+/// The outcome of a handshake.
 pub(crate) enum Negotiated {
-    /// The other side is a plain Ratman node.
+    /// The remote node is a plain Ratman node.
     Plain,
-    /// Both share records, and have this new secret.
+    /// Both nodes are extended, and start this session.
     New(Session),
-    /// Both know the secret of this pair. The other side has received so many frames of it.
+    /// Both know the secret of the previous session and resume it. The remote node has received
+    /// `received` of its frames.
     Resumed { received: u64 },
 }
 
-/// What a node brings into its handshakes: the run that it is, and for each of them fresh bits.
+/// The local contribution to one handshake: the instance id of this node, and a fresh nonce and key
+/// share.
 pub(crate) struct LocalHello {
     instance_id: Bits,
     nonce: Bits,
@@ -62,19 +67,21 @@ impl LocalHello {
     }
 }
 
-/// The records of the other side's Hello or Ack, if they are all there.
+/// The extension of the remote Hello or Ack, with every mandatory field present.
 pub(crate) struct RemoteExtension {
     pub(crate) instance_id: Bits,
     nonce: Bits,
     share: Bits,
+    /// The public name of the session that the remote node wants to resume.
     pub(crate) session: Option<[u8; 8]>,
     proof: Option<Bits>,
-    /// What the node can encrypt with, if it can.
+    /// The encryption capabilities of the remote node, if it has any.
     pub(crate) noise: Option<u8>,
 }
 
 impl RemoteExtension {
-    /// `None` for other bytes, or for versions that this node does not speak: a plain node.
+    /// Decodes an extension. `None` if the bytes are anything else, or name only unsupported
+    /// versions: the remote node is then treated as plain.
     fn read(bytes: &[u8]) -> Option<RemoteExtension> {
         let records = Records::decode(bytes)?;
         let (lowest, highest) = records.version?;
@@ -92,8 +99,8 @@ impl RemoteExtension {
 }
 
 impl<'a> Handshake<'a> {
-    /// `context` is that of an endpoint which may encrypt, `keys` are those of which the other side
-    /// must have one; if there are none, any will do.
+    /// Starts a handshake. `context` belongs to an endpoint that may encrypt. If `keys` is not
+    /// empty, the remote node must have one of them.
     pub(crate) fn new(
         stream: Arc<dyn Stream>,
         limit: usize,
@@ -108,14 +115,15 @@ impl<'a> Handshake<'a> {
         }
     }
 
-    /// The key that the other side has shown to have, once the stream is encrypted.
+    /// The key that the remote node has authenticated with, once the stream is encrypted.
     pub(crate) fn key(&self) -> Option<PublicKey> {
         self.key_exchange.key()
     }
 
-    /// Says Hello and hears the Ack: who the other side claims to be, and on what terms.
+    /// Runs the handshake as the dialer: sends the Hello and receives the Ack. Returns the router
+    /// id that the remote node claims, and the negotiated terms.
     ///
-    /// `pair` is what to go on with, and how many frames of it have been received.
+    /// `pair` is the session to resume, and how many of its frames have been received.
     pub(crate) async fn dial(
         &mut self,
         hello: &Hello,
@@ -142,7 +150,7 @@ impl<'a> Handshake<'a> {
         match offer {
             None => Ok((ack.id, Negotiated::Plain)),
             Some(offer) => {
-                // With another node there is nothing to go on with.
+                // A session with another node cannot be resumed.
                 let pair = pair.filter(|(pair, _)| pair.key() == self.key());
                 let terms = self.finish_dial(hello.id, fresh, &offer, pair).await?;
                 Ok((ack.id, terms))
@@ -150,7 +158,7 @@ impl<'a> Handshake<'a> {
         }
     }
 
-    /// The dialer's part from the third message on.
+    /// Runs the dialer's part from the third message on.
     async fn finish_dial(
         &mut self,
         own: Id,
@@ -162,7 +170,7 @@ impl<'a> Handshake<'a> {
             let secret = SessionSecret::new(&fresh.share, &offer.share);
             self.prove(own, &secret, fresh, offer, 0).await?;
             if self.key().is_some() {
-                // Whether this node's key may come in is known only now.
+                // Only now does the listener decide whether the key of this node is admitted.
                 self.recv_ack_count().await?;
             }
             return Ok(Negotiated::New(Session::new(secret, offer.instance_id, self.key())));
@@ -174,11 +182,12 @@ impl<'a> Handshake<'a> {
         Ok(Negotiated::Resumed { received: self.recv_ack_count().await? })
     }
 
-    /// Hears how many frames the listener received, with which it lets this node in.
+    /// Receives how many frames the listener received. With this message it admits this node.
     async fn recv_ack_count(&mut self) -> Result<u64, HandshakeError> {
         self.recv_control().await?.received.ok_or(HandshakeError::NotProved)
     }
 
+    /// Sends the dialer's proof that it knows the secret, and how many frames it received.
     async fn prove(
         &mut self,
         own: Id,
@@ -195,7 +204,7 @@ impl<'a> Handshake<'a> {
         .await
     }
 
-    /// Hears the Hello, and what the dialer offers beside it.
+    /// Receives the Hello, and the extension behind it if there is one.
     pub(crate) async fn recv_hello(
         &mut self,
     ) -> Result<(Hello, Option<RemoteExtension>), HandshakeError> {
@@ -204,12 +213,12 @@ impl<'a> Handshake<'a> {
         Ok((hello, RemoteExtension::read(rest)))
     }
 
-    /// Answers the Hello of a plain node.
+    /// Sends the Ack to a plain node.
     pub(crate) async fn send_ack(&mut self, id: Id, hello: &Hello) -> Result<(), HandshakeError> {
         self.send(Ack { id, peer_type: hello.peer_type }.encode(&[])).await
     }
 
-    /// Answers the Hello of a node that shares records, and encrypts the stream if both can.
+    /// Sends the Ack to an extended node, and runs the key exchange if both can encrypt.
     pub(crate) async fn send_extended_ack(
         &mut self,
         id: Id,
@@ -222,15 +231,16 @@ impl<'a> Handshake<'a> {
         let noise = offer.noise.and_then(|_| self.key_exchange.capabilities());
         let records = Records { proof, noise, ..fresh.records() };
         self.send(Ack { id, peer_type: hello.peer_type }.encode(&records.encode())).await?;
-        // A copy of this node closes when it has seen our id; it has nothing to prove.
+        // A copy of this node closes once it has seen our id; it has nothing to prove.
         if offer.instance_id == fresh.instance_id || hello.id == id {
             return Err(HandshakeError::OwnSelf);
         }
         self.respond(id, hello.id, offer.noise).await
     }
 
-    /// Hears the proof of a node that was answered: on what terms they are, and what is to be done
-    /// before [`say_received`](Handshake::say_received).
+    /// Receives the dialer's proof, and returns the negotiated terms. To admit the dialer, the
+    /// caller still has to call [`send_ack_count`](Handshake::send_ack_count), unless the session
+    /// is new and the link plain.
     pub(crate) async fn recv_proof(
         &mut self,
         fresh: &LocalHello,
@@ -249,7 +259,7 @@ impl<'a> Handshake<'a> {
         }
     }
 
-    /// Tells the dialer how many frames were received, now that no more come over the old link.
+    /// Sends how many frames were received. Call it once the old link delivers no more.
     pub(crate) async fn send_ack_count(
         &mut self,
         id: Id,
@@ -259,7 +269,7 @@ impl<'a> Handshake<'a> {
         self.send_control(id, records).await
     }
 
-    /// Tells a node that shares records why it may not come in.
+    /// Sends the reason why an extended node is not admitted.
     pub(crate) async fn send_close(
         &mut self,
         id: Id,
@@ -268,7 +278,8 @@ impl<'a> Handshake<'a> {
         self.send_control(id, Records { end: Some(end), ..Records::default() }).await
     }
 
-    /// The stream, which may be encrypted now, and what was read behind the handshake.
+    /// Returns the stream, which may be encrypted now, and the bytes that were read past the
+    /// handshake.
     pub(crate) fn into_stream(self) -> (Arc<dyn Stream>, Vec<u8>) {
         self.key_exchange.lift_limit();
         (self.stream, self.buffer)
@@ -294,6 +305,7 @@ impl<'a> Handshake<'a> {
         self.send(records.into_frame(id)).await
     }
 
+    /// Writes a message, and records it in the transcript.
     pub(crate) async fn send(
         &mut self,
         frame: Result<Frame, FrameError>,
@@ -303,7 +315,8 @@ impl<'a> Handshake<'a> {
         self.key_exchange.record_transcript(&message);
         let mut rest = &message[..];
         while !rest.is_empty() {
-            // The other side may be a plain node, whose reader a length in two segments may stop.
+            // One slice for the whole message: the reader of a plain node may fail on a length
+            // prefix that is split over two segments.
             match self.stream.try_write(&[IoSlice::new(rest)], true) {
                 Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
                 Ok(written) => rest = &rest[written..],
@@ -316,6 +329,7 @@ impl<'a> Handshake<'a> {
         Ok(())
     }
 
+    /// Reads the next message.
     pub(crate) async fn recv(&mut self) -> Result<Frame, HandshakeError> {
         loop {
             if let Some(frame) = self.take_frame()? {
@@ -326,7 +340,8 @@ impl<'a> Handshake<'a> {
                 Ok(0) => return Err(HandshakeError::Closed),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // Many may wait here at once.
+                    // Many handshakes may wait here at the same time, so none keeps an unused
+                    // buffer.
                     self.buffer.shrink_to_fit();
                     poll_fn(|cx| self.stream.poll_readable(cx)).await?;
                 }
@@ -335,7 +350,8 @@ impl<'a> Handshake<'a> {
         }
     }
 
-    /// Whether the other side is still there, while it has nothing to say.
+    /// Fails if the remote node has closed the stream, while no message is due. Bytes that arrived
+    /// early are kept.
     #[cfg(feature = "noise")]
     pub(crate) fn check_open(&mut self) -> Result<(), HandshakeError> {
         self.buffer.reserve_exact(self.limit - self.buffer.len());
@@ -349,6 +365,7 @@ impl<'a> Handshake<'a> {
         }
     }
 
+    /// Decodes a message from the front of the buffer. `None` if it is not complete yet.
     fn take_frame(&mut self) -> Result<Option<Frame>, HandshakeError> {
         let whole = peek_len(&self.buffer).map_err(HandshakeError::Framing)?;
         let Some(len) = whole else { return Ok(None) };
@@ -364,7 +381,7 @@ impl<'a> Handshake<'a> {
     }
 }
 
-/// Whether this is the other side's refusal.
+/// Fails if the frame is a refusal by the remote node.
 fn check_refusal(frame: &Frame) -> Result<(), HandshakeError> {
     if frame.modes() != CONTROL {
         return Ok(());

@@ -1,14 +1,15 @@
-//! Two links to the same node become one.
+//! Merges duplicate links to one remote node into one peer.
 //!
-//! Two nodes that dialed each other, or one that was given two addresses of the other, have two
-//! peers of the same run of a node. Either side tells the other so over the later link, with a
-//! proof under the secret of the earlier one. The node with the lower boot id then decides which
-//! peer stays. Both stop the link of the other one, tell each other over the link that stays how
-//! far it came, and let what was left go over that.
+//! Two nodes that dialed each other, or a node that was given two addresses of the other, hold two
+//! peers for the same remote instance. Each node announces the duplicate over the later link, with
+//! a MAC under the session secret of the earlier one. The node with the lower instance id then
+//! decides which peer survives. Both nodes stop the link of the other peer, exchange over the
+//! surviving link how many frames each received on it, and transfer its remaining frames to the
+//! surviving peer.
 //!
-//! A third node that lets the two shake hands over itself has the same secret with both, and looks
-//! to either like another link to the other. So it is the older pair that stays as long as its link
-//! answers, though that may be the younger link.
+//! A third node that relays the handshake of two nodes shares the same secret with both, and looks
+//! to each like another link to the other. So the older session survives as long as its link
+//! answers, even if that is the more recent link.
 
 #[cfg(test)]
 mod tests;
@@ -26,22 +27,23 @@ use crate::primitives::clock::{self, within};
 use crate::session::peer_lease::PeerLease;
 use crate::shared::TaskRef;
 
-/// Time in which the older link has to show that it lives.
+/// How long the older link has to answer a ping.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Time after which the other side is told again what it did not answer: its link may have broken.
+/// Interval after which an unanswered request is sent again: the link may have broken at the remote
+/// node.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often the other side is told of another link: over half a minute, in which whoever is merging
-/// or removing one of them has done so.
+/// How often a duplicate is announced: over half a minute, after which a merge or a removal of one
+/// of the two peers that was under way has completed.
 const MAX_ANNOUNCEMENTS: u32 = 5;
 
-/// How often the other side may show that it lives and say nothing of a merge, until it is taken to
-/// have forgotten the peer that goes: its router may have removed it.
+/// How many retries the remote node may acknowledge without answering the merge request, until it
+/// is taken to have forgotten the losing peer: its router may have removed it.
 const MAX_IGNORED: u32 = 10;
 
-/// Tells the other side of a link that has come up if others lead to the same node. A few times:
-/// that side may not know of the other one yet, or may be about to lose it.
+/// Announces other links to the same node over a link that has come up. Repeats this a few times:
+/// the remote node may not know of the other link yet, or may be about to lose it.
 pub(crate) fn announce_duplicates(running: &Arc<TaskRef>, peer: &Arc<Peer>) {
     if announce_if_duplicate(running, peer, 0) {
         running.spawn(repeat_announcement(running.clone(), peer.clone()));
@@ -57,12 +59,13 @@ async fn repeat_announcement(running: Arc<TaskRef>, peer: Arc<Peer>) {
             }
         }
     };
-    // Not by the peer alone: one that was merged away meanwhile is told nothing any more.
+    // The stop of the endpoint ends it too: a peer that was merged away meanwhile is not stopped
+    // itself.
     future::or(telling, future::or(peer.stopped(), running.stopping())).await;
 }
 
-/// Tells the other side of a link if others lead to the same node, of each of them in turn. Whether
-/// there are some.
+/// Announces one of the other peers of the same instance, a different one each time. Returns
+/// whether there are any.
 fn announce_if_duplicate(running: &TaskRef, peer: &Arc<Peer>, number: u32) -> bool {
     let siblings = running.same_instance_peers(peer);
     let (Some(own), false) = (peer.session(), siblings.is_empty()) else { return false };
@@ -71,26 +74,26 @@ fn announce_if_duplicate(running: &TaskRef, peer: &Arc<Peer>, number: u32) -> bo
         announce(running, peer, &own, sibling);
     }
     if running.instance_id < own.instance_id {
-        // So that answers are here soon after the other side's proof. Both, since that side may
-        // have seen them come up in the other order.
+        // Pings early, so that the acknowledgements arrive soon after the remote announcement. Both
+        // links, since the remote node may have seen them come up in the other order.
         sibling.ping_if_stale(PING_TIMEOUT);
         peer.ping_if_stale(PING_TIMEOUT);
     }
     true
 }
 
+/// Sends the name of the session of `sibling`, with its MAC, over the link of `peer`.
 fn announce(running: &TaskRef, peer: &Peer, own: &Session, sibling: &Peer) {
     let Some(other) = sibling.session() else { return };
     let proof = other.secret.duplicate_mac(&running.instance_id, &own.secret.public_name());
     peer.queue.queue_duplicate(&other.secret.public_name(), &proof);
 }
 
-/// A merge under way. It returns the lease of a peer that was to go and stays after all, and that has
+/// A merge in progress. Resolves to the lease of the losing peer if it stays after all, and needs
 /// to be served again.
 pub(crate) type MergeTask = Pin<Box<dyn Future<Output = Option<PeerLease>> + Send>>;
 
-/// Handles what the remote node says about another link. Returns a merge that is to be run, if that
-/// begins one.
+/// Handles a merge message of the remote node. Returns the merge to run, if the message starts one.
 pub(crate) fn on_message(
     running: &Arc<TaskRef>,
     peer: &Arc<Peer>,
@@ -129,7 +132,7 @@ fn on_duplicate(
     peer.set_duplicate(name);
     sibling.set_duplicate(&own.secret.public_name());
     if own.instance_id < running.instance_id {
-        // The other side decides, once it knows as much.
+        // The remote node decides, once it knows of the duplicate too.
         announce(running, peer, own, &sibling);
         return None;
     }
@@ -142,7 +145,7 @@ fn on_duplicate(
     Some(Box::pin(lead(running.clone(), merging, older, newer)))
 }
 
-/// Whether what this node shares with one peer is older than what it shares with the other.
+/// Whether the session of `one` is older than that of `other`.
 fn is_older(one: &Peer, other: &Peer) -> bool {
     match (one.session(), other.session()) {
         (Some(one), Some(other)) => one.since < other.since,
@@ -150,13 +153,13 @@ fn is_older(one: &Peer, other: &Peer) -> bool {
     }
 }
 
-/// Whether the links of two peers carry frames the same ways; if they do not, each is needed.
+/// Whether the links of two peers carry frames in the same direction. If not, both are needed.
 fn same_direction(one: &Peer, other: &Peer) -> bool {
     one.peer_type().same_direction(other.peer_type())
 }
 
-/// Decides which of two peers stays, and has the other side do as much. With each is the name of the
-/// pair that it was when they were shown to be the same.
+/// Leads a merge: decides which of two peers survives, and negotiates it with the remote node. Each
+/// comes with the name of the session under which they were shown to be the same instance.
 async fn lead(
     running: Arc<TaskRef>,
     merging: MergeGuard,
@@ -174,7 +177,7 @@ async fn lead(
     match answer {
         Some(received) => {
             let left = commit(&running, &stays, service, received).await;
-            // There may be a third, of which nothing could be said meanwhile.
+            // There may be a third link, which could not be announced meanwhile.
             announce_duplicates(&running, &stays);
             left
         }
@@ -182,17 +185,17 @@ async fn lead(
     }
 }
 
-/// Leaves two peers as they were: the lease of the one that was to go is returned.
+/// Aborts a merge: returns the lease of the losing peer, and announces the duplicate again.
 fn abort(running: &Arc<TaskRef>, stays: &Arc<Peer>, service: PeerLease) -> Option<PeerLease> {
     announce_duplicates(running, stays);
     Some(service)
 }
 
-/// A peer, and the name of a pair that it was.
+/// A peer, and the name of the session that it had when the merge began.
 type SessionRef = (Arc<Peer>, [u8; 8]);
 
-/// Whether two peers are the pairs of these names, and lead to one node. While somebody waits, each
-/// may become another pair, with another node.
+/// Whether two peers still have the sessions of these names, with the same remote instance. Either
+/// may have started another session, with another node, across an await.
 fn is_same_instance(one: (&Peer, &[u8; 8]), other: (&Peer, &[u8; 8])) -> bool {
     let pair = |(peer, name): (&Peer, &[u8; 8])| {
         peer.session().filter(|pair| pair.secret.public_name() == *name)
@@ -203,7 +206,7 @@ fn is_same_instance(one: (&Peer, &[u8; 8]), other: (&Peer, &[u8; 8])) -> bool {
     }
 }
 
-/// Whether the link of a peer answers.
+/// Whether the link of a peer is up and acknowledges a ping in time.
 async fn answers_ping(peer: &Peer) -> bool {
     if !peer.queue.is_up() {
         return false;
@@ -224,9 +227,9 @@ async fn answers_ping(peer: &Peer) -> bool {
     within(PING_TIMEOUT, answered).await.unwrap_or(false)
 }
 
-/// Tells the other side which peer goes, until it has answered: how many frames of it the other
-/// side received. `None` if one of the two ends meanwhile or becomes another pair, or if
-/// the other side does not know the one that goes any more.
+/// Sends merge requests until the remote node answers, and returns how many frames of the losing
+/// peer it received. `None` if one of the two peers ends or starts another session meanwhile, or if
+/// the remote node does not know the losing peer any more.
 async fn negotiate(
     running: &TaskRef,
     (stays, own_name): (&Peer, &[u8; 8]),
@@ -236,10 +239,12 @@ async fn negotiate(
     let received = goes.queue.received_total();
     let proof = other.secret.merge_mac(&running.instance_id, own_name, received);
     let mut unheeded = 0;
-    // Another run of the other node knows of nothing, and another node is not to be asked.
+    // Another instance of the remote node knows nothing of the sessions, and another node must not
+    // be asked.
     let is_on = || is_same_instance((stays, own_name), (goes, name));
     while unheeded < MAX_IGNORED && !stays.is_closing() && !goes.is_closing() && is_on() {
-        // With the proof once more: it may have come before the other side knew both pairs.
+        // Announces again: an earlier announcement may have arrived before the remote node knew
+        // both sessions.
         announce(running, stays, &own, goes);
         stays.queue.queue_merge(name, received, &proof);
         let before = stays.ack_count();
@@ -265,6 +270,7 @@ async fn negotiate(
     None
 }
 
+/// Handles a merge request: answers one that was carried out before, or starts to follow it.
 fn on_request(
     running: &Arc<TaskRef>,
     peer: &Arc<Peer>,
@@ -274,7 +280,7 @@ fn on_request(
     proof: &[u8; 16],
 ) -> Option<MergeTask> {
     if let Some(told) = peer.merge_reply(&name) {
-        // Done before; the answer was lost with a link.
+        // Carried out before; the answer was lost with a link.
         peer.queue.queue_merge_ack(&name, told);
         return None;
     }
@@ -291,7 +297,8 @@ fn on_request(
     Some(Box::pin(follow(running.clone(), merging, peer.clone(), goes, names, received)))
 }
 
-/// Does what the other side decided about the pairs of these names.
+/// Follows a merge that the remote node decided, if the peers still have the sessions of these
+/// names.
 async fn follow(
     running: Arc<TaskRef>,
     merging: MergeGuard,
@@ -314,7 +321,9 @@ async fn follow(
     left
 }
 
-/// Lets what was left of a peer go over another, and makes its target an alias of that.
+/// Commits a merge: transfers the remaining frames to the surviving peer, and makes the target of
+/// the losing peer an alias of it. `received` is how many frames of the losing peer the remote node
+/// received. Returns the lease if the losing peer has to stay.
 async fn commit(
     running: &Arc<TaskRef>,
     stays: &Arc<Peer>,
@@ -325,8 +334,8 @@ async fn commit(
     if goes.has_ended() {
         return None;
     }
-    // Who removed the other one did not remove this one, and who counts what cannot be does not
-    // decide whom this node dials.
+    // Removing one peer does not remove the other, and a remote node that sends an impossible count
+    // does not decide which peers this node dials.
     if stays.is_closing() || goes.queue.resume(received).is_err() {
         return abort(running, stays, service);
     }

@@ -1,4 +1,5 @@
-//! From a socket or an address to a link that has shaken hands.
+//! Connection set-up and supervision: from a socket or an address to an established link, and from
+//! one link of a peer to the next.
 
 mod acceptor;
 mod connect;

@@ -1,13 +1,15 @@
-//! What a task that serves a peer holds: its turn, and the duty to end the peer.
+//! The exclusive right to serve a peer, combined with the duty to end it.
 
 use std::sync::Arc;
 
 use crate::peer::{Lease, Peer};
 use crate::shared::{PeerGuard, TaskRef};
 
-/// A task's service to a peer. Dropping it ends the peer, whatever happened to the task.
+/// The lease of a peer, held by the task that serves it. Dropping it ends the peer, however the
+/// task ended.
 ///
-/// The fields are dropped in their order: the peer has ended before another task gets its turn.
+/// Fields drop in declaration order: the guard ends the peer before another task can acquire the
+/// lease.
 pub(crate) struct PeerLease {
     pub(crate) peer: Arc<Peer>,
     guard: PeerGuard,
@@ -15,12 +17,12 @@ pub(crate) struct PeerLease {
 }
 
 impl PeerLease {
-    /// Begins to serve a new peer. `None` if another task does.
+    /// Acquires the lease of a peer that no task serves. `None` if one does.
     pub(crate) fn try_acquire(running: &Arc<TaskRef>, peer: &Arc<Peer>) -> Option<PeerLease> {
         Lease::try_acquire(peer).map(|turn| PeerLease::of(running, peer, turn))
     }
 
-    /// Has the task that serves the peer let go of it, and serves it from then on.
+    /// Requests the lease from the task that serves the peer, and waits for it.
     pub(crate) async fn acquire(running: &Arc<TaskRef>, peer: &Arc<Peer>) -> PeerLease {
         let turn = Lease::acquire(peer).await;
         PeerLease::of(running, peer, turn)
@@ -30,7 +32,7 @@ impl PeerLease {
         PeerLease { peer: peer.clone(), lease: turn, guard: PeerGuard::new(running, peer) }
     }
 
-    /// Lets the task serve the peer that wants to. If none does any more, it stays with this one.
+    /// Passes the lease on to a task that requested it. Returns it if no task requests it any more.
     pub(crate) async fn yield_now(self) -> Option<PeerLease> {
         let PeerLease { peer, lease: turn, guard: end } = self;
         match turn.yield_now().await {
@@ -60,7 +62,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::task::{Context as TaskContext, Wake};
 
-    /// Notes whether the peer has ended when its turn is offered.
+    /// Records whether the peer was still served when the waiting task was woken.
     struct Waiting {
         peer: Arc<Peer>,
         was_served: AtomicBool,
@@ -93,7 +95,7 @@ mod tests {
         let peer = running.add_peers(|_| Ok::<_, ()>(vec![Arc::new(new)])).unwrap().remove(0);
         start_connection(&running, peer.clone());
         for _ in 0..50_000 {
-            // Who waits for its turn may give up at any time.
+            // A waiting task may cancel its request at any time.
             let taken = future::block_on(future::poll_once(PeerLease::acquire(&running, &peer)));
             if let Some(service) = taken {
                 future::block_on(resume(&running, service));
@@ -103,7 +105,7 @@ mod tests {
         running.stop(Closing::Now);
     }
 
-    /// Bytes of the caller, who adds a peer when they are let go.
+    /// Bytes lent by the caller, which check on drop that the lock of the table is free.
     struct Lent(Arc<TaskRef>, Vec<u8>, Arc<AtomicBool>);
 
     impl AsRef<[u8]> for Lent {
@@ -114,7 +116,7 @@ mod tests {
 
     impl Drop for Lent {
         fn drop(&mut self) {
-            // Not with `add_linked`, which would wait for ever.
+            // Only checked: `add_linked` would deadlock.
             self.2.fetch_or(!self.0.is_table_free(), Ordering::Relaxed);
         }
     }

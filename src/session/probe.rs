@@ -1,4 +1,4 @@
-//! Looking whether the other side of a link is still there.
+//! Liveness probes: checks whether the remote end of a link still answers.
 
 use std::sync::{Arc, Weak};
 
@@ -8,12 +8,12 @@ use crate::proto::Id;
 use crate::shared::TaskRef;
 use crate::transport::{PROBE_VERDICT_AFTER, PROBE_WINDOW, Stream};
 
-/// Links that are looked at when one more comes up with their id. A node that comes back has left
-/// one or two behind; a crowd that claims one id must not cost the square of its size.
+/// How many links are probed when another one comes up with the same id. A node that reconnects has
+/// left one or two behind; many nodes that claim one id must not cost the square of their number.
 const MAX_CLAIM_PROBES: usize = 3;
 
-/// Has the peers that are up show within some seconds that they live; those that do not go down.
-/// A link that is being looked at is left alone.
+/// Probes the links of peers that are up, and takes down within seconds those that do not answer. A
+/// link that is already being probed is skipped.
 pub(crate) fn probe(running: &Arc<TaskRef>, peers: &[Arc<Peer>]) {
     let probed = peers.iter().filter_map(|peer| peer.probe());
     let streams: Vec<Weak<dyn Stream>> = probed.map(|stream| Arc::downgrade(&stream)).collect();
@@ -32,11 +32,11 @@ pub(crate) fn probe(running: &Arc<TaskRef>, peers: &[Arc<Peer>]) {
     });
 }
 
-/// Looks at other links whose other side said that it has this peer's id: it may be the same node,
-/// whose old link is half-open. A claim is no proof, so nothing more is done.
+/// Probes other links whose remote node claimed the id of this peer: it may be the same node, whose
+/// old link is half-open. A claim is no proof, so nothing more is done.
 pub(crate) fn probe_claimed(running: &Arc<TaskRef>, peer: &Peer, id: Id) {
     let mut others = Vec::new();
-    // In the order of targets, so the oldest come first.
+    // In the order of targets: oldest first.
     running.for_each_peer(|other| {
         let is_claimed = || other.id() == Some(id) && other.queue.is_up();
         if others.len() < MAX_CLAIM_PROBES && other.target() != peer.target() && is_claimed() {

@@ -41,21 +41,22 @@ use crate::session::{key_exchange, merge, probe};
 use crate::shared::TaskRef;
 use crate::transport::{Link, Stream};
 
-/// A wait before a dial: this long, unless the peer has been kicked more often than this by then.
+/// A delay before a dial, and the count of kicks at its start: a later kick ends it early.
 type RedialDelay = (Duration, u32);
 
-/// Starts to dial a peer. After each of its links it is dialed again, until it is told to stop.
+/// Starts to dial a peer. It is dialed again after each of its links, until it is stopped.
 pub(crate) fn start_connection(running: &Arc<TaskRef>, peer: Arc<Peer>) {
     if let Some(service) = PeerLease::try_acquire(running, &peer) {
         start_dialing(running, service);
     }
 }
 
-/// Dials a peer that has no link, from now on.
+/// Dials a peer that has no link, without delay.
 fn start_dialing(running: &Arc<TaskRef>, service: PeerLease) {
     dial_task(running.clone(), service, None);
 }
 
+/// Spawns the task that dials a peer until a link is up, after `wait` if there is one.
 fn dial_task(running: Arc<TaskRef>, service: PeerLease, wait: Option<RedialDelay>) {
     let task = running.clone();
     running.spawn(async move {
@@ -66,18 +67,18 @@ fn dial_task(running: Arc<TaskRef>, service: PeerLease, wait: Option<RedialDelay
             }
             dialer::connect(&task, &peer).await
         };
-        // In a box of its own: what it needs is freed as a whole, and leaves no holes.
+        // Boxed separately: its memory is freed as a whole, and leaves no fragments.
         let connected = Box::pin(until_cancelled(&service, dialing)).await;
         match connected.flatten() {
             Some(connected) => bring_up(&task, service, connected).await,
             None if peer.is_stopping() => {}
-            // The task that requested the lease may have given up by now.
+            // The task that requested the lease may have cancelled its request.
             None => resume(&task, service).await,
         }
     });
 }
 
-/// Serves a peer over its link, if it may have one to that node; otherwise dials it again.
+/// Brings up an established link and serves it. Dials again later if the router id is not granted.
 async fn bring_up(running: &Arc<TaskRef>, service: PeerLease, connected: Established) {
     match spawn_link(running, &service, connected).await {
         Ok(restart) => setup_cleanuptask(running.clone(), service, restart),
@@ -90,7 +91,7 @@ async fn bring_up(running: &Arc<TaskRef>, service: PeerLease, connected: Establi
     }
 }
 
-/// Starts to shake hands, as the dialer, over a stream that the caller opened. The peer lasts as
+/// Starts the handshake, as the dialer, over a stream that the caller opened. The peer lasts as
 /// long as that stream.
 pub(crate) fn start_stream(
     running: &Arc<TaskRef>,
@@ -119,12 +120,12 @@ pub(crate) fn start_stream(
     });
 }
 
-/// Where a stream leads to, as far as whoever gave it said so.
+/// The label of a stream in events: its address, if the caller gave one.
 fn stream_label(addr: Option<SocketAddr>) -> String {
     addr.map_or_else(|| "given stream".to_owned(), |addr| addr.to_string())
 }
 
-/// The result of `future`, unless the peer is told to stop first, or another task wants it.
+/// Runs `future` until the peer is stopped, or another task requests its lease. `None` if so.
 async fn until_cancelled<T>(service: &PeerLease, future: impl Future<Output = T>) -> Option<T> {
     let called_off = async {
         future::or(service.lease.requested(), service.peer.stopped()).await;
@@ -133,11 +134,11 @@ async fn until_cancelled<T>(service: &PeerLease, future: impl Future<Output = T>
     future::or(called_off, async { Some(future.await) }).await
 }
 
-/// Serves a stream that a listener accepted: runs the handshake, and if it succeeds the peer's link
-/// until it ends. A stream that never becomes a peer is dropped, and an event says why.
+/// Serves an inbound stream: runs the handshake, and then the link of the peer until it ends. If a
+/// stream does not become a link it is dropped, and an event gives the reason.
 ///
-/// A link holds this future for as long as it lasts, so it is kept small: what is needed before and
-/// after is in boxes of its own.
+/// This future lives as long as the link, so it is kept small: the states before and after are
+/// boxed separately.
 pub(crate) fn handle_stream(
     running: Arc<TaskRef>,
     stream: Arc<dyn Stream>,
@@ -150,7 +151,7 @@ pub(crate) fn handle_stream(
     }
 }
 
-/// A peer's link that is up, if a stream that was accepted becomes one.
+/// Accepts a stream and brings its link up. `None` if either fails.
 async fn bring_up_accepted(
     running: Arc<TaskRef>,
     stream: Arc<dyn Stream>,
@@ -168,7 +169,7 @@ async fn bring_up_accepted(
         }
         Accepted::Failed(left) => left,
     };
-    // A peer that was taken over for a link which then failed goes on waiting for one.
+    // A peer that was acquired for a link that then failed resumes waiting for one.
     if let Some(service) = left {
         let task = running.clone();
         running.spawn(async move { resume(&task, service).await });
@@ -176,7 +177,7 @@ async fn bring_up_accepted(
     None
 }
 
-/// Runs an accepted link until it ends, and goes on with its peer.
+/// Runs an inbound link until it ends, and then resumes its peer.
 fn run_link(
     running: Arc<TaskRef>,
     service: PeerLease,
@@ -194,7 +195,7 @@ fn run_link(
             };
             future::or(serving, replaced).await
         };
-        // Closed before the wait for another.
+        // Closed before the wait for the next link.
         drop(link);
         if service.lease.is_requested() || !service.peer.is_dialed() {
             link_down(&running, &service.peer, reason, None);
@@ -205,12 +206,12 @@ fn run_link(
     }
 }
 
-/// Goes on with a peer that has no link: dials it if it can, or waits for it.
+/// Resumes a peer that has no link: dials it if it has an address, or waits for it to reconnect.
 pub(crate) async fn resume(running: &Arc<TaskRef>, service: PeerLease) {
     let mut service = service;
     service.peer.set_coming_up(false);
     if service.peer.has_ended() {
-        // It became another peer while this task waited for the lease.
+        // It was merged into another peer while this task waited for the lease.
         return;
     }
     if service.lease.is_requested() {
@@ -225,9 +226,9 @@ pub(crate) async fn resume(running: &Arc<TaskRef>, service: PeerLease) {
     }
 }
 
-/// Waits for the peer to come back, if it can prove to be the same; otherwise, and when it has
-/// been away for too long, ends it. Nothing is kept of a plain peer: nothing would tell it from
-/// another that claims its id.
+/// Waits for a peer that is not dialed to resume its session, and ends it once `resume_window` is
+/// over. A plain peer ends immediately: nothing distinguishes it from another node that claims its
+/// id.
 async fn await_reconnect(running: &TaskRef, mut service: PeerLease) {
     let until = clock::now() + running.limits.resume_window;
     while service.peer.is_resumable() && clock::now() < until {
@@ -244,7 +245,7 @@ async fn await_reconnect(running: &TaskRef, mut service: PeerLease) {
     running.routes.remove_peer(service.peer.target()).await;
 }
 
-/// Handles what the remote node says about another link, and runs the merge that this begins.
+/// Handles a merge message of the remote node, and spawns the merge that it starts, if any.
 fn on_merge_message(running: &Arc<TaskRef>, peer: &Arc<Peer>, message: MergeMessage) {
     if let Some(merging) = merge::on_message(running, peer, message) {
         let task = running.clone();
@@ -256,8 +257,8 @@ fn on_merge_message(running: &Arc<TaskRef>, peer: &Arc<Peer>, message: MergeMess
     }
 }
 
-/// Enters a peer's link and starts the task that serves it. The channel tells when it ended, and
-/// why.
+/// Marks a link as up and spawns the task that runs it. The channel yields the reason when the link
+/// ends.
 async fn spawn_link(
     running: &Arc<TaskRef>,
     service: &PeerLease,
@@ -283,14 +284,14 @@ async fn spawn_link(
             DownReason::Replaced
         };
         let reason = future::or(serving, replaced).await;
-        // It fails only if the cleanup task was dropped, and with it the executor.
+        // Fails only if the cleanup task was dropped, together with the executor.
         let _ = ended.try_send(reason);
     });
     Ok(restart)
 }
 
-/// Starts the task that waits for the end of a link, and then dials again, or ends the peer if
-/// there is nothing to dial.
+/// Spawns the task that waits for the end of a link. It then dials again, or ends the peer if it
+/// has no address.
 fn setup_cleanuptask(running: Arc<TaskRef>, service: PeerLease, restart: Receiver<DownReason>) {
     let task = running.clone();
     running.spawn(async move {
@@ -306,7 +307,8 @@ fn setup_cleanuptask(running: Arc<TaskRef>, service: PeerLease, restart: Receive
     });
 }
 
-/// Dials a peer again whose link ended.
+/// Dials a peer again after its link ended: after the longer of the back-off and the retry-after of
+/// a goodbye.
 fn schedule_redial(running: &Arc<TaskRef>, service: PeerLease, reason: DownReason) {
     let peer = service.peer.clone();
     if peer.is_stopping() {
@@ -325,7 +327,7 @@ fn schedule_redial(running: &Arc<TaskRef>, service: PeerLease, reason: DownReaso
     dial_task(running.clone(), service, Some((delay, seen)));
 }
 
-/// Marks a peer's link as up and announces it. Fails if another peer has come to hold the router id
+/// Marks the link of a peer as up and announces it. Fails if another peer has claimed the router id
 /// since the handshake.
 async fn link_up(
     running: &Arc<TaskRef>,
@@ -348,7 +350,7 @@ async fn link_up(
     Ok(())
 }
 
-/// Marks a peer's link as down and announces it, with the time of the next dial.
+/// Marks the link of a peer as down and announces it. `retry` is the time until the next dial.
 fn link_down(running: &TaskRef, peer: &Peer, reason: DownReason, retry: Option<Duration>) {
     peer.link_down(&reason, retry);
     running.events.emit(Event::Down { target: peer.target(), reason, retry });
@@ -381,7 +383,7 @@ mod tests {
         )
     }
 
-    /// A link to whoever has the key with this number.
+    /// A link to the node that has the key with this number.
     fn link(number: u8) -> Arc<Link> {
         Link::keyed(Pipe::pair().0, None, Vec::new(), Some(Arc::new(SEVEN)), Some(public(number)))
     }
@@ -390,7 +392,7 @@ mod tests {
         std::iter::from_fn(|| events.try_next().unwrap()).collect()
     }
 
-    /// Both were judged before either was entered, so that neither was in the way.
+    /// Regression: both claims were checked before either link was up, so both were granted.
     #[test]
     fn of_two_who_claim_an_id_at_once_the_later_is_never_told_to_be_up() {
         let running = node();
@@ -407,7 +409,7 @@ mod tests {
             if id == SEVEN && key == Some(public(3)) && holder == Some(public(2)));
         assert!(is_due, "{refused}");
         assert_eq!(second.peer.id(), None);
-        // What nobody heard of is not told to be gone, either.
+        // A peer that was never announced is not announced as removed either.
         drop(second);
         let told = told(&events);
         assert!(told.is_empty(), "{told:?}");

@@ -1,4 +1,5 @@
-//! An endpoint's state for tests that call the functions of a session one by one.
+//! A fixture with the shared state of an endpoint, for tests that call single functions of a
+//! session.
 
 use std::sync::Arc;
 
@@ -15,12 +16,12 @@ use crate::proto::Id;
 use crate::shared::{Shared, SharedConfig, TaskRef};
 use crate::transport::{Keepalive, TcpConnector};
 
-/// A node that nobody can reach, and which finds nobody by name.
+/// A node that does not listen, and whose name lookups never complete.
 pub(crate) fn running(spawner: impl Spawn) -> Arc<TaskRef> {
     of(parts(spawner))
 }
 
-/// The same with keys.
+/// The same, with encryption.
 #[cfg(feature = "noise")]
 pub(crate) fn encrypting(spawner: impl Spawn, encryption: Encryption) -> Arc<TaskRef> {
     of(SharedConfig { encryption: Some(encryption), ..parts(spawner) })
@@ -48,7 +49,7 @@ fn parts(spawner: impl Spawn) -> SharedConfig {
     }
 }
 
-/// A name server that is gone.
+/// A resolver that never answers.
 struct Silent;
 
 impl Resolve for Silent {

@@ -1,4 +1,4 @@
-//! How many peers there may be.
+//! Limits on the number of peers.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
@@ -9,7 +9,8 @@ use crate::proto::Target;
 use crate::shared::{Peers, Shared};
 
 impl Shared {
-    /// Adds a neighbour that lasts as long as its link. `None` if there are too many of its origin.
+    /// Adds a peer that lasts as long as its link. `None` if the limit for its origin is reached,
+    /// if the endpoint stops or if no target is free.
     pub(crate) fn add_linked(
         &self,
         peer_type: PeerType,
@@ -28,23 +29,23 @@ impl Shared {
         self.add_peers(add).unwrap_or_else(|()| Vec::new()).pop()
     }
 
-    /// Whether one more peer may come in from there.
+    /// Whether one more inbound peer from this address is within the limit.
     pub(crate) fn can_accept(&self, addr: SocketAddr) -> bool {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
         self.has_inbound_capacity(&peers, Some(addr))
     }
 
-    /// How many peers more this node may dial. Strangers take nothing of it.
+    /// How many more peers this node may dial. Inbound peers do not count.
     pub(crate) fn outbound_capacity(&self, peers: &Peers) -> usize {
         self.limits.peers.saturating_sub(peers.len() - inbound_count(peers))
     }
 
-    /// Whether one more peer may come in. From where this node was told to dial there is more room,
-    /// for the other side may be the one that gets through.
+    /// Whether one more inbound peer is within the limit. The limit is doubled for addresses that
+    /// this node was configured to dial, since only the remote node may be able to connect.
     fn has_inbound_capacity(&self, peers: &Peers, addr: Option<SocketAddr>) -> bool {
         let most = self.limits.peers;
         if peers.len() < most {
-            // Nobody needs to be counted.
+            // Fast path: even if all of them were inbound, there is capacity.
             return true;
         }
         let ip = addr.map(|addr| addr.ip().to_canonical());
@@ -54,8 +55,8 @@ impl Shared {
     }
 }
 
-/// Targets that count against the room for strangers: theirs, and every alias, since who has two
-/// links merged into one could go on doing so.
+/// The number of targets that count as inbound: accepted peers, and all aliases. Aliases count
+/// because a remote node could otherwise use up memory by merging ever more links.
 fn inbound_count(peers: &Peers) -> usize {
     let is_stranger = |(target, peer): &(&Target, &Arc<Peer>)| {
         peer.origin() == Origin::Accepted || peer.target() != **target

@@ -1,4 +1,4 @@
-//! Handshakes of strangers: so many at once, and the newcomer goes before the oldest.
+//! Admission of inbound handshakes: a bounded number of slots, with eviction of the oldest.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -10,21 +10,24 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::transport::Stream;
 
-/// Of the files that the process may have open, strangers that are pending get one in so many, and
-/// those of one place one in twice as many. The others are for links, and for dialing.
+/// The divisor of the limit on open files: inbound handshakes may use this fraction of it, and
+/// those from one prefix half of that. The rest is for links and for dialing.
 const SHARE_OF_FILES: usize = 2;
 
-/// The handshakes of strangers that are under way.
+/// The inbound handshakes in progress.
 pub(crate) struct HandshakeSlots {
     strangers: Mutex<Entries>,
+    /// The maximum number of handshakes.
     most: usize,
+    /// The maximum number of handshakes from one address prefix.
     most_per_place: usize,
 }
 
 #[derive(Default)]
 struct Entries {
-    /// Oldest first.
+    /// Oldest first. Invariant: sorted by `number`, without duplicates.
     queue: VecDeque<Entry>,
+    /// The number of the newest entry.
     last: u64,
 }
 
@@ -32,12 +35,12 @@ struct Entry {
     number: u64,
     prefix: AddrPrefix,
     stream: Arc<dyn Stream>,
-    /// Of the task that shakes hands with it.
+    /// The waker of the task that runs the handshake.
     waker: Option<Waker>,
 }
 
-/// Where strangers count as one: an IPv4 address, or an IPv6 network of 64 bits, which is what one
-/// household or server has.
+/// The unit of the per-address limit: an IPv4 address, or an IPv6 /64, which is what one household
+/// or server has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AddrPrefix {
     V4([u8; 4]),
@@ -58,7 +61,8 @@ impl From<IpAddr> for AddrPrefix {
 }
 
 impl HandshakeSlots {
-    /// So many at once, in all and from one place, as far as there are files for them.
+    /// Creates slots for `most` handshakes, and `most_per_place` from one prefix, both reduced to
+    /// what the limit on open files allows.
     pub(crate) fn new(most: usize, most_per_place: usize) -> HandshakeSlots {
         let share = (most_files() / SHARE_OF_FILES).max(2);
         HandshakeSlots {
@@ -68,9 +72,10 @@ impl HandshakeSlots {
         }
     }
 
-    /// Enters a stranger, and ends the handshake of the oldest if that makes too many.
+    /// Acquires a slot, and aborts the oldest handshake if all slots are in use.
     ///
-    /// The oldest from the same place goes first, so that one place cannot push out another.
+    /// If the limit of the prefix is reached, its own oldest is evicted, so that one prefix cannot
+    /// evict the handshakes of another.
     pub(crate) fn acquire(&self, ip: IpAddr, stream: Arc<dyn Stream>) -> Slot<'_> {
         let place = AddrPrefix::from(ip);
         let mut strangers = self.lock();
@@ -96,21 +101,21 @@ impl HandshakeSlots {
     }
 }
 
-/// How many files the process may have open.
+/// The soft limit on open files of the process.
 fn most_files() -> usize {
     let most = getrlimit(Resource::Nofile).current;
     most.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX)
 }
 
-/// A stranger's place in the table; dropping it leaves the table.
+/// A slot of one handshake. Dropping it frees the slot.
 pub(crate) struct Slot<'a> {
     pending: &'a HandshakeSlots,
     number: u64,
 }
 
 impl Slot<'_> {
-    /// Waits until the stranger has to go in favour of a newcomer: what it is done for is over then,
-    /// whatever it waits for.
+    /// Waits until this handshake is evicted by a newer one. It should be abandoned then, whatever
+    /// it waits for.
     pub(crate) async fn evicted(&self) {
         poll_fn(|cx| {
             let mut strangers = self.pending.lock();
@@ -125,7 +130,7 @@ impl Slot<'_> {
         .await;
     }
 
-    /// Whether the stranger had to go in favour of a newcomer.
+    /// Whether this handshake was evicted by a newer one.
     pub(crate) fn was_evicted(&self) -> bool {
         self.position(&self.pending.lock()).is_none()
     }
@@ -152,7 +157,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::task::{Context, Poll};
 
-    /// Knows only whether it was aborted.
+    /// A stream that only records whether it was aborted.
     #[derive(Default)]
     struct Flag(AtomicBool);
 

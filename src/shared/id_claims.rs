@@ -1,4 +1,7 @@
-//! Who has which key, and which router id.
+//! Admission by key, and ownership of router ids.
+//!
+//! An id belongs to the key of the peer that holds it. A claim of a higher trust level displaces
+//! the holder; any other is rejected, unless the holder has no key.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
@@ -9,25 +12,27 @@ use crate::proto::{Id, PublicKey};
 use crate::shared::{KeyPolicy, Shared};
 use crate::transport::Link;
 
-/// Who goes before whom, where two claim a router id: the later of these.
+/// How far this node trusts a peer, in ascending order. Decides between two claims to one router
+/// id.
 #[derive(PartialEq, PartialOrd)]
 enum TrustLevel {
-    /// Dialed in, with a key that nobody named or with none.
+    /// An inbound peer without a key, or with one that is neither listed nor pinned.
     Unknown,
-    /// This node was told to have a link with it, whatever its key.
+    /// A peer that this node was configured to dial, whatever its key.
     Configured,
-    /// Has a key that is listed or pinned.
+    /// A peer whose key is listed or pinned.
     Trusted,
 }
 
-/// Whether it is only the other side that wanted to have the peer.
+/// Whether the peer exists only because the remote node dialed this one.
 fn is_inbound(peer: &Peer) -> bool {
     peer.origin() == Origin::Accepted && !peer.is_dialed()
 }
 
 impl Shared {
-    /// Whether a stranger with this key, or on a plain link, may come in: its key is allowed, or
-    /// one of a peer that this node is told to dial, or nothing asks for one.
+    /// Checks whether an inbound link with this key, or a plain one, is admitted. A key is admitted
+    /// if it is allowed or pinned by a peer that this node dials; a plain link, if nothing requires
+    /// encryption.
     pub(crate) fn check_key(
         &self,
         trust: &KeyPolicy,
@@ -42,17 +47,18 @@ impl Shared {
         }
     }
 
-    /// Whether the address of a peer names this key.
+    /// Whether the address of any peer pins this key.
     fn is_pinned(&self, key: &PublicKey) -> bool {
         let mut is_pinned = false;
         self.for_each_peer(|peer| is_pinned |= peer.is_pinned(key));
         is_pinned
     }
 
-    /// Whether a node that has shown this key, or is on a plain link, may have a router id.
+    /// Checks whether a node that authenticated with this key, or is on a plain link, may have a
+    /// router id.
     ///
-    /// An id belongs to the key of the peer that has it, as long as there is that peer. One of a
-    /// higher standing goes first: the peers that go for it are returned.
+    /// An id belongs to the key of the peer that holds it, for as long as that peer exists. A claim
+    /// of a higher trust level wins: the peers that it displaces are returned.
     fn resolve_id_conflict(
         &self,
         trust: &KeyPolicy,
@@ -72,8 +78,9 @@ impl Shared {
         });
         let claimed = self.trust_level(trust, key, own);
         let goes_first = |rival: &Peer| claimed > self.trust_level(trust, rival.key(), Some(rival));
-        // A plain one has claimed the id and shown nothing, which anybody can do: it keeps nobody
-        // out. Nor does it go for one who only made himself a key, which anybody can do as well.
+        // A plain peer has claimed the id without proof, as anyone can, so it blocks nobody. Nor is
+        // it displaced by a node of the same trust level that merely generated a key, as anyone can
+        // too.
         let is_in_the_way = |rival: &&Arc<Peer>| rival.key().is_some() && !goes_first(rival);
         if let Some(rival) = rivals.iter().find(is_in_the_way) {
             return Err(HandshakeError::IdTaken { id, key, holder: rival.key() });
@@ -82,7 +89,7 @@ impl Shared {
         Ok(rivals)
     }
 
-    /// How well this node knows who is at the other end of a link.
+    /// How far this node trusts the remote node of a link.
     fn trust_level(
         &self,
         trust: &KeyPolicy,
@@ -98,12 +105,12 @@ impl Shared {
         }
     }
 
-    /// Whether this node neither dials a peer nor was told of its key.
+    /// Whether this node neither dials a peer nor has its key listed or pinned.
     pub(crate) fn is_unknown(&self, trust: &KeyPolicy, peer: &Peer) -> bool {
         self.trust_level(trust, peer.key(), Some(peer)) == TrustLevel::Unknown
     }
 
-    /// Whether a node may have the router id that it claims.
+    /// Checks whether a node may have the router id that it claims.
     pub(crate) fn check_claim(
         &self,
         id: Id,
@@ -116,8 +123,9 @@ impl Shared {
         }
     }
 
-    /// Notes that a peer's link is up, and has those go that claimed its id with less right. Not if
-    /// another one was there first meanwhile, or if the link may not come in any more.
+    /// Marks the link of a peer as up, and displaces peers that hold its id at a lower trust level.
+    /// Fails if another peer has claimed the id since the handshake, or if the link is not admitted
+    /// any more.
     pub(crate) fn claim_id(
         &self,
         peer: &Peer,
@@ -129,7 +137,7 @@ impl Shared {
             return Ok(());
         };
         let entering = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        // What is asked of links may have changed since the handshake.
+        // The policy may have changed since the handshake.
         if is_inbound(peer) {
             self.check_key(trust, link.key())?;
         }
@@ -139,21 +147,23 @@ impl Shared {
         for rival in rivals {
             match (link.key(), rival.is_dialed()) {
                 (Some(key), false) => rival.stop(Closing::Now, DownReason::IdTaken(key)),
-                // It is dialed again, and refused as long as the id belongs to another.
+                // It is dialed again, and rejected while the id belongs to another key.
                 _ => rival.abort_link(),
             }
         }
         Ok(())
     }
 
-    /// Changes which keys may come in, and has those go that may not any more.
+    /// Replaces the list of allowed keys, and stops inbound peers whose keys it does not admit any
+    /// more.
     pub(crate) fn set_allowed_keys(&self, trust: &KeyPolicy, keys: Option<BTreeSet<PublicKey>>) {
-        // A link is entered under the old list, and found here, or under the new one.
+        // Under the lock: each link either came up under the old list, and is found here, or is
+        // checked against the new one.
         let _entering = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
         trust.set_allowed(keys);
         for peer in self.peers() {
             let key = peer.key();
-            // One without an id was not entered yet.
+            // A peer without an id has not been checked yet: its link is not up.
             let is_judged = is_inbound(&peer) && peer.id().is_some();
             if is_judged && self.check_key(trust, key).is_err() {
                 peer.stop(Closing::Now, DownReason::NotAllowed(key));

@@ -1,4 +1,4 @@
-//! What an endpoint that encrypts holds while it runs.
+//! The key policy of an endpoint that encrypts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,23 +10,24 @@ use crate::config::{KeyPair, NetworkSecret};
 use crate::proto::{Capabilities, Id, PublicKey, Role, Suite};
 use crate::transport::{HandshakeLimiter, NoiseBuffers, NoiseHandshake, has_aes};
 
-/// Who this node is, and whom it trusts.
+/// The keys of this node, and the keys that it trusts.
 pub(crate) struct KeyPolicy {
     keys: KeyPair,
     is_required: bool,
     secret: Option<NetworkSecret>,
-    /// `None`: whoever has a key.
+    /// The keys that are admitted. `None` admits any key.
     allowed: RwLock<Option<BTreeSet<PublicKey>>>,
+    /// The keys that may claim a router id. An id that is not listed may be claimed by any node.
     pins: BTreeMap<Id, BTreeSet<PublicKey>>,
     means: Capabilities,
-    /// What keys may cost that strangers want exchanged.
+    /// Limits the CPU time spent on inbound key exchanges.
     pub(crate) effort: HandshakeLimiter,
-    /// Buffers of all links.
+    /// The buffer pools of all links.
     pub(crate) spare: Arc<NoiseBuffers>,
 }
 
 impl KeyPolicy {
-    /// Strangers may have so much of every second be spent on them.
+    /// Creates the policy. Inbound key exchanges may use `effort` of CPU time per second.
     pub(crate) fn new(encryption: Encryption, effort: Duration) -> KeyPolicy {
         let Encryption { keys, is_required, secret, allowed, pins } = encryption;
         KeyPolicy {
@@ -41,12 +42,13 @@ impl KeyPolicy {
         }
     }
 
-    /// What this node can encrypt with.
+    /// The encryption capabilities of this node.
     pub(crate) fn capabilities(&self) -> Capabilities {
         self.means
     }
 
-    /// Whether links that this node dials must be encrypted, whoever is at the other end.
+    /// Whether all links must be encrypted: explicitly, or because there is a network secret or a
+    /// list of keys.
     pub(crate) fn is_required(&self) -> bool {
         self.is_required || self.secret.is_some() || self.lists_keys()
     }
@@ -55,31 +57,31 @@ impl KeyPolicy {
         self.allowed.read().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// Whether a node with this key may come in.
+    /// Whether the list of allowed keys admits this key.
     pub(crate) fn admits(&self, key: &PublicKey) -> bool {
         let allowed = self.allowed.read().unwrap_or_else(PoisonError::into_inner);
         allowed.as_ref().is_none_or(|allowed| allowed.contains(key))
     }
 
-    /// Whether this key is listed: it goes before others.
+    /// Whether this key is named in the list or in a pin. Such a key takes precedence over others.
     pub(crate) fn is_listed(&self, key: &PublicKey) -> bool {
         let allowed = self.allowed.read().unwrap_or_else(PoisonError::into_inner);
         let is_allowed = allowed.as_ref().is_some_and(|allowed| allowed.contains(key));
         is_allowed || self.pins.values().any(|keys| keys.contains(key))
     }
 
-    /// Changes who may come in.
+    /// Replaces the list of allowed keys.
     pub(crate) fn set_allowed(&self, keys: Option<BTreeSet<PublicKey>>) {
         *self.allowed.write().unwrap_or_else(PoisonError::into_inner) = keys;
     }
 
-    /// Whether a node with this key, or on a plain link, may have this router id.
+    /// Whether a node with this key, or one on a plain link, may claim this router id.
     pub(crate) fn may_claim(&self, id: &Id, key: Option<&PublicKey>) -> bool {
         let pinned = self.pins.get(id);
         pinned.is_none_or(|keys| key.is_some_and(|key| keys.contains(key)))
     }
 
-    /// Begins to exchange keys.
+    /// Starts a Noise handshake.
     pub(crate) fn exchange(
         &self,
         suite: Suite,

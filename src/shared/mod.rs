@@ -1,4 +1,4 @@
-//! What the handles of an endpoint and its tasks share.
+//! The state that the handles of an endpoint share with its tasks.
 
 mod capacity;
 pub(crate) mod handshake_slots;
@@ -41,18 +41,23 @@ use handshake_slots::HandshakeSlots;
 use key_policy::KeyPolicy;
 use session_index::SessionIndex;
 
-/// Neighbours by their targets, and by those of which they are an alias.
+/// Peers by target. A merged peer leaves its target behind as an alias: an entry for the peer that
+/// survived.
 pub(crate) type Peers = BTreeMap<Target, Arc<Peer>>;
 
-/// The state of an endpoint.
+/// The shared state of an endpoint.
 pub(crate) struct Shared {
+    // Lock order: `policy` or `claims`, then `peers`, then the locks of `routes` and of a peer. Of
+    // `sessions`, `disconnected` and `unconfirmed`, each is acquired with no other lock of this
+    // struct held.
     pub(crate) id: Id,
-    /// The same, for the links that carry records of ours.
+    /// The same id, shared with the extended links, which send control frames under it.
     pub(crate) control_sender: Arc<Id>,
-    /// Tells this run of the node from any other.
+    /// Distinguishes this instance of the node from earlier and later ones.
     pub(crate) instance_id: Bits,
     pub(crate) limits: Limits,
-    /// Whether frames are for a router id, and not for whoever is found at a peer's address.
+    /// Whether queued frames are bound to a router id, rather than to any node at the address of a
+    /// peer.
     frames_follow_id: bool,
     pub(crate) routes: Arc<Routes>,
     pub(crate) budget: Arc<MemoryBudget>,
@@ -62,30 +67,33 @@ pub(crate) struct Shared {
     pub(crate) connector: Box<dyn Connect>,
     pub(crate) handshake_slots: HandshakeSlots,
     pub(crate) policy: RwLock<AcceptPolicy>,
-    /// Whom this node trusts, if it encrypts.
+    /// The key policy. `None` if this node does not encrypt.
     #[cfg(feature = "noise")]
     pub(crate) key_policy: Option<KeyPolicy>,
-    /// Held while a router id is entered, so that two cannot claim one at once.
+    /// Serializes claims of router ids: held from the check of a claim until the link is up.
     #[cfg(feature = "noise")]
     pub(crate) claims: Mutex<()>,
-    /// The port that a Hello names, 0 if this node listens on none.
+    /// The port that a Hello advertises. 0 if this node does not listen.
     pub(crate) port: AtomicU16,
-    /// Every neighbour from the moment that its target was reserved; under the targets of those
-    /// that turned out to be the same as another, that one.
+    /// Every peer, from the moment its target is reserved, and the aliases of merged peers.
     peers: RwLock<Peers>,
-    /// Neighbours that share records.
+    /// The peers of extended nodes, by their resumable sessions.
     sessions: Mutex<SessionIndex>,
-    /// Those of them that have no link and may come back, oldest first.
+    /// Peers with a resumable session that are not dialed and have no link, the ones disconnected
+    /// longest first.
     disconnected: Mutex<VecDeque<Arc<Peer>>>,
+    /// Frames that peers returned and the router has not taken yet.
     unconfirmed: Mutex<Unconfirmed>,
     spawner: Box<dyn Spawn>,
+    /// Set once the tasks should stop.
     stopping: AtomicBool,
+    /// Set once all tasks have ended.
     stopped: AtomicBool,
-    /// Notified on each of the two.
+    /// Notified whenever `stopping` or `stopped` is set.
     stop: Signal,
 }
 
-/// What a builder decides.
+/// The configuration from which the builder makes a [`Shared`].
 pub(crate) struct SharedConfig {
     pub(crate) id: Id,
     pub(crate) instance_id: Bits,
@@ -138,20 +146,20 @@ impl Shared {
         }
     }
 
-    /// The neighbour with this target.
+    /// Returns the peer with this target.
     pub(crate) fn peer(&self, target: Target) -> Option<Arc<Peer>> {
         self.peers.read().unwrap_or_else(PoisonError::into_inner).get(&target).cloned()
     }
 
-    /// Puts a frame into the queue of the neighbour with this target.
+    /// Enqueues a frame for the peer with this target.
     ///
-    /// Two neighbours become one under the lock that is held here, so that the frame goes to the
-    /// queue of the one or of the other.
+    /// Holds the read lock of the table meanwhile. A merge transfers a queue under the write lock,
+    /// so the frame ends up in the queue of the surviving peer either way.
     pub(crate) fn push(&self, target: Target, frame: Frame) -> Result<(), (SendErrorKind, Frame)> {
         self.push_with(target, frame, |peer, frame| peer.push(frame, None, Admission::Bounded))
     }
 
-    /// Puts a frame there that must not wait, beyond the bounds of the queue.
+    /// Enqueues a frame that must not wait, beyond the limits of the queue.
     pub(crate) fn forward(
         &self,
         target: Target,
@@ -174,6 +182,8 @@ impl Shared {
         let pushed = push(peer, frame)?;
         let is_absent = !pushed.is_up && peer.origin() == Origin::Accepted;
         drop(peers);
+        // Dropped without the lock: it may release bytes that the caller lent, which may run its
+        // code.
         drop(pushed);
         if is_absent {
             self.evict_disconnected();
@@ -181,8 +191,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Puts frames into that queue for as long as it takes them and `check` finds nothing wrong: how
-    /// many, and why no more.
+    /// Enqueues frames until the queue accepts no more, or `check` rejects one. Returns how many
+    /// were enqueued, and why the next one was not.
     pub(crate) fn push_many(
         &self,
         target: Target,
@@ -199,20 +209,20 @@ impl Shared {
         (taken, refused)
     }
 
-    /// Whether nobody holds the lock of the table.
+    /// Whether no thread holds the lock of the table.
     #[cfg(test)]
     pub(crate) fn is_table_free(&self) -> bool {
         self.peers.try_write().is_ok()
     }
 
-    /// All neighbours, ordered by target.
+    /// Returns all peers, ordered by target.
     pub(crate) fn peers(&self) -> Vec<Arc<Peer>> {
         let mut peers = Vec::new();
         self.for_each_peer(|peer| peers.push(peer.clone()));
         peers
     }
 
-    /// Calls `f` for each neighbour, in the order of targets.
+    /// Calls `f` for each peer, ordered by target. Aliases are skipped.
     pub(crate) fn for_each_peer(&self, f: impl FnMut(&Arc<Peer>)) {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
         // An alias is an entry under another target than the peer's own.
@@ -220,8 +230,8 @@ impl Shared {
         peers.iter().filter(is_own).map(|(_, peer)| peer).for_each(f);
     }
 
-    /// Adds the neighbours that `make` returns. It sees those that there are, and cannot be
-    /// overtaken by another who adds.
+    /// Adds the peers that `make` returns. It is called with the current table under the write
+    /// lock, so no other peer is added in between.
     pub(crate) fn add_peers<E>(
         &self,
         make: impl FnOnce(&Peers) -> Result<Vec<Arc<Peer>>, E>,
@@ -232,7 +242,7 @@ impl Shared {
         Ok(new)
     }
 
-    /// Takes a neighbour out, so that none of its targets names anybody.
+    /// Removes a peer, and all its aliases, from the table.
     pub(crate) fn forget_peer(&self, target: Target) -> Option<Arc<Peer>> {
         let peer = self.peer(target)?;
         self.remove_peer(&peer);
@@ -243,7 +253,7 @@ impl Shared {
         let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
         peers.retain(|target, other| {
             let is_it = std::ptr::eq(&**other, peer);
-            // Its own target is free when it has ended.
+            // The peer's own target is retired when it ends.
             if is_it && *target != peer.target() {
                 self.routes.retire(*target);
             }
@@ -251,7 +261,7 @@ impl Shared {
         });
     }
 
-    /// Whether this node was told to dial this address.
+    /// Whether this node was configured to dial this address.
     pub(crate) fn is_configured(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         let mut is_configured = false;
@@ -259,27 +269,27 @@ impl Shared {
         is_configured
     }
 
-    /// Whether the accept policy lets a connection from here say who it is.
+    /// Whether the accept policy lets a connection from this address start a handshake.
     pub(crate) fn admits_addr(&self, addr: SocketAddr) -> bool {
         let policy = self.policy.read().unwrap_or_else(PoisonError::into_inner);
         policy.admits_addr(addr.ip(), |ip| self.is_configured(ip))
     }
 
-    /// Whether the accept policy lets a stranger in that has said who it is.
+    /// Whether the accept policy admits an inbound link after its Hello.
     pub(crate) fn admits(&self, incoming: &Incoming) -> bool {
-        // Outside of the lock, since the callback is the caller's and may change the policy.
+        // Called without the lock: the callback is the caller's, and may change the policy.
         let policy = self.policy.read().unwrap_or_else(PoisonError::into_inner).clone();
         policy.admits(incoming)
     }
 
-    /// The queue of a new peer.
+    /// Returns the send queue for a new peer.
     pub(crate) fn new_queue(&self) -> SendQueue {
         SendQueue::new(self.budget.clone(), self.limits.queue_bytes, self.limits.queue_frames)
     }
 
-    /// Brings a peer to its end: its target names nobody, and what it was not sent comes back.
+    /// Ends a peer: removes it and its targets, and stores its unsent and unacknowledged frames.
     pub(crate) fn end_peer(&self, peer: &Peer) {
-        // It has ended before, or as another peer's alias.
+        // Already ended, possibly as an alias of another peer.
         let Some(frames) = peer.end_and_drain() else { return };
         let target = peer.target();
         self.routes.forget_ended(target);
@@ -292,12 +302,12 @@ impl Shared {
         self.routes.retire(target);
     }
 
-    /// Makes the target of one peer an alias of another, which gets the frames that wait for it.
-    /// Not if the other one has ended.
+    /// Makes the target of one peer an alias of another, and transfers the queued frames to it.
+    /// Returns whether it did: not if the surviving peer has ended.
     pub(crate) fn make_alias(&self, goes: &Peer, stays: &Arc<Peer>) -> bool {
         let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
-        // Under the lock, so that whoever looks the target up again finds the other peer, and
-        // what was sent before goes first.
+        // Under the lock, so that the next lookup of the target finds the surviving peer, and
+        // frames enqueued earlier are sent first.
         if !goes.queue.transfer_to(&stays.queue) {
             return false;
         }
@@ -310,14 +320,16 @@ impl Shared {
         true
     }
 
+    /// Removes the session of a peer from the index, so that it cannot be resumed.
     fn forget_session(&self, peer: &Peer) {
         if let Some(pair) = peer.session() {
             self.lock(&self.sessions).remove(&(pair.instance_id, pair.secret.public_name()));
         }
     }
 
-    /// Starts to share a secret with a neighbour that claims to be `id`, or with `None` nothing. What
-    /// it may not have received under the terms before comes back, or is sent again.
+    /// Starts a new session with a remote node that claims to be `id`; `None` if that node is
+    /// plain. Frames that may not have been received in the previous session are stored, or sent
+    /// again.
     pub(crate) fn start_session(&self, peer: &Arc<Peer>, id: Id, pair: Option<Session>) {
         self.forget_session(peer);
         let key = pair.as_ref().map(|pair| (pair.instance_id, pair.secret.public_name()));
@@ -332,9 +344,9 @@ impl Shared {
         }
     }
 
-    /// Other peers that are the same run of a node as this one says it is, and whose links carry
-    /// frames the same ways. Those that this node dials come first: anybody can claim a run, and
-    /// of two links to one node either side dialed one at least.
+    /// Returns the other peers of the same remote instance whose links carry frames in the same
+    /// direction. Peers that this node dials come first: anyone can claim an instance id on an
+    /// inbound link.
     pub(crate) fn same_instance_peers(&self, peer: &Arc<Peer>) -> Vec<Arc<Peer>> {
         let Some(own) = peer.session() else { return Vec::new() };
         let instance_id = own.instance_id;
@@ -352,12 +364,12 @@ impl Shared {
         dialed
     }
 
-    /// The neighbour that shares a secret of this name, in the same run as then.
+    /// Returns the peer whose session has this public name, with the same remote instance.
     pub(crate) fn resumable_peer(&self, name: &[u8; 8], boot: &Bits) -> Option<Arc<Peer>> {
         self.lock(&self.sessions).get(&(*boot, *name)).cloned()
     }
 
-    /// Enters a neighbour that may come back.
+    /// Registers a disconnected peer that may resume its session.
     pub(crate) fn track_disconnected(&self, peer: &Arc<Peer>) {
         let mut absent = self.lock(&self.disconnected);
         absent.retain(|other| !Arc::ptr_eq(other, peer));
@@ -366,11 +378,11 @@ impl Shared {
         self.evict_disconnected();
     }
 
-    /// Ends the neighbours that have been away the longest, if too many are or too much waits for
-    /// them.
+    /// Stops the peers that have been disconnected the longest, while there are more than
+    /// `resume_peers` of them, or more than `resume_bytes` bytes queued for them.
     fn evict_disconnected(&self) {
         let mut absent = self.lock(&self.disconnected);
-        // One that became the same as a peer which this node dials is not for others to push out.
+        // A peer that was merged with a dialed one must not be evicted by other peers.
         absent.retain(|peer| peer.is_disconnected() && !peer.is_dialed());
         let mut bytes: usize = absent.iter().map(|peer| peer.queue.size().1).sum();
         while absent.len() > self.limits.resume_peers || bytes > self.limits.resume_bytes {
@@ -380,7 +392,8 @@ impl Shared {
         }
     }
 
-    /// Keeps frames that a peer was not sent, for whoever asks.
+    /// Stores frames that a peer returned, for [`take_unconfirmed`](Shared::take_unconfirmed), and
+    /// emits an event.
     fn store_unconfirmed(&self, peer: &Peer, frames: Vec<Frame>) {
         if frames.is_empty() {
             return;
@@ -389,14 +402,14 @@ impl Shared {
         let is_stranger = peer.origin() == Origin::Accepted && !peer.is_dialed();
         let limit = self.limits.unconfirmed_bytes;
         let given_up = self.unconfirmed().push(target, is_stranger, frames, limit);
-        // Not under the lock: bytes that the caller lent may run code of his.
+        // Dropped without the lock: bytes that the caller lent may run its code.
         drop(given_up);
         self.events.emit(Event::Unconfirmed { target, frames: count });
     }
 
-    /// Takes all that waits for a peer that has no link, what came back from it first, and forgets
-    /// what was shared with it. One that is not dialed ends. `None`: it has a link, is about to have
-    /// one, or there is no such peer.
+    /// Takes all frames of a peer that has no link, returned ones first, and forgets its session. A
+    /// peer that is not dialed is stopped. `None` if the peer does not exist, has a link, is about
+    /// to have one or is being merged.
     pub(crate) fn take_queued(&self, target: Target) -> Option<Vec<Frame>> {
         let peer = self.peer(target)?;
         if peer.queue.is_up() || peer.is_coming_up() || peer.is_merging() {
@@ -411,17 +424,17 @@ impl Shared {
         Some(frames)
     }
 
-    /// Takes the frames that a peer was not sent.
+    /// Takes the frames that a peer returned.
     pub(crate) fn take_unconfirmed(&self, target: Target) -> Vec<Frame> {
         self.unconfirmed().take(target)
     }
 
-    /// Makes room in the budget of all queues for so many bytes, at the cost of the peers that are
-    /// down the longest.
+    /// Frees `bytes` bytes of the memory budget, by returning queued frames of the peers that have
+    /// been down the longest.
     pub(crate) fn reclaim(&self, bytes: usize) {
         let is_down = |peer: &Arc<Peer>| !peer.queue.is_up() && peer.queue.size().0 > 0;
         let down: Vec<_> = self.peers().into_iter().filter(is_down).collect();
-        // The first few make room enough, so the rest need not be in order.
+        // A heap rather than a sort: the first few peers usually free enough.
         let since = |(at, peer): (usize, &Arc<Peer>)| (Reverse(peer.since()), Reverse(at));
         let mut oldest: BinaryHeap<_> = down.iter().enumerate().map(since).collect();
         while let Some((_, Reverse(at))) = oldest.pop() {
@@ -433,7 +446,7 @@ impl Shared {
         }
     }
 
-    /// Tells all tasks to stop. `Drain` lets links send what is queued.
+    /// Signals all tasks to stop. With [`Closing::Drain`], links send what is queued first.
     pub(crate) fn stop(&self, how: Closing) {
         self.stopping.store(true, Ordering::SeqCst);
         self.stop.notify(usize::MAX);
@@ -442,12 +455,13 @@ impl Shared {
         }
     }
 
-    /// Says goodbye over every link that is up, and closes it for writing, before this returns.
+    /// Sends a goodbye over every link that is up, and closes it for writing, before this returns.
     pub(crate) fn close_links(&self) {
         self.peers().iter().for_each(|peer| peer.close_link());
     }
 
-    /// Has neighbours be told, when their links close, to stay away for so long, one after the other.
+    /// Sets the retry-after that links announce when they close. The times are staggered from
+    /// `time` on, so that the remote nodes come back one after the other.
     pub(crate) fn announce_retry_after(&self, time: Duration) {
         let peers = self.peers();
         for (peer, time) in peers.iter().zip(staggered_retry_after(peers.len(), time)) {
@@ -459,7 +473,7 @@ impl Shared {
         self.stopping.load(Ordering::SeqCst)
     }
 
-    /// Waits until the tasks are told to stop.
+    /// Waits until the tasks are signalled to stop.
     pub(crate) async fn stopping(&self) {
         self.until(&self.stopping).await;
     }
@@ -494,10 +508,10 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-/// What every task of an endpoint holds, and no handle does.
+/// The reference to the shared state that every task of an endpoint holds, and no handle does.
 ///
-/// When the last task has ended, or was dropped with its executor, this is dropped: `next` and
-/// `events` then return an error instead of waiting for ever.
+/// It is dropped when the last task has ended, or was dropped with its executor. `next` and
+/// `events` then return an error instead of waiting forever.
 #[derive(Debug)]
 pub(crate) struct TaskRef {
     context: Arc<Shared>,
@@ -509,7 +523,7 @@ impl TaskRef {
         Arc::new(TaskRef { context, inbound })
     }
 
-    /// Runs a task in the background.
+    /// Spawns a background task.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.spawner.spawn(Box::pin(task));
     }
@@ -525,12 +539,12 @@ impl Deref for TaskRef {
 
 impl Drop for TaskRef {
     fn drop(&mut self) {
-        // The executor may be gone without anybody having said stop.
+        // The executor may have been dropped without a call to `stop`.
         self.context.stop(Closing::Now);
         for peer in self.context.peers() {
             self.context.end_peer(&peer);
         }
-        // Neighbours hold nothing of the context, but let go of them all the same.
+        // Peers hold no reference to the shared state; this only frees their memory early.
         self.context.lock(&self.context.disconnected).clear();
         self.context.stopped.store(true, Ordering::SeqCst);
         self.context.stop.notify(usize::MAX);
@@ -538,7 +552,7 @@ impl Drop for TaskRef {
     }
 }
 
-/// Brings a peer to its end if the task that serves it is dropped before it has done so itself.
+/// Ends a peer if the task that serves it is dropped before it has done so itself.
 #[derive(Debug)]
 pub(crate) struct PeerGuard {
     running: Arc<TaskRef>,
@@ -550,7 +564,7 @@ impl PeerGuard {
         PeerGuard { running: running.clone(), peer: Some(peer.clone()) }
     }
 
-    /// Leaves the peer to another task.
+    /// Disarms the guard: another task serves the peer.
     pub(crate) fn disarm(mut self) {
         self.peer = None;
     }
@@ -564,24 +578,26 @@ impl Drop for PeerGuard {
     }
 }
 
-/// Frames that came back, oldest peers first.
+/// Returned frames, in the order in which peers returned them first.
 #[derive(Debug, Default)]
 struct Unconfirmed {
     peers: VecDeque<ReturnedFrames>,
+    /// Invariant: the sum of [`cost`] over all frames.
     bytes: usize,
 }
 
-/// Frames that came back from one peer.
+/// The frames that one peer returned.
 #[derive(Debug)]
 struct ReturnedFrames {
     target: Target,
-    /// Whether that peer had dialed this node.
+    /// Whether the peer is inbound only: its frames are evicted first.
     is_stranger: bool,
     frames: VecDeque<Frame>,
 }
 
 impl Unconfirmed {
-    /// Returns what is given up for it.
+    /// Adds frames, and evicts others while the total cost exceeds `limit`. Returns the evicted
+    /// frames.
     fn push(
         &mut self,
         target: Target,
@@ -603,8 +619,8 @@ impl Unconfirmed {
         given_up
     }
 
-    /// Gives up the oldest frame, as long as there are any one of a stranger: whoever likes can
-    /// dial this node, and must not cost it what was for its own peers.
+    /// Evicts the oldest frame, of an inbound peer if there is one: anyone can dial this node, and
+    /// must not displace frames for the peers that it dials itself.
     fn evict_oldest(&mut self) -> Option<Frame> {
         let at = self.peers.iter().position(|peer| peer.is_stranger).unwrap_or(0);
         let Some(oldest) = self.peers.get_mut(at) else {
@@ -619,6 +635,7 @@ impl Unconfirmed {
         given_up
     }
 
+    /// Removes and returns the frames of one peer.
     fn take(&mut self, target: Target) -> Vec<Frame> {
         let at = self.peers.iter().position(|peer| peer.target == target);
         let Some(peer) = at.and_then(|at| self.peers.remove(at)) else { return Vec::new() };

@@ -1,15 +1,16 @@
-//! The neighbours that share a secret with this node.
+//! The index of resumable sessions.
 
 use std::sync::Arc;
 
 use crate::peer::Peer;
 use crate::proto::Bits;
 
-/// The present run of a neighbour, and the public name of the secret that is shared with it.
+/// The instance id of the remote node, and the public name of the session secret.
 pub(crate) type SessionKey = (Bits, [u8; 8]);
 
-/// Neighbours by run and secret, in order. A list rather than a map, which would be 5 KiB of code:
-/// they come and go with handshakes, and a thousand of them are moved in a microsecond.
+/// Peers by session key. A sorted list rather than a map: a map would add 5 KiB of code, and
+/// insertions, which come with handshakes only, move a thousand entries in a microsecond.
+// Invariant: sorted by key, without duplicates.
 #[derive(Default)]
 pub(crate) struct SessionIndex(Vec<(SessionKey, Arc<Peer>)>);
 
@@ -31,7 +32,7 @@ impl SessionIndex {
         self.find(key).ok().map(|at| &self.0[at].1)
     }
 
-    /// Those of one run of a node.
+    /// Returns the peers of one remote instance.
     pub(crate) fn by_instance(&self, boot: Bits) -> impl Iterator<Item = &Arc<Peer>> {
         let (Ok(start) | Err(start)) = self.find(&(boot, [0; 8]));
         self.0[start..]
@@ -40,6 +41,7 @@ impl SessionIndex {
             .map(|(_, peer)| peer)
     }
 
+    /// Finds the position of a key, or where to insert it.
     fn find(&self, key: &SessionKey) -> Result<usize, usize> {
         self.0.binary_search_by(|(other, _)| other.cmp(key))
     }

@@ -1,4 +1,5 @@
-//! What [`Handshake`] does about encryption in a build that has none: nothing.
+//! The stub of the key exchange in a build without encryption. See the `noise` module for what each
+//! function does with it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use crate::session::handshake::{Handshake, RemoteExtension};
 use crate::shared::{Shared, TaskRef};
 use crate::transport::Link;
 
-/// No encryption.
+/// The encryption state of a handshake: none.
 pub(crate) struct Encryption<'a>(std::marker::PhantomData<&'a ()>);
 
 impl<'a> Encryption<'a> {

@@ -1,5 +1,5 @@
-//! The exchange of keys in a handshake, and what a key decides. Without the feature `noise` there is
-//! none, and everybody may have any router id.
+//! The key exchange of a handshake, and the admission rules that depend on a key. Without the
+//! feature `noise` there is neither: links are plain, and any node may claim any router id.
 
 #[cfg(not(feature = "noise"))]
 mod disabled;

@@ -1,6 +1,6 @@
-//! The part of the handshake in which both sides exchange keys, and what a key decides.
+//! The Noise key exchange of a handshake, and the admission rules that depend on a key.
 //!
-//! See `proto::noise` for what goes over the wire.
+//! The wire format is documented in `proto::noise`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,15 +13,16 @@ use crate::shared::key_policy::KeyPolicy;
 use crate::shared::{Shared, TaskRef};
 use crate::transport::{AuthError, Link, NoiseHandshake, NoiseStream, Priority};
 
-/// What a handshake knows about encryption.
+/// The encryption state of one handshake.
 pub(crate) struct Encryption<'a> {
     trust: Option<&'a KeyPolicy>,
-    /// Of which the other side must have one, if there are any.
+    /// The keys of which the remote node must have one. Empty if any will do.
     keys: &'a [PublicKey],
-    /// Whether this node waits for the other side, as far as it can know before keys are exchanged.
+    /// Whether the remote node is expected, as far as this can be known before the key exchange.
     is_expected: bool,
-    /// Hello and Ack as they went over the wire.
+    /// Hello and Ack as sent over the wire, until the key exchange takes them as its prologue.
     transcript: Vec<u8>,
+    /// The encrypted stream and the remote key, once the key exchange is complete.
     encrypted: Option<(Arc<NoiseStream>, PublicKey)>,
 }
 
@@ -31,8 +32,8 @@ impl<'a> Encryption<'a> {
         Encryption { trust, keys, is_expected: false, transcript: Vec::new(), encrypted: None }
     }
 
-    /// Has a stranger go before others, if it comes from where this node dials, or claims to be a
-    /// peer that this node dials or trusts.
+    /// Gives an inbound handshake priority if it comes from an address that this node dials, or
+    /// claims to be a peer that this node dials or trusts.
     pub(crate) fn mark_expected(
         &mut self,
         running: &TaskRef,
@@ -45,34 +46,36 @@ impl<'a> Encryption<'a> {
         });
     }
 
+    /// The priority of a handshake step: `otherwise`, unless the remote node is expected.
     fn priority(&self, otherwise: Priority) -> Priority {
         if self.is_expected { Priority::Expected } else { otherwise }
     }
 
-    /// What this node can encrypt with, as the record says it.
+    /// The encryption capabilities of this node, as encoded in the extension.
     pub(crate) fn capabilities(&self) -> Option<u8> {
         self.trust.map(|trust| trust.capabilities().bits())
     }
 
-    /// The key that the other side has shown to have.
+    /// The key that the remote node has authenticated with.
     pub(crate) fn key(&self) -> Option<PublicKey> {
         self.encrypted.as_ref().map(|(_, key)| *key)
     }
 
-    /// Notes a message that was said or heard, in plain, before keys are exchanged.
+    /// Appends a plaintext message, sent or received before the key exchange, to the transcript.
     pub(crate) fn record_transcript(&mut self, message: &[u8]) {
         if self.trust.is_some() && self.encrypted.is_none() {
             self.transcript.extend_from_slice(message);
         }
     }
 
-    /// Whether this node dials only to encrypt.
+    /// Whether an outbound link must be encrypted.
     fn is_mandatory(&self) -> bool {
         !self.keys.is_empty() || self.trust.is_some_and(KeyPolicy::is_required)
     }
 
-    /// What is left of a refusal that anybody may have said: where encryption is wanted, nobody on
-    /// the way is to keep this node away for longer than he is there himself.
+    /// Removes the retry-after of a refusal that is not authenticated. Where encryption is
+    /// mandatory, an attacker on the path must not keep this node away for longer than it is on the
+    /// path.
     pub(crate) fn strip_retry_after(&self, error: HandshakeError) -> HandshakeError {
         match error {
             HandshakeError::Refused(goodbye) if self.is_mandatory() => {
@@ -82,14 +85,14 @@ impl<'a> Encryption<'a> {
         }
     }
 
-    /// The other side is let in: from now on its messages may be as long as they can be.
+    /// Lifts the limit on the length of messages: the remote node has been admitted.
     pub(crate) fn lift_limit(&self) {
         if let Some((stream, _)) = &self.encrypted {
             stream.lift_limit();
         }
     }
 
-    /// Begins to exchange keys, if both sides can. `None`: the link is to be plain.
+    /// Starts the key exchange if both nodes can encrypt. `None`: the link stays plain.
     fn begin(
         &mut self,
         role: Role,
@@ -104,7 +107,8 @@ impl<'a> Encryption<'a> {
     }
 }
 
-/// What this node and one that offers these can use.
+/// Negotiates the cipher suite with a node that offers these capabilities. Fails if only one of the
+/// two has a network secret.
 fn negotiate(trust: &KeyPolicy, offered: Capabilities) -> Result<Option<Suite>, HandshakeError> {
     let Some(suite) = trust.capabilities().choose(offered) else { return Ok(None) };
     let here = trust.capabilities().has_secret();
@@ -115,7 +119,8 @@ fn negotiate(trust: &KeyPolicy, offered: Capabilities) -> Result<Option<Suite>, 
 }
 
 impl Handshake<'_> {
-    /// The dialer's part, behind the Ack of a node that offers these means.
+    /// Runs the dialer's part of the key exchange, after the Ack of a node that offers these
+    /// capabilities.
     pub(crate) async fn initiate(
         &mut self,
         own: Id,
@@ -132,7 +137,7 @@ impl Handshake<'_> {
         let second = self.recv_key_message(other, KeyExchange::Second).await?;
         exchange.read(&second)?;
         let key = exchange.remote_static().ok_or(HandshakeError::NotAuthentic)?;
-        // Before this node shows its own.
+        // Checked before this node reveals its own key.
         if !self.key_exchange.keys.is_empty() && !self.key_exchange.keys.contains(&key) {
             return Err(HandshakeError::WrongKey(key));
         }
@@ -140,7 +145,7 @@ impl Handshake<'_> {
         self.switch_to_encrypted(trust, exchange, key)
     }
 
-    /// The listener's part, behind its own Ack.
+    /// Runs the listener's part of the key exchange, after its own Ack.
     pub(crate) async fn respond(
         &mut self,
         own: Id,
@@ -151,7 +156,7 @@ impl Handshake<'_> {
             return Ok(());
         };
         let first = self.recv_key_message(other, KeyExchange::First).await?;
-        // Costs next to nothing, and is the end if the other side should have a secret and has not.
+        // Cheap, and fails if the dialer does not have the network secret.
         exchange.read(&first)?;
         let priority = self.key_exchange.priority(Priority::Unknown);
         let write = || {
@@ -167,7 +172,8 @@ impl Handshake<'_> {
         self.switch_to_encrypted(trust, exchange, key)
     }
 
-    /// What follows goes over the encrypted stream, and what was read already came over it.
+    /// Switches to the encrypted stream. Bytes that were read ahead are ciphertext, and are passed
+    /// to it.
     fn switch_to_encrypted(
         &mut self,
         trust: &KeyPolicy,
@@ -207,13 +213,13 @@ impl From<AuthError> for HandshakeError {
     }
 }
 
-/// Whether a stranger that offers this is about to show its key.
+/// Whether a dialer with this extension will authenticate with a key.
 pub(crate) fn will_authenticate(running: &TaskRef, offer: &RemoteExtension) -> bool {
     let suite = |trust| negotiate(trust, Capabilities::read(offer.noise?)).ok()?;
     running.key_policy.as_ref().and_then(suite).is_some()
 }
 
-/// Why a stranger may not come in that has said Hello, and what it is told.
+/// Why a dialer is not admitted after its Hello, and the reason to send to it.
 pub(crate) fn admission_error(
     running: &TaskRef,
     hello: &Hello,
@@ -238,7 +244,8 @@ pub(crate) fn admission_error(
     }
 }
 
-/// Whether a stranger may come in that has shown this key, or none, and claims a router id.
+/// Checks whether a dialer that authenticated with this key, or with none, is admitted under the
+/// router id that it claims.
 pub(crate) fn check_policy(
     running: &TaskRef,
     id: Id,
@@ -246,13 +253,13 @@ pub(crate) fn check_policy(
     known: Option<&Peer>,
 ) -> Result<(), HandshakeError> {
     if let Some(trust) = &running.key_policy {
-        // Of a plain one too: what is asked for may have changed since its Hello.
+        // Plain links are checked again too: the policy may have changed since the Hello.
         running.check_key(trust, key)?;
     }
     running.check_claim(id, key, known)
 }
 
-/// Whether a node that was dialed may have the router id that it claims.
+/// Checks whether a node that was dialed may have the router id that it claims.
 pub(crate) fn check_claim(
     running: &TaskRef,
     id: Id,
@@ -262,7 +269,7 @@ pub(crate) fn check_claim(
     running.check_claim(id, key, own.map(|own| &**own))
 }
 
-/// Notes that a peer's link is up, if the other side may have the router id that it claims.
+/// Marks the link of a peer as up, if the remote node may have the router id that it claims.
 pub(crate) fn claim_id(
     running: &TaskRef,
     peer: &Peer,

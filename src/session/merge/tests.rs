@@ -1,4 +1,4 @@
-//! Merges that something comes in between of.
+//! Merges that are interrupted.
 
 use super::*;
 use crate::config::Global;
@@ -14,7 +14,7 @@ const NODE: [u8; 16] = [9; 16];
 const ID: Id = Id::from_bytes([9; 32]);
 const OTHER: [u8; 16] = [8; 16];
 
-/// For a key: there is none.
+/// The key number of a plain node.
 const PLAIN: u8 = 0;
 
 fn pair(number: u8, boot: [u8; 16], key: u8) -> Session {
@@ -23,7 +23,7 @@ fn pair(number: u8, boot: [u8; 16], key: u8) -> Session {
     Session::new(secret, boot, key)
 }
 
-/// Two peers that lead to one node and have no link, and the service of the one that goes.
+/// Two peers of one remote instance that have no link, and the lease of the losing one.
 struct Scene {
     running: Arc<TaskRef>,
     stays: Arc<Peer>,
@@ -54,8 +54,8 @@ impl Scene {
         MergeGuard::begin(&self.stays, &self.goes).unwrap()
     }
 
-    /// Begins a merge, and has one of the two become another pair by the time that the task
-    /// which serves the one that goes lets go of it.
+    /// Starts a merge, and gives one of the two peers another session before the lease of the
+    /// losing one is passed on.
     fn merge(
         self,
         merge: impl Future<Output = Option<PeerLease>>,
@@ -75,7 +75,8 @@ impl Scene {
         assert!(!self.goes.has_ended() && !self.goes.is_merge_loser() && !self.goes.is_merging());
     }
 
-    /// Another node has the peer's address now. Whoever is asked answers: names are no secret.
+    /// Gives the peer a session with another node, which acknowledges the merge: session names are
+    /// no secret.
     fn become_another(&self, peer: &Peer, another: Session) {
         let peer = self.running.peer(peer.target()).unwrap();
         self.running.start_session(&peer, ID, Some(another));
@@ -83,15 +84,15 @@ impl Scene {
     }
 }
 
-/// Of two peers one, the key that both have, and whom it becomes. A run is no secret, so that on
-/// plain links another node can claim to be the same one.
+/// The peer of the two that changes, the key that both have, and its new session. An instance id is
+/// no secret, so on plain links another node can claim to be the same instance.
 fn cases() -> impl Iterator<Item = (usize, u8, Session)> {
     let become_another =
         |which| [(which, 1, pair(3, OTHER, 2)), (which, PLAIN, pair(3, NODE, PLAIN))];
     [0, 1].into_iter().flat_map(become_another)
 }
 
-/// Frames for one node went to another.
+/// Regression: frames for one node went to another.
 #[test]
 fn who_decides_looks_again_when_it_is_its_turn() {
     for (which, key, another) in cases() {
@@ -100,7 +101,7 @@ fn who_decides_looks_again_when_it_is_its_turn() {
         let becomes = [&goes, &stays][which].clone();
         let [stays, goes] = [(stays, 1), (goes, 2)]
             .map(|(peer, number)| (peer, pair(number, NODE, key).secret.public_name()));
-        // The older one has no link, so it goes.
+        // The older one has no link, so it loses.
         let merge = lead(scene.running.clone(), scene.merging(), goes, stays);
         scene.merge(merge, &becomes, another);
     }
@@ -130,7 +131,7 @@ fn an_answer_of_another_node_is_none() {
     assert_eq!(in_time(agreeing), None);
 }
 
-/// What it counted was taken for what the node itself has, and frames were lost or came twice.
+/// Regression: an acknowledgement of another node was applied, and frames were lost or duplicated.
 #[test]
 fn an_answer_of_who_was_at_the_address_before_is_none() {
     let scene = scene(1);
@@ -144,7 +145,7 @@ fn an_answer_of_who_was_at_the_address_before_is_none() {
     assert_eq!(in_time(agreeing), Some(7));
 }
 
-/// Nobody dialed it any more, though it was the other one that had been removed.
+/// Regression: the losing peer was no longer dialed, though the other one had been removed.
 #[test]
 fn what_was_to_go_stays_if_the_other_one_is_removed() {
     for has_ended in [false, true] {
@@ -163,7 +164,8 @@ fn what_was_to_go_stays_if_the_other_one_is_removed() {
     }
 }
 
-/// Who answers at two addresses for a while could have one of them never dialed again.
+/// Regression: a node that answered at two addresses for a while could stop one of them from ever
+/// being dialed again.
 #[test]
 fn what_was_to_go_stays_if_the_other_side_counts_what_cannot_be() {
     let Scene { running, stays, goes, service } = scene(1);
