@@ -1,19 +1,21 @@
-//! Large buffers that go round: an allocator gives memory of this size back to the system at once,
-//! and the page faults of getting it again cost more than reading does.
+//! A pool of large buffers. An allocator returns memory of this size to the system immediately, and
+//! the page faults of getting it again cost more than the reads themselves.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-/// Smaller buffers are left to the allocator.
+/// Smallest pooled buffer, in bytes. Smaller ones are left to the allocator.
 const MIN_POOLED: usize = 64 << 10;
 
-/// Buffers that wait to be filled, for all links together.
+/// Free buffers, shared by all links.
 #[derive(Debug)]
 pub(crate) struct BufferPool {
     spare: Mutex<FreeList>,
-    /// Bytes that are kept at most.
+    /// Maximum size of the free buffers, in bytes.
+    ///
+    /// Invariant: `spare.bytes <= kept`.
     kept: usize,
 }
 
@@ -28,7 +30,7 @@ impl BufferPool {
         Arc::new(BufferPool { spare: Mutex::default(), kept })
     }
 
-    /// An empty buffer of so many bytes at least.
+    /// Returns an empty buffer with at least this capacity.
     pub(crate) fn get(&self, capacity: usize) -> Vec<u8> {
         if capacity >= MIN_POOLED {
             let mut spare = self.spare();
@@ -42,7 +44,7 @@ impl BufferPool {
         Vec::with_capacity(capacity)
     }
 
-    /// Takes a buffer back that is not needed any more.
+    /// Returns a buffer to the pool.
     pub(crate) fn put(&self, mut buffer: Vec<u8>) {
         if buffer.capacity() < MIN_POOLED {
             return;
@@ -55,17 +57,18 @@ impl BufferPool {
         }
     }
 
-    /// An empty buffer of so many bytes at least, which comes back when it is dropped.
+    /// Returns an empty buffer with at least this capacity, which goes back to the pool on drop.
     pub(crate) fn get_pooled(self: &Arc<Self>, capacity: usize) -> PooledBuf {
         PooledBuf { buffer: self.get(capacity), buffers: Some(self.clone()) }
     }
 
-    /// What is in a buffer, which comes back when nobody needs that any more.
+    /// Converts a buffer to `Bytes`, whose memory goes back to the pool when the last reference is
+    /// dropped.
     pub(crate) fn pooled_bytes_of(self: &Arc<Self>, buffer: Vec<u8>) -> Bytes {
         PooledBuf { buffer, buffers: Some(self.clone()) }.freeze()
     }
 
-    /// Bytes that wait to be filled.
+    /// Size of the free buffers, in bytes.
     #[cfg(test)]
     pub(crate) fn pooled_bytes(&self) -> usize {
         self.spare().bytes
@@ -76,7 +79,7 @@ impl BufferPool {
     }
 }
 
-/// A buffer that comes back when it is dropped.
+/// A buffer that goes back to its pool on drop.
 #[derive(Debug, Default)]
 pub(crate) struct PooledBuf {
     buffer: Vec<u8>,
@@ -84,7 +87,7 @@ pub(crate) struct PooledBuf {
 }
 
 impl PooledBuf {
-    /// What is in it, to be read by many.
+    /// Converts the buffer to shared, immutable bytes.
     pub(crate) fn freeze(mut self) -> Bytes {
         match self.capacity() < MIN_POOLED {
             true => Bytes::from(std::mem::take(&mut self.buffer)),

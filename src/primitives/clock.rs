@@ -1,6 +1,6 @@
-//! The clock, and waits with an end. No other file knows what time it is.
+//! The clock, timers and timeouts. No other module reads the time.
 //!
-//! In tests a thread may have a clock of its own, which stands still until it is moved on: see
+//! In tests a thread may install a manual clock, which moves only when it is advanced: see
 //! `testing::kit::manual_clock`.
 
 use std::future::Future;
@@ -13,7 +13,7 @@ pub(crate) use crate::testing::kit::manual_clock::Timer;
 #[cfg(not(any(fuzzing, test)))]
 pub(crate) use smol::Timer;
 
-/// The present.
+/// The current time.
 pub(crate) fn now() -> Instant {
     #[cfg(any(fuzzing, test))]
     if let Some(now) = crate::testing::kit::manual_clock::now() {
@@ -22,27 +22,27 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-/// How long it has been since `then`.
+/// The time elapsed since `then`, or zero if that is in the future.
 pub(crate) fn since(then: Instant) -> Duration {
     now().saturating_duration_since(then)
 }
 
-/// A time in milliseconds. In 64 bits: to show 128 takes a kilobyte of code.
+/// A duration in whole milliseconds. 64 bits, since formatting 128 takes a kilobyte of code.
 pub(crate) fn whole_millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A timer that fires after so long.
+/// A timer that fires after `delay`.
 pub(crate) fn after(delay: Duration) -> Timer {
     Timer::after(delay)
 }
 
-/// A timer that fires at this time.
+/// A timer that fires at `time`.
 pub(crate) fn at(time: Instant) -> Timer {
     Timer::at(time)
 }
 
-/// The result of `future`, unless it takes longer than `limit`.
+/// Runs `future` with a timeout. `None` if it takes longer than `limit`.
 pub(crate) async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
     let timed_out = async {
         after(limit).await;
@@ -53,11 +53,11 @@ pub(crate) async fn within<T>(limit: Duration, future: impl Future<Output = T>) 
     done
 }
 
-/// Has the reactor take note of timers that were dropped.
+/// Makes the reactor forget timers that were dropped.
 ///
-/// It does not by itself: it would go on sleeping towards the time of one that is gone, and wake
-/// up for nothing, which on a quiet node is the only thing that wakes it.
+/// On its own it keeps sleeping until the deadline of a dropped timer and wakes up for nothing,
+/// which would be the only wake-up of an idle node.
 async fn forget_timers() {
-    // Any timer that is registered makes the reactor look at its list.
+    // Registering any timer makes the reactor process its list.
     let _ = future::poll_once(after(Duration::from_millis(1))).await;
 }

@@ -1,24 +1,26 @@
-//! Memory for what most peers do not have.
+//! Lazily allocated fields.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-/// A value that is empty for most peers: it is in a box that is made when somebody writes to it.
+/// A lazily boxed field: reads yield a static default, and the first write allocates.
+///
+/// Saves memory for state that most peers never have.
 #[derive(Default)]
 pub(crate) struct LazyBox<T>(Option<Box<T>>);
 
-/// What stands for a value that nobody has written to.
+/// The static default of a value in a [`LazyBox`].
 pub(crate) trait StaticDefault: Sized + 'static {
     const DEFAULT: &'static Self;
 }
 
 impl<T> LazyBox<T> {
-    /// Whether nobody has written to it.
+    /// Whether nothing was written yet.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Takes the value out, if somebody has written to it.
+    /// Takes the value out. `None` if nothing was written.
     pub(crate) fn take(&mut self) -> Option<T> {
         self.0.take().map(|value| *value)
     }

@@ -1,4 +1,4 @@
-//! Parts that know nothing of peers: a clock, random bits, a notifier, buffers, a lazy box.
+//! Building blocks that know nothing of peers: clock, randomness, notifier, buffer pool, lazy box.
 
 pub(crate) mod buffer_pool;
 pub(crate) mod clock;

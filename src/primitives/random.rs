@@ -1,14 +1,14 @@
-//! Randomness from the operating system, for what must not be guessed or shared.
+//! Randomness from the operating system, for values that must be unguessable or unique.
 
 use std::io;
 
 use crate::proto::Id;
 
-/// Fills `bytes` from the system's generator.
+/// Fills `bytes` with randomness from the operating system.
 pub(crate) fn fill(bytes: &mut [u8]) -> io::Result<()> {
     #[cfg(test)]
     if crate::testing::kit::manual_clock::is_installed() {
-        // A simulation is to be the same each time.
+        // Simulations must be reproducible, so they use the seeded generator of the thread.
         fastrand::fill(bytes);
         return Ok(());
     }
@@ -33,11 +33,11 @@ fn fill_from_system(bytes: &mut [u8]) -> io::Result<()> {
 }
 
 impl Id {
-    /// A random identity, from the system's generator.
+    /// Generates a random identity from the system's generator.
     ///
     /// # Errors
     ///
-    /// What the system says, if it has no randomness to give.
+    /// Returns the error of the system if it cannot provide randomness.
     ///
     /// ```
     /// use netmod_inet::Id;

@@ -1,4 +1,4 @@
-//! Peer addresses as users write them: section 6 of the wire format.
+//! Textual peer addresses: section 6 of the wire format.
 
 mod error;
 mod parse;
@@ -11,15 +11,16 @@ use crate::proto::{Direction, PeerType, PublicKey};
 pub use error::AddressError;
 pub(crate) use parse::shorten;
 
-/// What some editors put before the first character of a file. It is not seen, nor part of a name.
+/// The Unicode byte order mark, which some editors put at the start of a file. It is invisible and
+/// never part of a name.
 pub(crate) const BYTE_ORDER_MARK: char = '\u{FEFF}';
 
-/// The address of a peer to dial, as text: well-formed, but not looked up yet.
+/// The textual address of a peer to dial: well-formed, but not yet resolved.
 ///
 /// * `host:port`, `a.b.c.d:port` or `[v6]:port`, optionally after `inet:` or `inet#`;
-/// * a final `X` asks for a [`PeerType::Cross`] link: `mynas.example:9000X`;
-/// * `?limited=send` or `?limited=recv` asks for a [`PeerType::Limited`] link, as seen from here;
-/// * `?key=` and 64 hexadecimal digits, with the feature `noise`, asks for an encrypted link to the
+/// * a final `X` requests a [`PeerType::Cross`] link: `mynas.example:9000X`;
+/// * `?limited=send` or `?limited=recv` requests a [`PeerType::Limited`] link, as seen locally;
+/// * `?key=` and 64 hexadecimal digits, with the feature `noise`, requires an encrypted link to the
 ///   node that has this [`PublicKey`], and no other. It may be repeated, for a node whose key is
 ///   about to change. Options are joined by `&`.
 ///
@@ -41,16 +42,16 @@ pub struct PeerAddr {
     keys: Vec<PublicKey>,
 }
 
-/// What stands before the port.
+/// The host part of an address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Host {
     Ip(IpAddr),
-    /// A name, or an IPv6 address with a zone, both of which the system has to look up.
+    /// A name, or an IPv6 address with a zone. Both need a lookup by the system.
     Name(String),
 }
 
 impl PeerAddr {
-    /// The name or the IP address, without brackets.
+    /// The host name or IP address, without brackets.
     ///
     /// ```
     /// let addr: netmod_inet::PeerAddr = "[2001:db8::1]:9000".parse()?;
@@ -72,7 +73,7 @@ impl PeerAddr {
         self.port
     }
 
-    /// What kind of peer to ask for.
+    /// The peer type to request.
     ///
     /// ```
     /// use netmod_inet::{PeerAddr, PeerType};
@@ -85,7 +86,7 @@ impl PeerAddr {
         self.peer_type
     }
 
-    /// The keys of which the other side must have one. Empty: any, or none.
+    /// The accepted keys, of which the remote must prove one. Empty: any key or none will do.
     ///
     /// ```
     /// use netmod_inet::{PeerAddr, PublicKey};
@@ -101,7 +102,7 @@ impl PeerAddr {
         &self.keys
     }
 
-    /// The socket address, if it is there in numbers and nothing needs to be looked up.
+    /// The socket address, if the host is an IP address and needs no lookup.
     ///
     /// ```
     /// use netmod_inet::PeerAddr;
@@ -118,7 +119,7 @@ impl PeerAddr {
         }
     }
 
-    /// The socket that it names, whatever kind of peer it asks for.
+    /// The socket that the address names, regardless of peer type and keys.
     pub(crate) fn place(&self) -> Place<'_> {
         match &self.host {
             Host::Ip(ip) => Place::Ip(ip.to_canonical(), self.port),
@@ -127,7 +128,7 @@ impl PeerAddr {
     }
 }
 
-/// The socket that an address names. Two that are equal are the same one.
+/// The socket that an address names, in canonical form, so that equal sockets compare equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Place<'a> {
     Ip(IpAddr, u16),

@@ -1,12 +1,12 @@
-//! When to dial again, and when to have others do so.
+//! Redial delays: exponential back-off, and staggered reconnects.
 
 use std::time::Duration;
 
 /// Exponential back-off with full jitter.
 ///
-/// The ceiling starts at `first`, doubles with every failure up to `cap`, and each delay is drawn
-/// evenly from nothing to the ceiling. Full jitter spreads a herd of dialers over the whole
-/// interval: all who lost the same listener come back evenly, not in waves.
+/// The ceiling starts at `first` and doubles with every failure up to `cap`. Each delay is drawn
+/// uniformly between zero and the ceiling. Full jitter spreads the dialers that lost the same
+/// listener over the whole interval, so that they return evenly, not in waves.
 #[derive(Debug, Clone)]
 pub(crate) struct Backoff {
     first: Duration,
@@ -19,7 +19,7 @@ impl Backoff {
         Backoff { first, cap, failures: 0 }
     }
 
-    /// The delay before the next attempt; `random` is any number, evenly drawn.
+    /// Returns the delay before the next attempt. `random` must be uniformly distributed.
     pub(crate) fn next(&mut self, random: u32) -> Duration {
         let ceiling = self.first.saturating_mul(1 << self.failures.min(30)).min(self.cap);
         self.failures = self.failures.saturating_add(1);
@@ -27,25 +27,27 @@ impl Backoff {
     }
 }
 
-/// Longest that another node can make this one stay away.
+/// Longest retry-after that is honoured from a remote.
 pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
 
-/// Most time between two neighbours that were asked to stay away: a small box shakes hands with so
-/// many in passing.
+/// Maximum time between two staggered reconnects. Even a small device sustains handshakes at this
+/// rate.
 const STAGGER: Duration = Duration::from_millis(30);
 
-/// Time within which all of them return. Of a thousand or more, one in thirty comes in any second.
+/// Time within which all staggered peers reconnect. Of a thousand or more, one in thirty connects
+/// in any one second.
 const STAGGER_SPAN: Duration = Duration::from_secs(30);
 
-/// When each of `count` neighbours is to dial again that are asked to stay away for `time`.
+/// The retry-after of each of `count` peers that are asked to reconnect after `time`.
 pub(crate) fn staggered_retry_after(
     count: usize,
     time: Duration,
 ) -> impl Iterator<Item = Duration> {
-    // There are no more targets than this.
+    // Lossless: targets are 16-bit.
     let count = u32::try_from(count).unwrap_or(u32::MAX);
     let apart = STAGGER.min(STAGGER_SPAN / count.max(1));
-    // No later than anybody obeys, or all would come at once.
+    // Clamped so that all delays stay within what remotes honour, or the last would not be
+    // staggered.
     let first = time.min(MAX_RETRY_AFTER - STAGGER_SPAN);
     (0..count).map(move |number| first + apart * number)
 }
@@ -56,7 +58,7 @@ mod tests {
 
     const HERD: usize = 10_000;
 
-    /// The most of these that fall into any one second.
+    /// The highest number of reconnects within one second.
     fn most_in_a_second(mut times: Vec<Duration>) -> usize {
         times.sort_unstable();
         let second = Duration::from_secs(1);
@@ -66,7 +68,7 @@ mod tests {
         times.iter().enumerate().map(count).max().unwrap_or(0)
     }
 
-    /// All lose the same listener at once, and find nobody there for so long. When each is back.
+    /// The times at which all dialers reconnect to a listener that was down for `away`.
     fn after_an_absence(away: Duration) -> Vec<Duration> {
         let mut random = fastrand::Rng::with_seed(7);
         let mut dialer = || {

@@ -1,8 +1,8 @@
-//! What two nodes of this crate say to each other beside the bytes that Ratman nodes speak.
+//! The TLV extension that two nodes of this crate speak on top of the Ratman protocol.
 //!
-//! A block of records stands behind the payload fields of a Hello and of an Ack, where a Ratman
-//! node ignores it, and is the payload of a *control frame* (modes 40). Nothing of it is sent to a
-//! node whose own Hello or Ack had none. All integers are big-endian.
+//! An extension block follows the payload fields of a Hello and of an Ack, where a Ratman node
+//! ignores it, and is the payload of a *control frame* (modes 40). No extension is sent to a node
+//! whose Hello or Ack had none. All integers are big-endian.
 //!
 //! ```text
 //! block    magic (4): 6e 6d 69 01 · length of the records in bytes (2) · records
@@ -11,49 +11,51 @@
 //!
 //! | type | name | value |
 //! |---|---|---|
-//! | 1 | version | lowest (1) and highest (1) version of these records that the node speaks |
-//! | 2 | boot | 16 random bytes, drawn when the node started |
+//! | 1 | version | lowest (1) and highest (1) extension version that the node supports |
+//! | 2 | boot | instance id: 16 random bytes, drawn when the node started |
 //! | 3 | nonce | 16 random bytes, drawn for this handshake |
-//! | 4 | share | 16 random bytes: the node's half of a new pair secret |
-//! | 5 | pair | 8 bytes: the public name of the pair secret that the dialer wants to go on with |
-//! | 6 | proof | 16 bytes: a MAC under the pair secret, see `pair` |
-//! | 7 | received | frames of the router received over all links of the pair (8) |
-//! | 8 | held | microseconds (4) for which the count in `received` was held back |
-//! | 9 | end | reason (1) and retry-after in milliseconds (4): the sender closes after this |
-//! | 10 | probe | empty: asks for `received` at once, to see whether the other side lives |
-//! | 11 | busy | empty: the sender lives, and does not read because its router is slow |
-//! | 12 | same | the name (8) of another pair of the same two nodes, and a MAC (16) under its secret |
-//! | 13 | merge | the name (8) of the pair that goes, how many frames of it the sender has (8), and a MAC (16) under its secret |
-//! | 14 | merged | the answer to that: the name (8), and how many frames the sender has (8) |
-//! | 15 | noise | what the sender can encrypt with, as bits (1), see `noise` |
+//! | 4 | share | key share: 16 random bytes, the node's half of a new session secret |
+//! | 5 | pair | 8 bytes: public name of the session that the dialer wants to resume |
+//! | 6 | proof | 16 bytes: a MAC under the session secret, see `session_secret` |
+//! | 7 | received | acknowledgement: router frames received over all links of the session (8) |
+//! | 8 | held | microseconds (4) by which the acknowledgement in `received` was delayed |
+//! | 9 | end | close: reason (1), retry-after in milliseconds (4); the sender closes after it |
+//! | 10 | probe | ping, empty: requests `received` immediately, to check that the remote is alive |
+//! | 11 | busy | empty: the sender is alive, but has paused reading because its router is slow |
+//! | 12 | same | name (8) of a duplicate session of the two nodes, a MAC (16) under its secret |
+//! | 13 | merge | name (8) of the session to end, count (8), a MAC (16) under its secret |
+//! | 14 | merged | acknowledgement of `merge`: the same name (8), count (8) |
+//! | 15 | noise | encryption capabilities, as bits (1), see `noise` |
 //!
-//! A type that is not known is skipped. A block that is cut off, or a known record of another
-//! length, or one that comes twice, makes all of it "other bytes": those of a plain node.
+//! The counts in `merge` and `merged` are the frames of the named session that the sender received.
+//!
+//! Unknown types are skipped. A block that is truncated, has a known record of the wrong length or
+//! has one twice is not an extension: the bytes are treated as those of a plain node.
 
 use crate::proto::{Frame, FrameError, Id};
 
-/// Modes of a frame whose payload is a block of records.
+/// Modes of a control frame, whose payload is an extension block.
 pub(crate) const CONTROL: u16 = 40;
 
-/// The only version of the records there is.
+/// The only extension version so far.
 pub(crate) const RECORDS_VERSION: u8 = 1;
 
 const MAGIC: [u8; 4] = *b"nmi\x01";
 
-/// Writes [`Records`], its encoder and its decoder from one table.
+/// Generates [`Records`], its encoder and its decoder from one table.
 macro_rules! records {
     ($($(#[doc = $doc:literal])+ $number:literal $name:ident: $kind:ty;)+) => {
-        /// The records of one block, each there or not.
+        /// An extension block, each record of which is optional.
         #[derive(Debug, Clone, Default, PartialEq, Eq)]
         pub(crate) struct Records {
             $($(#[doc = $doc])+ pub(crate) $name: Option<$kind>,)+
         }
 
         impl Records {
-            /// None of them.
+            /// The empty extension.
             pub(crate) const NONE: &'static Records = &Records { $($name: None,)+ };
 
-            /// The block.
+            /// Encodes the block.
             pub(crate) fn encode(&self) -> Vec<u8> {
                 let mut block = [&MAGIC[..], &[0, 0]].concat();
                 $(if let Some(value) = &self.$name {
@@ -61,7 +63,7 @@ macro_rules! records {
                     block.extend_from_slice(&[$number, value.len() as u8]);
                     block.extend_from_slice(&value);
                 })+
-                // All records together have a few hundred bytes.
+                // All records together take a few hundred bytes.
                 let len = (block.len() - 6) as u16;
                 block[4..6].copy_from_slice(&len.to_be_bytes());
                 block
@@ -78,40 +80,40 @@ macro_rules! records {
 }
 
 records! {
-    /// Lowest and highest version that the node speaks.
+    /// Lowest and highest extension version that the node supports.
     1 version: (u8, u8);
-    /// Tells this run of the node from any other.
+    /// Instance id: identifies one run of the node.
     2 boot: [u8; 16];
-    /// Makes this handshake's proofs good for this handshake only.
+    /// Binds the proofs of this handshake to it.
     3 nonce: [u8; 16];
-    /// The node's half of a new pair secret.
+    /// The node's half of a new session secret.
     4 share: [u8; 16];
-    /// The public name of the pair secret to go on with.
+    /// The public name of the session to resume.
     5 pair: [u8; 8];
-    /// Shows that the node knows the pair secret.
+    /// Proves that the node knows the session secret.
     6 proof: [u8; 16];
-    /// Frames received over all links of the pair.
+    /// Acknowledges the frames received over all links of the session.
     7 received: u64;
-    /// Microseconds for which `received` was held back.
+    /// Microseconds by which `received` was delayed.
     8 held: u32;
-    /// Why the sender closes, and when to come back.
+    /// Why the sender closes, and when to reconnect.
     9 end: CloseRecord;
-    /// Asks for a sign of life.
+    /// Ping: requests an acknowledgement immediately.
     10 probe: ();
-    /// A sign of life from a node that does not read.
+    /// The sender is alive, but has paused reading.
     11 busy: ();
-    /// Another pair of the same two nodes, and the proof.
+    /// Names a duplicate session of the same two nodes, with a MAC.
     12 same: ([u8; 8], [u8; 16]);
-    /// The pair that goes, how many frames of it were received, and the proof.
+    /// Merge request: the session to end, its count of received frames, and a MAC.
     13 merge: ([u8; 8], (u64, [u8; 16]));
-    /// The answer to `merge`.
+    /// The reply to `merge`.
     14 merged: ([u8; 8], u64);
-    /// What the sender can encrypt with.
+    /// Encryption capabilities of the sender.
     15 noise: u8;
 }
 
 impl Records {
-    /// The records in the block that `bytes` begin with; `None` for anything else.
+    /// Decodes the block at the start of `bytes`. `None` if there is no valid one.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Records> {
         let (len, rest) = bytes.strip_prefix(&MAGIC)?.split_first_chunk()?;
         let mut rest = rest.get(..usize::from(u16::from_be_bytes(*len)))?;
@@ -124,7 +126,7 @@ impl Records {
         rest.is_empty().then_some(records)
     }
 
-    /// A control frame with these records.
+    /// Builds a control frame with this extension.
     pub(crate) fn into_frame(self, sender: Id) -> Result<Frame, FrameError> {
         Frame::builder(CONTROL, sender).payload(self.encode()).build()
     }
@@ -137,7 +139,7 @@ fn set<T: Value>(record: &mut Option<T>, value: &[u8]) -> Option<()> {
     }
 }
 
-/// Why a node closes a link, and how long the other one should stay away.
+/// Why a node closes a link, and how long the remote should wait before it reconnects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CloseRecord {
     pub(crate) reason: u8,

@@ -17,15 +17,16 @@ pub use build::FrameBuilder;
 pub use error::FrameError;
 pub(crate) use header::Header;
 
-/// The only version of the carrier frame there is.
+/// The only version of the carrier frame so far.
 pub(crate) const VERSION: u8 = 1;
 
-/// The modes that belong to this crate: the router neither sends nor receives them.
+/// Whether the modes are reserved for the netmod: the router neither sends nor receives these
+/// frames.
 pub(crate) fn is_peering(modes: u16) -> bool {
     (32..=63).contains(&modes)
 }
 
-/// Whom a frame is for.
+/// The recipient of a frame.
 ///
 /// ```
 /// use netmod_inet::{Frame, Id, Recipient};
@@ -39,11 +40,11 @@ pub(crate) fn is_peering(modes: u16) -> bool {
 pub enum Recipient {
     /// One address.
     Address(Id),
-    /// All who listen on a namespace.
+    /// All listeners on a namespace.
     Namespace(Id),
 }
 
-/// The place of a frame among those that carry one message.
+/// The position of a frame in a message that spans several frames.
 ///
 /// ```
 /// use netmod_inet::SequenceId;
@@ -61,12 +62,12 @@ pub struct SequenceId {
     pub last: u8,
 }
 
-/// One valid carrier frame: what Ratman nodes exchange.
+/// A valid carrier frame: the unit that Ratman nodes exchange.
 ///
-/// A `Frame` that exists is well-formed and at most [`Frame::MAX_LEN`] bytes long. It is cheap to
-/// clone, and all clones share their bytes. The format is version 1 of Ratman's carrier frame:
-/// version, modes, sender, optional recipient, optional sequence id, optional auxiliary data,
-/// optional signature, payload length, payload.
+/// A `Frame` is always well-formed and at most [`Frame::MAX_LEN`] bytes long. It is cheap to clone,
+/// and all clones share their bytes. The format is version 1 of Ratman's carrier frame: version,
+/// modes, sender, optional recipient, optional sequence id, optional auxiliary data, optional
+/// signature, payload length, payload.
 ///
 /// ```
 /// use netmod_inet::{Frame, Id};
@@ -79,7 +80,7 @@ pub struct SequenceId {
 #[derive(Clone)]
 pub struct Frame {
     bytes: Bytes,
-    /// Size of the allocation that `bytes` keeps alive, as far as it is known to be larger.
+    /// Size of the allocation that `bytes` keeps alive, or 0 if it is not known to be larger.
     pinned: usize,
 }
 
@@ -109,13 +110,13 @@ impl Frame {
     /// ```
     pub const MAX_PAYLOAD: usize = 65_535;
 
-    /// Checks that `bytes` begin with a carrier frame, and takes it.
+    /// Parses the carrier frame at the start of `bytes`.
     ///
-    /// What follows the payload is cut off, as a Ratman node does. Nothing is copied.
+    /// Bytes after the payload are cut off, as Ratman nodes do. Nothing is copied.
     ///
     /// # Errors
     ///
-    /// Says what is wrong with the first field that is.
+    /// Returns the fault of the first invalid field.
     ///
     /// ```
     /// # use netmod_inet::{Frame, Id};
@@ -136,11 +137,11 @@ impl Frame {
         Ok(Frame { bytes, pinned: 0 })
     }
 
-    /// Starts a frame with these modes from this sender.
+    /// Creates a builder for a frame with these modes and this sender.
     ///
-    /// Modes say what the payload is: 4..=7 announcements, 8 a data block, 9 a manifest, 64..=127
-    /// between routers, 128 and more anycast. The modes 32..=63 are the netmod's own, and an
-    /// endpoint refuses to send them.
+    /// The modes give the type of the payload: 4..=7 announcements, 8 a data block, 9 a manifest,
+    /// 64..=127 between routers, 128 and more anycast. The modes 32..=63 are reserved for the
+    /// netmod, and an endpoint refuses to send them.
     ///
     /// ```
     /// # use netmod_inet::{Frame, Id};
@@ -152,14 +153,15 @@ impl Frame {
         FrameBuilder::new(modes, sender)
     }
 
-    /// A frame out of a larger buffer of `pinned` bytes, which it keeps alive.
+    /// Creates a frame from a slice of a larger buffer of `pinned` bytes, which it keeps alive.
     ///
-    /// The caller has checked with [`Header::parse`] and the version that `bytes` begin with one.
+    /// The caller must have checked with [`Header::parse`], and by the version byte, that `bytes`
+    /// are a frame.
     pub(crate) fn from_slice(bytes: Bytes, pinned: usize) -> Frame {
         Frame { bytes, pinned }
     }
 
-    /// What the payload is.
+    /// The modes, which give the type of the payload.
     ///
     /// ```
     /// # use netmod_inet::{Frame, Id};
@@ -171,7 +173,7 @@ impl Frame {
         u16::from_be_bytes([self.bytes[1], self.bytes[2]])
     }
 
-    /// Who made the frame.
+    /// The id of the sender.
     ///
     /// ```
     /// # use netmod_inet::{Frame, Id};
@@ -183,7 +185,7 @@ impl Frame {
         self.id_at(3)
     }
 
-    /// Whom the frame is for, if it says so.
+    /// The recipient, if the frame has one.
     ///
     /// ```
     /// # use netmod_inet::{Frame, Id};
@@ -199,7 +201,7 @@ impl Frame {
         }
     }
 
-    /// The frame's place in its message, if it has one.
+    /// The position of the frame in its message, if it is part of one.
     ///
     /// ```
     /// # use netmod_inet::{Frame, Id};
@@ -213,7 +215,7 @@ impl Frame {
         Some(SequenceId { hash, num: field[33], last: field[34] })
     }
 
-    /// The auxiliary data, if there are any.
+    /// The auxiliary data, if present.
     ///
     /// ```
     /// # use netmod_inet::{Frame, Id};
@@ -225,7 +227,7 @@ impl Frame {
         self.bytes[self.header().auxiliary_data].first_chunk()
     }
 
-    /// The signature, if there is one.
+    /// The signature, if present.
     ///
     /// ```
     /// # use netmod_inet::{Frame, Id};
@@ -237,7 +239,7 @@ impl Frame {
         self.bytes[self.header().signature].first_chunk()
     }
 
-    /// Length of everything in front of the payload, in bytes: 41..=233.
+    /// Length of the header, which is everything before the payload, in bytes: 41..=233.
     ///
     /// ```
     /// # use netmod_inet::{Frame, Id};
@@ -261,7 +263,7 @@ impl Frame {
         &self.bytes[self.header().payload]
     }
 
-    /// The payload, sharing the bytes of the frame.
+    /// The payload as `Bytes`, which share the memory of the frame.
     ///
     /// ```
     /// # use netmod_inet::{Frame, Id};
@@ -274,7 +276,7 @@ impl Frame {
         self.bytes.slice(self.header().payload)
     }
 
-    /// The whole frame, without the length that goes before it on the wire.
+    /// The encoded frame, without its length prefix.
     ///
     /// ```
     /// # use netmod_inet::{Frame, Id};
@@ -286,7 +288,7 @@ impl Frame {
         &self.bytes
     }
 
-    /// The whole frame, without the length that goes before it on the wire.
+    /// The encoded frame, without its length prefix.
     ///
     /// ```
     /// # use netmod_inet::{Frame, Id};
@@ -298,7 +300,7 @@ impl Frame {
         self.bytes
     }
 
-    /// Length of the whole frame in bytes: 41..=65 768.
+    /// Length of the encoded frame in bytes: 41..=65 768.
     ///
     /// ```
     /// # use netmod_inet::{Frame, Id};
@@ -311,11 +313,11 @@ impl Frame {
         self.bytes.len()
     }
 
-    /// The same frame in an allocation of its own, if it kept a much larger one alive.
+    /// Copies the frame into an allocation of its own if it keeps a much larger one alive.
     ///
-    /// Frames that arrive are slices of the buffer they were read into, at most 256 KiB. A frame
-    /// that is kept for long should not pin that buffer; frames that wait in a queue of the
-    /// endpoint go through here by themselves.
+    /// Inbound frames are slices of the read buffer, which is at most 256 KiB. A frame that is kept
+    /// for long should not pin that buffer. Frames in a queue of the endpoint are compacted
+    /// automatically.
     ///
     /// ```
     /// # async fn keep(endpoint: netmod_inet::InetEndpoint) -> Result<(), netmod_inet::Closed> {
@@ -331,8 +333,8 @@ impl Frame {
     }
 
     fn header(&self) -> Header {
-        // Parsing a frame that was checked when it was made cannot fail; the empty header stands
-        // for a bug and yields empty fields instead of a panic.
+        // Cannot fail: the bytes were checked when the frame was created. In case of a bug, the
+        // default header yields empty fields instead of a panic.
         Header::parse(&self.bytes).unwrap_or_default()
     }
 

@@ -1,21 +1,21 @@
-//! The 4-byte big-endian length that goes before every carrier frame.
+//! Length-prefixed framing: a 4-byte big-endian length precedes every carrier frame.
 
 use std::fmt;
 
 use crate::proto::{Frame, FrameError};
 
-/// Length of the length, in bytes.
+/// Size of the length prefix, in bytes.
 pub(crate) const LENGTH_PREFIX: usize = 4;
 
-/// The bytes that go before a frame of `len` bytes.
+/// Encodes the length prefix of a frame of `len` bytes.
 pub(crate) fn encode_length(len: usize) -> [u8; LENGTH_PREFIX] {
-    // A frame has at most 65 768 bytes, so this loses nothing.
+    // A frame has at most 65 768 bytes, so the cast is lossless.
     (len as u32).to_be_bytes()
 }
 
-/// Length of the message, prefix included, that `bytes` begin with.
+/// Decodes the length of the message at the start of `bytes`, prefix included.
 ///
-/// `None` while the prefix is incomplete. The message itself need not be there yet.
+/// `None` while the prefix is incomplete. The message itself need not have arrived yet.
 pub(crate) fn peek_len(bytes: &[u8]) -> Result<Option<usize>, FramingError> {
     let Some(prefix) = bytes.first_chunk() else { return Ok(None) };
     let declared = u32::from_be_bytes(*prefix);
@@ -27,9 +27,10 @@ pub(crate) fn peek_len(bytes: &[u8]) -> Result<Option<usize>, FramingError> {
     }
 }
 
-/// Why a stream is out of step: what stands where a frame should begin is none.
+/// A framing error: there is no frame where one should start.
 ///
-/// A sender that tears a frame causes this; only a new link cures it.
+/// Caused by a sender that wrote only part of a frame. The stream cannot be resynchronized; only a
+/// new link helps.
 ///
 /// ```
 /// use netmod_inet::FramingError;
@@ -41,7 +42,7 @@ pub(crate) fn peek_len(bytes: &[u8]) -> Result<Option<usize>, FramingError> {
 pub enum FramingError {
     /// A length outside 41..=65 768.
     Length(u32),
-    /// Bytes that are no carrier frame.
+    /// Bytes that are not a carrier frame.
     Frame(FrameError),
 }
 

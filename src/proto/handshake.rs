@@ -1,4 +1,4 @@
-//! Hello and Ack: section 4 of the wire format of Ratman.
+//! Hello and Ack, the handshake messages: section 4 of the wire format of Ratman.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ const HELLO: u16 = 32;
 /// Modes of an Ack.
 const ACK: u16 = 33;
 
-/// Which way frames go on a [`PeerType::Limited`] link, as this node sees it.
+/// The direction of frames on a [`PeerType::Limited`] link, as seen by the local node.
 ///
 /// ```
 /// use netmod_inet::{Direction, PeerAddr, PeerType};
@@ -20,13 +20,13 @@ const ACK: u16 = 33;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {
-    /// This node sends, and receives none.
+    /// The local node sends, and receives nothing.
     Sending,
-    /// This node receives, and sends none.
+    /// The local node receives, and sends nothing.
     Receiving,
 }
 
-/// What kind of neighbour a peer is, as this node sees it. Shown as `standard`, `cross`,
+/// The type of a peer, as seen by the local node. Displayed as `standard`, `cross`,
 /// `limited-sending` or `limited-receiving`.
 ///
 /// ```
@@ -37,17 +37,17 @@ pub enum Direction {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum PeerType {
-    /// Frames go both ways; the dialer alone dials again.
+    /// Frames flow both ways; only the dialer redials.
     #[default]
     Standard,
-    /// Frames go both ways; both sides list each other, and either restores the link.
+    /// Frames flow both ways; each node lists the other, and either restores the link.
     Cross,
-    /// Frames of the router go one way only.
+    /// Router frames flow in one direction only.
     Limited(Direction),
 }
 
 impl PeerType {
-    /// The same link as the other end sees it.
+    /// The type of the same link as seen by the remote.
     ///
     /// ```
     /// use netmod_inet::{Direction, PeerType};
@@ -65,7 +65,7 @@ impl PeerType {
         }
     }
 
-    /// Whether this node may send frames of the router.
+    /// Whether the local node may send router frames.
     ///
     /// ```
     /// use netmod_inet::{Direction, PeerType};
@@ -77,7 +77,7 @@ impl PeerType {
         self != PeerType::Limited(Direction::Receiving)
     }
 
-    /// Whether this node may be sent frames of the router.
+    /// Whether the local node may receive router frames.
     ///
     /// ```
     /// use netmod_inet::{Direction, PeerType};
@@ -89,7 +89,7 @@ impl PeerType {
         self != PeerType::Limited(Direction::Sending)
     }
 
-    /// Whether frames of the router go the same ways over a link of the `other` type.
+    /// Whether router frames flow in the same directions over a link of the `other` type.
     pub(crate) fn same_direction(self, other: PeerType) -> bool {
         (self.may_send(), self.may_receive()) == (other.may_send(), other.may_receive())
     }
@@ -106,17 +106,17 @@ impl fmt::Display for PeerType {
     }
 }
 
-/// What the dialer says first. The peer type is as the *dialer* sees it.
+/// The first message, sent by the dialer. The peer type is as seen by the *dialer*.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Hello {
     pub(crate) id: Id,
     pub(crate) peer_type: PeerType,
-    /// Port that the dialer listens on, 0 if on none.
+    /// Port that the dialer listens on, or 0 if it does not listen.
     pub(crate) port: u16,
 }
 
 impl Hello {
-    /// The Hello, with `records` behind its fields.
+    /// Encodes the Hello, with an extension block in `records` behind its fields.
     pub(crate) fn encode(&self, records: &[u8]) -> Result<Frame, crate::proto::FrameError> {
         let mut payload = Vec::with_capacity(54 + records.len());
         payload.extend_from_slice(&0u32.to_le_bytes());
@@ -127,7 +127,7 @@ impl Hello {
         Frame::builder(HELLO, self.id).payload(payload).build()
     }
 
-    /// Reads a Hello, and the bytes behind its fields, which a Ratman node ignores.
+    /// Decodes a Hello. Also returns the bytes behind its fields, which a Ratman node ignores.
     pub(crate) fn decode(frame: &Frame) -> Result<(Hello, &[u8]), HelloError> {
         let mut fields = fields_of(frame, HELLO, 0)?;
         let peer_type = fields.peer_type()?;
@@ -136,7 +136,7 @@ impl Hello {
     }
 }
 
-/// What the listener answers. The peer type is an echo: as the *dialer* sees it.
+/// The reply of the listener. The peer type is an echo: as seen by the *dialer*.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ack {
     pub(crate) id: Id,
@@ -144,7 +144,7 @@ pub(crate) struct Ack {
 }
 
 impl Ack {
-    /// The Ack, with `records` behind its fields.
+    /// Encodes the Ack, with an extension block in `records` behind its fields.
     pub(crate) fn encode(&self, records: &[u8]) -> Result<Frame, crate::proto::FrameError> {
         let mut payload = Vec::with_capacity(52 + records.len());
         payload.extend_from_slice(&1u32.to_le_bytes());
@@ -154,7 +154,7 @@ impl Ack {
         Frame::builder(ACK, self.id).payload(payload).build()
     }
 
-    /// Reads an Ack, and the bytes behind its fields, which a Ratman node ignores.
+    /// Decodes an Ack. Also returns the bytes behind its fields, which a Ratman node ignores.
     pub(crate) fn decode(frame: &Frame) -> Result<(Ack, &[u8]), HelloError> {
         let mut fields = fields_of(frame, ACK, 1)?;
         let peer_type = fields.peer_type()?;
@@ -180,7 +180,7 @@ fn put_id(payload: &mut Vec<u8>, id: Id) {
     payload.extend_from_slice(id.as_bytes());
 }
 
-/// The fields behind the variant, once the modes and the variant are what they should be.
+/// Returns the fields that follow the variant, after checking the modes and the variant.
 fn fields_of(frame: &Frame, modes: u16, variant: u32) -> Result<Fields<'_>, HelloError> {
     if frame.modes() != modes {
         return Err(HelloError::Modes { due: modes, found: frame.modes() });
@@ -226,7 +226,7 @@ impl Fields<'_> {
     }
 }
 
-/// Why a frame is not the Hello or the Ack that is due.
+/// Why a frame is not the expected Hello or Ack.
 ///
 /// ```
 /// use netmod_inet::HelloError;
@@ -236,16 +236,16 @@ impl Fields<'_> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HelloError {
-    /// A frame of other modes: 32 is a Hello, 33 an Ack.
+    /// A frame with other modes: 32 is a Hello, 33 an Ack.
     Modes {
-        /// The modes that are due.
+        /// The expected modes.
         due: u16,
         /// The modes of the frame.
         found: u16,
     },
-    /// The variant in the payload does not go with the modes.
+    /// The variant in the payload does not match the modes.
     Variant {
-        /// The variant that is due.
+        /// The expected variant.
         due: u32,
         /// The variant in the payload.
         found: u32,
@@ -254,7 +254,7 @@ pub enum HelloError {
     PeerType(u32),
     /// A direction other than Sending (0) and Receiving (1).
     Direction(u32),
-    /// An id of this many bytes instead of 32.
+    /// An id of this many bytes, not 32.
     IdLength(u64),
     /// The payload ends before its last field.
     Cut,

@@ -3,7 +3,7 @@ use std::str::FromStr;
 
 /// A 32-byte identity: an address key, or the id of a router.
 ///
-/// Shown, and read from text, as 64 hexadecimal digits.
+/// Displayed and parsed as 64 hexadecimal digits.
 ///
 /// ```
 /// use netmod_inet::Id;
@@ -16,7 +16,7 @@ use std::str::FromStr;
 pub struct Id([u8; 32]);
 
 impl Id {
-    /// The identity with these bytes.
+    /// Creates an identity from its bytes.
     ///
     /// ```
     /// let id = netmod_inet::Id::from_bytes([0xAB; 32]);
@@ -35,7 +35,7 @@ impl Id {
         &self.0
     }
 
-    /// The identity in the 32 bytes that `slice` begins with, if it is long enough.
+    /// Reads an identity from the first 32 bytes of `slice`. `None` if it is too short.
     pub(crate) fn read(slice: &[u8]) -> Option<Id> {
         slice.first_chunk().copied().map(Id)
     }
@@ -88,9 +88,9 @@ fn digit(digits: &[u8], at: usize) -> Result<u8, ParseIdError> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ParseIdError {
-    /// It has this many bytes, not 64.
+    /// The text has this many bytes, not 64.
     Length(usize),
-    /// What stands at this position, counted from 0, is no hexadecimal digit.
+    /// The character at this position, counted from 0, is not a hexadecimal digit.
     Digit(usize),
 }
 

@@ -1,6 +1,7 @@
-//! The bytes: what goes over the wire, and the text that addresses are written in.
+//! The wire protocol, and the textual form of addresses.
 //!
-//! Nothing in here does I/O, reads a clock or draws a random number that it was not given.
+//! This module does no I/O, and neither reads a clock nor draws random numbers: the caller passes
+//! both in.
 
 mod ack;
 mod address;

@@ -1,42 +1,44 @@
-//! How two nodes agree to encrypt, and the frames in which they exchange keys.
+//! Negotiation of encryption, and the frames that carry the Noise handshake.
 //!
-//! A node that can encrypt says so by a record in its Hello or Ack: bits that name its
-//! [`Means`]. If both did, three frames with the messages of the Noise pattern XX follow at once:
-//! modes 34 from the dialer, 35 from the listener, 36 from the dialer. Each has the router id of its
-//! Hello or Ack as the sender, the message as its payload, and nothing else. The prologue is the text below and then Hello and Ack as they went over
-//! the wire, lengths included, so that nobody can take anything out of them or put anything in.
+//! A node that can encrypt announces its [`Capabilities`] as bits in a record of its Hello or Ack.
+//! If both nodes did, three frames with the messages of the Noise pattern XX follow: modes 34 from
+//! the dialer, 35 from the listener, 36 from the dialer. Each has the router id of its Hello or Ack
+//! as the sender, the message as its payload, and nothing else. The prologue is [`PROLOGUE`], then
+//! Hello and Ack as they went over the wire, lengths included, so that neither can be tampered
+//! with.
 //!
-//! From then on the stream is a run of Noise messages, each behind its length in 4 bytes,
-//! big-endian, 17 to 65 535. What they hold, one after the other, is the stream of frames that a
-//! plain link would carry, from the dialer's proof on. The listener always answers that with its
-//! count, or with a goodbye, since it knows only then whose key it is. Each side makes its key anew, as Noise says,
-//! after every 1 024 messages that it sent.
+//! From then on the stream consists of Noise transport messages, each behind its length: 4 bytes,
+//! big-endian, 17 to 65 535. Concatenated, their plaintexts are the stream of frames that a plain
+//! link would carry, from the dialer's proof on. The listener always answers the proof with its
+//! acknowledgement or with a goodbye, since only then does it know the dialer's key. Each sender
+//! rekeys, as specified by Noise, after every 1 024 messages.
 //!
 //! | bit | the node |
 //! |---|---|
-//! | 0 | speaks `25519_ChaChaPoly_BLAKE2s` |
-//! | 1 | speaks `25519_AESGCM_BLAKE2s`, and has instructions for it |
+//! | 0 | supports `25519_ChaChaPoly_BLAKE2s` |
+//! | 1 | supports `25519_AESGCM_BLAKE2s`, with AES instructions |
 //! | 7 | has a network secret: the pattern is XXpsk0 |
 //!
-//! If both have bit 1 they use that, else bit 0. Bit 7 is set on both sides or on none.
+//! If both nodes have bit 1, they use AES-GCM, else ChaCha20-Poly1305. Bit 7 is set by both or by
+//! neither.
 
 use crate::proto::{Frame, FrameError, Id};
 
-/// Modes of the first of the three frames.
+/// Modes of the first handshake frame.
 const FIRST: u16 = 34;
 
-/// What the prologue begins with.
+/// The start of the prologue.
 const PROLOGUE: &[u8] = b"netmod-inet noise 1";
 
 const CHACHA: u8 = 1;
 const AES: u8 = 2;
 const SECRET: u8 = 0x80;
 
-/// What a node can encrypt with.
+/// The encryption capabilities of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Capabilities(u8);
 
-/// The cipher of a link.
+/// The cipher suite of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Suite {
     ChaChaPoly,
@@ -50,12 +52,12 @@ impl Capabilities {
         Capabilities(CHACHA | aes | secret)
     }
 
-    /// The value of the record.
+    /// The value of the extension record.
     pub(crate) fn bits(self) -> u8 {
         self.0
     }
 
-    /// What the other side's record says.
+    /// Parses the value of the remote's extension record.
     pub(crate) fn read(bits: u8) -> Capabilities {
         Capabilities(bits)
     }
@@ -64,7 +66,7 @@ impl Capabilities {
         self.0 & SECRET != 0
     }
 
-    /// What both can use best, if there is something.
+    /// The best suite that both nodes support, if any.
     pub(crate) fn choose(self, other: Capabilities) -> Option<Suite> {
         match self.0 & other.0 {
             both if both & AES != 0 => Some(Suite::AesGcm),
@@ -75,7 +77,7 @@ impl Capabilities {
 }
 
 impl Suite {
-    /// The name of the protocol, as Noise writes it.
+    /// The name of the Noise protocol.
     pub(crate) fn protocol(self, has_secret: bool) -> &'static str {
         match (self, has_secret) {
             (Suite::ChaChaPoly, false) => "Noise_XX_25519_ChaChaPoly_BLAKE2s",
@@ -86,7 +88,7 @@ impl Suite {
     }
 }
 
-/// One of the three messages of an exchange of keys.
+/// One of the three messages of the Noise handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum KeyExchange {
     First,
@@ -99,19 +101,21 @@ impl KeyExchange {
         FIRST + self as u16
     }
 
-    /// The frame for a message.
+    /// Encodes a message as a frame.
     pub(crate) fn encode(self, sender: Id, message: Vec<u8>) -> Result<Frame, FrameError> {
         Frame::builder(self.modes(), sender).payload(message).build()
     }
 
-    /// The message in a frame, if it is the one that is due, and nothing else is in it: what stands
-    /// around a message is not encrypted.
+    /// Returns the message in `frame` if it is the expected one.
+    ///
+    /// Any other field in the frame makes it invalid, since only the message is authenticated.
     pub(crate) fn decode(self, sender: Id, frame: &Frame) -> Option<&[u8]> {
         let due = self.encode(sender, frame.payload().to_vec()).ok()?;
         (due == *frame).then(|| frame.payload())
     }
 
-    /// What both sides must have seen alike: `spoken` is Hello and Ack, each behind its length.
+    /// The prologue, which both ends must agree on. `spoken` is Hello and Ack, each behind its
+    /// length.
     pub(crate) fn prologue(spoken: &[u8]) -> Vec<u8> {
         [PROLOGUE, spoken].concat()
     }

@@ -1,4 +1,4 @@
-//! Lists of peers, and files of them.
+//! Peer lists and peer files.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,8 +7,8 @@ use crate::proto::address::BYTE_ORDER_MARK;
 use crate::proto::{AddressError, PeerAddr, shorten};
 
 impl PeerAddr {
-    /// Reads a peer file: one address per line. Blank lines and lines that begin with `#` are
-    /// skipped, and so are white space around an address and a byte order mark.
+    /// Parses a peer file: one address per line. Blank lines and lines that start with `#` are
+    /// skipped; white space around an address and a byte order mark are ignored.
     ///
     /// ```
     /// use netmod_inet::PeerAddr;
@@ -22,7 +22,8 @@ impl PeerAddr {
     ///
     /// # Errors
     ///
-    /// Names the first line that is not UTF-8, malformed, or the same place as an earlier one.
+    /// Reports the first line that is not UTF-8, is malformed, or names the same socket as an
+    /// earlier one.
     pub fn parse_list(text: &[u8]) -> Result<Vec<PeerAddr>, PeerListError> {
         let mark = BYTE_ORDER_MARK.to_string();
         let text = text.strip_prefix(mark.as_bytes()).unwrap_or(text);
@@ -41,7 +42,7 @@ impl PeerAddr {
                 }
             }
         }
-        // Of lines before the faulty one, so it goes first.
+        // Duplicates are in lines before the faulty one, so they are reported first.
         if let Some((later, earlier)) = first_duplicate(&addrs) {
             let (line, entry) = lines[later];
             let fault = ListFault::Duplicate(lines[earlier].0);
@@ -51,15 +52,15 @@ impl PeerAddr {
     }
 }
 
-/// The first of `addrs` that is the same place as an earlier one, and that one: their positions.
+/// Finds the first of `addrs` that names the same socket as an earlier one. Returns the positions
+/// of both.
 pub(crate) fn first_duplicate(addrs: &[PeerAddr]) -> Option<(usize, usize)> {
     let mut seen = BTreeMap::new();
     let mut places = addrs.iter().map(PeerAddr::place).enumerate();
     places.find_map(|(at, place)| seen.insert(place, at).map(|earlier| (at, earlier)))
 }
 
-/// The entry of a line of a peer file as it stands there, and what it means; `None` if there is
-/// none.
+/// Parses a line of a peer file into its text and address. `None` if the line has no entry.
 fn parse_line(line: &[u8]) -> Result<Option<(&str, PeerAddr)>, (String, ListFault)> {
     let fault = |entry: &str, fault| (shorten(entry), fault);
     let entry = std::str::from_utf8(line)
@@ -72,7 +73,7 @@ fn parse_line(line: &[u8]) -> Result<Option<(&str, PeerAddr)>, (String, ListFaul
     Ok(Some((entry, addr)))
 }
 
-/// Why a peer file was refused: which line, what stands there, what is wrong.
+/// Why a peer file was rejected: the line, its text, and the fault.
 ///
 /// ```
 /// let error = netmod_inet::PeerAddr::parse_list(b"# home\nno-port\n").unwrap_err();
@@ -93,7 +94,7 @@ enum ListFault {
 }
 
 impl PeerListError {
-    /// The line, counted from 1.
+    /// The number of the line, counted from 1.
     ///
     /// ```
     /// let error = netmod_inet::PeerAddr::parse_list(b"a.example:1\nno-port\n").unwrap_err();
@@ -103,7 +104,7 @@ impl PeerListError {
         self.line
     }
 
-    /// What stands there.
+    /// The text of the entry, shortened if it is long.
     ///
     /// ```
     /// let error = netmod_inet::PeerAddr::parse_list(b"a.example:1\nno-port\n").unwrap_err();

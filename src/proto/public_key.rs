@@ -1,10 +1,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The public half of a node's key: what it is known by on encrypted links.
+/// The public key of a node, which identifies it on encrypted links.
 ///
-/// Shown, and read from text, as 64 hexadecimal digits. It is no secret. Only the feature `noise`
-/// makes use of it; without that no peer has one.
+/// Displayed and parsed as 64 hexadecimal digits. It is not secret. Used only with the feature
+/// `noise`; without it no peer has one.
 ///
 /// ```
 /// use netmod_inet::PublicKey;
@@ -17,7 +17,7 @@ use std::str::FromStr;
 pub struct PublicKey([u8; 32]);
 
 impl PublicKey {
-    /// The key with these bytes: a point of Curve25519, as Noise writes it.
+    /// Creates a key from its bytes: a Curve25519 point in the encoding of Noise.
     ///
     /// ```
     /// # use netmod_inet::PublicKey;
@@ -61,7 +61,7 @@ impl FromStr for PublicKey {
     }
 }
 
-/// Reads the hexadecimal digits of a key. Where to is the caller's, who may want to wipe it.
+/// Parses the hexadecimal digits of a key into `bytes`, which the caller may want to wipe.
 pub(crate) fn read_digits(text: &str, bytes: &mut [u8; 32]) -> Result<(), ParseKeyError> {
     let digits = text.as_bytes();
     if digits.len() != 64 {
@@ -78,7 +78,7 @@ fn digit(digits: &[u8], at: usize) -> Result<u8, ParseKeyError> {
     digit.map(|digit| digit as u8).ok_or(ParseKeyError::Digit(at))
 }
 
-/// Why a text is no key. It does not quote the text, which may be a secret.
+/// Why a text is not a key. Does not quote the text, which may be a secret.
 ///
 /// ```
 /// use netmod_inet::{ParseKeyError, PublicKey};
@@ -89,9 +89,9 @@ fn digit(digits: &[u8], at: usize) -> Result<u8, ParseKeyError> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ParseKeyError {
-    /// It has this many bytes, not 64.
+    /// The text has this many bytes, not 64.
     Length(usize),
-    /// What stands at this position, counted from 0, is no hexadecimal digit.
+    /// The character at this position, counted from 0, is not a hexadecimal digit.
     Digit(usize),
 }
 

@@ -1,31 +1,35 @@
-//! How long it takes until the other side has a frame and its word of that is here.
+//! Round-trip time estimator.
 
 use std::time::{Duration, Instant};
 
-/// Times that are kept at most. What is measured is too long by an eighth of the time that frames
-/// are under way, if at all.
+/// Maximum number of send times that are kept. When samples are thinned out, the estimate is too
+/// long by at most an eighth of the time that the frames are in flight.
 const MAX_SAMPLES: usize = 32;
 
-/// Shortest time between two that are kept once there were too many, in microseconds.
+/// Minimum spacing between two samples once they had to be thinned out, in microseconds.
 const LEAST_SPACING: u32 = 1000;
 
-/// Measures by the counts that the other side tells.
+/// Estimates the round-trip time from delayed acknowledgements.
 ///
-/// It says of a count for how long it was held back: since the first frame came that it had not
-/// told before. So that frame is the one to measure by, and which one that is shows only then.
+/// Each acknowledgement states by how long it was delayed, counted from the arrival of the first
+/// frame that it newly acknowledges. So that frame is the one to measure, and which one it is
+/// becomes known only when the acknowledgement arrives.
 #[derive(Debug, Default)]
 pub(crate) struct RttEstimator {
-    /// Numbers of frames whose count was not told yet, and when they were sent.
+    /// Sequence numbers and send times of frames that no delayed acknowledgement covers yet. One
+    /// earlier entry may stand in for the next frame.
+    ///
+    /// Invariant: ascending in both, and at most [`MAX_SAMPLES`] long.
     sent: Vec<(u64, Instant)>,
-    /// Microseconds between two of them.
+    /// Minimum time between two samples, in microseconds. Zero: every frame is sampled.
     sample_spacing: u32,
-    /// Frames that were told.
+    /// Number of frames covered by delayed acknowledgements.
     told: u64,
     smoothed: Option<Duration>,
 }
 
 impl RttEstimator {
-    /// The frame with this number was sent.
+    /// Records that the frame with this sequence number was sent.
     pub(crate) fn on_sent(&mut self, number: u64, now: Instant) {
         if let Some((_, last)) = self.sent.last() {
             if now.saturating_duration_since(*last)
@@ -43,13 +47,13 @@ impl RttEstimator {
             self.sample_spacing = self.sample_spacing.saturating_mul(2).max(LEAST_SPACING);
         }
         if self.sent.is_empty() {
-            // Most often it is the only one before all is told, and the first place would be four.
+            // Usually the only sample before everything is acknowledged; `push` would reserve four.
             self.sent.reserve_exact(1);
         }
         self.sent.push((number, now));
     }
 
-    /// The other side told that it has `count` frames, and held that back for `held`.
+    /// Handles an acknowledgement of `count` frames, which the remote delayed by `held`.
     pub(crate) fn on_ack(&mut self, count: u64, held: Duration, now: Instant) {
         if count <= self.told {
             return;
@@ -60,7 +64,7 @@ impl RttEstimator {
             self.measured(now.saturating_duration_since(*sent).saturating_sub(held));
         }
         self.told = count;
-        // The last of those that were told stands for the next frame too, if that was not kept.
+        // If the next frame was not sampled, the last acknowledged sample stands in for it.
         let done = self.sent.partition_point(before(count + 1)).saturating_sub(1);
         self.sent.drain(..done);
         if self.sent.len() < MAX_SAMPLES / 4 {
@@ -68,19 +72,20 @@ impl RttEstimator {
         }
     }
 
-    /// Everything that was sent was told: an idle link keeps no memory.
+    /// Everything sent is acknowledged: frees the samples, so that an idle link keeps no memory.
     pub(crate) fn clear(&mut self) {
         self.sent = Vec::new();
         self.sample_spacing = 0;
     }
 
-    /// A new link begins, whose other side has `count` frames.
+    /// Starts on a new link whose remote has received `count` frames.
     pub(crate) fn begin(&mut self, count: u64) {
         self.clear();
         self.told = count;
     }
 
-    /// Smoothed as TCP does it: an eighth of each new sample. `None` before the first.
+    /// The round-trip time, smoothed as in TCP: each new sample has a weight of one eighth. `None`
+    /// before the first sample.
     pub(crate) fn smoothed(&self) -> Option<Duration> {
         self.smoothed
     }
@@ -101,7 +106,8 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// What a sender measures over `way` milliseconds each way, at one frame every `pace`.
+    /// The estimate for a one-way delay of `way` milliseconds and one frame every `pace`
+    /// milliseconds.
     fn measured(way: u32, pace: u32, len: usize) -> Duration {
         let start = Instant::now();
         let (mut sent, mut received) = (SendCounter::default(), AckScheduler::default());

@@ -1,37 +1,38 @@
-//! The secret that two nodes share, and how either shows that it knows it.
+//! The secret of a session, and the MACs that prove knowledge of it.
 //!
-//! In their first handshake each side contributes 128 random bits; the secret is made of both and
-//! never sent. Later handshakes prove it by a MAC over both nonces and the role, so that nobody who
-//! did not see the first one can pass for either, and no proof is good twice. Someone who reads
-//! along on the line sees the contributions: against that only encryption helps.
+//! In their first handshake dialer and listener contribute 128 random bits each. The secret is
+//! derived from both and never sent. Later handshakes prove it by a MAC over both nonces and the
+//! role: nobody who did not see the first handshake can impersonate either node, and no proof can
+//! be replayed. An eavesdropper on the first handshake sees the contributions; only encryption
+//! protects against that.
 //!
-//! The MAC is SipHash-2-4 with a 128-bit output, and so is the derivation of the secret.
+//! Both the MAC and the derivation of the secret are SipHash-2-4 with 128 bits of output.
 
 use std::fmt;
 
 use siphasher::sip128::SipHasher24;
 
-/// 128 bits from the system's generator.
+/// 128 random bits from the system's generator.
 pub(crate) type Bits = [u8; 16];
 
-/// Who of the two shows something.
+/// The role of a node in a handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Dialer,
     Listener,
 }
 
-/// The secret of two nodes.
+/// The secret of a session.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct SessionSecret(Bits);
 
 impl SessionSecret {
-    /// The secret of a pair whose dialer and listener contributed these.
+    /// Derives the secret of a session from the contributions of its dialer and its listener.
     pub(crate) fn new(dialer: &Bits, listener: &Bits) -> SessionSecret {
         SessionSecret(mac(dialer, &[b"netmod-inet pair secret", listener]))
     }
 
-    /// What the pair is called where everybody can hear it.
+    /// The name of the session, which may be sent in the clear.
     pub(crate) fn public_name(&self) -> [u8; 8] {
         let name = mac(&self.0, &[b"netmod-inet pair name"]);
         let mut short = [0; 8];
@@ -39,7 +40,7 @@ impl SessionSecret {
         short
     }
 
-    /// What `role` shows in the handshake with these nonces.
+    /// The proof of `role` in the handshake with these nonces.
     pub(crate) fn proof(&self, role: Role, dialer: &Bits, listener: &Bits) -> Bits {
         let role: &[u8] = match role {
             Role::Dialer => b"netmod-inet proof of the dialer",
@@ -48,19 +49,22 @@ impl SessionSecret {
         mac(&self.0, &[role, dialer, listener])
     }
 
-    /// What the node in the run `boot` shows over the link of the pair called `other`, to say that
-    /// it is of this pair too.
+    /// The MAC by which the instance `boot` proves, over a link of the session called `other`, that
+    /// it is an end of this session too.
     pub(crate) fn duplicate_mac(&self, boot: &Bits, other: &[u8; 8]) -> Bits {
         mac(&self.0, &[b"netmod-inet same node", boot, other])
     }
 
-    /// What the node in the run `boot` shows to say that this pair goes in favour of the one called
-    /// `stays`: whoever handed on a handshake, and so has a pair with both, cannot say it.
+    /// The MAC by which the instance `boot` requests that this session be merged into the one
+    /// called `stays`.
+    ///
+    /// A node in the middle that relayed a handshake, and so has a session with both ends, cannot
+    /// compute it.
     pub(crate) fn merge_mac(&self, boot: &Bits, stays: &[u8; 8], received: u64) -> Bits {
         mac(&self.0, &[b"netmod-inet merge", boot, stays, &received.to_be_bytes()])
     }
 
-    /// Whether `shown` is what `role` has to show. Takes the same time wherever it differs.
+    /// Checks the proof of `role` in constant time.
     pub(crate) fn verify(&self, shown: &Bits, role: Role, dialer: &Bits, listener: &Bits) -> bool {
         let due = self.proof(role, dialer, listener);
         due.iter().zip(shown).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
@@ -73,7 +77,7 @@ impl fmt::Debug for SessionSecret {
     }
 }
 
-/// SipHash-2-4-128 of the parts, one after the other.
+/// SipHash-2-4-128 of the concatenated parts.
 fn mac(key: &Bits, parts: &[&[u8]]) -> Bits {
     SipHasher24::new_with_key(key).hash(&parts.concat()).as_bytes()
 }

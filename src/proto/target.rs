@@ -1,7 +1,7 @@
-/// The local name of a neighbour: what this node calls it, and nobody else.
+/// The local identifier of a peer. It has no meaning on other nodes.
 ///
-/// It stays the same over every reconnect. After the neighbour's end it is reused as late as
-/// possible, which is after 65 535 others.
+/// Stays the same across reconnects. Once the peer has ended it is reused as late as possible:
+/// after 65 535 others.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {

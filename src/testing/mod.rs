@@ -1,4 +1,4 @@
-//! Harnesses: what tests and fuzz targets of this crate share.
+//! Test harnesses, shared by the tests and the fuzz targets of this crate.
 
 pub mod fuzz;
 pub(crate) mod kit;

@@ -1,4 +1,4 @@
-//! One stream between two nodes: bytes in, bytes out.
+//! The transport between two nodes: byte streams, and links on top of them.
 
 #[cfg(feature = "noise")]
 mod noise;
@@ -21,46 +21,50 @@ pub(crate) use socket::{Keepalive, PROBE_VERDICT_AFTER, PROBE_WINDOW, listen};
 pub(crate) use stream::Stream;
 pub(crate) use tcp::{Connect, ConnectFuture, TcpConnector, TcpLink};
 
-/// A link: a stream that has shaken hands, and what was read from it but not yet handed on.
+/// A link: a stream after its handshake, and its read buffer.
 pub(crate) struct Link {
     pub(crate) stream: Arc<dyn Stream>,
     pub(crate) addr: Option<SocketAddr>,
-    /// This node's id, if the link carries records of ours. All links share it.
+    /// The local id, which is the sender of control frames. `None` on a link to a plain node.
+    /// Shared by all links.
     pub(crate) control_sender: Option<Arc<Id>>,
-    /// The key of the other side, if the link is encrypted. Boxed, since most have none.
+    /// The key of the remote, if the link is encrypted. Boxed, since most links have none.
     key: Option<Box<PublicKey>>,
-    /// Held for the time of a write, which does not block. Lock order: the peer's queue, then this.
+    /// Locked for the duration of a write, which does not block. Lock order: the peer's queue, then
+    /// this.
     write_half: Mutex<WriteHalf>,
-    /// Counts reads that brought something: signs of life.
+    /// Number of reads that returned data. Serves liveness detection.
     pub(crate) reads: AtomicU32,
-    /// Held by the receive loop while it reads, and never while it waits.
+    /// Locked by the reader loop while it reads, and never while it waits.
     read_buffer: Mutex<ReadBuffer>,
 }
 
 /// What may still be written to a link.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct WriteHalf {
-    /// A frame is half written: nothing but the rest of it may follow.
+    /// A frame is partially written: only the rest of it may follow.
     pub(crate) is_mid_frame: bool,
-    /// The goodbye was written: only acknowledgements may follow.
+    /// The goodbye is written: only acknowledgements may follow.
     pub(crate) has_goodbye: bool,
-    /// Nothing may be written any more.
+    /// Nothing more may be written.
     pub(crate) is_closed: bool,
 }
 
-/// Bytes that arrived and are no whole frame yet.
+/// Received bytes that were not handled yet.
 #[derive(Debug, Default)]
 pub(crate) struct ReadBuffer {
     pub(crate) buffer: Vec<u8>,
-    /// Where they begin: what stands before was handled. Moving the rest to the front after every
-    /// run of frames would cost the square of what is read.
+    /// Offset of the first unhandled byte. Moving the rest to the front after every run of frames
+    /// would take quadratic time.
+    ///
+    /// Invariant: `start <= buffer.len()`.
     pub(crate) start: usize,
-    /// Size of buffer that the link was found to want.
+    /// Capacity that the traffic of the link was found to need.
     pub(crate) size: usize,
 }
 
 impl Link {
-    /// A plain link.
+    /// Creates an unencrypted link.
     #[cfg(any(fuzzing, test))]
     pub(crate) fn new(
         stream: Arc<dyn Stream>,
@@ -71,10 +75,10 @@ impl Link {
         Link::keyed(stream, addr, ahead, records_as.map(Arc::new), None)
     }
 
-    /// A link over `stream`, from which `ahead` was read already, behind the handshake.
+    /// Creates a link over `stream`, from which `ahead` was already read, behind the handshake.
     ///
-    /// With `records_as`, this node's id, the link carries records of ours. With `key`, that of the
-    /// other side, the stream is encrypted.
+    /// `records_as` is the local id if the link is extended. `key` is that of the remote if the
+    /// stream is encrypted.
     pub(crate) fn keyed(
         stream: Arc<dyn Stream>,
         addr: Option<SocketAddr>,
@@ -94,27 +98,27 @@ impl Link {
         })
     }
 
-    /// Whether the link carries records of ours. One to a plain node does not.
+    /// Whether the remote supports the extension. A plain node does not.
     pub(crate) fn is_extended(&self) -> bool {
         self.control_sender.is_some()
     }
 
-    /// Locks the half that is written.
+    /// Locks the write half.
     pub(crate) fn write_half(&self) -> MutexGuard<'_, WriteHalf> {
         self.write_half.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Locks the half that is read.
+    /// Locks the read buffer.
     pub(crate) fn read_buffer(&self) -> MutexGuard<'_, ReadBuffer> {
         self.read_buffer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The key of the other side, if the link is encrypted.
+    /// The key of the remote, if the link is encrypted.
     pub(crate) fn key(&self) -> Option<PublicKey> {
         self.key.as_deref().copied()
     }
 
-    /// Counts signs of life: everything that arrives.
+    /// Counter that changes whenever data arrives.
     pub(crate) fn activity(&self) -> u32 {
         self.reads.load(Ordering::Relaxed).wrapping_add(self.stream.activity())
     }

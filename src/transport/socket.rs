@@ -1,4 +1,4 @@
-//! What the standard library cannot set on a socket.
+//! Socket options that the standard library does not offer.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,24 +8,23 @@ use rustix::net::{self as sys, AddressFamily, SocketType, sockopt};
 
 use crate::config::Limits;
 
-/// Connections that the kernel completes before we accept them. The kernel caps it at
-/// `net.core.somaxconn`, 4096 by default.
+/// Length of the accept queue. The kernel caps it at `net.core.somaxconn`, 4096 by default.
 const BACKLOG: i32 = 4096;
 
-/// Probes of the kernel on a quiet link before it gives up, one every [`KEEPALIVE_INTERVAL`].
+/// Unanswered keepalive probes after which the kernel closes an idle link.
 const KEEPALIVE_PROBES: u8 = 3;
 
-/// In seconds.
+/// Time between two keepalive probes, in seconds.
 const KEEPALIVE_INTERVAL: u8 = 10;
 
-/// What the kernel takes for the seconds before the first probe.
+/// Range that the kernel accepts for the idle time before the first probe, in seconds.
 const KEEPALIVE_IDLE: std::ops::RangeInclusive<u64> = 1..=32_767;
 
-/// Opens a listener; one for IPv6 takes IPv4 too unless `only_v6`.
+/// Opens a listener. One for IPv6 is dual-stack unless `only_v6`.
 pub(crate) fn listen(addr: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
     let family = if addr.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = open(family)?;
-    // A node that restarts must get its port back while old connections still linger.
+    // A restarted node must be able to rebind its port while old connections linger.
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if addr.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, only_v6)?;
@@ -37,7 +36,7 @@ pub(crate) fn listen(addr: SocketAddr, only_v6: bool) -> io::Result<TcpListener>
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn open(family: AddressFamily) -> io::Result<rustix::fd::OwnedFd> {
-    // In one call, so that no child process can inherit it in between.
+    // Atomically, so that no child process can inherit the socket in between.
     Ok(sys::socket_with(family, SocketType::STREAM, sys::SocketFlags::CLOEXEC, None)?)
 }
 
@@ -48,35 +47,36 @@ fn open(family: AddressFamily) -> io::Result<rustix::fd::OwnedFd> {
     Ok(socket)
 }
 
-/// How long the kernel waits on a link before it gives it up. As the kernel takes it, which is
-/// smaller: every link has one.
+/// Keepalive settings of a socket. In the kernel's units, which are smaller than a [`Duration`]:
+/// every link holds a copy.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Keepalive {
-    /// For sent bytes that are not taken, in milliseconds. With none the kernel counts probes instead.
+    /// `TCP_USER_TIMEOUT` for unacknowledged data, in milliseconds. 0: keepalive probes are counted
+    /// instead.
     user_timeout: u32,
-    /// Seconds of quiet before the first probe: 1 to 32 767.
+    /// Idle time before the first probe, in seconds: 1 to 32 767.
     idle: u16,
-    /// Seconds from one probe to the next.
+    /// Time between two probes, in seconds.
     interval: u8,
-    /// Probes that are not answered.
+    /// Number of unanswered probes after which the connection is closed.
     probes: u8,
 }
 
-/// Finds out whether the other end is still there: in about 2 s on a link that was quiet, in 3 s and
-/// some more, for the kernel's clock is coarse, on one that carried something a moment ago.
+/// Detects a dead remote quickly: in about 2 s on a link that was idle, and in a little over 3 s,
+/// since the kernel's clock is coarse, on one that was active a moment ago.
 pub(crate) const PROBE_KEEPALIVE: Keepalive =
     Keepalive { user_timeout: 0, idle: 1, interval: 1, probes: 2 };
 
-/// Time after which both probes of [`PROBE`] were sent, the second of them most of a second ago, and
-/// the kernel is asked for its judgement. Left alone it takes 0.2 s longer.
+/// Time after which both probes of [`PROBE_KEEPALIVE`] have been sent, the second almost a second
+/// ago, and the kernel is asked for its verdict. It would reach it on its own 0.2 s later.
 pub(crate) const PROBE_VERDICT_AFTER: Duration = Duration::from_millis(2900);
 
-/// Time after which [`PROBE`] has ended the link, or the other end has answered.
+/// Time after which [`PROBE_KEEPALIVE`] has closed the link, unless the remote answered.
 pub(crate) const PROBE_WINDOW: Duration = Duration::from_secs(4);
 
 impl Keepalive {
     pub(crate) fn new(limits: &Limits) -> Keepalive {
-        // Whole seconds, and a part of one counts as one.
+        // In whole seconds, rounded up.
         let idle = limits.keepalive.as_secs() + u64::from(limits.keepalive.subsec_nanos() > 0);
         let idle = idle.clamp(*KEEPALIVE_IDLE.start(), *KEEPALIVE_IDLE.end());
         Keepalive {

@@ -1,4 +1,4 @@
-//! What a link runs over, and what its failures mean.
+//! The byte stream under a link, and the mapping of its errors.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -8,36 +8,40 @@ use crate::error::{DownReason, HandshakeError};
 #[cfg(feature = "noise")]
 use crate::transport::noise::RecordError;
 
-/// A stream of bytes that never blocks: TCP, or in tests anything that can be cut and stalled.
+/// A non-blocking byte stream: TCP, or in tests a stream that can be cut and stalled.
 ///
-/// One task reads and writes it, so a wait keeps one waker per direction.
+/// Reads and writes come from one task, so one waker per direction suffices.
 pub(crate) trait Stream: Send + Sync + 'static {
     /// Reads once, into the spare capacity of `buffer`. 0 is the end of the stream.
     fn try_read(&self, buffer: &mut Vec<u8>) -> io::Result<usize>;
     /// Writes once.
     ///
     /// With `ends_record` the last byte of `slices` ends a record: if all of them are written, TCP
-    /// puts no later byte into the same segment, where the system can do that.
+    /// puts no later byte into the same segment, on systems that support this.
     fn try_write(&self, slices: &[IoSlice<'_>], ends_record: bool) -> io::Result<usize>;
-    /// Whether a write was begun that counts only once it is over: nothing else may be written before.
+    /// Whether a write is pending that must be completed before anything else is written.
     fn has_pending_write(&self) -> bool;
-    /// Counts reads that brought something which is not to be handed out yet.
+    /// Number of reads that returned data, including data that cannot be delivered yet.
     fn activity(&self) -> u32;
-    /// Waits for something to read.
+    /// Waits until the stream is readable.
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
-    /// Waits for room to write.
+    /// Waits until the stream is writable.
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
-    /// Tells the other side that nothing more comes.
+    /// Shuts down the write direction.
     fn close_write(&self);
-    /// Has the kernel find out within seconds whether the other end is still there. For a quiet
-    /// link, which has nothing under way. Whether that was not being done already: whoever began it
-    /// is to call [`trust`](Stream::trust) after [`PROBING`](crate::transport::PROBING).
+    /// Makes the kernel probe within seconds whether the remote is still reachable. Meant for an
+    /// idle link, which has no data in flight.
+    ///
+    /// Returns false if a probe is already running. The caller that started it must call
+    /// [`restore_keepalive`](Stream::restore_keepalive) after
+    /// [`PROBE_WINDOW`](crate::transport::PROBE_WINDOW).
     fn start_keepalive_probe(&self) -> bool;
-    /// Has the kernel give the link up now if it was not answered since [`probe`](Stream::probe).
+    /// Makes the kernel close the link now, if nothing was received since
+    /// [`start_keepalive_probe`](Stream::start_keepalive_probe).
     fn force_keepalive_verdict(&self);
-    /// Goes back to the patience that there was before [`probe`](Stream::probe).
+    /// Restores the settings from before [`start_keepalive_probe`](Stream::start_keepalive_probe).
     fn restore_keepalive(&self);
-    /// Ends both directions; whoever waits for either wakes up.
+    /// Closes both directions, and wakes all tasks that wait on either.
     fn abort(&self);
 }
 

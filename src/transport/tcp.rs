@@ -1,4 +1,4 @@
-//! TCP: a connection as a [`Stream`], and how one is opened.
+//! TCP links, and how they are connected.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -15,21 +15,21 @@ use smol::Async;
 use crate::transport::Stream;
 use crate::transport::socket::{Keepalive, PROBE_KEEPALIVE};
 
-/// A write to a stream that the other side has closed is an error here. It must not be a signal,
-/// which ends a program that has not said otherwise.
+/// Makes a write to a closed connection return an error. The default is `SIGPIPE`, which terminates
+/// a program that does not handle it.
 #[cfg(not(target_vendor = "apple"))]
 const SEND: SendFlags = SendFlags::NOSIGNAL;
 #[cfg(target_vendor = "apple")]
 const SEND: SendFlags = SendFlags::empty();
 
-/// Marks the end of a record: Linux appends nothing to that segment any more, not even when it
-/// sends it again. Elsewhere TCP has no such mark; a write of its own is all that can be done.
+/// Marks the end of a record: Linux appends nothing more to that segment, not even when it
+/// retransmits it. Elsewhere TCP has no such mark, and a separate write is the best there is.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const END_OF_RECORD: SendFlags = SendFlags::EOR;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const END_OF_RECORD: SendFlags = SendFlags::empty();
 
-/// A TCP connection, and what the kernel is to have patience for.
+/// A TCP connection and its keepalive settings.
 #[derive(Debug)]
 pub(crate) struct TcpLink {
     socket: Async<TcpStream>,
@@ -38,8 +38,8 @@ pub(crate) struct TcpLink {
 }
 
 impl TcpLink {
-    /// Sets what every link wants: no delay for small frames, and a kernel that notices on its own
-    /// when the other end is gone, so that a quiet link needs no timer of ours.
+    /// Configures a connected socket: `TCP_NODELAY` for small frames, and keepalive, so that the
+    /// kernel detects a dead remote and an idle link needs no timer.
     pub(crate) fn new(socket: Async<TcpStream>, patience: Keepalive) -> io::Result<TcpLink> {
         socket.get_ref().set_nodelay(true)?;
         patience.set(socket.get_ref())?;
@@ -51,8 +51,8 @@ impl Stream for TcpLink {
     fn try_read(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         debug_assert!(buffer.capacity() > buffer.len(), "a read without room looks like an end");
         loop {
-            // Into spare capacity: a buffer that had to be zeroed first would cost as much again
-            // as the copy out of the kernel does for small reads.
+            // Reads into spare capacity: for small reads, zeroing the buffer first would double the
+            // cost.
             match recv(self.socket.get_ref(), spare_capacity(buffer), RecvFlags::empty()) {
                 Ok((_, read)) => return Ok(read),
                 Err(rustix::io::Errno::INTR) => {}
@@ -81,7 +81,7 @@ impl Stream for TcpLink {
     }
 
     fn close_write(&self) {
-        // It fails on a connection that is gone, which needs no closing.
+        // Fails only on a connection that is already gone.
         let _ = self.socket.get_ref().shutdown(Shutdown::Write);
     }
 
@@ -97,18 +97,19 @@ impl Stream for TcpLink {
         if self.is_probed.swap(true, Ordering::Relaxed) {
             return false;
         }
-        // A failure leaves the patience that the link had before.
+        // On failure the previous keepalive settings stay in place.
         let _ = PROBE_KEEPALIVE.set(self.socket.get_ref());
         true
     }
 
     fn force_keepalive_verdict(&self) {
-        // Setting the times anew has it look at them at once. It fails on a connection that is gone.
+        // Setting the options again makes the kernel evaluate them now. Fails only on a connection
+        // that is gone.
         let _ = PROBE_KEEPALIVE.set(self.socket.get_ref());
     }
 
     fn restore_keepalive(&self) {
-        // It fails on a connection that is gone.
+        // Fails only on a connection that is gone.
         let _ = self.keepalive.set(self.socket.get_ref());
         self.is_probed.store(false, Ordering::Relaxed);
     }
@@ -118,16 +119,16 @@ impl Stream for TcpLink {
     }
 }
 
-/// A connection that is being opened.
+/// A connection attempt in progress.
 pub(crate) type ConnectFuture = Pin<Box<dyn Future<Output = io::Result<Arc<dyn Stream>>> + Send>>;
 
-/// Opens connections: over TCP, or in the simulator through a network in memory.
+/// Opens connections: over TCP, or in the simulator over an in-memory network.
 pub(crate) trait Connect: Send + Sync + 'static {
-    /// Opens one. Dropping the future gives it up.
+    /// Connects to `addr`. Dropping the future cancels the attempt.
     fn connect(&self, addr: SocketAddr) -> ConnectFuture;
 }
 
-/// TCP, with streams set as every link wants them.
+/// Opens TCP connections with these keepalive settings.
 #[derive(Debug)]
 pub(crate) struct TcpConnector {
     pub(crate) keepalive: Keepalive,

@@ -3,7 +3,7 @@ use std::fmt;
 use crate::proto::ParseKeyError;
 use crate::proto::address::parse::MOST_KEYS;
 
-/// Why a text is no peer address.
+/// Why a text is not a peer address.
 ///
 /// ```
 /// use netmod_inet::PeerAddr;
@@ -14,31 +14,31 @@ use crate::proto::address::parse::MOST_KEYS;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AddressError {
-    /// There is nothing.
+    /// The text is empty.
     Empty,
     /// A `[` without its `]`.
     OpenBracket,
-    /// An IPv6 address must stand in brackets, or its port cannot be told.
+    /// An IPv6 address without brackets, so that its port is ambiguous.
     NoBrackets,
-    /// There is no port.
+    /// The port is missing.
     NoPort,
-    /// This is no port: 1..=65535.
+    /// Not a port, which is 1..=65535.
     Port(String),
-    /// This is no IPv6 address.
+    /// Not an IPv6 address.
     Ipv6(String),
-    /// This is neither a host name nor an IPv4 address.
+    /// Neither a host name nor an IPv4 address.
     Host(String),
-    /// An option that does not exist.
+    /// An unknown option.
     Option(String),
-    /// An option that may be given once.
+    /// An option that may be given only once.
     OptionTwice(&'static str),
-    /// A link is Cross or Limited, not both.
+    /// A link cannot be both Cross and Limited.
     CrossAndLimited,
-    /// This is no key.
+    /// Not a key.
     Key(ParseKeyError),
-    /// There are more keys than 16.
+    /// More than 16 keys.
     TooManyKeys,
-    /// The address asks for encryption, which is not built in (feature `noise`).
+    /// The address requires encryption, which is not compiled in (feature `noise`).
     NoEncryption,
 }
 

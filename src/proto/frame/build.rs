@@ -1,4 +1,4 @@
-//! Making a carrier frame.
+//! The builder of carrier frames.
 
 use bytes::Bytes;
 
@@ -6,7 +6,7 @@ use crate::proto::Id;
 use crate::proto::frame::header::{BLOCK, FIXED, RECIPIENT, SEQUENCE_ID};
 use crate::proto::frame::{Frame, FrameError, Recipient, SequenceId, VERSION};
 
-/// Makes a [`Frame`]; see [`Frame::builder`].
+/// Builder of a [`Frame`]; see [`Frame::builder`].
 ///
 /// ```
 /// # use netmod_inet::{Frame, Id};
@@ -41,7 +41,7 @@ impl FrameBuilder {
         }
     }
 
-    /// Sets whom the frame is for. Default: nobody in particular.
+    /// Sets the recipient. Default: none.
     ///
     /// ```
     /// # use netmod_inet::{Frame, Id, Recipient};
@@ -55,7 +55,7 @@ impl FrameBuilder {
         self
     }
 
-    /// Sets the frame's place in its message. Default: none.
+    /// Sets the position of the frame in its message. Default: none.
     ///
     /// ```
     /// # use netmod_inet::{Frame, Id, SequenceId};
@@ -112,8 +112,8 @@ impl FrameBuilder {
     ///
     /// # Errors
     ///
-    /// [`FrameError::PayloadTooLong`], and [`FrameError::LeadingZero`] for auxiliary data or a
-    /// signature that begin with 0: on the wire that byte says that the field is absent.
+    /// [`FrameError::PayloadTooLong`], and [`FrameError::LeadingZero`] if the auxiliary data or the
+    /// signature start with 0: on the wire that byte marks the field as absent.
     ///
     /// ```
     /// # use netmod_inet::{Frame, Id};
@@ -124,7 +124,7 @@ impl FrameBuilder {
     pub fn build(self) -> Result<Frame, FrameError> {
         let payload_len = u16::try_from(self.payload.len())
             .map_err(|_| FrameError::PayloadTooLong(self.payload.len()))?;
-        // Exactly as large as the frame: it may wait in a queue that counts its bytes.
+        // Exact capacity: the frame may wait in a queue that accounts for its bytes.
         let mut bytes = Vec::with_capacity(self.header_len() + self.payload.len());
         bytes.extend_from_slice(&[VERSION]);
         bytes.extend_from_slice(&self.modes.to_be_bytes());

@@ -2,7 +2,7 @@ use std::fmt;
 
 use crate::proto::frame::Frame;
 
-/// Why bytes are no carrier frame, or fields cannot be made into one.
+/// Why bytes are not a carrier frame, or fields do not make one.
 ///
 /// ```
 /// use netmod_inet::{Frame, FrameError};
@@ -12,26 +12,26 @@ use crate::proto::frame::Frame;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FrameError {
-    /// This many bytes are less than the smallest frame.
+    /// The input has this many bytes, less than the smallest frame.
     TooShort(usize),
-    /// This many bytes are more than the largest frame.
+    /// The input has this many bytes, more than the largest frame.
     TooLong(usize),
     /// A version other than 1, in an otherwise well-formed frame.
     Version(u8),
-    /// A tag of the recipient other than 0, 1 and 2.
+    /// A recipient tag other than 0, 1 and 2.
     RecipientTag(u8),
-    /// The bytes, this many, end inside the header.
+    /// The input, of this many bytes, ends inside the header.
     HeaderCut(usize),
-    /// The header declares more payload than there is.
+    /// The header declares a longer payload than is present.
     PayloadCut {
-        /// Length that the header declares, in bytes.
+        /// Declared length of the payload, in bytes.
         declared: usize,
-        /// Length of what is there, in bytes.
+        /// Actual length of the payload, in bytes.
         present: usize,
     },
     /// A payload of this many bytes does not fit into a frame.
     PayloadTooLong(usize),
-    /// The named field begins with 0, which would say that it is absent.
+    /// The named field starts with 0, which would mark it as absent.
     LeadingZero(&'static str),
 }
 

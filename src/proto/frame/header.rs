@@ -1,18 +1,18 @@
-//! Where the fields of a carrier frame stand.
+//! The layout of a carrier frame.
 
 use std::ops::Range;
 
 use crate::proto::frame::{Frame, FrameError};
 
-/// What stands in front of the recipient: version, modes, sender.
+/// Length of the fixed fields: version, modes, sender.
 pub(crate) const FIXED: usize = 1 + 2 + 32;
 
-/// Lengths of the optional fields where they are present; an absent one is the byte `00`.
+/// Lengths of the optional fields if present. An absent one is a single byte `00`.
 pub(crate) const RECIPIENT: usize = 1 + 32;
 pub(crate) const SEQUENCE_ID: usize = 1 + 32 + 2;
 pub(crate) const BLOCK: usize = 64;
 
-/// Where the fields of a frame stand; an absent field has the length of its `00` byte.
+/// The byte ranges of the fields of a frame. An absent field covers its `00` byte.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) sequence_id: Range<usize>,
@@ -22,7 +22,7 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// Reads the shape of the frame that `bytes` begin with, whatever its version byte says.
+    /// Parses the layout of the frame at the start of `bytes`, regardless of its version byte.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Header, FrameError> {
         if bytes.len() < Frame::MIN_LEN {
             return Err(FrameError::TooShort(bytes.len()));
@@ -31,7 +31,7 @@ impl Header {
             return Err(FrameError::TooLong(bytes.len()));
         }
         if let Some([0, 0, 0, 0, high, low]) = bytes[FIXED..].first_chunk() {
-            // None of the optional fields: most frames of a busy link are like this.
+            // Fast path: no optional fields, as in most frames of a busy link.
             let fixed = |at: usize| FIXED + at..FIXED + at + 1;
             let (sequence_id, auxiliary_data, signature) = (fixed(1), fixed(2), fixed(3));
             let payload = payload(bytes, Frame::MIN_LEN, [*high, *low])?;
@@ -53,13 +53,13 @@ impl Header {
         Ok(Header { sequence_id, auxiliary_data, signature, payload })
     }
 
-    /// Length of the frame: header and payload.
+    /// Length of the frame, header and payload, in bytes.
     pub(crate) fn frame_len(&self) -> usize {
         self.payload.end
     }
 }
 
-/// The payload at `start`, whose length was declared so.
+/// The range of the payload at `start`, with its declared length.
 fn payload(bytes: &[u8], start: usize, len: [u8; 2]) -> Result<Range<usize>, FrameError> {
     let declared = usize::from(u16::from_be_bytes(len));
     match bytes.len() - start < declared {
@@ -68,7 +68,7 @@ fn payload(bytes: &[u8], start: usize, len: [u8; 2]) -> Result<Range<usize>, Fra
     }
 }
 
-/// The optional field at `start`: the one byte `00`, or `full` bytes.
+/// The range of the optional field at `start`: the single byte `00`, or `full` bytes.
 fn field(bytes: &[u8], start: usize, full: usize) -> Result<Range<usize>, FrameError> {
     let len = match bytes.get(start) {
         None => return Err(FrameError::HeaderCut(bytes.len())),

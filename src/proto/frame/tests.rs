@@ -1,6 +1,6 @@
 use super::*;
 
-/// A frame whose shape and content follow from `random`.
+/// Generates a frame of random shape and content.
 fn any_frame(random: &mut fastrand::Rng) -> FrameBuilder {
     let mut id = || Id::from_bytes(std::array::from_fn(|_| random.u8(..)));
     let (sender, other) = (id(), id());

@@ -1,8 +1,8 @@
 use crate::proto::{Ack, Frame, FrameError, Header, Hello, Records, SequenceId, VERSION};
 
-/// Reads the input as a frame, and its payload as all that a payload of ours can be.
+/// Parses the input as a frame, and its payload as every message of this crate.
 ///
-/// What can be read is written back to the same bytes.
+/// Whatever can be decoded is encoded to the same bytes again.
 pub fn frame(bytes: &[u8]) {
     records(bytes);
     let frame = match Frame::parse(bytes.to_vec()) {
@@ -22,7 +22,7 @@ pub fn frame(bytes: &[u8]) {
     records(frame.payload());
 }
 
-/// The frame that a builder makes of the same fields.
+/// Rebuilds a frame from its fields, with a builder.
 fn rebuilt(frame: &Frame) -> Vec<u8> {
     let mut builder = Frame::builder(frame.modes(), frame.sender()).payload(frame.payload_bytes());
     if let Some(recipient) = frame.recipient() {
@@ -40,7 +40,7 @@ fn rebuilt(frame: &Frame) -> Vec<u8> {
     builder.build().unwrap().as_bytes().to_vec()
 }
 
-/// The bytes of the frame, with the tag of the sequence id that writers use.
+/// The bytes of the frame, with the sequence id tag that encoders write.
 fn canonical(frame: &Frame) -> Vec<u8> {
     let mut bytes = frame.as_bytes().to_vec();
     if frame.sequence_id().is_some() {

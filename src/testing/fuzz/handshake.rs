@@ -1,4 +1,4 @@
-//! The handshake, with another side that says what the input makes of it.
+//! The handshake, against a remote that the input controls.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,10 +19,10 @@ use crate::testing::kit::{
 const DIALER: u8 = 1;
 const LISTENER: u8 = 2;
 
-/// Rests after which a handshake that got all there is hangs.
+/// Number of idle steps after which a handshake with no more input counts as hanging.
 const TOO_MANY: usize = 2_000;
 
-/// What a handshake came to, and the bytes that were read behind it.
+/// The result of a handshake, and the bytes that were read beyond it.
 struct Outcome {
     terms: Result<Negotiated, HandshakeError>,
     rest: Vec<u8>,
@@ -42,7 +42,7 @@ pub(crate) fn handshake(bytes: &[u8]) {
     }
 }
 
-/// Two real sides, between which bytes come in pieces. They agree.
+/// Runs two real ends, between which bytes arrive in fragments. They must agree.
 fn both(input: &mut ByteSource<'_>, flags: u8) {
     let (near, far) = Pipe::pair();
     let wakes = TestWaker::new();
@@ -95,7 +95,7 @@ fn hello(number: u8, peer_type: PeerType) -> Hello {
     Hello { id: id(number), peer_type, port: 9000 }
 }
 
-/// Shakes hands as the dialer does; it received 11 frames of a pair that it knows.
+/// Runs the dialer. If `knows`, it resumes a known session in which it received 11 frames.
 fn dial(line: &Arc<Pipe>, limit: usize, knows: bool) -> Running<'static> {
     let line = line.clone();
     Box::pin(async move {
@@ -112,7 +112,7 @@ fn dial(line: &Arc<Pipe>, limit: usize, knows: bool) -> Running<'static> {
     })
 }
 
-/// Shakes hands as the listener does; it received 22 frames of a pair that it knows.
+/// Runs the listener. If `knows`, it resumes a known session in which it received 22 frames.
 fn listen(line: &Arc<Pipe>, limit: usize, knows: bool) -> Running<'static> {
     let line = line.clone();
     Box::pin(async move {
@@ -139,20 +139,20 @@ async fn answer(handshake: &mut Handshake<'_>, knows: bool) -> Result<Negotiated
     Ok(terms)
 }
 
-/// The other side of a handshake, which says what the input tells it to.
+/// A scripted remote, which sends what the input makes of it.
 struct Script<'a> {
-    /// The role of the real side.
+    /// The role of the real end.
     role: Role,
     input: ByteSource<'a>,
     line: Arc<Pipe>,
-    /// What the real side said.
+    /// Frames that the real end sent.
     heard: Vec<Frame>,
     unread: Vec<u8>,
     nonce: Bits,
     share: Bits,
-    /// All that was said to the real side.
+    /// All bytes that were sent to the real end.
     said: Vec<u8>,
-    /// Whether a right proof under the known secret, or under the new one, was shown.
+    /// Whether a valid proof was sent: under the known secret, or under the new one.
     proved_known: bool,
     proved_new: bool,
 }
@@ -190,7 +190,7 @@ impl<'a> Script<'a> {
         panic!("it never ends");
     }
 
-    /// Says one more thing, and hears what was said.
+    /// Receives what the real end sent, and sends one more message.
     fn turn(&mut self) {
         let piece = self.input.size() + 1;
         self.hear(piece);
@@ -217,7 +217,7 @@ impl<'a> Script<'a> {
         }
     }
 
-    /// What the input wants to be said next.
+    /// The next message to send.
     fn say(&mut self) -> Vec<u8> {
         let what = self.input.byte();
         let detail = what >> 3;
@@ -245,7 +245,7 @@ impl<'a> Script<'a> {
     }
 
     fn name(&mut self) -> u8 {
-        // Mostly another node than the real side.
+        // Usually not the id of the real end.
         match self.input.byte() {
             0xFF => DIALER,
             0xFE => LISTENER,
@@ -262,7 +262,7 @@ impl<'a> Script<'a> {
         }
     }
 
-    /// Records of a Hello or an Ack, or other bytes.
+    /// The extension of a Hello or an Ack, or arbitrary bytes.
     fn records(&mut self, detail: u8) -> Vec<u8> {
         if detail == 0 {
             let len = usize::from(self.input.byte());
@@ -288,17 +288,17 @@ impl<'a> Script<'a> {
         block
     }
 
-    /// Changes one byte behind the magic.
+    /// Corrupts one byte after the magic.
     fn spoil(&mut self, block: &mut [u8]) {
         let at = 6 + usize::from(self.input.byte()) % (block.len() - 6);
         block[at] ^= self.input.byte() | 1;
-        // It may be no part of the proof.
+        // The byte may be outside of the proof.
         self.proved_known |= Records::decode(block).is_some_and(|records| {
             records.proof.is_some_and(|proof| proof == self.shown(&known_secret()))
         });
     }
 
-    /// The proof that the other side of the real one would show.
+    /// The valid proof of the real end's remote.
     fn shown(&self, secret: &SessionSecret) -> Bits {
         let real = self.real_records().and_then(|records| records.nonce).unwrap_or_default();
         match self.role {
@@ -307,7 +307,7 @@ impl<'a> Script<'a> {
         }
     }
 
-    /// What the real side offered in its Hello or Ack.
+    /// The extension in the real end's Hello or Ack.
     fn real_records(&self) -> Option<Records> {
         let first = self.heard.first()?;
         let rest = match self.role {
@@ -317,7 +317,7 @@ impl<'a> Script<'a> {
         Records::decode(rest)
     }
 
-    /// Records of a control frame, right ones or not.
+    /// The extension of a control frame, with a valid or an invalid proof.
     fn proof(&mut self, detail: u8) -> Vec<u8> {
         let share = self.real_records().and_then(|records| records.share).unwrap_or_default();
         let new = match self.role {
@@ -349,7 +349,8 @@ impl<'a> Script<'a> {
             }
             Ok(Negotiated::New(pair)) => {
                 assert_ne!(pair.secret, known_secret());
-                // A dialer proves first; what it shares is used only where it is proved back.
+                // The dialer proves first; its new secret is used only once the listener has proved
+                // it too.
                 assert!(self.role == Role::Dialer || self.proved_new, "believed a stranger");
             }
             Ok(Negotiated::Plain) => assert!(self.heard.len() <= 1, "told a plain node too much"),
@@ -361,7 +362,7 @@ impl<'a> Script<'a> {
     }
 }
 
-/// Whether `part` stands somewhere in `whole`.
+/// Whether `part` is a subslice of `whole`.
 fn contains(whole: &[u8], part: &[u8]) -> bool {
     part.is_empty() || whole.windows(part.len()).any(|window| window == part)
 }

@@ -1,4 +1,4 @@
-//! What fuzzing drives: functions from bytes to nothing that panic when a promise is broken.
+//! Entry points for fuzzing: functions of a byte string that panic if an invariant is violated.
 //!
 //! They exist only under `cfg(fuzzing)`, for the targets in `tests/fuzz`, and in tests, which run
 //! the kept corpora and seeded random inputs through them.
@@ -10,25 +10,25 @@ mod stream;
 
 pub use frame::frame;
 
-/// Reads a stream of frames, cut as the input says, through the receive loop.
+/// Runs the reader loop on a stream of frames, fragmented as the input says.
 ///
-/// What arrives, what is ignored and why the link ends do not depend on the cuts, and are what a
-/// plain reading of the whole stream finds.
+/// What is delivered, what is ignored and why the link ends must not depend on the fragmentation,
+/// and must match a reference parser of the whole stream.
 pub fn stream(bytes: &[u8]) {
     stream::stream(bytes);
 }
 
-/// Shakes hands, as the dialer, the listener or both, with what the input makes of the other side.
+/// Runs a handshake as the dialer, the listener or both, against a remote that the input controls.
 ///
-/// It ends, reads no more than its limit ahead, and nobody passes for a pair without its secret.
+/// It must end, read no further ahead than its limit, and resume no session without its secret.
 pub fn handshake(bytes: &[u8]) {
     handshake::handshake(bytes);
 }
 
-/// Has two peers send, lose their link, resume and close in the order that the input says.
+/// Makes two peers send, lose their link, resume and close, in the order that the input gives.
 ///
-/// Every accepted frame is delivered once and in order, or handed back; impossible counts are
-/// refused; budgets return to zero.
+/// Every accepted frame must be delivered once and in order, or handed back; impossible
+/// acknowledgements must be refused; memory budgets must return to zero.
 pub fn session(bytes: &[u8]) {
     session::session(bytes);
 }
@@ -38,12 +38,12 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    /// A number from the environment, for longer runs and to see a failure again.
+    /// A number from the environment, for longer runs and to reproduce a failure.
     fn given(name: &str) -> Option<u64> {
         std::env::var(name).ok()?.parse().ok()
     }
 
-    /// Says which input it was that a test failed for.
+    /// Prints the failing input when a test panics.
     struct Trace<'a>(&'a dyn std::fmt::Debug);
 
     impl Drop for Trace<'_> {
@@ -54,7 +54,7 @@ mod tests {
         }
     }
 
-    /// Runs what fuzzing found worth keeping.
+    /// Runs the kept corpus of a target.
     fn corpus(target: &str, run: fn(&[u8])) {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let folder = root.join("tests/fuzz/corpus").join(target);
@@ -71,7 +71,7 @@ mod tests {
         assert!(count > 0, "the corpus of {target} is empty");
     }
 
-    /// Runs random inputs; a third of their bytes are small, as counts and lengths often are.
+    /// Runs random inputs. A third of their bytes are small, as counts and lengths often are.
     fn random(cases: u64, longest: usize, run: fn(&[u8])) {
         let seed = given("NETMOD_INET_SEED").unwrap_or_else(|| fastrand::u64(..));
         let cases = given("NETMOD_INET_CASES").unwrap_or(cases);

@@ -19,21 +19,21 @@ use crate::testing::kit::{
 };
 use crate::transport::{Link, Stream};
 
-/// Operations that one input is good for, so that none takes long.
+/// Maximum number of operations per input, which bounds its run time.
 const OPERATIONS: usize = 200;
 
-/// Frames too large to be copied that one input may send: it takes some to fill more than one
-/// write.
+/// Maximum number of frames per input that are too large to be coalesced. Several of them are
+/// needed to exceed one write.
 const LARGE_FRAMES: usize = 12;
 
-/// Time that passes with each operation.
+/// Simulated time that passes with each operation.
 const PASSES: Duration = Duration::from_millis(5);
 
 const INBOUND_BYTES: usize = 80 << 10;
 
 /// See [`crate::testing::fuzz::session`].
 pub(crate) fn session(bytes: &[u8]) {
-    // Its own, so that an input does the same each time.
+    // A clock of its own makes the case reproducible.
     let clock = Clock::install();
     let mut input = ByteSource::new(bytes);
     let mut world = World::new(input.byte());
@@ -47,19 +47,19 @@ pub(crate) fn session(bytes: &[u8]) {
     world.finish();
 }
 
-/// Two neighbours.
+/// Two connected nodes.
 struct World {
     sides: [Side; 2],
     wakes: TestWaker,
     shares_records: bool,
-    /// A side closed, was ended or went away: no link follows.
+    /// Whether an end closed, was ended or went away, so that no link follows.
     is_over: bool,
-    /// What was on a plain link when it broke is lost.
+    /// Whether data on a plain link may be lost because the link broke.
     may_lose: bool,
     large_frames: usize,
 }
 
-/// A node, as far as it has to do with the other one.
+/// One end: the part of a node that serves the other.
 struct Side {
     peer: Arc<Peer>,
     budget: Arc<MemoryBudget>,
@@ -67,20 +67,20 @@ struct Side {
     sender: InboundSender,
     inbound: Inbound,
     link: Option<Serving>,
-    /// Whether it told the other side, by closing, that it may end the link.
+    /// Whether it has closed, so that its goodbye may end the link.
     stopped: bool,
-    /// What its router gave, and what became of that.
+    /// Frames accepted from its router, and those handed back.
     sent: Vec<u32>,
     returned: Vec<u32>,
-    /// Of those, the ones that were certainly not delivered.
+    /// Of these, the frames that were certainly not delivered.
     unsent: Vec<u32>,
-    /// What its router got.
+    /// Frames that its router received.
     arrived: Vec<u32>,
 }
 
 type Task<T> = Pin<Box<dyn Future<Output = T>>>;
 
-/// A link and those who serve it.
+/// A link, its writer and its reader.
 struct Serving {
     line: Arc<Pipe>,
     link: Arc<Link>,
@@ -141,20 +141,20 @@ impl World {
         self.sides[at].push(payload, is_flood, admission);
     }
 
-    /// Lets one side write so many bytes.
+    /// Lets one end write `bytes` more bytes.
     fn write(&mut self, at: usize, bytes: usize) {
         let Some(serving) = &mut self.sides[at].link else { return };
         serving.line.outgoing().room += bytes;
         let Some(writing) = &mut serving.writing else { return };
         let Some(done) = self.wakes.poll(writing.as_mut()) else { return };
         serving.writing = None;
-        // A link that cannot be written is read to its end.
+        // On a write error the link is still read to its end.
         if done.is_ok() {
             serving.line.close_write();
         }
     }
 
-    /// Lets so many bytes arrive at one side.
+    /// Makes up to `bytes` bytes arrive at one end.
     fn arrive(&mut self, at: usize, bytes: usize) {
         if let Some(serving) = &self.sides[at].link {
             serving.line.incoming().arrive(bytes);
@@ -175,7 +175,7 @@ impl World {
         self.go_down(at, true, &reason);
     }
 
-    /// Ends one side's part of the link.
+    /// Takes the link of one end down.
     fn go_down(&mut self, at: usize, settles: bool, reason: &DownReason) {
         let side = &mut self.sides[at];
         let Some(Serving { line, link, writing, reading }) = side.link.take() else { return };
@@ -188,7 +188,7 @@ impl World {
         side.peer.link_down(reason, None);
     }
 
-    /// Ends the link of one side: what it wrote may still arrive, or be gone.
+    /// Cuts the link of one end. What it wrote is lost or may still arrive.
     fn cut(&mut self, at: usize, detail: u8) {
         let Some(serving) = &self.sides[at].link else { return };
         let line = serving.line.clone();
@@ -201,7 +201,7 @@ impl World {
         }
     }
 
-    /// The router of one side takes what arrived.
+    /// Delivers arrived frames to the router of one end.
     fn take(&mut self, at: usize, count: usize) {
         for _ in 0..count {
             let Some((_, frame)) = self.sides[at].inbound.try_next().unwrap() else { break };
@@ -210,8 +210,8 @@ impl World {
         self.read(at);
     }
 
-    /// Brings a new link up. With records each side tells the other what it has; this may end
-    /// half-way, when only the listener was told.
+    /// Connects a new link. On an extended link both ends exchange their counts; this may be
+    /// interrupted after only the listener has received one.
     fn resume(&mut self, detail: u8) {
         if self.is_over {
             return;
@@ -235,7 +235,7 @@ impl World {
         }
     }
 
-    /// Both sides forget what they shared, as if their pair could not be proved.
+    /// Starts a new session at both ends, as if the old one could not be proved.
     fn start_anew(&mut self) {
         for at in 0..2 {
             self.may_lose |= self.sides[at].link.is_some();
@@ -247,7 +247,7 @@ impl World {
         }
     }
 
-    /// A count that comes while no other can be on its way.
+    /// Delivers an acknowledgement while no other can be in flight.
     fn acknowledge(&mut self, at: usize) {
         if !self.shares_records || self.sides.iter().any(|side| side.link.is_some()) {
             return;
@@ -282,13 +282,13 @@ impl World {
         side.unsent.extend(frames.iter().map(number));
     }
 
-    /// What one side has to say goes all the way.
+    /// Delivers everything that one end has to write.
     fn both(&mut self, at: usize) {
         self.write(at, 1 << 20);
         self.arrive(1 - at, 1 << 20);
     }
 
-    /// Everything that can still go over a link does; then both sides end.
+    /// Delivers everything that can still be delivered, then ends both.
     fn finish(mut self) {
         self.flow();
         if !self.is_over {
@@ -307,7 +307,7 @@ impl World {
         }
     }
 
-    /// Lets all flow until nothing moves any more.
+    /// Runs until nothing moves any more.
     fn flow(&mut self) {
         for round in 0.. {
             let before = self.progress();
@@ -325,7 +325,7 @@ impl World {
         }
     }
 
-    /// Changes whenever a frame moves.
+    /// A value that changes whenever a frame moves.
     fn progress(&self) -> [(usize, usize, bool); 2] {
         [0, 1].map(|at| {
             let side = &self.sides[at];
@@ -340,7 +340,7 @@ impl World {
         }
     }
 
-    /// Each frame of one side arrived once, in order, or came back.
+    /// Checks that each frame of one end arrived once and in order, or was handed back.
     fn check(&self, at: usize) {
         let Side { sent, returned, unsent, .. } = &self.sides[at];
         let arrived = &self.sides[1 - at].arrived;
@@ -391,7 +391,7 @@ impl Side {
             return;
         }
         let before = self.peer.queue.size();
-        // As the watch of a link does, so that frames may be written at once.
+        // As the liveness monitor does; it is a precondition of direct writes.
         self.peer.queue.arm_monitor();
         match self.peer.push(frame.clone(), charge.flatten(), admission) {
             Ok(_) => {
@@ -399,7 +399,7 @@ impl Side {
                 assert!(!self.stopped && is_due);
                 let ((frames, bytes), size) = (before, self.peer.queue.size());
                 let is_queued = size == (frames + 1, bytes + cost(&frame));
-                // A plain link keeps nothing of what was written at once.
+                // A plain link retains nothing of a direct write.
                 assert!(is_queued || (before, size) == ((0, 0), (0, 0)));
                 self.sent.push(number);
             }
@@ -426,7 +426,7 @@ impl Side {
         self.peer.queue.resume(count).expect("the count is right");
     }
 
-    /// More than was ever sent.
+    /// Checks that an acknowledgement of more than was sent is refused.
     fn impossible_count(&self) {
         let queue = &self.peer.queue;
         let (before, count) = (queue.size(), self.sent.len() as u64 + 1);
@@ -445,7 +445,7 @@ impl Side {
     fn check_budgets(&mut self) {
         let room = self.sender.try_acquire(INBOUND_BYTES).unwrap();
         assert!(room.is_some(), "room for what arrives was not given back");
-        // So much fits only if nothing else is charged.
+        // Fits only if nothing else is reserved.
         let tenth = Frame::builder(8, Id::from_bytes([1; 32]));
         let payload = self.budget_bytes / 10 - 64 - Frame::MIN_LEN;
         let tenth = tenth.payload(vec![0; payload.min(Frame::MAX_PAYLOAD)]).build().unwrap();

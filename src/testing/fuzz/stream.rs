@@ -11,22 +11,22 @@ use crate::testing::kit::{
 };
 use crate::transport::Link;
 
-/// Pieces are added up to this length, so that no input takes long.
+/// Pieces are added up to this length, which bounds the run time of an input.
 const LONGEST: usize = 70_000;
 
 const INBOUND_BYTES: usize = 80 << 10;
 
-/// How a link is, and how its bytes come.
+/// The configuration of the link, and the fragmentation of its bytes.
 struct Case {
     peer_type: PeerType,
     carries_records: bool,
-    /// Frames that may wait for the router.
+    /// Maximum number of frames that wait for the router.
     frames: usize,
-    /// How many bytes come before the link begins, and then each time.
+    /// Number of bytes that arrive before the link starts, and then in each step.
     cuts: Vec<usize>,
 }
 
-/// What became of a stream.
+/// The outcome of a stream.
 #[derive(Debug, PartialEq, Eq)]
 struct Outcome {
     frames: Vec<Frame>,
@@ -63,7 +63,7 @@ fn peer_type(flags: u8) -> PeerType {
     }
 }
 
-/// Adds bytes of the input as they are, or a frame.
+/// Appends raw bytes of the input, or a frame.
 fn piece(input: &mut ByteSource<'_>, stream: &mut Vec<u8>) {
     let what = input.byte();
     let detail = usize::from(what & 31);
@@ -89,7 +89,7 @@ fn frame(modes: u16, payload: Vec<u8>) -> Frame {
     Frame::builder(modes, Id::from_bytes([1; 32])).payload(payload).build().unwrap()
 }
 
-/// The message with so many bytes behind the payload.
+/// Appends a message with `trailing` bytes after the payload.
 fn with_trailing(frame: Frame, trailing: usize, stream: &mut Vec<u8>) {
     let len = (frame.len() + trailing).min(Frame::MAX_LEN);
     stream.extend_from_slice(&encode_length(len));
@@ -115,7 +115,7 @@ fn records(which: usize, input: &mut ByteSource<'_>) -> Records {
     Records {
         received: wanted(1).then(|| input.byte().into()),
         held: wanted(2).then_some(9),
-        // What comes behind it is read all the same.
+        // What follows it is still read.
         end: (which & 12 == 12).then_some(end),
         probe: wanted(16).then_some(()),
         busy: wanted(4).then_some(()),
@@ -123,7 +123,7 @@ fn records(which: usize, input: &mut ByteSource<'_>) -> Records {
     }
 }
 
-/// Serves the stream as it is cut.
+/// Runs the reader loop on the fragmented stream.
 fn served(case: &Case, stream: &[u8]) -> Outcome {
     let budget = MemoryBudget::new(0);
     let queue = SendQueue::new(budget, 0, 0);
@@ -149,8 +149,8 @@ fn served(case: &Case, stream: &[u8]) -> Outcome {
     Outcome { frames, ignored: peer.info().frames_ignored, reason: reason.to_string() }
 }
 
-/// Runs the receive loop to its end; whenever it rests, takes what it handed on or else lets more
-/// arrive.
+/// Runs the reader loop to its end. Whenever it is pending, takes what it delivered or lets more
+/// bytes arrive.
 fn serve(
     peer: &Peer,
     link: &Link,
@@ -188,13 +188,13 @@ fn check_counts(case: &Case, peer: &Peer, frames: u64) {
     assert_eq!(peer.queue.received_total(), counted);
 }
 
-/// All room is free again.
+/// Checks that all permits were released.
 fn check_room(case: &Case, sender: &InboundSender) {
     let room = sender.try_acquire(INBOUND_BYTES).unwrap().expect("some room was not given back");
     assert_eq!(room.frames(), case.frames);
 }
 
-/// What should become of the stream: a plain reading of the rules, frame by frame.
+/// The expected outcome: a reference implementation of the rules, frame by frame.
 fn expected(case: &Case, mut bytes: &[u8]) -> Outcome {
     let mut outcome = Outcome { frames: Vec::new(), ignored: 0, reason: String::new() };
     let reason = loop {
@@ -224,7 +224,7 @@ fn expected(case: &Case, mut bytes: &[u8]) -> Outcome {
     outcome
 }
 
-/// Nothing was sent, so every count but zero is impossible.
+/// Nothing was sent, so every acknowledgement but zero is impossible.
 fn heard(records: &Records) -> Option<DownReason> {
     let count = records.received.filter(|count| *count > 0)?;
     Some(DownReason::InvalidAck(count))

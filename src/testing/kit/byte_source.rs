@@ -1,4 +1,4 @@
-/// The bytes of an input, taken from the front. When they are used up there are only zeros.
+/// The input of a fuzz case, consumed from the front. Yields zeros once it is exhausted.
 #[derive(Debug, Clone)]
 pub(crate) struct ByteSource<'a>(&'a [u8]);
 
@@ -15,14 +15,14 @@ impl<'a> ByteSource<'a> {
         self.take(1).first().copied().unwrap_or(0)
     }
 
-    /// At most `len` bytes.
+    /// Takes up to `len` bytes.
     pub(crate) fn take(&mut self, len: usize) -> &'a [u8] {
         let (taken, rest) = self.0.split_at(len.min(self.0.len()));
         self.0 = rest;
         taken
     }
 
-    /// A number of bytes: small ones exactly, and some that are large.
+    /// Takes a size: small ones at full resolution, and some large ones.
     pub(crate) fn size(&mut self) -> usize {
         match usize::from(self.byte()) {
             small @ 0..=0xDF => small,

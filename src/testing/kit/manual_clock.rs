@@ -1,4 +1,4 @@
-//! A clock that stands still until it is moved on; each thread may have one of its own.
+//! A clock that moves only when it is advanced. Each thread may install its own.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -14,27 +14,27 @@ thread_local! {
 #[derive(Debug)]
 struct State {
     now: Instant,
-    /// Who waits, by the time and in the order of asking.
+    /// Pending timers, by deadline and then in order of registration.
     waiting: BTreeMap<(Instant, u64), Waker>,
     last: u64,
 }
 
-/// The time on this thread's clock. `None`: it has none, and goes by the system's.
+/// The time on this thread's clock. `None` if none is installed and system time applies.
 pub(crate) fn now() -> Option<Instant> {
     CLOCK.with_borrow(|clock| clock.as_ref().map(|clock| clock.now))
 }
 
-/// Whether this thread has a clock of its own.
+/// Whether this thread has a manual clock.
 #[cfg(test)]
 pub(crate) fn is_installed() -> bool {
     now().is_some()
 }
 
-/// A clock for the present thread, for as long as this lives. Timers are to be made, polled and
-/// dropped on that thread.
+/// Guard of the current thread's manual clock, which it uninstalls on drop. Timers must be created,
+/// polled and dropped on that thread.
 #[derive(Debug)]
 pub(crate) struct Clock {
-    /// Keeps it on its thread.
+    /// Makes the guard neither `Send` nor `Sync`.
     _here: std::marker::PhantomData<*const ()>,
 }
 
@@ -46,7 +46,7 @@ impl Clock {
         Clock { _here: std::marker::PhantomData }
     }
 
-    /// When the next timer fires. `None`: nobody waits for any.
+    /// The earliest deadline. `None` if no timer is pending.
     pub(crate) fn next(&self) -> Option<Instant> {
         CLOCK.with_borrow(|clock| {
             let (&(time, _), _) = clock.as_ref()?.waiting.first_key_value()?;
@@ -54,12 +54,12 @@ impl Clock {
         })
     }
 
-    /// Moves on by so much, and wakes whoever waited for that.
+    /// Advances the clock, and fires the timers that expire, each at its own time.
     pub(crate) fn advance(&self, by: Duration) {
         let Some(to) = now().and_then(|now| now.checked_add(by)) else { return };
         while let Some(time) = self.next().filter(|time| *time <= to) {
             self.set(time);
-            // Outside of the borrow: a waker may do anything.
+            // Outside of the borrow, since a waker may run arbitrary code.
             let first = CLOCK.with_borrow_mut(|clock| clock.as_mut()?.waiting.pop_first());
             if let Some((_, waker)) = first {
                 waker.wake();
@@ -80,24 +80,24 @@ impl Clock {
 impl Drop for Clock {
     fn drop(&mut self) {
         let state = CLOCK.take();
-        // Wakers may hold tasks, whose timers look for the clock.
+        // After the clock is uninstalled: wakers may own tasks, whose timers access it on drop.
         drop(state);
     }
 }
 
-/// A timer of the thread's clock, or of the system's if the thread has none.
+/// A timer on the thread's manual clock, or on system time if there is none.
 #[derive(Debug)]
 pub(crate) enum Timer {
     System(smol::Timer),
     Simulated(Alarm),
 }
 
-/// A timer of a simulated clock.
+/// A timer on a manual clock.
 #[derive(Debug)]
 pub(crate) struct Alarm {
-    /// `None`: never.
+    /// The deadline. `None`: never.
     time: Option<Instant>,
-    /// Its number among those that wait.
+    /// Registration number, once the timer is pending.
     number: Option<u64>,
 }
 
@@ -136,7 +136,7 @@ impl Alarm {
     fn poll(&mut self, cx: &Context<'_>) -> Poll<Instant> {
         let Some(time) = self.time else { return Poll::Pending };
         CLOCK.with_borrow_mut(|clock| {
-            // Without a clock there is nobody left who would poll again.
+            // The clock is uninstalled, so nothing will poll again.
             let Some(clock) = clock else { return Poll::Pending };
             if clock.now >= time {
                 return Poll::Ready(time);
@@ -155,7 +155,7 @@ impl Drop for Alarm {
     fn drop(&mut self) {
         let (Some(time), Some(number)) = (self.time, self.number) else { return };
         let waker = CLOCK.with_borrow_mut(|clock| clock.as_mut()?.waiting.remove(&(time, number)));
-        // Outside of the borrow: it may be the last that holds a task.
+        // Outside of the borrow: the waker may own the last reference to a task.
         drop(waker);
     }
 }

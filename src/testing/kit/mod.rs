@@ -1,4 +1,4 @@
-//! Stand-ins that a test controls: a stream in memory, a clock, a waker, a source of bytes.
+//! Test doubles: an in-memory duplex stream, a manual clock, a waker, a byte source.
 
 pub(crate) mod byte_source;
 pub(crate) mod manual_clock;

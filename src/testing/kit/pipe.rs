@@ -8,35 +8,37 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use crate::transport::Stream;
 
-/// One end of a connection in memory, which moves bytes only as far as it is told to.
+/// One end of an in-memory duplex connection, which transfers bytes only as the test allows.
 ///
-/// It wakes nobody: whoever moves the bytes polls again.
+/// It never wakes a task: the test polls again after it has moved bytes.
 #[derive(Debug)]
 pub(crate) struct Pipe {
     incoming: Arc<Mutex<HalfPipe>>,
     outgoing: Arc<Mutex<HalfPipe>>,
 }
 
-/// One direction.
+/// One direction of a [`Pipe`].
 #[derive(Debug, Default)]
 pub(crate) struct HalfPipe {
-    /// What was written and not yet read.
+    /// Bytes written and not yet read.
     pub(crate) bytes: VecDeque<u8>,
-    /// How many of them have arrived.
+    /// How many of `bytes` have arrived, that is, are readable.
+    ///
+    /// Invariant: `arrived <= bytes.len()`.
     pub(crate) arrived: usize,
-    /// How many more the writer may put in.
+    /// How many more bytes the writer may write before it blocks.
     pub(crate) room: usize,
-    /// The writer is done.
+    /// The writer has closed.
     pub(crate) ended: bool,
     /// The reader is gone.
     pub(crate) broken: bool,
-    /// Largest room that a read offered beside what it held already.
+    /// Largest capacity of a buffer that was passed to a read.
     pub(crate) widest_read: usize,
     pub(crate) reads: usize,
 }
 
 impl Pipe {
-    /// The two ends of a connection.
+    /// Creates a connection, and returns its two ends.
     pub(crate) fn pair() -> (Arc<Pipe>, Arc<Pipe>) {
         let ways: [Arc<Mutex<HalfPipe>>; 2] = Default::default();
         let [one, other] = &ways;
@@ -55,7 +57,7 @@ impl Pipe {
 }
 
 impl HalfPipe {
-    /// Lets so many more bytes arrive.
+    /// Makes up to `count` more bytes arrive.
     pub(crate) fn arrive(&mut self, count: usize) {
         self.arrived = self.arrived.saturating_add(count).min(self.bytes.len());
     }
@@ -65,7 +67,7 @@ impl HalfPipe {
     }
 
     fn move_to(&mut self, buffer: &mut Vec<u8>, count: usize) {
-        // In whole slices: byte by byte takes most of the time of a run.
+        // Copies whole slices: byte by byte would dominate the run time of a case.
         let (front, back) = self.bytes.as_slices();
         let split = count.min(front.len());
         buffer.extend_from_slice(&front[..split]);
@@ -154,7 +156,7 @@ impl Stream for Pipe {
     }
 }
 
-/// Polls by hand, and tells whether it was asked to do so again.
+/// Polls a future by hand, and records whether its waker was called.
 #[derive(Debug)]
 pub(crate) struct TestWaker {
     flag: Arc<Flag>,
@@ -170,7 +172,7 @@ impl Wake for Flag {
     }
 }
 
-/// Polls after which a task that goes on without anything new never rests.
+/// Number of polls without any new input after which a task counts as a busy loop.
 const TOO_MANY: usize = 100_000;
 
 impl TestWaker {
@@ -179,13 +181,13 @@ impl TestWaker {
         TestWaker { waker: flag.clone().into(), flag }
     }
 
-    /// Whether it was asked to poll again since it last did.
+    /// Whether the waker was called since the last poll.
     #[cfg(test)]
     pub(crate) fn was_woken(&self) -> bool {
         self.flag.0.load(Ordering::Relaxed)
     }
 
-    /// Polls until the future is done, or rests.
+    /// Polls until the future completes, or is pending and not woken.
     pub(crate) fn poll<T>(&self, mut future: Pin<&mut dyn Future<Output = T>>) -> Option<T> {
         let mut cx = Context::from_waker(&self.waker);
         for _ in 0..TOO_MANY {

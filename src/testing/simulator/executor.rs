@@ -1,4 +1,4 @@
-//! One thread, many tasks, and a die that says which of them goes on.
+//! A single-threaded executor that schedules tasks in a random but reproducible order.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use std::task::{Context, Wake, Waker};
 
 use crate::{Spawn, Task};
 
-/// Runs tasks in an order that its random numbers give, always the same for the same seed.
+/// Polls ready tasks in a random order that is determined by its seed.
 pub(crate) struct Executor {
     tasks: BTreeMap<u64, Running>,
     inbox: Arc<Mutex<Inbox>>,
@@ -16,7 +16,7 @@ pub(crate) struct Executor {
     last_group: u64,
 }
 
-/// A task, and the group of those that end together.
+/// A task, and the group with which it is dropped.
 struct Running {
     task: Task,
     group: u64,
@@ -26,7 +26,7 @@ struct Running {
 #[derive(Default)]
 struct Inbox {
     spawned: Vec<(u64, Task)>,
-    /// Tasks that may go on.
+    /// Numbers of the tasks that were woken.
     ready: Vec<u64>,
 }
 
@@ -44,7 +44,7 @@ impl Wake for Ready {
     }
 }
 
-/// Spawns into one group.
+/// Spawns tasks into one group.
 #[derive(Clone)]
 pub(crate) struct Group {
     number: u64,
@@ -57,7 +57,7 @@ impl Spawn for Group {
     }
 }
 
-/// Polls between two moves of the clock after which tasks never rest.
+/// Number of polls between two steps of the clock after which the tasks count as a busy loop.
 const TOO_MANY: usize = 5_000_000;
 
 impl Executor {
@@ -71,7 +71,7 @@ impl Executor {
         }
     }
 
-    /// A new group of tasks.
+    /// Creates a group of tasks.
     pub(crate) fn group(&mut self) -> Group {
         self.last_group += 1;
         Group { number: self.last_group, inbox: self.inbox.clone() }
@@ -84,13 +84,13 @@ impl Executor {
             self.take_spawned();
             let next = self.tasks.range(last..).find(|(_, running)| running.group == group.number);
             let Some((&number, _)) = next else { break };
-            // One by one: they may wake or spawn others while they are dropped.
+            // One by one: dropping a task may wake or spawn others.
             drop(self.tasks.remove(&number));
             last = number;
         }
     }
 
-    /// Lets all tasks go on until none can.
+    /// Runs until no task is ready.
     pub(crate) fn run(&mut self) {
         for _ in 0..TOO_MANY {
             self.take_spawned();

@@ -1,8 +1,9 @@
-//! Whole nodes on one thread, in a network in memory, under a clock of their own.
+//! Deterministic simulation of whole nodes on one thread, with an in-memory network and a manual
+//! clock.
 //!
-//! The nodes are real: the endpoint, the sessions, the peers and their queues. Only sockets, the
-//! clock, the executor and random numbers are replaced. A run depends on its seed and nothing else,
-//! and an hour of it takes as long as what happens in that hour.
+//! The nodes are real: endpoint, sessions, peers and their queues. Only sockets, clock, executor
+//! and random numbers are replaced. A run is determined by its seed, and its real time depends on
+//! the number of events, not on the simulated time.
 
 mod executor;
 mod network;
@@ -35,33 +36,33 @@ use network::{Dialer, Host, Network, PORT, ip};
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The seeds of a test: so many, always the same, or those that the environment names.
+/// The seeds of a test: `count` fixed ones, unless the environment overrides them.
 fn seeds(count: u64) -> impl Iterator<Item = u64> {
     let given = |name: &str| std::env::var(name).ok()?.parse().ok();
     let first: u64 = given("NETMOD_INET_SEED").unwrap_or(0);
     first..first + given("NETMOD_INET_CASES").unwrap_or(count)
 }
 
-/// Everything there is.
+/// The simulated world: network, executor and clock.
 struct World {
     seed: u64,
     random: fastrand::Rng,
     network: Arc<Network>,
-    // Before the clock, which its tasks look for when they are dropped.
+    // Dropped before the clock, which its tasks access when they are dropped.
     executor: Executor,
     clock: Clock,
     start: Instant,
     boots: Cell<u64>,
-    /// How long routers take over each frame.
+    /// Time that a router spends on each frame.
     slowness: Duration,
 }
 
-/// A node in the present run.
+/// A running instance of a node.
 struct Node {
     host: Host,
     endpoint: InetEndpoint,
     events: Events,
-    /// What its router got.
+    /// Frames that its router received.
     arrived: Arc<Mutex<Vec<(Target, Frame)>>>,
     group: Group,
 }
@@ -82,7 +83,7 @@ impl World {
         }
     }
 
-    /// A boot id that was not there before, above or below others at random.
+    /// Generates a fresh instance id, which randomly sorts above or below others.
     fn new_boot(&self) -> Bits {
         self.boots.set(self.boots.get() + 1);
         let mut boot = [0; 16];
@@ -91,7 +92,7 @@ impl World {
         boot
     }
 
-    /// Starts a node that listens, in a new run.
+    /// Starts a listening node as a new instance.
     fn start(&mut self, host: Host) -> Node {
         let boot = self.new_boot();
         self.start_as(host, boot, Limits::default())
@@ -122,7 +123,8 @@ impl World {
         Node { host, events: endpoint.events(), endpoint, arrived, group }
     }
 
-    /// With `NETMOD_INET_ENCRYPTED` in the environment all nodes encrypt: a key for each host.
+    /// With `NETMOD_INET_ENCRYPTED` in the environment all nodes require encryption. Each host has
+    /// its own key.
     #[cfg(feature = "noise")]
     fn encryption(&self, host: Host) -> Option<crate::Encryption> {
         std::env::var_os("NETMOD_INET_ENCRYPTED")?;
@@ -146,11 +148,11 @@ impl World {
         });
     }
 
-    /// Ends a node at once. Its host closes its connections, unless it vanished before.
+    /// Crashes a node. Its host closes its connections, unless it was powered off before.
     fn crash(&mut self, node: Node) {
         self.network.stop_listening(node.host);
         self.executor.end(&node.group);
-        // What it had accepted by then.
+        // Frames that it had accepted by then.
         while let Ok(Some(frame)) = node.endpoint.try_next() {
             node.arrived.lock().unwrap().push(frame);
         }
@@ -160,7 +162,7 @@ impl World {
         clock::since(self.start)
     }
 
-    /// Lets so much time pass.
+    /// Advances the clock by `time`.
     fn run_for(&mut self, time: Duration) {
         let until = clock::now() + time;
         self.executor.run();
@@ -172,13 +174,14 @@ impl World {
         self.executor.run();
     }
 
-    /// Lets a random time pass, of at most this.
+    /// Advances the clock by a random time of at most `longest`.
     fn run_for_up_to(&mut self, longest: Duration) {
         let time = longest.mul_f64(self.random.f64());
         self.run_for(time);
     }
 
-    /// Lets time pass in small steps until something is so; how long that took.
+    /// Advances the clock in small steps until a condition holds, and returns the time that it
+    /// took.
     fn run_until(
         &mut self,
         what: &str,
@@ -205,7 +208,7 @@ impl Drop for World {
     }
 }
 
-/// A router that takes so long over each frame.
+/// Simulates a router that spends `slowness` on each frame.
 async fn hand_out(
     endpoint: InetEndpoint,
     arrived: Arc<Mutex<Vec<(Target, Frame)>>>,
@@ -225,12 +228,12 @@ impl Node {
         }
     }
 
-    /// The numbers of the frames that its router got.
+    /// The numbers of the frames that its router received.
     fn numbers(&self) -> Vec<u64> {
         self.arrived.lock().unwrap().iter().map(|(_, frame)| number(frame)).collect()
     }
 
-    /// Where others dial it.
+    /// The address at which other nodes dial it.
     fn addr(&self) -> String {
         addr_of(self.host)
     }
@@ -246,13 +249,13 @@ impl Node {
         peers.filter(|peer| peer.state == PeerState::Up).collect()
     }
 
-    /// What happened since this was asked last.
+    /// Drains the events since the last call.
     fn told(&self) -> Vec<Event> {
         std::iter::from_fn(|| self.events.try_next().ok().flatten()).collect()
     }
 }
 
-/// A frame that says nothing but which it is.
+/// Builds a frame whose payload is its number.
 fn frame(number: u64) -> Frame {
     let id = Id::from_bytes([8; 32]);
     Frame::builder(8, id).payload(number.to_be_bytes().to_vec()).build().expect("a small frame")

@@ -1,4 +1,4 @@
-//! A network in memory: hosts, what lies between them, and connections that behave like TCP.
+//! An in-memory network of hosts, with connections that behave like TCP.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
@@ -14,21 +14,21 @@ use crate::primitives::clock;
 use crate::testing::simulator::simplex::Way;
 use crate::transport::{Connect, ConnectFuture, Stream};
 
-/// A machine, by its number.
+/// The number of a machine.
 pub(crate) type Host = u16;
 
-/// Where every node listens.
+/// The port that every node listens on.
 pub(crate) const PORT: u16 = 9000;
 
-/// Second network that every host is in, under another address.
+/// A second network that connects every host, under another address.
 const OTHER_NETWORK: u8 = 11;
 
-/// Time after which a kernel gives up a quiet connection whose other end is gone, and one over which
-/// something is under way: as this crate sets it.
+/// Times after which a kernel closes a connection to a dead remote, while it is idle or with data
+/// in flight. As configured by this crate.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 const USER_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// The address of a host, in the first network or in the other one.
+/// The address of a host, in the first or in the other network.
 pub(crate) fn ip(host: Host, in_other_network: bool) -> IpAddr {
     let [high, low] = host.to_be_bytes();
     let network = if in_other_network { OTHER_NETWORK } else { OTHER_NETWORK - 1 };
@@ -45,43 +45,43 @@ fn host_at(addr: SocketAddr) -> Option<Host> {
     }
 }
 
-/// A connection that was accepted, and where it comes from.
+/// An accepted connection and its source address.
 pub(crate) type Accepted = (Arc<dyn Stream>, SocketAddr);
 
-/// Who ends up knowing that a connection was cut.
+/// Which hosts notice that a connection was cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cut {
-    /// Both sides see a reset.
+    /// Both see a reset.
     Both,
-    /// Only this host does; the other one goes on waiting.
+    /// Only this host does; the other keeps a half-open connection.
     SeenBy(Host),
 }
 
-/// All hosts and connections.
+/// All hosts and their connections.
 pub(crate) struct Network {
     state: Mutex<State>,
 }
 
 struct State {
     random: fastrand::Rng,
-    /// How long one way takes.
+    /// One-way delay.
     latency: RangeInclusive<Duration>,
     listeners: BTreeMap<Host, Sender<Accepted>>,
-    /// Pairs of hosts between which nothing passes, lower number first.
+    /// Partitioned pairs of hosts, lower number first.
     parted: BTreeSet<(Host, Host)>,
-    /// Hosts without power.
+    /// Hosts that are powered off.
     absent: BTreeSet<Host>,
     connections: BTreeMap<u64, Connection>,
     last_connection: u64,
-    /// When each of them was opened.
+    /// When connections were opened, since this was last drained.
     opened: Vec<Instant>,
 }
 
 struct Connection {
     hosts: [Host; 2],
-    /// What each side writes.
+    /// The direction that each end writes to.
     ways: [Way; 2],
-    /// Whether each side has let go of its end, and whether without a word.
+    /// Whether each end was dropped, and whether it was lost without notice to the other.
     is_gone: [bool; 2],
     is_lost: [bool; 2],
 }
@@ -102,36 +102,36 @@ impl Network {
         })
     }
 
-    /// Starts to accept connections on a host.
+    /// Starts listening on a host.
     pub(crate) fn listen(&self, host: Host) -> Receiver<Accepted> {
         let (sender, receiver) = async_channel::unbounded();
         let before = self.lock().listeners.insert(host, sender);
-        // Outside of the lock: it may hold connections.
+        // Outside of the lock, since it may own connections.
         drop(before);
         receiver
     }
 
-    /// Refuses connections to a host from now on.
+    /// Stops listening: later connections to the host are refused.
     pub(crate) fn stop_listening(&self, host: Host) {
         let listener = self.lock().listeners.remove(&host);
         drop(listener);
     }
 
-    /// Lets nothing pass between two hosts, and loses nothing either: TCP sends it again.
+    /// Partitions two hosts. Data in flight is delayed, not lost, since TCP retransmits it.
     pub(crate) fn part(&self, one: Host, other: Host) {
         let mut state = self.lock();
         state.parted.insert(pair(one, other));
         state.hold_back(|hosts| pair(hosts[0], hosts[1]) == pair(one, other));
     }
 
-    /// Lets everything pass again.
+    /// Heals a partition.
     pub(crate) fn rejoin(&self, one: Host, other: Host) {
         let mut state = self.lock();
         state.parted.remove(&pair(one, other));
         state.let_go();
     }
 
-    /// Takes the power from a host: its connections are gone, and nobody is told.
+    /// Powers a host off: its connections are lost, without notice to the remotes.
     pub(crate) fn vanish(&self, host: Host) {
         let mut state = self.lock();
         state.absent.insert(host);
@@ -145,7 +145,7 @@ impl Network {
         state.hold_back(|hosts| hosts.contains(&host));
     }
 
-    /// Gives it back.
+    /// Powers a host on.
     pub(crate) fn appear(&self, host: Host) {
         let mut state = self.lock();
         state.absent.remove(&host);
@@ -171,12 +171,12 @@ impl Network {
         }
     }
 
-    /// Connections that both sides have not let go of.
+    /// Number of connections of which both ends are open.
     pub(crate) fn connections(&self) -> usize {
         self.lock().connections.values().filter(|open| open.is_gone == [false; 2]).count()
     }
 
-    /// When connections were opened since this was asked last.
+    /// Drains the times at which connections were opened since the last call.
     pub(crate) fn take_opened(&self) -> Vec<Instant> {
         std::mem::take(&mut self.lock().opened)
     }
@@ -186,7 +186,7 @@ impl Network {
         one_way(random, latency)
     }
 
-    /// What comes back when a connection is asked for. `None`: nothing.
+    /// Handles a SYN. `None`: there is no reply.
     fn knock(self: &Arc<Self>, from: Host, addr: SocketAddr) -> Option<io::Result<End>> {
         let mut state = self.lock();
         let to = host_at(addr)?;
@@ -210,7 +210,7 @@ impl Network {
         let [dialer, accepted] = [0, 1].map(|side| End { network: self.clone(), number, side });
         let is_other = addr.ip() != ip(to, false);
         let source = SocketAddr::new(ip(from, is_other), 50_000 + (number % 10_000) as u16);
-        // A listener that was dropped just now refuses by closing.
+        // If the listener was dropped just now, the connection is closed at once.
         let _ = listener.try_send((Arc::new(accepted), source));
         Some(Ok(dialer))
     }
@@ -235,14 +235,14 @@ impl State {
             || hosts.iter().any(|host| self.absent.contains(host))
     }
 
-    /// Holds back what is under way on some connections.
+    /// Delays the data in flight on the selected connections until `let_go`.
     fn hold_back(&mut self, which: impl Fn([Host; 2]) -> bool) {
         for connection in self.connections.values_mut().filter(|open| which(open.hosts)) {
             connection.ways.iter_mut().for_each(Way::hold_back);
         }
     }
 
-    /// Lets go of what was held back, where something can pass again.
+    /// Releases delayed data on the connections between reachable hosts.
     fn let_go(&mut self) {
         let numbers: Vec<u64> = self.connections.keys().copied().collect();
         for number in numbers {
@@ -254,8 +254,8 @@ impl State {
             }
             for side in 0..2 {
                 let had_waiting = connection.ways[side].let_go(clock::now() + latency);
-                // What is sent again reaches a host that knows nothing of the connection, sooner
-                // or later.
+                // Retransmitted data reaches a host that does not know the connection, sooner or
+                // later, and is answered by a reset.
                 let is_answered = connection.is_gone[1 - side]
                     || (connection.is_lost[1 - side] && self.random.bool());
                 if had_waiting && is_answered {
@@ -265,7 +265,7 @@ impl State {
         }
     }
 
-    /// When something that is sent now arrives. `None`: it waits.
+    /// Arrival time of data that is sent now. `None`: it is delayed indefinitely.
     fn arrival(&mut self, hosts: [Host; 2]) -> Option<Instant> {
         let latency = one_way(&mut self.random, &self.latency);
         (!self.is_silent(hosts)).then(|| clock::now() + latency)
@@ -304,7 +304,8 @@ struct End {
 }
 
 impl End {
-    /// Does something with the connection, what this end writes first.
+    /// Accesses the connection. `f` also gets the arrival time of anything that this end writes
+    /// now.
     fn with<T>(&self, f: impl FnOnce(&mut Connection, Option<Instant>) -> T) -> T {
         let mut state = self.network.lock();
         let hosts = state.connections[&self.number].hosts;
@@ -331,8 +332,8 @@ impl Stream for End {
             let was_empty = outgoing.is_empty();
             let written = outgoing.write(slices, arrival)?;
             let other = 1 - self.side;
-            // A host that does not know the connection says so; while something is under way that
-            // it did not answer, nothing new is sent to it.
+            // A host that does not know the connection replies with a reset. Only the first segment
+            // draws one: with unacknowledged data in flight nothing new is transmitted.
             let is_unknown = connection.is_gone[other] || connection.is_lost[other];
             if let (true, true, Some(arrival)) = (is_unknown, was_empty, arrival) {
                 let answered = arrival + arrival.duration_since(clock::now());
@@ -374,7 +375,7 @@ impl Stream for End {
         self.with(|connection, arrival| {
             let other = 1 - self.side;
             let is_unknown = connection.is_gone[other] || connection.is_lost[other];
-            // As long as something is under way the kernel does not probe.
+            // The kernel does not send keepalive probes while data is in flight.
             if is_unknown && connection.ways[self.side].is_empty() {
                 let seconds = if arrival.is_some() { 1 } else { 3 };
                 connection.ways[other].fail(clock::now() + Duration::from_secs(seconds));
@@ -395,14 +396,14 @@ impl Stream for End {
 }
 
 impl Connection {
-    /// One side's end is gone, and the other is not told. Its kernel finds out in the end.
+    /// Drops one end without notice. The remote's kernel detects it by its timeouts.
     fn lose(&mut self, side: usize) {
         self.is_lost[side] = true;
         let patience = if self.ways[1 - side].is_empty() { KEEPALIVE } else { USER_TIMEOUT };
         self.ways[side].fail(clock::now() + patience);
     }
 
-    /// What one side writes, and what it reads.
+    /// The outgoing and the incoming direction of one end.
     fn between(&mut self, side: usize) -> [&mut Way; 2] {
         let [one, other] = &mut self.ways;
         if side == 0 { [one, other] } else { [other, one] }
@@ -415,7 +416,7 @@ impl Drop for End {
             let is_lost = connection.is_lost[self.side];
             let [outgoing, incoming] = connection.between(self.side);
             if !is_lost {
-                // Closing with unread input is a reset.
+                // Closing a socket with unread input sends a reset.
                 match (incoming.is_empty(), arrival) {
                     (false, Some(arrival)) => outgoing.fail(arrival),
                     _ => outgoing.end(arrival),

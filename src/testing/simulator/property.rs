@@ -1,4 +1,5 @@
-//! Whatever happens to two nodes: no accepted frame is lost, doubled or out of order.
+//! Property test: whatever happens to two nodes, no accepted frame is lost, duplicated or
+//! reordered.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,21 +8,21 @@ use network::Cut;
 
 const HOSTS: [Host; 2] = [1, 2];
 
-/// What happens in one case, at most so far apart: often before the last has had its effect.
+/// Maximum number of steps in a case. They often follow before the previous one has taken effect.
 const STEPS: usize = 60;
 const APART: [Duration; 3] =
     [Duration::from_millis(30), Duration::from_millis(300), Duration::from_secs(4)];
 
-/// One run of a node, as its router sees it.
+/// One instance of a node, as seen by its router.
 struct Run {
     number: u64,
-    /// `None`: it crashed.
+    /// `None` once it has crashed.
     node: Option<Node>,
-    /// Peers that it was told to dial.
+    /// Addresses that it was told to dial.
     dials: Vec<String>,
     boot: Bits,
     arrived: Arc<Mutex<Vec<(Target, Frame)>>>,
-    /// Frames that were accepted, by the target that they were sent to, and those that came back.
+    /// Accepted frames by target, and those that were handed back.
     accepted: BTreeMap<Target, Vec<u64>>,
     returned: Vec<u64>,
     sent: u64,
@@ -30,7 +31,7 @@ struct Run {
 impl Run {
     fn send(&mut self, random: &mut fastrand::Rng) {
         let Some(node) = &self.node else { return };
-        // Retired targets are aliases of others.
+        // Retired targets are aliases of live ones.
         let target = random.u16(..4);
         for _ in 0..random.u32(1..20) {
             self.sent += 1;
@@ -48,11 +49,11 @@ impl Run {
     }
 }
 
-/// Both hosts, and all runs of nodes on them.
+/// Both hosts, and all instances of their nodes.
 struct Case {
     world: World,
     limits: Limits,
-    /// By the host, the present run last.
+    /// By host; the last instance is the current one.
     runs: [Vec<Run>; 2],
     last_run: u64,
 }
@@ -133,14 +134,14 @@ impl Case {
         }
     }
 
-    /// Removes a peer and, if it is one to dial, adds it again.
+    /// Removes a peer and, if it is dialed, adds it again.
     fn remove(&mut self, at: usize) {
         let target = self.world.random.u16(..3);
         let run = self.present(at);
         let Some(node) = &run.node else { return };
         if future::block_on(node.endpoint.remove_peer(target)).is_ok() {
             for addr in &run.dials {
-                // Refused for one that is a peer still.
+                // Refused if the address already is that of a peer.
                 let _ = future::block_on(node.endpoint.add_peers([addr]));
             }
         }
@@ -155,14 +156,14 @@ impl Case {
         }
     }
 
-    /// Starts the node of a host again, if it is down.
+    /// Restarts the node of a host if it is down.
     fn restart(&mut self, at: usize) {
         if self.present(at).node.is_some() {
             return;
         }
         self.world.network.appear(HOSTS[at]);
         let dials = self.present(at).dials.clone();
-        // Now and then as a copy with the same boot id.
+        // Sometimes as a clone with the same instance id.
         let boot = match self.world.random.u8(..4) {
             0 => self.present(at).boot,
             _ => self.world.new_boot(),
@@ -170,7 +171,7 @@ impl Case {
         self.start(at, dials, boot);
     }
 
-    /// Everything works again, for long enough that whoever waits for a peer gives up.
+    /// Repairs everything, for long enough that all waits for a peer time out.
     fn finish(&mut self) {
         self.world.network.rejoin(HOSTS[0], HOSTS[1]);
         (0..2).for_each(|at| self.restart(at));
@@ -180,8 +181,8 @@ impl Case {
 
     fn check(&mut self, totals: &mut Totals) {
         for at in 0..2 {
-            // Accepted by the far node counts as arrived, even if that crashed before its router
-            // took it: `World::crash` looks there too.
+            // A frame that the remote node accepted counts as arrived, even if that crashed before
+            // its router took it: `World::crash` drains it.
             let arrived: Vec<u64> = self.runs[1 - at].iter().flat_map(Run::arrived).collect();
             self.runs[at].iter().for_each(|run| run.check(&arrived, totals));
             let Some(node) = &self.present(at).node else { continue };
@@ -193,7 +194,7 @@ impl Case {
     }
 }
 
-/// What happened in all cases.
+/// Event counts of all cases.
 #[derive(Debug, Default)]
 struct Totals {
     runs: usize,
@@ -205,13 +206,13 @@ struct Totals {
 }
 
 impl Run {
-    /// The numbers of the frames that its router got.
+    /// The numbers of the frames that its router received.
     fn arrived(&self) -> Vec<u64> {
         self.arrived.lock().unwrap().iter().map(|(_, frame)| number(frame)).collect()
     }
 
-    /// Each frame that was accepted from this run's router arrived once and in order, or came back.
-    /// If the run crashed, those that did not arrive are lost with it.
+    /// Checks that each accepted frame arrived once and in order, or was handed back. If this
+    /// instance crashed, frames that did not arrive may be lost.
     fn check(&self, arrived: &[u64], totals: &mut Totals) {
         let has_crashed = self.node.is_none();
         let returned: BTreeSet<u64> = self.returned.iter().copied().collect();
@@ -236,9 +237,9 @@ impl Run {
     }
 }
 
-/// The promise of the whole crate, between two of its nodes: any interleaving of sends, cuts,
-/// partitions, crashes, resumes and merges delivers each accepted frame once and in order, or hands
-/// it back.
+/// The guarantee of the crate between two of its nodes: under any interleaving of sends, cuts,
+/// partitions, crashes, resumes and merges each accepted frame is delivered once and in order, or
+/// handed back.
 #[test]
 fn every_accepted_frame_arrives_once_and_in_order_or_comes_back() {
     let mut totals = Totals::default();

@@ -1,4 +1,4 @@
-//! One direction of a connection.
+//! One direction of a simulated connection.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -9,24 +9,24 @@ use std::time::Instant;
 
 use crate::primitives::clock::{self, Timer};
 
-/// Bytes that a writer may be ahead of its reader.
+/// Maximum number of unread bytes.
 const WINDOW: usize = 64 << 10;
 
-/// What one side wrote and the other has not read.
+/// One direction: written, but unread data.
 #[derive(Debug, Default)]
 pub(crate) struct Way {
-    /// Bytes, and when they arrive. `None`: they are held back.
+    /// Segments and their arrival times. `None`: delayed indefinitely.
     segments: VecDeque<(Option<Instant>, Vec<u8>)>,
     bytes: usize,
-    /// The writer is done; the reader learns it then.
+    /// Set once the writer has closed, with the time at which the reader notices.
     end: Option<Option<Instant>>,
-    /// The reader learns then that the connection was reset. Nothing arrives afterwards.
+    /// When the reader sees a reset. Nothing arrives afterwards.
     failure: Option<Instant>,
-    /// The reader does not want to read any more.
+    /// Whether the reader has shut down.
     is_shut: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
-    /// Wakes the reader when the next thing arrives.
+    /// Wakes the reader at the next arrival.
     alarm: Option<(Instant, Timer)>,
 }
 
@@ -64,7 +64,7 @@ impl Way {
         Ok(written)
     }
 
-    /// Nothing overtakes what was written before.
+    /// Clamps an arrival time so that nothing overtakes earlier segments.
     fn in_order(&self, arrival: Option<Instant>) -> Option<Instant> {
         match self.segments.back() {
             Some((last, _)) => arrival.zip(*last).map(|(arrival, last)| arrival.max(last)),
@@ -91,7 +91,7 @@ impl Way {
         self.wake_reader();
     }
 
-    /// Holds back what has not arrived yet.
+    /// Delays everything that has not arrived yet.
     pub(crate) fn hold_back(&mut self) {
         let hold = |arrival: &mut Option<Instant>| arrival.take_if(|time| *time > clock::now());
         for (arrival, _) in &mut self.segments {
@@ -100,7 +100,7 @@ impl Way {
         self.end.as_mut().map(hold);
     }
 
-    /// Lets go of what was held back. Whether there was something.
+    /// Releases delayed data. Returns whether there was any.
     pub(crate) fn let_go(&mut self, arrival: Instant) -> bool {
         let mut held: Vec<&mut Option<Instant>> =
             self.segments.iter_mut().map(|(at, _)| at).collect();

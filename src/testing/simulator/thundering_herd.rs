@@ -1,40 +1,40 @@
-//! Thousands of nodes that dial one, which goes away and comes back.
+//! Reconnect storm: thousands of dialers of one listener, which goes down and comes back.
 
 use super::*;
 use crate::Spawn;
 
-/// The node that all others dial.
+/// The host that all others dial.
 const LISTENER: Host = 0;
 
-/// How many there are, or what the environment says. The whole ten thousand take minutes in a debug
-/// build, for the listener looks through all its peers when one comes; the schedule alone is tested
-/// with them beside it.
+/// Number of dialers; the environment may override it. Ten thousand take minutes in a debug build,
+/// since the listener scans all its peers for each new one. The back-off schedule alone is tested
+/// with that number in its own unit tests.
 fn size() -> u16 {
     std::env::var("NETMOD_INET_HERD").ok().and_then(|size| size.parse().ok()).unwrap_or(1_000)
 }
 
-/// Longest time from the last retry to a link: a handshake.
+/// Maximum time from the last retry to an established link: a handshake.
 const HANDSHAKE: Duration = Duration::from_secs(1);
 
 struct Herd {
     world: World,
-    /// `None`: it is away.
+    /// `None` while it is down.
     listener: Option<Node>,
     dialers: Vec<Node>,
 }
 
-/// Bounds that let everybody in.
+/// Limits that admit all dialers.
 fn roomy() -> Limits {
     Limits { peers: 20_000, max_handshakes: 20_000, ..Limits::default() }
 }
 
-/// Bounds of a node that has one peer and nobody who listens for events.
+/// Limits of a node with one peer and no event subscriber.
 fn narrow() -> Limits {
     Limits { inbound_frames: 1, events: 1, ..Limits::default() }
 }
 
 impl Herd {
-    /// All are up.
+    /// Creates a herd whose links are all up.
     fn new(seed: u64) -> Herd {
         let mut world = World::new(seed, 5 * MS..=50 * MS);
         let boot = world.new_boot();
@@ -56,8 +56,8 @@ impl Herd {
         self.dialers.iter().filter(|dialer| dialer.up().len() == 1).count()
     }
 
-    /// The listener is there again. The time until all are back, and the most of the herd that
-    /// connected within any second, as a share of all.
+    /// Restarts the listener. Returns the time until all links are up, and the largest share of the
+    /// herd that connected within any one second.
     fn come_back(&mut self, limit: Duration) -> (Duration, f64) {
         let boot = self.world.new_boot();
         self.world.network.take_opened();

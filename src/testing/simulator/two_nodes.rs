@@ -1,13 +1,13 @@
-//! Two nodes, and what can happen between them.
+//! Scenarios with two nodes.
 
 use super::*;
 use crate::Spawn;
 use network::Cut;
 
-/// One round trip where delays do not vary.
+/// Round-trip time of a network without jitter.
 const ROUND_TRIP: Duration = Duration::from_millis(40);
 
-/// Longest that anything here takes which is not waited for on purpose.
+/// Upper bound on any transition that is not delayed on purpose.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 fn even(seed: u64) -> World {
@@ -18,7 +18,7 @@ fn uneven(seed: u64) -> World {
     World::new(seed, MS..=80 * MS)
 }
 
-/// Both nodes have one peer, and its link is up.
+/// Whether each node has exactly one peer, whose link is up.
 fn is_settled(nodes: [&Node; 2]) -> bool {
     nodes.iter().all(|node| node.endpoint.peers().len() == 1 && node.up().len() == 1)
 }
@@ -27,7 +27,7 @@ fn count_ups(node: &Node) -> usize {
     node.told().iter().filter(|event| matches!(event, Event::Up { .. })).count()
 }
 
-/// Nothing happens to a settled pair by itself.
+/// Asserts that two settled nodes stay settled.
 fn stays_settled(world: &mut World, nodes: [&Node; 2]) {
     let _ = nodes.map(Node::told);
     world.run_for(90 * SECOND);
@@ -51,7 +51,7 @@ fn mutual(world: &mut World) -> ([Node; 2], [Target; 2]) {
     (nodes, targets)
 }
 
-/// What the one sent and the other one got so far.
+/// Asserts that the node received exactly the frames below `up_to`, in order.
 fn assert_arrived(node: &Node, up_to: u64) {
     assert!(node.numbers().into_iter().eq(0..up_to), "{:?} of {up_to}", node.numbers());
 }
@@ -119,7 +119,7 @@ fn both_redial_after_a_cut_and_are_one_pair_again() {
             other.send(to_one, 10 * round..10 * round + 10);
             world.run_for_up_to(200 * MS);
             world.network.cut(1, 2, Cut::Both);
-            // Longer than a reset is under way.
+            // Longer than a reset is in flight.
             world.run_for(100 * MS);
             world.run_until("one link", PATIENCE, || is_settled([&one, &other]));
         }
@@ -177,7 +177,7 @@ fn a_peer_that_two_became_can_be_removed_and_added_again_at_once() {
     }
 }
 
-/// Who sends back to where a frame came from goes round, whichever target it came under.
+/// A router that excludes the source of a frame from a flood may name it by any target of the peer.
 #[test]
 fn a_flood_leaves_a_peer_out_under_all_of_its_targets() {
     let mut world = even(0);
@@ -192,7 +192,7 @@ fn a_flood_leaves_a_peer_out_under_all_of_its_targets() {
     }
 }
 
-/// Under every address that it was told to dial, also of peers that became one.
+/// A merged peer is known at every address that it was dialed at.
 #[test]
 fn a_merged_peer_is_known_at_all_of_its_addresses() {
     let mut world = even(0);
@@ -206,7 +206,7 @@ fn a_merged_peer_is_known_at_all_of_its_addresses() {
     world.run_until("one peer", PATIENCE, || is_settled([&one, &other]));
 }
 
-/// The strangers are many, and each may come back for a while.
+/// Unknown peers may be numerous, and each is resumable for a while.
 #[test]
 fn strangers_that_went_away_cost_no_peer_that_is_dialed() {
     let mut world = even(0);
@@ -215,7 +215,7 @@ fn strangers_that_went_away_cost_no_peer_that_is_dialed() {
     let (one, other) = (world.start_as(1, boot, limits), world.start(2));
     other.dial(one.addr());
     world.run_for(SECOND);
-    // It was away once, which is remembered.
+    // One disconnect beforehand, which is recorded.
     world.network.cut(1, 2, Cut::Both);
     world.run_for(5 * SECOND);
     one.dial(other.addr());
@@ -235,7 +235,7 @@ fn strangers_that_went_away_cost_no_peer_that_is_dialed() {
     world.run_until("one link", PATIENCE, || is_settled([&one, &other]));
 }
 
-/// Links that end as soon as they are up, whoever dials.
+/// Links break as soon as they are up, no matter which node dials.
 #[test]
 fn two_that_dial_each_other_in_vain_do_so_ever_more_rarely() {
     let mut world = even(0);
@@ -253,7 +253,7 @@ fn two_that_dial_each_other_in_vain_do_so_ever_more_rarely() {
     assert!(opened < 2 * 200, "{opened} dials in an hour");
 }
 
-/// A run is only claimed, as an id is.
+/// An instance id is only a claim, as an id is.
 #[test]
 fn a_crowd_that_claims_the_run_of_either_keeps_no_two_links_apart() {
     for seed in seeds(5) {
@@ -283,18 +283,18 @@ fn a_crowd_that_claims_the_run_of_either_keeps_no_two_links_apart() {
     }
 }
 
-/// Whether two targets of a node name one peer.
+/// Whether two targets of a node name the same peer.
 fn is_one_peer(node: &Node, targets: [Target; 2]) -> bool {
     node.endpoint.peers().iter().filter(|peer| targets.contains(&peer.target)).count() == 1
 }
 
-/// A dialer that lost its power is back in a new run, while the listener still has its old link.
+/// A dialer that lost power returns as a new instance while the listener still has its old link.
 #[test]
 fn a_link_is_replaced_within_3_s_of_the_return_of_a_node_that_lost_its_memory() {
     for seed in seeds(40) {
         let mut world = uneven(seed);
         let listener = world.start(1);
-        // A copy of a virtual machine comes back with the same boot id, and knows nothing either.
+        // A restored virtual machine has the same instance id, but not its session state.
         let boot = world.new_boot();
         let dialer = world.start_as(2, boot, Limits::default());
         dialer.dial(listener.addr());
@@ -313,7 +313,8 @@ fn a_link_is_replaced_within_3_s_of_the_return_of_a_node_that_lost_its_memory() 
             dialer.up().len() == 1 && listener.up().len() == 1 && listener.up()[0].target != old
         });
         assert!(took < 3 * SECOND + 500 * MS, "it took {took:?}");
-        // The old peer could come back for this long; then what it did not get does.
+        // The old peer is resumable for this long. After that its undelivered frames are handed
+        // back.
         world.run_for(130 * SECOND);
         assert_eq!(listener.endpoint.take_unconfirmed(old).len(), if is_owed { 5 } else { 0 });
         assert!(dialer.numbers().is_empty());
@@ -321,7 +322,7 @@ fn a_link_is_replaced_within_3_s_of_the_return_of_a_node_that_lost_its_memory() 
     }
 }
 
-/// One side sees its link break, the other does not.
+/// One end sees its link break, the other does not.
 #[test]
 fn a_half_open_link_is_taken_over_by_the_same_run() {
     for seed in seeds(40) {

@@ -1,18 +1,18 @@
-//! Buffers for messages that go round between the links of an endpoint.
+//! A pool of record buffers, shared by the links of an endpoint.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Buffers of each kind that are kept: more links are seldom busy in the same moment.
+/// Maximum number of pooled buffers of each kind. More links are rarely busy at the same moment.
 const KEPT: usize = 4;
 
-/// Buffers that wait for the next link which is busy.
+/// Free record buffers.
 #[derive(Debug, Default)]
 pub(crate) struct NoiseBuffers {
     buffers: Mutex<[Vec<Vec<u8>>; 2]>,
 }
 
-/// What a buffer is for. They are not mixed: those to write from keep their length, so that they
-/// need not be zeroed each time.
+/// The use of a buffer. The two kinds are not mixed: write buffers keep their length, so that they
+/// need not be zeroed on each use.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum BufferKind {
     Reading,
@@ -20,7 +20,7 @@ pub(crate) enum BufferKind {
 }
 
 impl NoiseBuffers {
-    /// A buffer of this capacity, all of which is filled if it is for writing.
+    /// Returns a buffer of at least this capacity. A write buffer also has this length.
     pub(crate) fn take(&self, kind: BufferKind, capacity: usize) -> Vec<u8> {
         let spare = self.buffers()[kind as usize].pop();
         let mut buffer = match spare {
@@ -34,7 +34,7 @@ impl NoiseBuffers {
         buffer
     }
 
-    /// Takes a buffer back that is not needed any more.
+    /// Returns a buffer to the pool.
     pub(crate) fn give(&self, kind: BufferKind, buffer: Vec<u8>) {
         let mut buffers = self.buffers();
         let spare = &mut buffers[kind as usize];

@@ -1,38 +1,39 @@
-//! The keys of an encrypted stream, and the bounds of its records.
+//! The transport keys of an encrypted stream, and the limits of its records.
 
 use std::fmt;
 use std::io;
 
 use snow::TransportState;
 
-/// Length of the length in front of each message.
+/// Size of the length prefix of each record, in bytes.
 pub(crate) const HEADER: usize = 4;
 
-/// Longest message that there is, as Noise says.
+/// Largest record, as defined by Noise, in bytes.
 pub(crate) const MAX_RECORD: usize = 65_535;
 
-/// Messages after which a side makes its key anew. A quiet link has one now and then; a busy one
-/// does it every 16 MiB, and does not notice.
+/// Number of records after which a sender rekeys. A busy link does so every 16 MiB, at no
+/// noticeable cost.
 const REKEY_INTERVAL: u64 = 1024;
 
-/// The keys of both directions, and how many messages were encrypted with them.
+/// The keys and record counters of both directions.
 pub(crate) struct CipherState {
     transport: TransportState,
 }
 
 impl CipherState {
-    /// The keys that a handshake came to.
+    /// Wraps the keys that a handshake has derived.
     pub(crate) fn new(transport: TransportState) -> CipherState {
         CipherState { transport }
     }
 
-    /// How many messages were sent and received.
+    /// Numbers of records sent and received.
     #[cfg(test)]
     pub(crate) fn numbers(&self) -> [u64; 2] {
         [self.transport.sending_nonce(), self.transport.receiving_nonce()]
     }
 
-    /// Encrypts one message. `None` when all numbers are used up, in some millions of years.
+    /// Encrypts one record, and returns its length. `None` if the nonces are exhausted, which takes
+    /// some millions of years.
     pub(crate) fn seal(&mut self, plain: &[u8], out: &mut [u8]) -> Option<usize> {
         let len = self.transport.write_message(plain, out).ok()?;
         if self.transport.sending_nonce() % REKEY_INTERVAL == 0 {
@@ -41,7 +42,7 @@ impl CipherState {
         Some(len)
     }
 
-    /// Decrypts one message, if it is the next that the other side sent.
+    /// Decrypts one record. Fails unless it is the next one that the remote sent.
     pub(crate) fn open(&mut self, message: &[u8], out: &mut [u8]) -> Result<(), RecordError> {
         self.transport.read_message(message, out).map_err(|_| RecordError::Tampered)?;
         if self.transport.receiving_nonce() % REKEY_INTERVAL == 0 {
@@ -51,12 +52,12 @@ impl CipherState {
     }
 }
 
-/// Why an encrypted stream is at its end.
+/// Why an encrypted stream has failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RecordError {
-    /// A message was changed, left out or repeated on the way.
+    /// A record was modified, dropped or replayed in transit.
     Tampered,
-    /// The stream ended inside a message.
+    /// The stream ended inside a record.
     Truncated,
 }
 
@@ -78,7 +79,7 @@ impl From<RecordError> for io::Error {
 }
 
 impl RecordError {
-    /// The fault behind an error, if it is one.
+    /// Returns the record error that caused `error`, if one did.
     pub(crate) fn of(error: &io::Error) -> Option<RecordError> {
         error.get_ref()?.downcast_ref().copied()
     }

@@ -1,4 +1,4 @@
-//! What arrives over an encrypted stream.
+//! The decrypting half of a Noise stream.
 
 use std::io;
 
@@ -7,34 +7,36 @@ use crate::transport::noise::buffers::BufferKind;
 use crate::transport::noise::cipher_state::{CipherState, HEADER, MAX_RECORD, RecordError};
 use crate::transport::noise::primitives::TAG;
 
-/// Most that is read at once: the longest message, and something.
+/// Size of a large read, in bytes: the largest record and some more.
 const READ_SIZE: usize = 72 << 10;
 
-/// Room that is worth a buffer of that size.
+/// Free space in the caller's buffer that justifies a large read.
 const MIN_LARGE_READ: usize = 16 << 10;
 
-/// Least that is read: the header of a message, and a small one.
+/// Smallest read, in bytes: the header of a record and a small record.
 const LEAST_READ: usize = 256;
 
-/// A rest of this size at most is moved to a buffer of its own while nothing more arrives.
+/// A remainder of at most this size is moved to an allocation of its own while the link is idle.
 const MAX_PARKED: usize = 4 << 10;
 
-/// What was read and not handed out.
+/// Bytes that were read, but not yet delivered to the caller.
 pub(crate) struct Decryptor {
     ciphertext: Vec<u8>,
-    /// Where the first message that was not opened begins.
+    /// Offset in `ciphertext` of the first record that was not decrypted.
     start: usize,
-    /// What was opened and had no room, and how much of it was handed out.
+    /// A decrypted record that did not fit the caller's buffer, and how much of it was delivered.
+    ///
+    /// Invariant: `delivered <= plaintext.len()`, and both are zero if nothing is left.
     plaintext: Vec<u8>,
     delivered: usize,
-    /// Longest message that is taken.
+    /// Largest record that is accepted.
     most: usize,
-    /// Whether the other side is still to be let in.
+    /// Whether the remote has not been admitted yet.
     is_stranger: bool,
-    /// Whether the last read filled its buffer.
+    /// Whether the last read filled `ciphertext`, so that more may be available.
     filled_buffer: bool,
     fault: Option<RecordError>,
-    /// What a read failed with behind one that brought something.
+    /// Error of a read that followed a successful one in the same call. Returned by the next call.
     failure: Option<io::Error>,
 }
 
@@ -53,19 +55,20 @@ impl Decryptor {
         }
     }
 
-    /// Takes messages of any length from now on.
+    /// Accepts records of any length from now on.
     pub(crate) fn lift_limit(&mut self) {
         (self.most, self.is_stranger) = (MAX_RECORD, false);
     }
 
-    /// Whether a read comes to something without anything new arriving.
+    /// Whether a read makes progress without any more input.
     pub(crate) fn has_something(&self) -> bool {
         let is_opened = self.delivered < self.plaintext.len();
         let has_failed = self.fault.is_some() || self.failure.is_some();
         is_opened || has_failed || !matches!(self.next_record_len(), Ok(None))
     }
 
-    /// Hands out as much as there is room for, and has more arrive if there is nothing.
+    /// Delivers as much plaintext as fits `buffer`, and reads more from the stream below if there
+    /// is none.
     pub(crate) fn read(
         &mut self,
         buffer: &mut Vec<u8>,
@@ -76,13 +79,15 @@ impl Decryptor {
         let before = buffer.len();
         loop {
             let count = match self.copy_out(buffer, keys) {
-                // What came before is good, and goes first; the fault stays.
+                // Plaintext from before the fault is authentic and is delivered first; the fault
+                // stays.
                 Err(_) if buffer.len() > before => return Ok(buffer.len() - before),
                 count => count?,
             };
             let room = buffer.capacity() - buffer.len();
-            // A read that was cut short by its buffer left something behind: a caller with room for
-            // it would be given it soon enough, but in a buffer of its own.
+            // The last read filled its buffer, so more is likely available. Read again while the
+            // caller's buffer has enough free space, instead of letting it allocate another for the
+            // rest.
             let goes_on = self.filled_buffer && count > 0 && room >= MIN_LARGE_READ;
             if buffer.len() > before && !goes_on {
                 return Ok(buffer.len() - before);
@@ -118,7 +123,8 @@ impl Decryptor {
         fault.into()
     }
 
-    /// Hands out what was opened, or else opens messages and hands them out. 0: there is none.
+    /// Delivers pending plaintext, or else decrypts records and delivers them. 0 if there is
+    /// neither.
     fn copy_out(&mut self, buffer: &mut Vec<u8>, keys: &mut CipherState) -> io::Result<usize> {
         if let Some(fault) = self.fault {
             return Err(fault.into());
@@ -127,7 +133,7 @@ impl Decryptor {
         self.copy_plaintext(buffer);
         if self.plaintext.is_empty() {
             match self.open(buffer, keys) {
-                // What came before is good, and goes first.
+                // Records before the faulty one are authentic and are delivered first.
                 Err(fault) if buffer.len() == before => return Err(self.fail(fault)),
                 Err(fault) => self.fault = Some(fault),
                 Ok(()) => self.copy_plaintext(buffer),
@@ -136,7 +142,7 @@ impl Decryptor {
         Ok(buffer.len() - before)
     }
 
-    /// Hands out what was opened and had no room.
+    /// Delivers plaintext that did not fit before.
     fn copy_plaintext(&mut self, buffer: &mut Vec<u8>) {
         let rest = &self.plaintext[self.delivered..];
         let count = rest.len().min(buffer.capacity() - buffer.len());
@@ -147,8 +153,9 @@ impl Decryptor {
         }
     }
 
-    /// Opens whole messages into `buffer`. One that has no room there is opened on its own, so that
-    /// a caller who was given less than he had room for knows that there is no more.
+    /// Decrypts complete records into `buffer`. One that does not fit is decrypted into
+    /// `plaintext`, so that the caller's buffer is always filled: a short read means that nothing
+    /// more is available.
     fn open(&mut self, buffer: &mut Vec<u8>, keys: &mut CipherState) -> Result<(), RecordError> {
         while let Some(len) = self.next_record_len()? {
             let at = buffer.len();
@@ -161,7 +168,7 @@ impl Decryptor {
                 return Err(fault);
             }
             self.start += HEADER + len;
-            // Of a stranger there is one at a time, so that the next may be longer if it is let in.
+            // Before admission one record at a time: the limit may be lifted for the next one.
             if !fits || self.is_stranger {
                 break;
             }
@@ -169,20 +176,20 @@ impl Decryptor {
         Ok(())
     }
 
-    /// The length of the next message, once all of it is there.
+    /// Length of the next record, once it has arrived completely.
     fn next_record_len(&self) -> Result<Option<usize>, RecordError> {
         let Some((header, rest)) = self.ciphertext[self.start..].split_first_chunk() else {
             return Ok(None);
         };
         let len = u32::from_be_bytes(*header) as usize;
-        // One with nothing in it would keep the reader at work for nothing.
+        // Empty records are refused: they would keep the reader busy for nothing.
         match (TAG + 1..=self.most).contains(&len) {
             true => Ok((rest.len() >= len).then_some(len)),
             false => Err(RecordError::Tampered),
         }
     }
 
-    /// Makes room for the rest of a message, and about as much as can be handed out then.
+    /// Reserves space for the rest of a record, and for about as much as can be delivered then.
     fn make_room(&mut self, room: usize, spare: &NoiseBuffers) {
         let rest = self.ciphertext.len() - self.start;
         let wanted = match self.is_stranger {
@@ -205,7 +212,7 @@ impl Decryptor {
         self.start = 0;
     }
 
-    /// Gives memory back while nothing arrives.
+    /// Releases buffer memory while the link is idle.
     fn release_memory(&mut self, spare: &NoiseBuffers) {
         let rest = &self.ciphertext[self.start..];
         if rest.len() > MAX_PARKED {

@@ -1,4 +1,4 @@
-//! What goes out over an encrypted stream.
+//! The encrypting half of a Noise stream.
 
 use std::io::{self, IoSlice};
 
@@ -7,35 +7,39 @@ use crate::transport::noise::buffers::BufferKind;
 use crate::transport::noise::cipher_state::{CipherState, HEADER};
 use crate::transport::noise::primitives::TAG;
 
-/// What one message holds at most. Four times as much is no faster, and the other side has to wait
-/// for all of a message before it can read any of it.
+/// Maximum plaintext of one record, in bytes. Larger records are no faster, and the remote cannot
+/// read any of a record before all of it has arrived.
 const MAX_PLAINTEXT: usize = 16 << 10;
 
-/// A piece of this length makes a message of its own, which saves copying it.
+/// A slice of at least this length is encrypted in place as a record of its own, without a copy.
 const NO_COPY_MIN: usize = 8 << 10;
 
-/// Messages that are encrypted at once.
+/// Number of records that are encrypted per write.
 const RECORDS_PER_WRITE: usize = 4;
 
-/// Size of a buffer to encrypt in: messages, and what goes into one of them.
+/// Size of a write buffer: the records, and scratch space for the plaintext of one.
 pub(crate) const BUFFER_SIZE: usize =
     RECORDS_PER_WRITE * (HEADER + MAX_PLAINTEXT + TAG) + MAX_PLAINTEXT;
 
-/// What was encrypted and not written.
+/// Records that were encrypted, but not yet written completely.
 ///
-/// A write counts only when the message that holds it was taken by the stream below as a whole.
-/// Until then the caller is told that nothing goes, and comes again with the same bytes, which are
-/// not encrypted a second time. So what he thinks was written was, and nothing needs to be flushed.
+/// Plaintext counts as written only once the stream below has accepted the whole record that holds
+/// it. Until then the caller gets `WouldBlock` and retries with the same bytes, which are not
+/// encrypted again. So whatever was reported as written has been written, and there is nothing to
+/// flush.
 #[derive(Default)]
 pub(crate) struct Encryptor {
-    /// Empty while nothing waits, and no longer than what waits once the stream below is full: there
-    /// may be many links that nobody reads from, and no budget counts this.
+    /// Empty if nothing is pending, and shrunk to the pending bytes once the stream below is full:
+    /// many links may be stalled, and no memory budget covers this.
     buffer: Vec<u8>,
     filled: usize,
     written: usize,
-    /// Where the first message begins that was not written whole.
+    /// Offset of the first record that is not completely written.
+    ///
+    /// Invariant: `start <= written <= filled <= buffer.len()`, unless nothing is pending.
     start: usize,
-    /// The stream below was full, and has taken nothing since but what waited.
+    /// The stream below was full, and has since accepted only what was pending. The next write
+    /// encrypts a single record.
     is_blocked: bool,
     has_failed: bool,
 }
@@ -67,7 +71,7 @@ impl Encryptor {
         } else if !self.has_begun() {
             self.release_buffer(spare);
         }
-        // The caller may have given up what it had begun with, and say a last word instead.
+        // The caller may have abandoned its write and passed a shorter one, such as a close record.
         let most = slices.iter().map(|slice| slice.len()).sum();
         match counted {
             Err(error) if !is_blocked => Err(self.fail(error)),
@@ -75,7 +79,7 @@ impl Encryptor {
         }
     }
 
-    /// Whether something was encrypted and not written.
+    /// Whether encrypted bytes are still to be written.
     pub(crate) fn has_begun(&self) -> bool {
         self.written < self.filled
     }
@@ -90,7 +94,7 @@ impl Encryptor {
         error
     }
 
-    /// Keeps what waits, and no more.
+    /// Shrinks the buffer to the pending bytes.
     fn shrink(&mut self, spare: &NoiseBuffers) {
         if self.buffer.len() == BUFFER_SIZE {
             let rest = self.buffer[self.start..self.filled].to_vec();
@@ -109,7 +113,7 @@ impl Encryptor {
         }
     }
 
-    /// Encrypts so many messages at most.
+    /// Encrypts at most `most` records.
     fn seal(&mut self, slices: &[IoSlice<'_>], keys: &mut CipherState, most: usize) -> Option<()> {
         let (out, gathered) = self.buffer.split_at_mut(BUFFER_SIZE - MAX_PLAINTEXT);
         let mut source = PlaintextSource { slices, skip: 0, scratch: 0 };
@@ -121,13 +125,13 @@ impl Encryptor {
                 break;
             }
         }
-        // The buffer goes to other links then, and is kept when there are none any more.
+        // Wipe the plaintext: the buffer goes back to the pool and may be kept for long.
         gathered[..source.scratch].fill(0);
         sealed
     }
 
-    /// Writes what waits. Returns how much of what the caller brought is in messages that were
-    /// written whole by that.
+    /// Writes pending records. Returns how many bytes of plaintext are in the records that this
+    /// completed.
     fn flush(&mut self, mut write: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<usize> {
         let mut counted = 0;
         while counted == 0 && self.written < self.filled {
@@ -143,7 +147,7 @@ impl Encryptor {
         Ok(counted)
     }
 
-    /// The length of the first message, if it was written whole.
+    /// Length of the first record, if it is completely written.
     fn first_written(&self) -> Option<usize> {
         let header = self.buffer.get(self.start..self.written)?.first_chunk()?;
         let len = u32::from_be_bytes(*header) as usize;
@@ -151,7 +155,7 @@ impl Encryptor {
     }
 }
 
-/// Encrypts a message, behind its length. How long both are.
+/// Encrypts a record behind its length prefix. Returns the length of both.
 fn seal(plain: &[u8], out: &mut [u8], keys: &mut CipherState) -> Option<usize> {
     let (header, body) = out.split_first_chunk_mut()?;
     let len = keys.seal(plain, body)?;
@@ -159,17 +163,18 @@ fn seal(plain: &[u8], out: &mut [u8], keys: &mut CipherState) -> Option<usize> {
     Some(HEADER + len)
 }
 
-/// Hands out what a caller brought, message by message.
+/// Splits the caller's slices into the plaintexts of records.
 struct PlaintextSource<'a> {
     slices: &'a [IoSlice<'a>],
-    /// Bytes of the first slice that were handed out.
+    /// Number of bytes consumed from the first slice.
     skip: usize,
-    /// The most that was gathered for one message.
+    /// Largest number of bytes that were copied to the scratch space for one record.
     scratch: usize,
 }
 
 impl<'a> PlaintextSource<'a> {
-    /// The next piece: a part of one slice if that is long enough, or else of many, gathered.
+    /// The next plaintext: a part of one slice if that is long enough, else several slices
+    /// gathered.
     fn next<'b>(&mut self, gathered: &'b mut [u8]) -> Option<&'b [u8]>
     where
         'a: 'b,

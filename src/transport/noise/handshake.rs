@@ -1,4 +1,4 @@
-//! The exchange of keys: three messages.
+//! The Noise handshake: three messages.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,22 +11,23 @@ use crate::transport::Stream;
 use crate::transport::noise::primitives::SnowResolver;
 use crate::transport::noise::{NoiseBuffers, NoiseStream};
 
-/// Longest of the three messages: an ephemeral key, a static key, and two tags.
+/// Size of the longest message: an ephemeral key, a static key, and two tags.
 const MAX_MESSAGE: usize = 32 + 32 + 2 * crate::transport::noise::primitives::TAG;
 
-/// Where the network secret stands in the pattern: before everything else, so that who has it not
-/// gets no answer, and costs no multiplication.
+/// Position of the network secret in the pattern: before everything else, so that a remote without
+/// it gets no reply and causes no curve multiplication.
 const PSK_INDEX: u8 = 0;
 
-/// An exchange of keys that is under way.
+/// A Noise handshake in progress.
 pub(crate) struct NoiseHandshake(Box<HandshakeState>);
 
-/// Something does not fit: it was changed on the way, or the other side has another secret.
+/// Authentication failed: a message was tampered with, or the remote has another network secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AuthError;
 
 impl NoiseHandshake {
-    /// `None` if there is no randomness to be had, or no primitives, which there always are.
+    /// Starts a handshake. `None` if no randomness or no primitives are available, which does not
+    /// happen in practice.
     pub(crate) fn begin(
         suite: Suite,
         role: Role,
@@ -50,7 +51,7 @@ impl NoiseHandshake {
         state.ok().map(|state| NoiseHandshake(Box::new(state)))
     }
 
-    /// The next message of this side.
+    /// Writes the next local message.
     pub(crate) fn write(&mut self) -> Result<Vec<u8>, AuthError> {
         let mut message = vec![0; MAX_MESSAGE];
         let len = self.0.write_message(&[], &mut message).map_err(|_| AuthError)?;
@@ -58,7 +59,7 @@ impl NoiseHandshake {
         Ok(message)
     }
 
-    /// Reads the next message of the other side, which holds nothing but keys.
+    /// Reads the next message of the remote. Its payload must be empty.
     pub(crate) fn read(&mut self, message: &[u8]) -> Result<(), AuthError> {
         match self.0.read_message(message, &mut [0; MAX_MESSAGE]) {
             Ok(0) => Ok(()),
@@ -66,7 +67,7 @@ impl NoiseHandshake {
         }
     }
 
-    /// The key that the other side has shown to have.
+    /// The static key that the remote has proved to own.
     pub(crate) fn remote_static(&self) -> Option<PublicKey> {
         let key = self.0.get_remote_static()?.first_chunk()?;
         Some(PublicKey::from_bytes(*key))
@@ -76,7 +77,8 @@ impl NoiseHandshake {
         self.0.into_transport_mode().map_err(|_| AuthError)
     }
 
-    /// The encrypted stream, once all three messages were exchanged. `ahead` was read behind them.
+    /// Switches to the encrypted stream once all three messages were exchanged. `ahead` was already
+    /// read behind them.
     pub(crate) fn finish(
         self,
         stream: Arc<dyn Stream>,

@@ -1,4 +1,5 @@
-//! What strangers may cost: exchanging keys is the only work that is much of it.
+//! Rate limiter for the CPU time of key exchanges, the only expensive work that an unknown dialer
+//! can cause.
 
 use std::future::poll_fn;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,58 +8,63 @@ use std::time::{Duration, Instant};
 
 use crate::primitives::clock;
 
-/// Work that may be done at once after some quiet, as time of the second's share: a handful of
-/// nodes that come back together are not held up.
+/// Burst size of the token bucket, as the wall-clock time in which its tokens accrue. A handful of
+/// nodes that reconnect together are not delayed.
 const BURST: Duration = Duration::from_millis(200);
 
-/// Longest that one exchange counts: the task may have been interrupted.
+/// Upper bound on the time charged for one key exchange, since the thread may have been preempted.
 const MOST: Duration = Duration::from_millis(50);
 
-/// Who goes first, if many wait: the later of these, and of equals who came last. In a flood the
-/// oldest are about to be displaced or to run out of time, and who begins gets through or does not;
-/// in the order of arrival all would wait, and be gone when it is their turn.
+/// Priority of a waiting handshake, lowest first. Equal priorities are served LIFO.
+///
+/// Under a flood the oldest are about to be evicted or to time out. Serving the newest first lets
+/// some of them finish; in FIFO order each would be gone by the time it is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Priority {
     Unknown,
-    /// Some work was done for it, which would be lost.
+    /// An earlier key exchange step was done for it, which would be wasted.
     InProgress,
-    /// It comes from where this node dials, or says that it is a peer which this node trusts.
+    /// It comes from an address that this node dials, or claims to be a trusted peer.
     Expected,
 }
 
-/// Spreads work so that it takes a share of the time.
+/// A token bucket of CPU time with priorities. Handshakes run one at a time.
 #[derive(Debug)]
 pub(crate) struct HandshakeLimiter {
     line: Mutex<WaitQueue>,
     per_second: Duration,
 }
 
-/// Who waits.
+/// The waiting handshakes.
 #[derive(Debug, Default)]
 struct WaitQueue {
-    /// The most urgent last. A waker once it is not that one's turn.
+    /// Sorted by rank; the last is served next. A waker is set only while another one is ahead.
     waiting: Vec<(Rank, Option<Waker>)>,
     last: u64,
     is_at_work: bool,
-    /// When the work that was done is paid for.
+    /// When the time charged so far has accrued again.
     next_allowed: Option<Instant>,
 }
 
 type Rank = (Priority, u64);
 
 impl HandshakeLimiter {
-    /// So much of every second.
+    /// Creates a limiter that allows this much CPU time per second.
     pub(crate) fn new(per_second: Duration) -> HandshakeLimiter {
         HandshakeLimiter { line: Mutex::default(), per_second }
     }
 
-    /// Does some work when it may be done. Who is dropped meanwhile leaves his place to the next.
+    /// Runs `work` once it is admitted.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future withdraws from the queue and wakes the next one.
     pub(crate) async fn run<T>(&self, urgency: Priority, work: impl FnOnce() -> T) -> T {
         let mut place = Ticket::take(self, urgency);
         loop {
             match poll_fn(|cx| place.poll_admit(cx)).await {
                 Ok(()) => return place.work(work),
-                // Somebody more urgent may come until then.
+                // A more urgent handshake may arrive before then, so admission is checked again.
                 Err(at) => drop(clock::at(at).await),
             }
         }
@@ -70,7 +76,7 @@ impl HandshakeLimiter {
 }
 
 impl WaitQueue {
-    /// When the next work may begin: what was not used long ago is not saved up.
+    /// The earliest time at which work may start. Unused time accrues for [`BURST`] at most.
     fn begin(&self, now: Instant) -> Instant {
         let oldest = now.checked_sub(BURST).unwrap_or(now);
         self.next_allowed.unwrap_or(oldest).max(oldest)
@@ -80,13 +86,13 @@ impl WaitQueue {
         self.waiting.binary_search_by_key(&rank, |(rank, _)| *rank)
     }
 
-    /// Whoever is to be woken now that it may be his turn.
+    /// Takes the waker of the handshake to serve next.
     fn next(&mut self) -> Option<Waker> {
         self.waiting.last_mut().and_then(|(_, waker)| waker.take())
     }
 }
 
-/// A place among those who wait. Dropping it leaves it to the next.
+/// A position in the wait queue. Dropping it leaves the queue and wakes the next one.
 struct Ticket<'a> {
     effort: &'a HandshakeLimiter,
     rank: Rank,
@@ -103,7 +109,8 @@ impl Ticket<'_> {
         Ticket { effort, rank, is_at_work: false }
     }
 
-    /// Begins a turn, or says when it may begin. Waits as long as it is somebody else's.
+    /// Starts the work, or returns the earliest time at which it may start. Pending while another
+    /// handshake is running or ahead in the queue.
     fn poll_admit(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Instant>> {
         let mut line = self.effort.lock();
         let Ok(at) = line.find(self.rank) else { return Poll::Pending };
@@ -170,15 +177,15 @@ mod tests {
             let spend = effort.run(Priority::Unknown, work);
             match block_on(poll_once(Box::pin(spend))) {
                 Some(()) => done += 1,
-                // It waits for its time, and gave its place up.
+                // It waits for tokens to accrue; dropping it has withdrawn it from the queue.
                 None => clock.advance(Duration::from_millis(1)),
             }
         }
-        // A quarter of 10 s, and what may be done at once.
+        // A quarter of 10 s, and the burst.
         assert!((250..=258).contains(&done), "{done}");
     }
 
-    /// What waits, and the order in which it was done.
+    /// Waiting handshakes, and the order in which those that ran were served.
     struct Crowd<'a> {
         effort: &'a HandshakeLimiter,
         clock: &'a Clock,
@@ -219,7 +226,7 @@ mod tests {
         let (effort, done) =
             (HandshakeLimiter::new(Duration::from_millis(100)), RefCell::default());
         let mut crowd = Crowd { effort: &effort, clock: &clock, done: &done, waiting: Vec::new() };
-        // What may be done at once.
+        // Use up the burst.
         let mut number = 0;
         while crowd.waiting.is_empty() {
             number = 100 + done.borrow().len() as u32;
@@ -237,7 +244,7 @@ mod tests {
         }
         assert!(done.borrow().is_empty(), "it was not the time for it");
         assert_eq!(crowd.wait_until(2), [1, 4]);
-        // Evicted, while it is its turn.
+        // Evicted while it is next in line.
         drop(crowd.waiting.remove(1));
         crowd.come(6, Priority::Expected);
         assert_eq!(crowd.wait_until(5), [1, 4, 6, 5, 3]);

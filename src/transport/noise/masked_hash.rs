@@ -1,21 +1,21 @@
-//! The hash, and how keys come out of it.
+//! The hash function, and the key derivation built on it.
 
 use snow::types::Hash;
 use zeroize::Zeroizing;
 
 use crate::transport::noise::secret_mask::SecretMask;
 
-/// Of BLAKE2s, in bytes.
+/// Block and output size of BLAKE2s, in bytes.
 const BLOCK: usize = 64;
 const HASH: usize = 32;
 
 type Digest = Zeroizing<[u8; HASH]>;
 
-/// BLAKE2s, which hands out keys veiled and wipes what it makes them of.
+/// BLAKE2s with an HKDF that returns masked keys and wipes its intermediate values.
 pub(crate) struct MaskedHash {
     hash: Box<dyn Hash>,
     veil: SecretMask,
-    /// The first chaining key is the name of the protocol; those that follow are veiled.
+    /// Whether the next chaining key is the first. It is the protocol name; later ones are masked.
     is_first: bool,
 }
 
@@ -77,7 +77,8 @@ impl Hash for MaskedHash {
         self.hash.result(out);
     }
 
-    /// As Noise says. Of three outputs the second is hashed, as what it is; all others are keys.
+    /// HKDF as specified by Noise. Of three outputs the second is mixed into the hash, so it stays
+    /// unmasked. All others are keys.
     fn hkdf(
         &mut self,
         chaining_key: &[u8],
@@ -89,7 +90,7 @@ impl Hash for MaskedHash {
     ) {
         let chaining = self.chaining_key(chaining_key);
         let unveiled = match material.first_chunk() {
-            // The network secret, which comes in nowhere else.
+            // The network secret: only its derivation has three outputs.
             Some(veiled) if outputs == 3 => Some(self.veil.unmask(veiled)),
             _ => self.veil.unmask_dh(material),
         };
@@ -106,7 +107,7 @@ impl Hash for MaskedHash {
             }
             _ => copy(&*self.veil.mask(&second), out2),
         }
-        // The hash holds on to what it was given last.
+        // The hash state retains its last input, so overwrite it.
         self.hash.reset();
         self.hash.input(&[0; 2 * BLOCK]);
         self.hash.result(&mut [0; BLOCK]);

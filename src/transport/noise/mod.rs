@@ -1,4 +1,4 @@
-//! Streams that are encrypted: Noise over another stream.
+//! Encrypted streams: Noise over another stream.
 
 mod buffers;
 mod cipher_state;

@@ -1,8 +1,7 @@
-//! The primitives that Noise is made of, in pure Rust.
+//! The cryptographic primitives of Noise, in pure Rust.
 //!
-//! Ciphers and hash are snow's own, which leave keys in memory when they are let go; here keys are
-//! wiped. What stays are copies on the stack, which primitives make for a moment, until something
-//! else is written there.
+//! Ciphers and hash are snow's own, which leave keys in memory when dropped; these wrappers wipe
+//! them. What remains are short-lived copies on the stack, until they are overwritten.
 
 use std::hint::black_box;
 use std::io;
@@ -18,11 +17,11 @@ use crate::primitives::random;
 use crate::transport::noise::masked_hash::MaskedHash;
 use crate::transport::noise::secret_mask::SecretMask;
 
-/// Bytes that each message is longer than what it holds.
+/// Size of the authentication tag of each record, in bytes.
 pub(crate) const TAG: usize = 16;
 
-/// Whether the processor has instructions for AES. Without them it is slow, and slower than
-/// ChaCha20.
+/// Whether the processor has AES instructions. Without them AES-GCM is slower than
+/// ChaCha20-Poly1305.
 pub(crate) fn has_aes() -> bool {
     #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
     {
@@ -35,7 +34,7 @@ pub(crate) fn has_aes() -> bool {
     }
 }
 
-/// Hands the primitives of one exchange of keys out.
+/// Provides snow with the primitives of one handshake.
 pub(crate) struct SnowResolver(SecretMask);
 
 impl SnowResolver {
@@ -43,7 +42,7 @@ impl SnowResolver {
         SecretMask::new().map(SnowResolver)
     }
 
-    /// A network secret as snow is to be given it.
+    /// Masks a network secret, in the form in which snow expects it here.
     pub(crate) fn masked(&self, secret: &[u8; 32]) -> Zeroizing<[u8; 32]> {
         self.0.mask(secret)
     }
@@ -62,7 +61,7 @@ impl CryptoResolver for SnowResolver {
     }
 
     fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
-        // Keys come out of it as they do of BLAKE2s.
+        // The masked key derivation is written for BLAKE2s.
         match choice {
             HashChoice::Blake2s => {
                 let hash = DefaultResolver.resolve_hash(choice)?;
@@ -78,7 +77,7 @@ impl CryptoResolver for SnowResolver {
     }
 }
 
-/// The system's generator.
+/// The random number generator of the operating system.
 struct OsRng;
 
 impl Random for OsRng {
@@ -87,7 +86,7 @@ impl Random for OsRng {
     }
 }
 
-/// A key for Curve25519.
+/// A Curve25519 key pair.
 struct Curve25519 {
     private: Zeroizing<[u8; 32]>,
     public: [u8; 32],
@@ -118,7 +117,7 @@ impl Dh for Curve25519 {
     }
 
     fn set(&mut self, private: &[u8]) {
-        // snow gives it as many bytes as `priv_len` says.
+        // snow passes `priv_len` bytes.
         let len = private.len().min(32);
         self.private[..len].copy_from_slice(&private[..len]);
         self.derive_public();
@@ -138,7 +137,7 @@ impl Dh for Curve25519 {
         &*self.private
     }
 
-    /// A key that makes the same secret with everybody is refused.
+    /// Fails for low-order public keys, which yield the same shared secret with every key.
     fn dh(&self, public: &[u8], out: &mut [u8]) -> Result<(), Error> {
         let public = public.first_chunk().ok_or(Error::Dh)?;
         let mut shared = MontgomeryPoint(*public).mul_clamped(*self.private);
@@ -151,7 +150,7 @@ impl Dh for Curve25519 {
     }
 }
 
-/// A cipher whose key comes to it veiled, and is wiped when it is let go.
+/// A cipher that takes masked keys, and is wiped on drop.
 struct ZeroizingCipher {
     cipher: Box<dyn Cipher>,
     veil: SecretMask,
@@ -180,7 +179,7 @@ impl Cipher for ZeroizingCipher {
         self.cipher.decrypt(nonce, also, sealed, out)
     }
 
-    /// As Noise says, which is as snow does it.
+    /// Rekeys as specified by Noise, like snow's default.
     fn rekey(&mut self) {
         let mut sealed = Zeroizing::new([0; 32 + TAG]);
         self.cipher.encrypt(u64::MAX, &[], &[0; 32], &mut *sealed);
@@ -193,7 +192,7 @@ impl Cipher for ZeroizingCipher {
 impl Drop for ZeroizingCipher {
     fn drop(&mut self) {
         self.cipher.set(&[0; 32]);
-        // Or it would seem that nobody needs what was just written.
+        // Keeps the compiler from eliminating the write above.
         black_box(&self.cipher);
     }
 }

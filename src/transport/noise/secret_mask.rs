@@ -1,9 +1,9 @@
-//! What keeps secrets out of snow's memory.
+//! Masking of the secrets that snow holds in memory.
 //!
-//! snow keeps the chaining key, the secrets that two keys make and the network secret in places that
-//! it does not wipe. All of these come from the primitives that it is given here, and go back to
-//! them: so they are veiled on their way out and unveiled on their way in, and what snow leaves
-//! behind says nothing to who has not got the veil, which is wiped.
+//! snow keeps the chaining key, the Diffie-Hellman outputs and the network secret in memory that it
+//! does not wipe. All of these come from the primitives that it is given here, and are passed back
+//! to them. So they are masked on the way out and unmasked on the way in: what snow leaves behind
+//! reveals nothing without the mask, which is wiped on drop.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,18 +12,18 @@ use zeroize::Zeroizing;
 
 use crate::primitives::random;
 
-/// A secret, veiled or not.
+/// A secret, masked or not. Wiped on drop.
 type Secret = Zeroizing<[u8; 32]>;
 
-/// The veil of one exchange of keys and its link.
+/// The random mask of one handshake and of the link that results from it.
 #[derive(Clone)]
 pub(crate) struct SecretMask(Arc<Shared>);
 
 struct Shared {
-    /// What secrets are mixed with. They are random to begin with, so one for all of them will do.
+    /// XORed with each secret. The secrets are random themselves, so one mask serves all of them.
     pad: Secret,
-    /// What two keys made last, veiled, until it is used: it comes back in the same way as what is
-    /// no secret.
+    /// The last Diffie-Hellman output, masked, until it is used. snow passes it back through the
+    /// same parameter as public data, so it is recognized by its value.
     made: Mutex<Option<Secret>>,
 }
 
@@ -50,14 +50,14 @@ impl SecretMask {
         turned
     }
 
-    /// Veils what two keys made.
+    /// Masks a Diffie-Hellman output.
     pub(crate) fn mask_dh(&self, secret: &[u8; 32]) -> Secret {
         let veiled = self.mask(secret);
         *self.0.made.lock().unwrap_or_else(PoisonError::into_inner) = Some(veiled.clone());
         veiled
     }
 
-    /// Unveils these bytes if they are what two keys made last.
+    /// Unmasks `bytes` if they are the last Diffie-Hellman output. `None` for anything else.
     pub(crate) fn unmask_dh(&self, bytes: &[u8]) -> Option<Secret> {
         let mut made = self.0.made.lock().unwrap_or_else(PoisonError::into_inner);
         let veiled = made.take_if(|made| made[..] == *bytes)?;

@@ -1,4 +1,4 @@
-//! The stream behind an exchange of keys.
+//! The encrypted stream that follows a Noise handshake.
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -14,15 +14,15 @@ use crate::transport::noise::cipher_state::{CipherState, MAX_RECORD};
 use crate::transport::noise::decrypt::Decryptor;
 use crate::transport::noise::encrypt::Encryptor;
 
-/// A stream that encrypts what is written to it, and whose other side is known.
+/// A stream with encryption and an authenticated remote.
 ///
-/// After anything that is not as it should be it is at its end: nothing more is handed out, and
-/// nothing that did not come from the other side ever was.
+/// Any fault is permanent: nothing more is delivered after it. Only data that the remote sent is
+/// ever delivered.
 pub(crate) struct NoiseStream {
     stream: Arc<dyn Stream>,
     state: Mutex<State>,
     spare: Arc<NoiseBuffers>,
-    /// Reads that brought something, be it a part of a message only.
+    /// Number of reads that returned data, even if only part of a record.
     reads: AtomicU32,
 }
 
@@ -33,8 +33,8 @@ struct State {
 }
 
 impl NoiseStream {
-    /// Of `ahead`, which was read already, the messages come first. None may be longer than `most`
-    /// for now.
+    /// Creates a stream whose first records are in `ahead`, which was already read. Records are
+    /// limited to `most` bytes until [`lift_limit`](NoiseStream::lift_limit).
     pub(crate) fn new(
         stream: Arc<dyn Stream>,
         transport: TransportState,
@@ -50,18 +50,18 @@ impl NoiseStream {
         NoiseStream { stream, state: Mutex::new(state), spare, reads: AtomicU32::new(0) }
     }
 
-    /// Takes messages of any length from now on: the other side may come in.
+    /// Accepts records of any length from now on. Called once the remote is admitted.
     pub(crate) fn lift_limit(&self) {
         self.lock().decryptor.lift_limit();
     }
 
-    /// How many messages were sent and received.
+    /// Numbers of records sent and received.
     #[cfg(test)]
     pub(crate) fn numbers(&self) -> [u64; 2] {
         self.lock().keys.numbers()
     }
 
-    /// Bytes of the buffers that it holds.
+    /// Total capacity of its buffers, in bytes.
     #[cfg(test)]
     pub(crate) fn held(&self) -> usize {
         let state = self.lock();
@@ -86,7 +86,8 @@ impl Stream for NoiseStream {
 
     fn try_write(&self, slices: &[IoSlice<'_>], _ends_record: bool) -> io::Result<usize> {
         let State { keys, encryptor, .. } = &mut *self.lock();
-        // Only nodes of this crate read what is encrypted, wherever a segment ends.
+        // Record boundaries in TCP segments matter to plain nodes only, which never read this
+        // stream.
         let write = |bytes: &[u8]| self.stream.try_write(&[IoSlice::new(bytes)], false);
         encryptor.write(slices, keys, &self.spare, write)
     }
@@ -103,7 +104,7 @@ impl Stream for NoiseStream {
     }
 
     fn close_write(&self) {
-        // Nothing waits: a write is not over before all of it was taken.
+        // Nothing to flush: a write counts as complete only once all of its record is written.
         self.stream.close_write();
     }
 

@@ -14,7 +14,7 @@ use crate::transport::noise::cipher_state::{CipherState, HEADER, MAX_RECORD};
 use crate::transport::noise::decrypt::Decryptor;
 use crate::transport::noise::primitives::{SnowResolver, TAG};
 
-/// Both sides of an exchange of keys that went well.
+/// Both ends of a completed handshake.
 fn exchanged(suite: Suite) -> [NoiseHandshake; 2] {
     let [one, other] = [1, 2].map(|number| KeyPair::from_bytes([number; 32]));
     let begin = |role, keys| NoiseHandshake::begin(suite, role, keys, None, b"hello").unwrap();
@@ -27,7 +27,7 @@ fn exchanged(suite: Suite) -> [NoiseHandshake; 2] {
     [dialer, listener]
 }
 
-/// Two encrypted streams with a line between them, and the ends of that.
+/// Two encrypted streams, and the ends of the pipe between them.
 fn joined(suite: Suite) -> ([NoiseStream; 2], [Arc<Pipe>; 2]) {
     let [dialer, listener] = exchanged(suite);
     let (near, far) = Pipe::pair();
@@ -40,7 +40,7 @@ fn joined(suite: Suite) -> ([NoiseStream; 2], [Arc<Pipe>; 2]) {
     ([finish(dialer, &near), finish(listener, &far)], [near, far])
 }
 
-/// The keys of both sides.
+/// The transport keys of both ends.
 fn keys() -> [CipherState; 2] {
     exchanged(Suite::ChaChaPoly)
         .map(|handshake| CipherState::new(handshake.into_transport().unwrap()))
@@ -109,8 +109,8 @@ fn check(vector: &Value) {
     }
 }
 
-/// Whatever is written in whatever pieces, and however the line cuts it, arrives as it was; keys
-/// are made anew many times meanwhile.
+/// Data arrives intact however writes are split and the pipe fragments them. Rekeys many times
+/// meanwhile.
 #[test]
 fn what_is_written_arrives_however_it_is_cut() {
     let mut random = fastrand::Rng::with_seed(5);
@@ -154,7 +154,7 @@ fn what_is_written_arrives_however_it_is_cut() {
     }
 }
 
-/// Nothing counts as written that the other side could not have read.
+/// Nothing counts as written that the remote could not have read.
 #[test]
 fn what_counts_as_written_can_be_read() {
     let ([dialer, listener], [near, far]) = joined(Suite::ChaChaPoly);
@@ -171,7 +171,7 @@ fn what_counts_as_written_can_be_read() {
         while listener.try_read(&mut got).is_ok() {}
         assert_eq!(got.len(), done);
     }
-    // Who says something else instead is not believed to have said it.
+    // A caller that passes other bytes after a blocked write does not replace the pending ones.
     assert!(is_blocked(&dialer.try_write(&[IoSlice::new(&sent[..50_000])], false)));
     near.outgoing().room = 1 << 20;
     assert_eq!(dialer.try_write(&[IoSlice::new(&[1, 2, 3])], false).unwrap(), 3);
@@ -181,7 +181,7 @@ fn what_counts_as_written_can_be_read() {
     assert_eq!(rest, sent[..50_000]);
 }
 
-/// A message as it goes over the wire.
+/// Encodes a record as it goes over the wire.
 fn seal(keys: &mut CipherState, plain: &[u8]) -> Vec<u8> {
     let mut message = vec![0; HEADER + plain.len() + TAG];
     let len = keys.seal(plain, &mut message[HEADER..]).unwrap();
@@ -189,13 +189,13 @@ fn seal(keys: &mut CipherState, plain: &[u8]) -> Vec<u8> {
     message
 }
 
-/// What a reader makes of these bytes, after which the stream ends.
+/// Decrypts `bytes`, after which the stream ends.
 fn read(keys: &mut CipherState, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
     let mut reading = Decryptor::new(bytes, MAX_RECORD);
     let mut buffer = Vec::with_capacity(1_000);
     let read = reading.read(&mut buffer, keys, &NoiseBuffers::default(), |_| Ok(0));
     assert!(read.is_ok() || buffer.is_empty(), "it was handed out");
-    // And it goes on as it ended.
+    // The outcome is permanent.
     let mut more = Vec::with_capacity(1_000);
     let again = reading.read(&mut more, keys, &NoiseBuffers::default(), |_| Ok(0));
     assert!(more.is_empty() && again.is_ok() == read.is_ok());
@@ -233,7 +233,7 @@ fn a_message_that_is_repeated_left_out_or_in_another_place_is_found_out() {
     assert_eq!(read(&mut receiver, first.clone()).unwrap(), [1; 30]);
     assert_eq!(fault(read(&mut receiver, first)), Some(RecordError::Tampered), "repeated");
     assert_eq!(fault(read(&mut receiver, third)), Some(RecordError::Tampered), "left out");
-    // A good one goes before what is wrong behind it.
+    // A valid record is delivered before the fault of the next one.
     let mut reading = Decryptor::new([&second[..], &second].concat(), MAX_RECORD);
     reading.lift_limit();
     let mut buffer = Vec::with_capacity(1_000);
@@ -242,7 +242,7 @@ fn a_message_that_is_repeated_left_out_or_in_another_place_is_found_out() {
     };
     assert_eq!(read(&mut buffer).unwrap(), 30);
     assert_eq!(fault(read(&mut buffer)), Some(RecordError::Tampered));
-    // Its own side's message, sent back.
+    // The sender's own record, reflected to it.
     let own = seal(&mut sender, &[9]);
     assert_eq!(fault(self::read(&mut sender, own)), Some(RecordError::Tampered), "reflected");
 }
@@ -268,7 +268,7 @@ fn lengths_that_cannot_be_cost_no_memory() {
         let bytes = [&len.to_be_bytes()[..], &[0; 40]].concat();
         assert_eq!(fault(read(&mut receiver, bytes)), Some(RecordError::Tampered), "{len}");
     }
-    // Of a stranger no more is read than a handshake takes.
+    // Before admission no more is read than a handshake needs.
     let mut reading = Decryptor::new(60_000u32.to_be_bytes().to_vec(), 512);
     let mut buffer = Vec::with_capacity(1_000);
     let read =
@@ -288,7 +288,7 @@ fn a_key_that_is_the_same_with_everybody_is_refused() {
     let mut dialer =
         NoiseHandshake::begin(Suite::ChaChaPoly, Role::Dialer, &keys, None, b"").unwrap();
     dialer.write().unwrap();
-    // An ephemeral key of small order.
+    // A low-order ephemeral key.
     assert_eq!(dialer.read(&[0; 96]), Err(AuthError));
 }
 
@@ -310,12 +310,12 @@ fn another_prologue_or_secret_is_found_out() {
     assert_eq!(fits(begin(dialer, one, b"a"), begin(listener, other, b"a")), Err(AuthError));
     assert_eq!(fits(begin(dialer, None, b"a"), begin(listener, one, b"a")), Err(AuthError));
     assert_eq!(fits(begin(dialer, None, b"a"), begin(listener, None, b"b")), Err(AuthError));
-    // Without the secret the first message is the last: nothing is multiplied for it.
+    // With the wrong network secret the first message is rejected before any curve multiplication.
     let first = begin(dialer, other, b"a").write().unwrap();
     assert_eq!(begin(listener, one, b"a").read(&first), Err(AuthError));
 }
 
-/// There may be many links that nobody reads from.
+/// Many links may be stalled at once, so a blocked one shrinks its buffer to the pending bytes.
 #[test]
 fn a_blocked_link_holds_no_more_than_what_waits() {
     let ([one, other], [near, _far]) = joined(Suite::ChaChaPoly);
@@ -326,7 +326,7 @@ fn a_blocked_link_holds_no_more_than_what_waits() {
     assert!(one.held() <= sealed(10), "{} bytes for 10", one.held());
     near.outgoing().room = sealed(10) - 5;
     assert_eq!(one.try_write(&small, false).unwrap(), 10);
-    // It is full again: of a lot only one message is encrypted.
+    // The stream is full again: of a large write only one record is encrypted.
     let lot = vec![8; 200_000];
     assert!(is_blocked(&one.try_write(&[IoSlice::new(&lot)], false)));
     assert!(one.held() <= sealed(16 << 10), "{} bytes of a lot", one.held());
@@ -342,7 +342,7 @@ fn a_blocked_link_holds_no_more_than_what_waits() {
     assert_eq!(one.held(), 0, "it rests");
 }
 
-/// The next link to write got the buffer as it was, and nobody wiped it in the end.
+/// Regression: pooled buffers kept plaintext, which the next link received and nothing ever wiped.
 #[test]
 fn what_is_written_does_not_stay_in_a_buffer_that_all_links_share() {
     let [dialer, _listener] = exchanged(Suite::ChaChaPoly);
