@@ -1,28 +1,27 @@
-//! How fast bytes flow.
+//! An exponentially weighted moving average of a byte rate.
 
 use std::time::{Duration, Instant};
 
-/// Time over which a rate is smoothed: long enough for bursts to be seen as what they come to, short
-/// enough to follow by eye.
+/// Time constant of the average: long enough to smooth bursts, short enough to follow by eye.
 const TIME_CONSTANT: Duration = Duration::from_secs(4);
 
-/// Shortest time that bytes are said to have come in: a single frame is no flow.
+/// Shortest period over which bytes are averaged. A single frame is no flow.
 const MIN_WINDOW: Duration = Duration::from_secs(1);
 
-/// Time after which bytes count for nothing.
+/// Longest period of observation; the weight of older bytes is negligible.
 const MAX_WINDOW: Duration = Duration::from_secs(60);
 
-/// Bytes per second, of which the older ones count ever less.
+/// Bytes per second, as an exponentially weighted moving average.
 ///
-/// Nothing has to be done as time goes by: how much they still count is worked out when the rate is
-/// asked for, or changes. In 32 bits, since each idle link has two of them.
+/// It needs no timer: the decay is applied when the rate is read or updated. `f32` saves memory,
+/// since each idle link has two of them.
 #[derive(Debug, Default)]
 pub(crate) struct ByteRate {
-    /// What the rate was at the time of the last bytes, if there had been nothing before the first.
+    /// The decayed rate at the time of the last bytes, not corrected for a short observation.
     per_second: f32,
     /// Seconds between the first and the last bytes.
     lasted: f32,
-    /// When the last bytes came.
+    /// When the last bytes were added.
     last: Option<Instant>,
 }
 
@@ -34,20 +33,20 @@ impl ByteRate {
         self.last = Some(now);
     }
 
-    /// Bytes per second, over the last seconds.
+    /// Bytes per second, averaged over the last seconds.
     pub(crate) fn per_second(&self, now: Instant) -> u64 {
-        // A flow that began just now has not had the time to add up.
+        // Correct for the bias of a flow that began only recently.
         let seen = self.observed_for(now).max(MIN_WINDOW);
         (self.decayed(now) / (1.0 - decay(seen))).round() as u64
     }
 
-    /// For how long the flow has been seen, as far as it matters.
+    /// For how long the flow has been observed, up to [`MAX_WINDOW`].
     fn observed_for(&self, now: Instant) -> Duration {
         let since = self.last.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
         (Duration::from_secs_f32(self.lasted) + since).min(MAX_WINDOW)
     }
 
-    /// What is left of the rate; nothing when less than a thousandth is.
+    /// The decayed rate; zero below a thousandth of its last value.
     fn decayed(&self, now: Instant) -> f32 {
         let Some(last) = self.last else { return 0.0 };
         match decay(now.saturating_duration_since(last)) {
@@ -57,7 +56,7 @@ impl ByteRate {
     }
 }
 
-/// How much bytes still count after so long.
+/// The weight of bytes after `time`.
 fn decay(time: Duration) -> f32 {
     (-time.as_secs_f32() / TIME_CONSTANT.as_secs_f32()).exp()
 }
@@ -68,7 +67,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// Adds so many bytes every 10 ms.
+    /// Adds `bytes` bytes every 10 ms.
     fn flow(rate: &mut ByteRate, bytes: usize, from: Instant, time: Duration) -> Instant {
         let steps = (time.as_millis() / 10) as u32;
         (0..steps).for_each(|step| rate.add(bytes, from + 10 * step * MS));

@@ -1,4 +1,4 @@
-//! Who serves a peer: one task at a time.
+//! The exclusive right of one task to serve a peer.
 
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
@@ -7,17 +7,21 @@ use std::task::Poll;
 use crate::peer::Peer;
 use crate::peer::send::queue::register_waker;
 
-/// A task's turn to serve a peer. Dropping it lets the next one begin.
+/// The exclusive right to serve a peer. Dropping it releases the lease.
 #[derive(Debug)]
 pub(crate) struct Lease {
     peer: Arc<Peer>,
 }
 
 impl Lease {
-    /// Has the task that serves `peer`, if there is one, let go of it, and waits until it has.
+    /// Requests the lease, and waits until the task that holds it has released it.
     ///
-    /// Its reader is stopped by then: the count of frames that were received stands still. If this
-    /// is dropped before, the other task goes on.
+    /// The reader of that task has stopped by then, so the count of received frames does not change
+    /// any more.
+    ///
+    /// # Cancel safety
+    ///
+    /// If this is dropped before it completes, the other task keeps or regains the lease.
     pub(crate) async fn acquire(peer: &Arc<Peer>) -> Lease {
         let _wish = LeaseRequest::new(peer);
         loop {
@@ -29,7 +33,7 @@ impl Lease {
         }
     }
 
-    /// Begins a turn of a peer that nobody serves. `None` if another task does.
+    /// Acquires the lease if it is free. `None` if another task holds it.
     pub(crate) fn try_acquire(peer: &Arc<Peer>) -> Option<Lease> {
         let mut history = peer.status();
         if history.is_leased {
@@ -40,10 +44,10 @@ impl Lease {
         Some(Lease { peer: peer.clone() })
     }
 
-    /// Waits until another task wants to serve the peer. The future may go to another task.
+    /// Completes when another task requests the lease. The future may be moved to another task.
     pub(crate) fn requested(&self) -> impl Future<Output = ()> + Send + use<> {
         let peer = self.peer.clone();
-        // A waker and no listener, for every idle link waits here.
+        // A waker takes less memory than a listener, and every idle link waits here.
         poll_fn(move |cx| {
             let mut history = peer.status();
             match history.lease_requests > 0 {
@@ -56,13 +60,13 @@ impl Lease {
         })
     }
 
-    /// Whether another task wants to serve the peer.
+    /// Whether another task requests the lease.
     pub(crate) fn is_requested(&self) -> bool {
         self.peer.status().lease_requests > 0
     }
 
-    /// Lets whoever wants to serve the peer do so. If nobody does any more, it is this task's turn
-    /// again.
+    /// Releases the lease to the tasks that request it. Returns the lease again if all requests are
+    /// withdrawn before one is granted, and `None` otherwise.
     pub(crate) async fn yield_now(self) -> Option<Lease> {
         let peer = self.peer.clone();
         let turns = peer.status().lease_epoch;
@@ -89,7 +93,7 @@ impl Drop for Lease {
     }
 }
 
-/// A task's wish to serve a peer, for as long as it waits for its turn.
+/// A pending request for the lease. Dropping it withdraws the request.
 struct LeaseRequest<'a>(&'a Peer);
 
 impl LeaseRequest<'_> {

@@ -1,4 +1,4 @@
-//! A link at work: its reader, its writer and who watches it, in one task.
+//! The task of one link: its reader, its writer and its liveness monitor.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -18,15 +18,15 @@ use crate::primitives::clock;
 use crate::transport::Link;
 
 impl Peer {
-    /// Serves a link until it ends; returns why it did.
+    /// Serves a link until it ends. Returns why it ended.
     ///
     /// One task reads and writes. Once the queue is closing, the link has `drain` to send what is
-    /// left, half-close and read to the end: a socket that is closed with unread input would throw
-    /// away what it already sent.
+    /// left, half-close and read to the end. A socket that is closed with unread input would reset
+    /// the connection, and lose data that was already sent.
     ///
-    /// Every idle link holds this future. So it and what it is made of are functions that are polled,
-    /// with what they need and no more: `async` blocks would hold their arguments once more for each
-    /// other that they wait for, twice as much in all.
+    /// Every idle link holds this future, so its size matters. It is composed of poll functions
+    /// that capture only what they need. `async` blocks would store their arguments once more for
+    /// each future that they await, and take twice the memory in total.
     pub(crate) fn run<'a>(
         &'a self,
         link: &'a Arc<Link>,
@@ -41,22 +41,22 @@ impl Peer {
         poll_fn(move |cx| {
             let Some(at_work) = &mut serving else { return Poll::Pending };
             let reason = ready!(Pin::new(at_work).poll(cx));
-            // What the writer had in hand is let go of before anything else is written.
+            // Drop the partial write before anything else is written.
             serving = None;
             Poll::Ready(self.finish(link, reason))
         })
     }
 
-    /// Does what is left to do when the link has ended, and returns why it did.
+    /// Finishes a link that has ended: flushes the last acknowledgement, and determines the reason.
     fn finish(&self, link: &Link, reason: DownReason) -> DownReason {
-        // The other side may have closed because it is done, and reads on to its end.
+        // The remote may have closed its write direction only, and still read.
         flush_final_ack(self, link);
         let history = self.status();
         let goodbye = history.close.goodbye.map(DownReason::Goodbye);
         history.close.stopping.clone().or(goodbye).unwrap_or(reason)
     }
 
-    /// Writes until nothing more is to be written, and then leaves the reader to read to the end.
+    /// Runs the writer to its end, and then lingers for the reader to read to the end.
     fn write<'a>(
         &'a self,
         link: &'a Arc<Link>,
@@ -74,7 +74,7 @@ impl Peer {
         })
     }
 
-    /// Waits until the queue is closing, and then for as long as what is left may take.
+    /// Waits until the queue is closing, and then for the drain timeout.
     fn drain_deadline<'a>(
         &'a self,
         drain: &'a Duration,
@@ -90,10 +90,10 @@ impl Peer {
     }
 }
 
-/// Stays for as long as the reader may go on when no more is written.
+/// Waits for as long as the reader may go on after the writer has ended.
 async fn linger(link: &Link, written: Result<(), DownReason>, drain: &Duration) -> DownReason {
     match written {
-        // What arrived before the link broke is still there to be read.
+        // Data that arrived before the link broke can still be read.
         Err(reason) => {
             clock::after(*drain).await;
             reason

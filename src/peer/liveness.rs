@@ -1,4 +1,4 @@
-//! Finding out that the other side of a link is gone.
+//! Liveness monitor: detects that the remote of an extended link is gone.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -10,31 +10,32 @@ use crate::peer::Peer;
 use crate::primitives::clock;
 use crate::transport::Link;
 
-/// How often a link is looked at while there is something to watch. A quiet link is not.
+/// Interval at which a monitored link is checked. An idle link is not monitored.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Ticks between two signs of life of a node that does not read.
+/// Ticks between two notices that the local node is alive, while it does not read.
 const PAUSED_INTERVAL: u32 = 2;
 
-/// Shortest silence, while something is owed, after which the other side is probed.
+/// Shortest silence after which the remote is pinged, while it owes something.
 const MIN_SILENCE: Duration = Duration::from_secs(5);
 
-/// The same in smoothed round trips.
+/// The same in smoothed round trips. The longer of the two applies.
 const ROUND_TRIPS: u32 = 4;
 
-/// Silences after the probe before the link is given up. With a round trip of 2 s and one packet
-/// in twenty lost, TCP itself is silent for a dozen seconds now and then; a link that makes
-/// progress must not be dropped.
+/// Further silences of that length, after the first ping, before the link is given up. With a
+/// round trip of 2 s and a loss of one packet in twenty, TCP itself stalls for a dozen seconds now
+/// and then. A link that makes progress must not be dropped.
 const MAX_UNANSWERED: u32 = 2;
 
-/// Silence after which a link is given up whose other side was seen elsewhere, or that was kicked.
+/// Silence after which a link is given up that is being probed, because the remote was seen
+/// elsewhere or the peer was kicked.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Watches a link that carries records, and returns when the other side gives no sign of life
-/// though it owes one. Any byte is a sign of life. The kernel watches a plain one.
+/// Monitors an extended link. Completes when the remote is silent for too long though it owes
+/// something. Any received byte counts as activity. Plain links are monitored by TCP keepalive.
 ///
-/// It is polled after the reader and the writer of the same task, so it needs no waker of its own
-/// to learn that there is something to watch.
+/// The task of the link polls this after its reader and its writer, so it needs no waker to learn
+/// that there is something to monitor.
 pub(crate) fn run_monitor<'a>(
     peer: &'a Peer,
     link: &'a Link,
@@ -42,7 +43,7 @@ pub(crate) fn run_monitor<'a>(
     let mut watching = None;
     poll_fn(move |cx: &mut Context<'_>| {
         while watching.is_some() || must_watch(peer, link) {
-            // A link that is quiet does not hold the memory for this.
+            // Boxed, so that an idle link does not hold the memory of this future.
             let watch = watching.get_or_insert_with(|| Box::pin(monitor(peer, link)));
             if let Some(silence) = ready!(watch.as_mut().poll(cx)) {
                 return Poll::Ready(DownReason::PeerTimeout(silence));
@@ -57,8 +58,8 @@ fn must_watch(peer: &Peer, link: &Link) -> bool {
     link.control_sender.is_some() && peer.queue.arm_monitor().is_needed()
 }
 
-/// Watches until nothing is owed any more. Returns how long the other side was silent, if that is
-/// too long.
+/// Monitors the link until nothing is owed any more. Returns the length of the silence if it
+/// exceeds the limit.
 async fn monitor(peer: &Peer, link: &Link) -> Option<Duration> {
     let mut reads = link.activity();
     let mut silence = Duration::ZERO;
@@ -67,7 +68,7 @@ async fn monitor(peer: &Peer, link: &Link) -> Option<Duration> {
         tick_or_probe(peer, suspected).await;
         let watched = peer.queue.arm_monitor();
         if watched.is_probing && !suspected {
-            // What came before the suspicion tells nothing about it.
+            // Activity before the probe started does not count.
             reads = link.activity();
             (suspected, silence) = (true, Duration::ZERO);
             continue;
@@ -80,7 +81,7 @@ async fn monitor(peer: &Peer, link: &Link) -> Option<Duration> {
             return None;
         }
         let now = link.activity();
-        // A side that does not read cannot tell whether the other one lives.
+        // Without reading, the local node cannot tell whether the remote is alive.
         if now != reads || watched.is_backpressured {
             (reads, silence, suspected) = (now, Duration::ZERO, false);
             peer.queue.clear_probe();
@@ -106,7 +107,7 @@ async fn monitor(peer: &Peer, link: &Link) -> Option<Duration> {
     None
 }
 
-/// Waits for a tick, or until a suspicion comes up if there is none yet.
+/// Waits for a tick, or until a probe starts if none is running.
 fn tick_or_probe(peer: &Peer, suspected: bool) -> impl Future<Output = ()> + Send {
     let mut tick = clock::after(TICK);
     poll_fn(move |cx: &mut Context<'_>| {

@@ -1,5 +1,6 @@
-//! Two peers that become one: each with one other at a time. What shows that they are the same, and
-//! what is left of the one that went.
+//! State of a merge: two peers that turned out to be the same node become one.
+//!
+//! A peer takes part in one merge at a time.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,19 +10,20 @@ use crate::peer::Peer;
 use crate::peer::status::AliasAddr;
 use crate::primitives::clock;
 
-/// Two peers that are being merged. Dropping it is the end of that, however it went.
+/// Reserves two peers for a merge. Dropping it ends the merge, whatever its outcome.
 #[derive(Debug)]
 pub(crate) struct MergeGuard {
     _marks: [MergeFlag; 2],
 }
 
 impl MergeGuard {
-    /// Begins to merge two peers. `None` if one of them is being merged already, or about to end.
+    /// Begins a merge. `None` if one of the peers is part of another merge, or is closing.
     pub(crate) fn begin(one: &Arc<Peer>, other: &Arc<Peer>) -> Option<MergeGuard> {
         if one.is_closing() || other.is_closing() {
             return None;
         }
-        // In one order everywhere: otherwise two tasks could both get half, and both give up.
+        // In order of the targets. Otherwise two tasks could each flag one of the peers, and both
+        // fail.
         let (first, second) = match one.target < other.target {
             true => (one, other),
             false => (other, one),
@@ -31,7 +33,7 @@ impl MergeGuard {
 }
 
 impl Peer {
-    /// Takes over the addresses of a peer that turned out to be the same.
+    /// Takes over the dial addresses of a peer that turned out to be the same node.
     pub(crate) fn adopt_addrs(&self, other: &Peer) {
         let proved = other.session().and_then(|pair| pair.key());
         let own = other.dial.iter().map(|addr| AliasAddr { addr: (**addr).clone(), proved });
@@ -41,50 +43,50 @@ impl Peer {
         }
     }
 
-    /// Notes that another link to the same node has this name.
+    /// Records that the session `name`, on another link, is with the same node.
     pub(crate) fn set_duplicate(&self, name: &[u8; 8]) {
         self.status().merge.duplicate_of = Some(*name);
     }
 
-    /// Whether the pair called `name` was shown to be of the same node.
+    /// Whether the session `name` was shown to be with the same node.
     pub(crate) fn is_duplicate(&self, name: &[u8; 8]) -> bool {
         self.status().merge.duplicate_of == Some(*name)
     }
 
-    /// Notes what the other side answered about the pair that goes.
+    /// Records the remote's reply about the session that is merged away: the frames it received.
     pub(crate) fn set_merge_ack(&self, name: [u8; 8], received: u64) {
         self.status().merge.merge_ack = Some((name, received));
         self.signal.notify_all();
     }
 
-    /// What the other side answered about the pair that goes.
+    /// The remote's reply about the session that is merged away.
     pub(crate) fn merge_ack(&self, name: &[u8; 8]) -> Option<u64> {
         self.status().merge.merge_ack.filter(|(of, _)| of == name).map(|(_, received)| received)
     }
 
-    /// Notes what the other side was told about the pair that went.
+    /// Records the local reply about the session that was merged away, so that it can be repeated.
     pub(crate) fn set_merge_reply(&self, name: [u8; 8], received: u64) {
         self.status().merge.merge_reply = Some((name, received));
     }
 
-    /// What the other side was told about the pair that went.
+    /// The local reply about the session that was merged away.
     pub(crate) fn merge_reply(&self, name: &[u8; 8]) -> Option<u64> {
         self.status().merge.merge_reply.filter(|(of, _)| of == name).map(|(_, received)| received)
     }
 
-    /// Notes that the other side told a count.
+    /// Counts an acknowledgement received from the remote.
     pub(crate) fn count_ack(&self) {
         self.acks.fetch_add(1, Ordering::Relaxed);
         self.signal.notify_all();
     }
 
-    /// How often the other side told a count.
+    /// Number of acknowledgements received from the remote.
     pub(crate) fn ack_count(&self) -> u32 {
         self.acks.load(Ordering::Relaxed)
     }
 
-    /// Asks the other side to tell a count, unless it was asked within the last `recent`. Returns
-    /// how often it had told one when it was asked.
+    /// Sends a ping, unless one was sent within the last `recent`. Returns the number of
+    /// acknowledgements that had been received when the ping was sent.
     pub(crate) fn ping_if_stale(&self, recent: Duration) -> u32 {
         let asked = self.status().merge.pinged.filter(|(at, _)| clock::since(*at) < recent);
         let (_, answers) = asked.unwrap_or_else(|| {
@@ -96,23 +98,23 @@ impl Peer {
         answers
     }
 
-    /// Whether the peer is being merged with another.
+    /// Whether the peer is part of a merge.
     pub(crate) fn is_merging(&self) -> bool {
         self.status().is_merging
     }
 
-    /// Notes that this is the one of two merging peers that goes.
+    /// Marks this peer as the one of the two that is merged away.
     pub(crate) fn set_merge_loser(&self) {
         self.status().is_merge_loser = true;
     }
 
-    /// Whether the peer is about to be merged into another.
+    /// Whether the peer is the one that is merged away.
     pub(crate) fn is_merge_loser(&self) -> bool {
         self.status().is_merge_loser
     }
 }
 
-/// One of the two.
+/// The flag that marks one peer as part of a merge. Dropping it clears the flag.
 #[derive(Debug)]
 struct MergeFlag(Arc<Peer>);
 
@@ -158,7 +160,8 @@ mod tests {
         assert!(![a, b, c].iter().any(|peer| peer.is_merging()));
     }
 
-    /// It took a live link for dead: the answer to what was asked over the one before never came.
+    /// Regression: a live link was taken for dead, since the reply to a ping on the previous link
+    /// never came.
     #[test]
     fn what_was_asked_over_a_link_that_ended_is_asked_again_over_the_next() {
         let peer = peer(0);

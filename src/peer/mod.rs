@@ -1,4 +1,4 @@
-//! One neighbour: who it is, how it is, what waits for it. It outlives its links.
+//! A peer: its identity, its status and its outbound queue. A peer outlives its links.
 
 mod byte_rate;
 mod lease;
@@ -41,36 +41,36 @@ pub use status::{AttemptInfo, Origin, PeerInfo, PeerState};
 use send::memory_budget::OVERHEAD;
 use status::PeerStatus;
 
-/// A link over which the remote node acknowledged this many bytes of frames resets the back-off: more
-/// than a listener takes that only means to be dialed again and again.
+/// A link on which the remote acknowledged at least this many bytes of frames resets the back-off.
+/// A listener that only wants to provoke redials would not accept that much.
 const GOOD_LINK: usize = 64 << 10;
 
-/// What the other side of a link says about another link.
+/// A message about another link to the same node, received from the remote.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum MergeMessage {
-    /// The pair called `name` is of the same two nodes, and here is the proof.
+    /// The session `name` connects the same two nodes, as `proof` shows.
     Duplicate { name: [u8; 8], proof: Bits },
-    /// The pair called `name` goes; the other side has so many frames of it. Here is the proof that
-    /// it says so.
+    /// The session `name` is to be merged into another. The remote has received `received` of its
+    /// frames; `proof` authenticates the request.
     Request { name: [u8; 8], received: u64, proof: Bits },
-    /// The answer to that.
+    /// The reply to [`Request`](MergeMessage::Request), with the count of received frames.
     Ack { name: [u8; 8], received: u64 },
 }
 
-/// Who is told of notices: what they are about concerns more than one peer.
+/// Callback for merge messages, which concern more than one peer.
 pub(crate) type OnMergeMessage<'a> = &'a (dyn Fn(MergeMessage) + Sync);
 
-/// What two nodes that share records know of each other.
+/// A resumable session with a remote node that supports the extension.
 #[derive(Debug, Clone)]
 pub(crate) struct Session {
     pub(crate) secret: SessionSecret,
-    /// Tells the neighbour's present run from any other.
+    /// Identifies the present instance of the remote, as opposed to earlier or later runs.
     pub(crate) instance_id: Bits,
-    /// The neighbour's key, if they encrypt. The secret then is none, for everybody could hear what
-    /// it was made of: key and run together tell the neighbour from any other. Boxed, since most
-    /// have none.
+    /// The static key of the remote, if the links are encrypted. `secret` is not confidential then,
+    /// because its inputs were exchanged in plaintext; key and instance id together identify the
+    /// remote. Boxed, since most sessions have no key.
     key: Option<Box<PublicKey>>,
-    /// When they agreed on it.
+    /// When the session was established.
     pub(crate) since: Instant,
 }
 
@@ -79,18 +79,18 @@ impl Session {
         Session { secret, instance_id, key: key.map(Box::new), since: clock::now() }
     }
 
-    /// The neighbour's key, if they encrypt.
+    /// The static key of the remote, if the links are encrypted.
     pub(crate) fn key(&self) -> Option<PublicKey> {
         self.key.as_deref().copied()
     }
 
-    /// Whether another pair is with the same run of the same node, as far as both say so.
+    /// Whether another session is with the same instance of the same node, as far as both claim so.
     pub(crate) fn is_same_instance(&self, other: &Session) -> bool {
         self.instance_id == other.instance_id && self.key == other.key
     }
 }
 
-/// One neighbour. See [`Routes`](crate::Routes) for how to get at it.
+/// A peer: a neighbour of this node. [`Routes`](crate::Routes) gives access to it.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -104,18 +104,21 @@ impl Session {
 pub struct Peer {
     target: Target,
     peer_type: PeerType,
-    /// Where to dial it; `None` for one that dialed us, or that came as a stream.
+    /// The address to dial. `None` for an inbound peer, or one that was set up on a given stream.
     dial: Option<Box<PeerAddr>>,
     origin: Origin,
     pub(crate) queue: SendQueue,
     status: Mutex<PeerStatus>,
-    /// What this node and the neighbour share, if it is one that shares records.
+    /// The session, if the remote supports the extension.
     session: Mutex<Option<Session>>,
-    /// Notified on [`kick`](Peer::kick), [`stop`](Peer::stop), when the link ends and when a [`Lease`]
-    /// changes.
+    /// Notified by [`kick`](Peer::kick), by [`stop`](Peer::stop), when the link ends and when a
+    /// [`Lease`] changes.
     signal: Notify,
+    /// Number of calls of [`kick`](Peer::kick).
     kicks: AtomicU32,
+    /// Number of acknowledgements received from the remote.
     acks: AtomicU32,
+    /// Whether the peer has ended. Invariant: never reset once it is set.
     ended: AtomicBool,
 }
 
@@ -125,7 +128,7 @@ impl Peer {
         Peer::new(target, peer_type, Origin::Dialed, Some(dial), queue)
     }
 
-    /// A peer without an address to dial, which lasts as long as its link.
+    /// Creates a peer without an address to dial. It lasts as long as its link.
     pub(crate) fn linked(
         target: Target,
         peer_type: PeerType,
@@ -157,7 +160,7 @@ impl Peer {
         }
     }
 
-    /// The local name of the neighbour.
+    /// The target number by which the local node addresses the peer.
     ///
     /// ```
     /// # async fn run(endpoint: netmod_inet::InetEndpoint) {
@@ -170,7 +173,7 @@ impl Peer {
         self.target
     }
 
-    /// What kind of neighbour it is, as this node sees it.
+    /// The peer type, from the point of view of the local node.
     ///
     /// ```
     /// # async fn run(endpoint: netmod_inet::InetEndpoint) {
@@ -183,7 +186,7 @@ impl Peer {
         self.peer_type
     }
 
-    /// The router id that it claimed in its last handshake.
+    /// The router id that the remote claimed in its last handshake.
     ///
     /// ```
     /// # async fn run(endpoint: netmod_inet::InetEndpoint) {
@@ -196,7 +199,8 @@ impl Peer {
         self.status().id
     }
 
-    /// The key that it has shown to have, if its link, or the last that it had, is encrypted.
+    /// The key with which the remote authenticated itself, if the present or last link is
+    /// encrypted.
     ///
     /// ```
     /// # async fn run(endpoint: netmod_inet::InetEndpoint) {
@@ -209,7 +213,7 @@ impl Peer {
         self.status().key.as_deref().copied()
     }
 
-    /// How the neighbour is, and why.
+    /// A snapshot of the status and the statistics of the peer.
     ///
     /// ```
     /// # async fn run(endpoint: netmod_inet::InetEndpoint) {
@@ -254,23 +258,24 @@ impl Peer {
         }
     }
 
-    /// Where to dial it: at its own address, and at those of peers that turned out to be the same.
+    /// The addresses to dial: its own, and those of peers that were merged into it.
     pub(crate) fn dial_addrs(&self) -> Vec<PeerAddr> {
         let parked = &self.status().dial.aliases;
         self.dial.as_deref().into_iter().chain(parked.iter().map(|at| &at.addr)).cloned().collect()
     }
 
-    /// The key by which the peer at this address turned out to be the same as this one.
+    /// The key that proved the peer at this address to be the same node, if the links were
+    /// encrypted.
     pub(crate) fn proved_key_at(&self, addr: &PeerAddr) -> Option<PublicKey> {
         self.status().dial.aliases.iter().find(|at| at.addr == *addr)?.proved
     }
 
-    /// Whether this node is told to dial it.
+    /// Whether an address to dial is configured for the peer.
     pub(crate) fn is_dialed(&self) -> bool {
         self.dial.is_some() || !self.status().dial.aliases.is_empty()
     }
 
-    /// The least that `find` makes of the addresses where this node is told to dial the peer.
+    /// The smallest value that `find` returns for the addresses to dial.
     pub(crate) fn min_dial_addr<T: Ord>(&self, find: impl Fn(&PeerAddr) -> Option<T>) -> Option<T> {
         let parked = &self.status().dial.aliases;
         self.dial
@@ -281,13 +286,13 @@ impl Peer {
             .min()
     }
 
-    /// Whether an address where this node is told to dial the peer names this key.
+    /// Whether one of the addresses to dial pins this key.
     #[cfg(feature = "noise")]
     pub(crate) fn is_pinned(&self, key: &PublicKey) -> bool {
         self.min_dial_addr(|addr| addr.keys().contains(key).then_some(())).is_some()
     }
 
-    /// Ends the link that the peer has, and nothing else.
+    /// Aborts the present link. The peer itself goes on.
     #[cfg(feature = "noise")]
     pub(crate) fn abort_link(&self) {
         let link = self.status().link.clone();
@@ -296,28 +301,28 @@ impl Peer {
         }
     }
 
-    /// Hears of the next change.
+    /// Listens for the next change; see `signal`.
     pub(crate) fn listen(&self) -> EventListener {
         self.signal.listen()
     }
 
-    /// Notes whether this node shakes hands with the peer as the dialer now.
+    /// Sets whether an outbound handshake with the peer is running.
     pub(crate) fn set_dialing(&self, is_shaking: bool) {
         self.status().is_dialing = is_shaking;
     }
 
-    /// Notes whether a handshake has gone on with the peer, and its link is about to be up.
+    /// Sets whether a handshake has succeeded and the link is about to come up.
     pub(crate) fn set_coming_up(&self, is_coming_up: bool) {
         self.status().is_coming_up = is_coming_up;
     }
 
-    /// Whether a handshake with the peer is under way, or its link about to be up.
+    /// Whether a handshake with the peer is running, or its link is about to come up.
     pub(crate) fn is_coming_up(&self) -> bool {
         let history = self.status();
         history.is_dialing || history.is_coming_up
     }
 
-    /// Whether this node shakes hands with the peer as the dialer now.
+    /// Whether an outbound handshake with the peer is running.
     pub(crate) fn is_dialing(&self) -> bool {
         self.status().is_dialing
     }
@@ -326,7 +331,7 @@ impl Peer {
         self.origin
     }
 
-    /// Puts a frame into the queue; see [`SendQueue::push`].
+    /// Enqueues a frame; see [`SendQueue::push`].
     pub(crate) fn push(
         &self,
         frame: Frame,
@@ -343,7 +348,7 @@ impl Peer {
         Ok(pushed)
     }
 
-    /// Puts frames into the queue; see [`SendQueue::push_many`].
+    /// Enqueues several frames; see [`SendQueue::push_many`].
     pub(crate) fn push_many(
         &self,
         frames: &VecDeque<Frame>,
@@ -355,8 +360,9 @@ impl Peer {
         }
     }
 
-    /// Puts a frame into the queue that must not wait, beyond the bounds of the queue. A peer that
-    /// has been down for longer than `down_limit` does not take it.
+    /// Enqueues a frame that cannot wait, beyond the limits of the queue. Fails with
+    /// [`LinkDown`](SendErrorKind::LinkDown) if the peer has been down for longer than
+    /// `down_limit`.
     pub(crate) fn forward(
         &self,
         frame: Frame,
@@ -368,8 +374,8 @@ impl Peer {
         self.push(frame, None, Admission::Unbounded)
     }
 
-    /// Puts a frame into the queue; waits for room until the deadline, whether the link is up or being
-    /// restored.
+    /// Enqueues a frame. Waits until the deadline for queue space, whether the link is up or being
+    /// re-established.
     pub(crate) async fn send(&self, frame: Frame, deadline: &mut Timer) -> Result<(), SendError> {
         let mut frame = frame;
         let mut lacks_budget = false;
@@ -388,7 +394,7 @@ impl Peer {
             let listens =
                 std::mem::replace(&mut lacks_budget, refusal == SendErrorKind::EndpointFull);
             if lacks_budget && !listens {
-                // Room may have been made before this began to listen.
+                // Memory may have been released before the listener was registered: try again.
                 continue;
             }
             let waited = async {
@@ -405,8 +411,8 @@ impl Peer {
         }
     }
 
-    /// Waits until a frame of this length would be taken, or refused for another reason than want of
-    /// room.
+    /// Waits until a frame of this length would be accepted, or refused for a reason other than
+    /// lack of queue space.
     pub(crate) async fn until_room(&self, len: usize) {
         loop {
             let room = self.listen_for_room(true);
@@ -417,8 +423,8 @@ impl Peer {
         }
     }
 
-    /// Listens for the next time that the queue may have more room, or the budget that it shares if
-    /// that is asked for: everybody's acknowledgements wake those who listen to it.
+    /// Listens for released queue space, and with `to_budget` also for released memory of the
+    /// shared budget. The latter wakes up on the acknowledgements of all peers.
     fn listen_for_room(&self, to_budget: bool) -> impl Future<Output = ()> + Send + use<> {
         let queue = self.queue.listen();
         let budget = to_budget.then(|| self.queue.listen_to_budget());
@@ -431,15 +437,15 @@ impl Peer {
         future::or(queue, budget)
     }
 
-    /// Ends the peer: no frame is taken any more, its link closes, nobody dials again.
+    /// Stops the peer: it accepts no more frames, closes its link and is not dialed again.
     pub(crate) fn stop(&self, how: Closing, reason: DownReason) {
         self.status().close.stopping.get_or_insert(reason);
         self.queue.close(how);
         self.signal.notify_all();
     }
 
-    /// Says goodbye over the link that is up, if it carries records, and closes its writing half.
-    /// Does not wait, neither for the writer nor for room.
+    /// Sends a goodbye on the present link, if that supports the extension, and closes the write
+    /// direction. Never blocks, neither on the writer nor on socket buffer space.
     pub(crate) fn close_link(&self) {
         let link = self.status().link.clone();
         if let Some(link) = link {
@@ -447,12 +453,12 @@ impl Peer {
         }
     }
 
-    /// Has the neighbour be told, when this node closes its link, to stay away for so long.
+    /// Sets the time for which the remote is asked not to reconnect after the link was closed.
     pub(crate) fn set_retry_after(&self, time: Duration) {
         self.status().close.retry_after = Some(time);
     }
 
-    /// What to tell the neighbour when its link closes, because this node wants it to.
+    /// The close record to send when the local node closes the link.
     fn close_record(&self) -> Records {
         let history = self.status();
         let reason = match history.close.stopping {
@@ -464,8 +470,8 @@ impl Peer {
         Records { end: Some(goodbye.into()), ..Records::default() }
     }
 
-    /// Whether the neighbour can go on with this peer over another link. Not if it said that it
-    /// shuts down or does not want to: what it knew of the pair is gone.
+    /// Whether the session can be resumed on another link. `false` once the remote announced that
+    /// it shuts down or has removed this node, since it has discarded the session then.
     pub(crate) fn is_resumable(&self) -> bool {
         let history = self.status();
         let is_gone = history.close.goodbye.is_some_and(|goodbye| {
@@ -474,33 +480,33 @@ impl Peer {
         !is_gone && history.close.stopping.is_none() && self.session().is_some()
     }
 
-    /// Notes that the other side said goodbye: the writer answers it, and the reader reads to the
-    /// end.
+    /// Records that the remote sent its goodbye: the writer replies, and the reader reads to the
+    /// end of the stream.
     fn on_remote_close(&self, goodbye: Goodbye) {
         self.status().close.goodbye = Some(goodbye);
         self.queue.on_remote_close();
     }
 
-    /// What this node and the neighbour share.
+    /// The session, if there is one.
     pub(crate) fn session(&self) -> Option<Session> {
         self.session.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Starts to share a secret, or with `None` nothing. Returns the frames that are not to be sent
-    /// on these terms.
+    /// Starts a new session, or with `None` continues without one. Returns the frames that must not
+    /// be sent over it; see [`OnNewSession`].
     pub(crate) fn start_session(&self, pair: Option<Session>, frames: OnNewSession) -> Vec<Frame> {
         *self.session.lock().unwrap_or_else(PoisonError::into_inner) = pair;
-        // Whoever is there now has shown and answered nothing.
+        // The merge state belongs to the previous session.
         self.status().merge = Default::default();
         self.queue.reset_session(frames)
     }
 
-    /// Whether the peer was told to stop.
+    /// Whether the peer was stopped.
     pub(crate) fn is_stopping(&self) -> bool {
         self.status().close.stopping.is_some()
     }
 
-    /// Waits until the peer was told to stop.
+    /// Waits until the peer is stopped.
     pub(crate) async fn stopped(&self) {
         loop {
             let signal = self.signal.listen();
@@ -511,18 +517,19 @@ impl Peer {
         }
     }
 
-    /// Dials again now instead of later.
+    /// Cuts the redial delay short.
     pub(crate) fn kick(&self) {
         self.kicks.fetch_add(1, Ordering::Relaxed);
         self.signal.notify_all();
     }
 
-    /// How often the peer was kicked; for [`kicked`](Peer::kicked) and [`pause`](Peer::pause).
+    /// Number of kicks so far, for [`kicked`](Peer::kicked) and
+    /// [`wait_or_kick`](Peer::wait_or_kick).
     pub(crate) fn kicks(&self) -> u32 {
         self.kicks.load(Ordering::Relaxed)
     }
 
-    /// Waits until the peer was kicked more often than `seen`.
+    /// Waits until the number of kicks differs from `seen`.
     pub(crate) async fn kicked(&self, seen: u32) {
         loop {
             let signal = self.signal.listen();
@@ -533,19 +540,19 @@ impl Peer {
         }
     }
 
-    /// Waits for so long, or until the peer was kicked more often than `seen`, or told to stop.
+    /// Waits for `delay`, or until the number of kicks differs from `seen`, or the peer is stopped.
     pub(crate) async fn wait_or_kick(&self, delay: Duration, seen: u32) {
         within(delay, future::or(self.kicked(seen), self.stopped())).await;
     }
 
-    /// Draws how long to wait before the next dial: ever longer, over all links that came to
-    /// nothing, whoever dialed them.
+    /// Draws the delay before the next dial. It grows with each link that came to nothing, inbound
+    /// or outbound.
     pub(crate) fn back_off(&self, limits: &Limits) -> Duration {
         let new = || Backoff::new(limits.redial_first, limits.redial_cap);
         self.status().dial.backoff.get_or_insert_with(new).next(fastrand::u32(..))
     }
 
-    /// Has the next waits be short again.
+    /// Resets the back-off.
     pub(crate) fn reset_backoff(&self) {
         let mut history = self.status();
         if history.dial.backoff.is_some() {
@@ -553,14 +560,14 @@ impl Peer {
         }
     }
 
-    /// Notes that a dial begins.
+    /// Records that a dial starts.
     pub(crate) fn connecting(&self) {
         let mut history = self.status();
         history.set_state(PeerState::Connecting);
         history.dial.next_retry = None;
     }
 
-    /// Notes what became of dialing an address.
+    /// Records the outcome of dialing one address.
     pub(crate) fn record_attempt(
         &self,
         addr: String,
@@ -571,14 +578,14 @@ impl Peer {
         self.status().record_attempt(AttemptInfo { addr, error, took });
     }
 
-    /// Notes that a dial failed, and when the next is due.
+    /// Records that a dial failed, and the delay until the next one.
     pub(crate) fn attempt_failed(&self, reason: &AttemptError, retry: Option<Duration>) {
         let mut history = self.status();
         history.is_coming_up = false;
         history.on_down(reason.to_string(), retry);
     }
 
-    /// Notes that a link is up: the other side is `id`.
+    /// Records that a link to the node `id` is up.
     pub(crate) fn link_up(&self, id: Id, link: &Arc<Link>) {
         let mut history = self.status();
         history.set_state(PeerState::Up);
@@ -593,14 +600,14 @@ impl Peer {
         history.addr = link.addr;
         history.link = Some(link.clone());
         if history.merge.pinged.is_some() {
-            // What was asked over the link before may have gone with it.
+            // A ping sent over the previous link may have been lost with it.
             history.merge.pinged = None;
         }
         drop(history);
         self.queue.link_up(link.is_extended());
     }
 
-    /// Notes that the link ended, and when the next dial is due. `None`: there is none.
+    /// Records that the link ended, and the delay until the next dial. `None`: it is not redialed.
     pub(crate) fn link_down(&self, reason: &DownReason, retry: Option<Duration>) {
         self.queue.link_down();
         let mut history = self.status();
@@ -610,11 +617,11 @@ impl Peer {
         self.signal.notify_all();
     }
 
-    /// Finds out at once whether the link that the peer has is still alive. Returns its stream if it
-    /// is a plain one, of which the kernel finds out, and did not do so already.
+    /// Starts to check whether the present link is still alive.
     ///
-    /// The other side of a link that carries records is asked, and its round trip is known: the
-    /// kernel would take one that is 2 s away for dead.
+    /// On an extended link it sends a ping, whose timeout follows the measured round trip. A plain
+    /// link is probed by TCP keepalive instead; its stream is returned, unless it is being probed
+    /// already. Keepalive with its fixed timeout would declare a remote dead that is 2 s away.
     pub(crate) fn probe(&self) -> Option<Arc<dyn Stream>> {
         let link = self.status().link.clone()?;
         match self.queue.probe_now() {
@@ -623,10 +630,10 @@ impl Peer {
         }
     }
 
-    /// Whether the last link was good enough to start the retries anew.
+    /// Whether the last link was good enough to reset the back-off.
     ///
-    /// What *arrived* is what counts, here or at the neighbour: a listener that accepts and closes at
-    /// once would take what we write.
+    /// Only frames that *arrived* count, at either end: a listener that accepts and closes
+    /// immediately would accept written bytes as well.
     pub(crate) fn should_reset_backoff(&self, stood: Duration) -> bool {
         let acknowledged = self.queue.acknowledged_bytes();
         let history = self.status();
@@ -635,59 +642,60 @@ impl Peer {
             || clock::since(history.since) >= stood
     }
 
-    /// Notes the addresses that the peer's name stands for.
+    /// Records the addresses to which the host name of the peer resolved.
     pub(crate) fn set_resolved(&self, addrs: &[SocketAddr]) {
         self.status().dial.resolved = addrs.to_vec();
     }
 
-    /// The last addresses that the peer's name stood for.
+    /// The addresses to which the host name of the peer last resolved.
     pub(crate) fn last_resolved(&self) -> Vec<SocketAddr> {
         self.status().dial.resolved.clone()
     }
 
-    /// Whether this node was told to dial this address.
+    /// Whether this IP address is one that the local node was configured to dial.
     pub(crate) fn is_configured_at(&self, ip: IpAddr) -> bool {
         let is = |addr: &SocketAddr| addr.ip().to_canonical() == ip;
         let is_literal = self.min_dial_addr(|dial| dial.literal().filter(is)).is_some();
         is_literal || self.status().dial.resolved.iter().any(is)
     }
 
-    /// Notes that the peer ended, though its frames did not. Says whether it had not before.
+    /// Marks the peer as ended, but leaves its frames in the queue. Returns `false` if it had ended
+    /// before.
     pub(crate) fn mark_ended(&self) -> bool {
         let mut history = self.status();
         history.set_state(PeerState::Down);
-        // Whoever holds the peer on must not hold the socket open.
+        // Handles to the peer that are still around must not keep the socket open.
         history.link = None;
         drop(history);
         !self.ended.swap(true, Ordering::AcqRel)
     }
 
-    /// Ends the peer and its queue, and takes what was left in it. `None` if it has ended before.
+    /// Ends the peer and drains its queue. Returns `None` if it had ended before.
     pub(crate) fn end_and_drain(&self) -> Option<Vec<Frame>> {
         self.mark_ended().then(|| self.queue.end())
     }
 
-    /// Since when the peer has had its link, or been without one.
+    /// When the peer got its present link, or lost its last one.
     pub(crate) fn since(&self) -> Instant {
         self.status().since
     }
 
-    /// Whether the peer has no link now.
+    /// Whether the peer has no link at present.
     pub(crate) fn is_disconnected(&self) -> bool {
         !self.has_ended() && !self.queue.is_up()
     }
 
-    /// Whether anybody knows of the peer: a stranger is told of once it is up.
+    /// Whether the peer was announced to the user: an inbound peer is once its link is up.
     pub(crate) fn was_announced(&self) -> bool {
         self.origin == Origin::Dialed || self.status().links > 0
     }
 
-    /// Whether the peer came to its end, or is about to.
+    /// Whether the peer has ended or is stopping.
     pub(crate) fn is_closing(&self) -> bool {
         self.has_ended() || self.is_stopping()
     }
 
-    /// Whether the peer came to its end.
+    /// Whether the peer has ended.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }

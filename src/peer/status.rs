@@ -1,4 +1,4 @@
-//! What there is to tell about a neighbour.
+//! Status and statistics of a peer.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,19 +15,19 @@ use crate::proto::Target;
 use crate::proto::{Backoff, Id, PeerAddr, PeerType, PublicKey};
 use crate::transport::Link;
 
-/// Dials that are kept for each peer: enough for all addresses of a name, tried twice.
+/// Number of dial attempts kept for each peer: enough for all addresses of a name, tried twice.
 const ATTEMPTS: usize = 8;
 
-/// Who opened a link. Shown as `out` or `in`.
+/// Which end opened a link. Displayed as `out` or `in`.
 ///
 /// ```
 /// assert_eq!(netmod_inet::Origin::Dialed.to_string(), "out");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Origin {
-    /// This node dialed.
+    /// The local node dialed: an outbound link.
     Dialed,
-    /// The other node dialed.
+    /// The remote node dialed: an inbound link.
     Accepted,
 }
 
@@ -40,7 +40,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// How a peer is.
+/// The connection state of a peer.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -53,11 +53,11 @@ impl fmt::Display for Origin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PeerState {
-    /// It is being dialed.
+    /// The peer is being dialed.
     Connecting,
-    /// Its link is up.
+    /// The link is up.
     Up,
-    /// It has no link; the next dial waits for its time.
+    /// There is no link; a redial may be scheduled.
     Down,
 }
 
@@ -71,7 +71,7 @@ impl fmt::Display for PeerState {
     }
 }
 
-/// How a neighbour is, and why: one row of [`InetEndpoint::peers`](crate::InetEndpoint::peers).
+/// A snapshot of a peer: one entry of [`InetEndpoint::peers`](crate::InetEndpoint::peers).
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -87,63 +87,63 @@ impl fmt::Display for PeerState {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PeerInfo {
-    /// The neighbour's local name.
+    /// The target number by which the local node addresses the peer.
     pub target: Target,
-    /// The router id that it claimed in its last handshake.
+    /// The router id that the remote claimed in its last handshake.
     pub id: Option<Id>,
-    /// The key that it has shown to have, if its link, or the last that it had, is encrypted. `None`
-    /// for a plain one, which anybody on the way can read and change.
+    /// The key with which the remote authenticated itself, if the present or last link is
+    /// encrypted. `None` for an unencrypted link, which anybody on the path can read and modify.
     pub key: Option<PublicKey>,
-    /// The address of its link, or of the last that it had.
+    /// The remote address of the present or last link.
     pub addr: Option<SocketAddr>,
-    /// The address that this node was told to dial; `None` for a peer that dialed this node.
+    /// The configured address to dial. `None` for an inbound peer.
     pub dial: Option<PeerAddr>,
-    /// The addresses that `dial`, and those of peers that merged with this one, stand for: as they
-    /// are if they are numbers, and otherwise as they were looked up last.
+    /// The socket addresses of `dial`, and of peers that were merged into this one: literal
+    /// addresses as they are, and for host names the result of the last lookup.
     pub resolved: Vec<SocketAddr>,
-    /// How it is.
+    /// The connection state.
     pub state: PeerState,
-    /// For how long it has had its link, or been without one.
+    /// Time since the link came up, or went down.
     pub since: Duration,
-    /// Who opens its links.
+    /// Which end opens the links.
     pub origin: Origin,
-    /// What kind of peer it is, as this node sees it.
+    /// The peer type, from the point of view of the local node.
     pub peer_type: PeerType,
-    /// Whether its link, or the last that it had, is one with a plain Ratman node, which shares no
-    /// records of this crate. `true` before the first link.
+    /// Whether the present or last link is one to a plain Ratman node, which does not support the
+    /// protocol extension of this crate. `true` before the first link.
     pub is_plain: bool,
-    /// Frames that were sent to it: written to a link as a whole.
+    /// Frames sent: completely written to a link.
     pub frames_sent: u64,
-    /// Bytes of those frames with their lengths.
+    /// Bytes of the sent frames, with their length prefixes.
     pub bytes_sent: u64,
-    /// The same per second, smoothed over the last seconds.
+    /// Sent bytes per second, smoothed over the last seconds.
     pub send_rate: u64,
-    /// Frames that came from it for the router.
+    /// Frames received and delivered to the router.
     pub frames_received: u64,
-    /// Bytes of those frames with their lengths.
+    /// Bytes of the received frames, with their length prefixes.
     pub bytes_received: u64,
-    /// The same per second, smoothed over the last seconds.
+    /// Received bytes per second, smoothed over the last seconds.
     pub receive_rate: u64,
-    /// Frames that came from it and were dropped: of an unknown version, or of modes 32..=63.
+    /// Frames received and ignored: of an unknown version, or with modes 32..=63.
     pub frames_ignored: u64,
-    /// Frames that wait for it.
+    /// Frames in the outbound queue.
     pub queued_frames: usize,
-    /// What those frames count against `Limits::queue_bytes`.
+    /// What the queued frames count against `Limits::queue_bytes`.
     pub queued_bytes: usize,
-    /// Links that it has had.
+    /// Number of links that came up so far.
     pub links: u64,
-    /// Smoothed round trip, measured by acknowledgements. `None` for a plain Ratman node, and as
-    /// long as nothing was sent.
+    /// Smoothed round-trip time, measured by acknowledgements. `None` before the first sample, and
+    /// for a plain Ratman node.
     pub round_trip: Option<Duration>,
-    /// Why its last link ended or its last dial failed.
+    /// Why the last link ended or the last dial failed.
     pub last_error: Option<String>,
-    /// When it is dialed next, if it waits for that.
+    /// Time until the next dial, if one is scheduled.
     pub next_retry: Option<Duration>,
-    /// The last dials, those that failed and those that did not, the latest last.
+    /// The last dial attempts, successful or not, the most recent one last.
     pub attempts: Vec<AttemptInfo>,
 }
 
-/// One address that was dialed.
+/// The outcome of dialing one address.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -157,66 +157,72 @@ pub struct PeerInfo {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AttemptInfo {
-    /// The address: a socket address, or the name that could not be looked up.
+    /// The socket address, or the host name that could not be resolved.
     pub addr: String,
-    /// Why it failed; `None` if it led to a link.
+    /// Why the attempt failed; `None` if it led to a link.
     pub error: Option<String>,
-    /// How long it took.
+    /// How long the attempt took.
     pub took: Duration,
 }
 
-/// What happened to a peer so far.
+/// The mutable status of a peer.
 pub(crate) struct PeerStatus {
     pub(crate) state: PeerState,
-    /// Since when the peer has had a link, or been without one.
+    /// When the present link came up, or the last one went down.
     pub(crate) since: Instant,
     pub(crate) id: Option<Id>,
     pub(crate) key: Option<Box<PublicKey>>,
     pub(crate) addr: Option<SocketAddr>,
-    /// The link that is up.
+    /// The present link.
     pub(crate) link: Option<Arc<Link>>,
     pub(crate) links: u64,
     pub(crate) dial: LazyBox<DialState>,
     pub(crate) sent: TrafficStats,
     pub(crate) received: TrafficStats,
-    /// Frames that had been received when the present link came up.
+    /// Value of `received.frames` when the present link came up.
     pub(crate) received_before: u64,
+    /// Number of received frames that were ignored.
     pub(crate) ignored: u64,
     pub(crate) close: LazyBox<CloseState>,
-    /// Whether a task serves the peer, how many have begun to, and how many want to.
+    /// Whether a task holds the [`Lease`](crate::peer::Lease) of the peer.
     pub(crate) is_leased: bool,
-    /// The task that serves the peer, while it waits for such a wish.
+    /// The task that holds the lease, while it waits for lease requests.
     pub(crate) lease_waker: Option<Waker>,
+    /// Number of leases that were acquired so far; wraps around.
     pub(crate) lease_epoch: u32,
+    /// Number of tasks that wait for the lease.
     pub(crate) lease_requests: u32,
     pub(crate) merge: LazyBox<MergeState>,
+    /// Whether the peer is part of a merge.
     pub(crate) is_merging: bool,
-    /// Whether it is the one of the two that goes.
+    /// Whether the peer is the one of two that is merged away.
     pub(crate) is_merge_loser: bool,
-    /// Whether this node shakes hands as the dialer.
+    /// Whether an outbound handshake is running.
     pub(crate) is_dialing: bool,
-    /// Whether a handshake has gone on with the peer, and its link is about to be up.
+    /// Whether a handshake has succeeded and the link is about to come up.
     pub(crate) is_coming_up: bool,
 }
 
-/// What there is to know of a peer that is dialed.
+/// State of a peer that is dialed.
 #[derive(Debug, Default)]
 pub(crate) struct DialState {
-    /// The last addresses that its name stood for.
+    /// The addresses to which the host name last resolved.
     pub(crate) resolved: Vec<SocketAddr>,
+    /// When the next dial is due.
     pub(crate) next_retry: Option<Instant>,
-    /// `None` before the first retry since a good link.
+    /// `None` until the first redial after a good link.
     pub(crate) backoff: Option<Backoff>,
+    /// The last dial attempts. Invariant: at most [`ATTEMPTS`].
     pub(crate) attempts: VecDeque<AttemptInfo>,
-    /// Addresses of peers that turned out to be the same.
+    /// Dial addresses of peers that were merged into this one.
     pub(crate) aliases: Vec<AliasAddr>,
 }
 
-/// An address of a peer that turned out to be the same as another.
+/// A dial address of a peer that was merged into another.
 #[derive(Debug, Clone)]
 pub(crate) struct AliasAddr {
     pub(crate) addr: PeerAddr,
-    /// The key by which it turned out so, if the links were encrypted.
+    /// The key that proved the peers to be the same node, if their links were encrypted.
     pub(crate) proved: Option<PublicKey>,
 }
 
@@ -230,16 +236,16 @@ impl StaticDefault for DialState {
     };
 }
 
-/// What there is to know of the end of a peer or of its link.
+/// State of a peer or link that closes.
 #[derive(Debug, Default)]
 pub(crate) struct CloseState {
-    /// Why the peer was told to stop.
+    /// Why the peer was stopped.
     pub(crate) stopping: Option<DownReason>,
-    /// How long the neighbour is to stay away after that.
+    /// Time for which the remote is asked not to reconnect.
     pub(crate) retry_after: Option<Duration>,
-    /// What the other side of the link said when it said goodbye.
+    /// The goodbye that the remote sent on the present or last link.
     pub(crate) goodbye: Option<Goodbye>,
-    /// Why its last link ended or its last dial failed.
+    /// Why the last link ended or the last dial failed.
     pub(crate) last_error: Option<String>,
 }
 
@@ -248,15 +254,16 @@ impl StaticDefault for CloseState {
         &CloseState { stopping: None, retry_after: None, goodbye: None, last_error: None };
 }
 
-/// What there is to know of a peer that has another link to the same node.
+/// State of a peer that has another link to the same node.
 #[derive(Debug, Default)]
 pub(crate) struct MergeState {
-    /// The other pair of the same two nodes, once it was proved.
+    /// Name of the other session with the same node, once that was proved.
     pub(crate) duplicate_of: Option<[u8; 8]>,
-    /// When the other side was last asked to tell a count, and how often it had told one by then.
+    /// When the last ping was sent, and the number of acknowledgements received by then.
     pub(crate) pinged: Option<(Instant, u32)>,
-    /// What the other side said of the pair that goes, and what it was told.
+    /// The remote's reply about the session that is merged away: its name, and the frames received.
     pub(crate) merge_ack: Option<([u8; 8], u64)>,
+    /// The local reply about the session that was merged away.
     pub(crate) merge_reply: Option<([u8; 8], u64)>,
 }
 
@@ -310,15 +317,16 @@ impl PeerStatus {
     pub(crate) fn on_down(&mut self, error: String, retry: Option<Duration>) {
         self.set_state(PeerState::Down);
         self.close.last_error = Some(error);
-        // A peer that is not dialed has none to forget.
+        // Do not allocate the dial state of a peer that is not dialed.
         if retry.is_some() || self.dial.next_retry.is_some() {
             self.dial.next_retry = retry.map(|retry| clock::now() + retry);
         }
     }
 }
 
-/// Frames and their bytes. Behind a lock rather than in atomics, for 32-bit machines have none of
-/// 64 bits; it is taken once for many frames.
+/// Counters of frames and bytes.
+///
+/// They are behind a lock, since 32-bit targets lack 64-bit atomics. It is taken once per batch.
 #[derive(Debug, Default)]
 pub(crate) struct TrafficStats {
     pub(crate) frames: u64,

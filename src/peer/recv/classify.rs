@@ -1,40 +1,41 @@
-//! What the bytes that arrived begin with.
+//! Classification of received frames.
 
 use crate::error::DownReason;
 use crate::proto::{
     CONTROL, FramingError, Header, LENGTH_PREFIX, PeerType, VERSION, is_peering, peek_len,
 };
 
-/// What may come over a link.
+/// What the remote may send on a link.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LinkRules {
     pub(crate) peer_type: PeerType,
     pub(crate) is_extended: bool,
 }
 
-/// Whom a frame is for.
+/// The destination of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FrameClass {
+    /// The router.
     Router,
-    /// This crate.
+    /// This crate: a control frame with extensions.
     Control,
-    /// Nobody here: of an unknown version, or of modes that are not the router's.
+    /// None: the frame has an unknown version, or modes that are reserved for netmods.
     Ignored,
 }
 
-/// The messages that a buffer begins with, all of one kind.
+/// A run of messages of one class at the start of a buffer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Run {
     pub(crate) class: FrameClass,
     pub(crate) len: usize,
     pub(crate) frames: usize,
-    /// Whether nothing follows the payload inside the length, in any of them.
+    /// Whether in each message the frame fills its length, with no bytes after the payload.
     pub(crate) no_trailing: bool,
 }
 
 /// Finds the run at the start of `buffer`, of at most `most` frames.
 ///
-/// What is wrong behind a run of good frames is left for the next scan, so that they arrive first.
+/// Invalid data after valid frames is left for the next call, so that those are delivered first.
 pub(crate) fn classify_run(
     buffer: &[u8],
     rules: LinkRules,
@@ -43,7 +44,7 @@ pub(crate) fn classify_run(
     let mut run = Run { class: FrameClass::Router, len: 0, frames: 0, no_trailing: true };
     while run.frames < most {
         match parse_first(&buffer[run.len..], rules) {
-            // Control frames are heard one by one.
+            // Control frames are handled one by one.
             Ok(Some(_)) if run.frames > 0 && run.class == FrameClass::Control => break,
             Ok(Some(message)) if run.frames == 0 || run.class == message.kind => {
                 run.class = message.kind;
@@ -58,7 +59,7 @@ pub(crate) fn classify_run(
     Ok(run)
 }
 
-/// A whole message: a frame behind its length.
+/// A whole message: a length prefix and a frame.
 struct Message {
     kind: FrameClass,
     len: usize,
@@ -66,7 +67,7 @@ struct Message {
     is_exact: bool,
 }
 
-/// The whole message that `bytes` begin with.
+/// Parses the first message of `bytes`. `None` if it is incomplete.
 fn parse_first(bytes: &[u8], rules: LinkRules) -> Result<Option<Message>, DownReason> {
     let Some(len) = peek_len(bytes).map_err(DownReason::Framing)? else { return Ok(None) };
     let Some(frame) = bytes.get(LENGTH_PREFIX..len) else { return Ok(None) };

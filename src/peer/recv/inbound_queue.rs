@@ -1,4 +1,4 @@
-//! What arrived and waits for the router: bounded in bytes and in frames.
+//! The inbound queue: received frames that await the router, bounded in bytes and in frames.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,30 +14,30 @@ use crate::primitives::buffer_pool::BufferPool;
 use crate::proto::Target;
 use crate::proto::{Frame, Header, LENGTH_PREFIX, peek_len};
 
-/// Batches that may wait. It bounds the channel's own memory only, which is allocated at once;
-/// the bounds that count are those of the [`ReceiveWindow`].
+/// Capacity of the channel, in batches. It bounds only the memory of the channel itself, which is
+/// allocated up front. The limits proper are those of the [`ReceiveWindow`].
 const CHANNEL_CAPACITY: usize = 512;
 
-/// The part of the bound on bytes that is kept as buffers to read into while nothing waits. With a
-/// quarter of 4 MiB nearly all reads of 32 000 B find one; with an eighth a third of a page fault
-/// was left for each, and 8 % of the speed.
+/// The fraction of the byte limit that the read buffer pool keeps while it is idle. With a quarter
+/// of 4 MiB nearly all reads of large frames find a pooled buffer; half as much causes page faults.
 const POOL_FRACTION: usize = 4;
 
-/// Frames of one peer, just as they came: each with its length in front, all of them valid.
+/// Valid frames of one peer, as they were received: each with its length prefix.
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) target: Target,
     pub(crate) messages: Bytes,
     /// Size of the allocation behind `messages`.
     pub(crate) pinned: usize,
-    /// Whether nothing follows the payload inside the length, in any of them. It hardly ever does.
+    /// Whether in each message the frame fills its length. If not, which is rare, frames are
+    /// truncated.
     pub(crate) no_trailing: bool,
-    /// Holds the batch's place until it was handed out whole.
+    /// The share of the receive window, held until the last frame is handed out.
     pub(crate) _permit: Permit,
 }
 
 impl Batch {
-    /// Takes the first frame off.
+    /// Removes the first frame.
     fn pop(&mut self) -> Option<(Target, Frame)> {
         let len = peek_len(&self.messages).ok()??;
         let mut message = match len == self.messages.len() {
@@ -47,37 +47,37 @@ impl Batch {
         };
         message.advance(LENGTH_PREFIX);
         if !self.no_trailing {
-            // What follows the payload inside the length is not part of the frame.
+            // Bytes after the payload are not part of the frame.
             message.truncate(Header::parse(&message).ok()?.frame_len());
         }
         Some((self.target, Frame::from_slice(message, self.pinned)))
     }
 }
 
-/// The end of the channel that the router reads.
+/// The receiving end of the queue, read by the router.
 #[derive(Debug)]
 pub(crate) struct Inbound {
     batches: Receiver<Batch>,
-    /// The batch that is being handed out. A waiter that is dropped leaves it where it is.
+    /// The batch that is being handed out. It stays here if a pending call is cancelled.
     partial_batch: Mutex<Option<Batch>>,
-    /// Held by the task that waits for the next batch, so that batches follow each other in order
-    /// though several tasks wait for frames.
+    /// Held by the task that waits for the next batch, so that batches keep their order though
+    /// several tasks wait for frames.
     fifo: async_lock::Mutex<()>,
     window: Arc<ReceiveWindow>,
     consumer: Arc<ConsumerWaker>,
 }
 
-/// The end of the channel that receive loops write.
+/// The sending end of the queue, held by the receive loops.
 #[derive(Debug, Clone)]
 pub(crate) struct InboundSender {
     batches: Sender<Batch>,
-    /// Goes after the end of the channel: the last one closes that, and then has the waiter see it.
+    /// Dropped after `batches`: the last sender closes the channel, and then wakes up the consumer.
     wake_on_drop: WakeOnDrop,
     gate: Arc<ReceiveWindow>,
     buffers: Arc<BufferPool>,
 }
 
-/// Wakes the waiter when it is dropped.
+/// Wakes up the consumer when it is dropped.
 #[derive(Debug, Clone)]
 struct WakeOnDrop(Arc<ConsumerWaker>);
 
@@ -87,11 +87,10 @@ impl Drop for WakeOnDrop {
     }
 }
 
-/// The task that waits for the next batch.
+/// The waker of the task that waits for the next batch.
 ///
-/// The channel could wake it as well, but does so while it holds a lock that the task takes first
-/// thing: with the router on another thread it then sleeps once more, and 4 KiB frames came 1.18
-/// times (1.12 to 1.32) as fast without.
+/// It replaces the notification of the channel, which wakes the task while it holds a lock that the
+/// task takes first: a router on another thread would park once more.
 #[derive(Debug, Default)]
 struct ConsumerWaker(Mutex<Option<Waker>>);
 
@@ -112,7 +111,7 @@ impl ConsumerWaker {
     }
 }
 
-/// Makes the channel.
+/// Creates the queue, with limits in bytes and in frames.
 pub(crate) fn inbound(bytes: usize, frames: usize) -> (InboundSender, Inbound) {
     let (sender, receiver) = async_channel::bounded(CHANNEL_CAPACITY.min(frames));
     let (gate, waiter) = (ReceiveWindow::new(bytes, frames), Arc::<ConsumerWaker>::default());
@@ -137,7 +136,7 @@ pub(crate) fn inbound(bytes: usize, frames: usize) -> (InboundSender, Inbound) {
 
 impl Inbound {
     pub(crate) async fn next(&self) -> Result<(Target, Frame), Closed> {
-        // Most frames are there already.
+        // Fast path: the present batch has more frames.
         if let Some(frame) = self.pop() {
             return Ok(frame);
         }
@@ -156,7 +155,7 @@ impl Inbound {
             return Poll::Ready(found);
         }
         self.consumer.register(cx);
-        // One may have come before anybody was there to be woken.
+        // A batch may have arrived before the waker was registered.
         self.take_batch()
     }
 
@@ -172,7 +171,7 @@ impl Inbound {
         if let Some(frame) = self.pop() {
             return Ok(Some(frame));
         }
-        // Somebody else is waiting for the next frame, so there is none.
+        // Another task waits for the next frame, so there is none.
         let Some(_turn) = self.fifo.try_lock() else { return Ok(None) };
         loop {
             if let Some(frame) = self.pop() {
@@ -185,12 +184,12 @@ impl Inbound {
         }
     }
 
-    /// Whether there is a frame to take.
+    /// Whether a frame is available.
     pub(crate) fn has_frame(&self) -> bool {
         self.partial_batch().is_some() || !self.batches.is_empty()
     }
 
-    /// Takes the first frame off the batch that is being handed out.
+    /// Removes the first frame of the batch that is being handed out.
     fn pop(&self) -> Option<(Target, Frame)> {
         let mut current = self.partial_batch();
         let frame = current.as_mut()?.pop();
@@ -204,7 +203,7 @@ impl Inbound {
         self.partial_batch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets go of what waits: nobody will ask for it.
+    /// Closes the queue and wakes up all who wait for it, on both ends.
     pub(crate) fn close(&self) {
         self.batches.close();
         self.window.wake_waiters();
@@ -213,18 +212,19 @@ impl Inbound {
 }
 
 impl InboundSender {
-    /// Bytes for which there is no room any more.
+    /// Bytes that are covered by permits.
     #[cfg(test)]
     pub(crate) fn used(&self) -> usize {
         self.gate.used()
     }
 
-    /// Waits for room to read at most `bytes` bytes and to hand on one frame at least.
+    /// Waits for a permit to read at most `bytes` bytes, and at least one frame.
     pub(crate) async fn acquire(&self, bytes: usize) -> Result<Permit, Closed> {
         self.gate.acquire(bytes, || self.batches.is_closed()).await.ok_or(Closed)
     }
 
-    /// Room to read at most `bytes` bytes, if there is some now and nobody waits for it.
+    /// Acquires a permit to read at most `bytes` bytes, if it is available and nobody waits for
+    /// one.
     pub(crate) fn try_acquire(&self, bytes: usize) -> Result<Option<Permit>, Closed> {
         match self.batches.is_closed() {
             true => Err(Closed),
@@ -232,12 +232,12 @@ impl InboundSender {
         }
     }
 
-    /// What to read into.
+    /// The pool of read buffers.
     pub(crate) fn buffers(&self) -> &Arc<BufferPool> {
         &self.buffers
     }
 
-    /// Hands a batch to the router, or gives it back if there is no place for it now.
+    /// Delivers a batch, or returns it if the channel is full.
     pub(crate) fn try_send(&self, batch: Batch) -> Result<Option<Batch>, Closed> {
         match self.batches.try_send(batch) {
             Ok(()) => {
@@ -249,7 +249,7 @@ impl InboundSender {
         }
     }
 
-    /// Hands a batch to the router.
+    /// Delivers a batch. Waits while the channel is full.
     pub(crate) async fn send(&self, batch: Batch) -> Result<(), Closed> {
         self.batches.send(batch).await.map_err(|_| Closed)?;
         self.wake_on_drop.0.wake();

@@ -1,4 +1,4 @@
-//! What comes in: the reader of a link, and the queue that the router reads.
+//! Receiving: the reader of a link, flow control, and the inbound queue of the router.
 
 pub(crate) mod classify;
 pub(crate) mod inbound_queue;

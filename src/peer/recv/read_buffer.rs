@@ -1,4 +1,4 @@
-//! The buffer of a link: how much is read at once, what is copied out of it, when it is given back.
+//! The read buffer of a link: read sizes, copying, and when its memory is released.
 
 use std::io;
 use std::sync::Arc;
@@ -9,68 +9,66 @@ use crate::primitives::buffer_pool::BufferPool;
 use crate::proto::peek_len;
 use crate::transport::{Link, ReadBuffer};
 
-/// Least room that a read is given: holds the frames of a burst of small ones, and is little
-/// enough that thousands of links may read at once.
+/// Smallest capacity for a read. It holds the frames of a burst of small ones, and is small enough
+/// for thousands of links to read at the same time.
 const MIN_READ: usize = 16 << 10;
 
-/// Most room that a read is given. A link that fills its buffer gets one twice as large next time;
-/// at this size the part of a large frame that has to be moved to the next buffer is small beside
-/// what was read. Both ends on one thread moved 0.11, 0.13 and 0.10 M/s of 32 000 B with 64, 128
-/// and 256 KiB, and 0.69, 0.75 and 0.67 M/s of 4 KiB.
+/// Largest capacity for a read. The buffer doubles each time that a read fills it. At this size the
+/// partial frame that has to be moved to the next buffer is small compared with what was read.
+/// Half and twice this size are both slower, for frames of 4 KiB and of 32 000 B.
 const MAX_READ: usize = 128 << 10;
 
-/// Size of the buffer of a link that is busy: it stays that large for as long as reads bring a quarter
-/// of it.
+/// Buffer size from which a link counts as busy. The size is kept while reads fill a quarter of it.
 const BUSY_CAPACITY: usize = 64 << 10;
 
-/// Runs up to this length are copied out of the buffer, which is then read into again. Longer ones
-/// take the buffer with them and are never copied.
+/// Runs up to this length are copied out of the buffer, which is then reused. Longer ones take the
+/// allocation with them and are not copied.
 const COPY_MAX: usize = 16 << 10;
 
 impl ReadBuffer {
-    /// What arrived and was not handled yet.
+    /// The bytes that were read and not consumed yet.
     pub(crate) fn unread(&self) -> &[u8] {
         &self.buffer[self.start..]
     }
 
-    /// Notes that the first `len` bytes were handled.
+    /// Consumes the first `len` bytes.
     pub(crate) fn skip(&mut self, len: usize) {
         self.start += len;
     }
 
-    /// Forgets all that arrived.
+    /// Discards all bytes.
     pub(crate) fn discard(&mut self) {
         self.buffer.clear();
         self.start = 0;
     }
 
-    /// Moves what is left to the front, for there is no whole message in it.
+    /// Moves the unread bytes, which hold no whole message, to the front of the buffer.
     pub(crate) fn compact(&mut self) {
         self.buffer.drain(..self.start);
         self.start = 0;
     }
 
-    /// Length of the message of which a part has arrived, if that is known.
+    /// Length of the partial message in the buffer, if its prefix is there.
     pub(crate) fn partial_len(&self) -> Option<usize> {
         peek_len(self.unread()).ok()?
     }
 
-    /// Whether much arrives over the link: of late, reads have filled a good part of a large buffer.
+    /// Whether the link is busy: recent reads filled a good part of a large buffer.
     pub(crate) fn is_busy(&self) -> bool {
         self.size >= BUSY_CAPACITY
     }
 
-    /// Size that the buffer should have for the next read.
+    /// The capacity for the next read.
     pub(crate) fn next_capacity(&self) -> usize {
-        // A full buffer whose message is still incomplete needs more, but never more than twice
-        // what has really arrived: a length alone makes nobody allocate.
+        // A full buffer whose message is still incomplete grows, but only to twice what really
+        // arrived. A length prefix alone never causes a large allocation.
         match self.unread().len() < self.size {
             true => self.size.max(MIN_READ),
             false => (2 * self.unread().len()).max(MIN_READ),
         }
     }
 
-    /// Makes room to read, so that there are so many bytes in all.
+    /// Ensures that the buffer can hold `target` bytes in all.
     pub(crate) fn reserve(&mut self, target: usize, buffers: &BufferPool) {
         self.compact();
         if self.buffer.capacity() < target {
@@ -80,7 +78,7 @@ impl ReadBuffer {
         }
     }
 
-    /// Reads once.
+    /// Performs one read, and adapts the size of the next one.
     pub(crate) fn read(&mut self, link: &Link, target: usize) -> io::Result<usize> {
         let read = link.stream.try_read(&mut self.buffer)?;
         if self.buffer.len() == self.buffer.capacity() {
@@ -91,9 +89,10 @@ impl ReadBuffer {
         Ok(read)
     }
 
-    /// Takes the first `len` bytes; also tells how much memory they keep.
+    /// Splits off the first `len` bytes. Also returns the size of the allocation that they keep
+    /// alive.
     pub(crate) fn split_front(&mut self, len: usize, buffers: &Arc<BufferPool>) -> (Bytes, usize) {
-        // A buffer that is mostly empty is not worth keeping for what is in it.
+        // A buffer that is mostly empty is not worth keeping alive for what is in it.
         if len <= COPY_MAX || len < self.buffer.capacity() / 2 {
             let run = Bytes::copy_from_slice(&self.unread()[..len]);
             self.skip(len);
@@ -109,22 +108,22 @@ impl ReadBuffer {
         (buffers.pooled_bytes_of(run).slice(start..), pinned)
     }
 
-    /// Gives memory back, because what was read waits. Not every time: copying all that is left for
-    /// each batch would cost the square of it.
+    /// Releases memory while decoded frames wait for the router, if less than half of the buffer is
+    /// unread. Doing so for every batch would copy the rest each time, at quadratic cost.
     pub(crate) fn maybe_release(&mut self, buffers: &BufferPool) {
         if self.unread().len() < self.buffer.capacity() / 2 {
             self.release_memory(buffers);
         }
     }
 
-    /// Makes room to read so many bytes in all and no more. A buffer that goes round is larger, and
-    /// would take the beginning of the next frame too.
+    /// Ensures that the buffer can hold exactly `target` bytes in all. A pooled buffer is larger,
+    /// and would read the start of the next frame as well.
     pub(crate) fn reserve_exact(&mut self, target: usize, buffers: &BufferPool) {
         self.release_memory(buffers);
         self.buffer.reserve_exact(target.saturating_sub(self.buffer.len()));
     }
 
-    /// Gives memory back, because nothing is read for now.
+    /// Releases memory while nothing is read. Unread bytes are copied to an exact allocation.
     pub(crate) fn release_memory(&mut self, buffers: &BufferPool) {
         let left = self.unread().to_vec();
         buffers.put(std::mem::replace(&mut self.buffer, left));

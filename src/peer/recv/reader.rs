@@ -17,22 +17,22 @@ use crate::primitives::buffer_pool::BufferPool;
 use crate::proto::{Frame, InvalidAck, LENGTH_PREFIX, Records};
 use crate::transport::{Link, ReadBuffer};
 
-/// Reads in a row before other tasks get their turn, so that a busy peer cannot starve them.
+/// Consecutive reads before the reader yields, so that a busy peer does not starve other tasks.
 const READS_PER_TURN: u8 = 8;
 
-/// Times that a busy link is looked at again, each after other tasks had their turn, before its task
-/// sleeps. To sleep, and to be woken by who sends, costs both of them more than that: with the router
-/// on the same thread frames of 4 KiB came 1.10 times as fast (1.02 to 1.16, 21 interleaved rounds)
-/// for 0.94 of the CPU time. Other sizes, a router on another thread, and up to 20 looks made no
-/// difference that is worth it.
+/// Number of times that the reader of a busy link yields and polls it again before it parks.
+///
+/// Parking the task, and waking it again, costs the receiver and the sender more than that, if the
+/// router runs on the same thread. More spins are no faster.
 const MAX_SPINS: u8 = 3;
 
-/// Reads frames and hands them to the router until the link ends. Returns why it did. When the last
-/// handle of the endpoint was dropped, reads to the end and hands on nothing.
+/// Reads frames and delivers them to the router until the link ends. Returns why it ended. Once the
+/// last handle of the endpoint was dropped, it reads to the end of the stream and discards the
+/// data.
 ///
-/// An idle link costs nothing: after a read that found no data the loop yields, and then sleeps
-/// until the system says that there is something to read. Nor much memory: waits for a slow router
-/// are in boxes of their own.
+/// An idle link uses no CPU time: after a read without data the reader yields, and then waits for
+/// readiness. It holds little memory, too: the futures that wait for the router are boxed on
+/// demand.
 pub(crate) fn run_reader<'a>(
     peer: &'a Peer,
     link: &'a Link,
@@ -55,24 +55,27 @@ pub(crate) fn run_reader<'a>(
     poll_fn(move |cx| reader.poll(cx))
 }
 
-/// The reader at work.
+/// The state of the receive loop.
 struct Reader<'a> {
     peer: &'a Peer,
     link: &'a Link,
     inbound: &'a InboundSender,
     notices: OnMergeMessage<'a>,
+    /// The permit for the next read, or for the unread bytes of the last one.
     permit: Option<Permit>,
-    /// A wait for the router.
+    /// A wait for the router, while back-pressure blocks the reader.
     backpressure_wait: Option<Waiting<'a>>,
+    /// Reads since the reader last yielded.
     reads: u8,
+    /// Spins since the last read with data.
     spins: u8,
-    /// Whether there was nothing to read.
+    /// Whether the last read found no data, so that the next one waits for readiness.
     needs_readiness: bool,
-    /// Whether the endpoint has no handle any more, so that nobody takes what arrives.
+    /// Whether the endpoint has no handles any more, so that received data is discarded.
     discards: bool,
 }
 
-/// Waits until there is room, or until frames were handed on.
+/// A wait for a permit, or for the delivery of a batch.
 type Waiting<'a> = Pin<Box<dyn Future<Output = Result<Option<Permit>, Closed>> + Send + 'a>>;
 
 impl<'a> Reader<'a> {
@@ -116,7 +119,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Waits for what there was not: data, or the router.
+    /// Waits for what the last step lacked: readiness, a permit, or space in the inbound queue.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), DownReason>> {
         if self.needs_readiness {
             ready!(self.link.stream.poll_readable(cx)).map_err(DownReason::io)?;
@@ -135,7 +138,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Gives other tasks their turn.
+/// Yields to other tasks.
 fn yield_now<T>(cx: &Context<'_>) -> Poll<T> {
     cx.waker().wake_by_ref();
     Poll::Pending
@@ -160,7 +163,8 @@ async fn wait_for_queue(
     Ok(None)
 }
 
-/// Waits for what only the router can give. The other side is told meanwhile that this one lives.
+/// Waits for the router to make progress. Meanwhile the liveness monitor informs the remote that
+/// the local node is alive.
 async fn while_backpressured<T>(peer: &Peer, waiting: impl Future<Output = T>) -> T {
     peer.queue.set_backpressured(true);
     let done = waiting.await;
@@ -168,33 +172,33 @@ async fn while_backpressured<T>(peer: &Peer, waiting: impl Future<Output = T>) -
     done
 }
 
-/// What one turn came to.
+/// The outcome of one step of the receive loop.
 enum ReadOutcome {
-    /// The socket has nothing to read.
+    /// The socket has no data.
     WouldBlock,
-    /// There must be room for so many bytes first.
+    /// The receive window has no permit for this many bytes.
     WindowFull(usize),
-    /// The router must make a place for these frames first.
+    /// The inbound queue has no slot for this batch.
     QueueFull(Box<DecodedBatch>),
-    /// The endpoint has no handle any more.
+    /// The endpoint has no handles any more.
     InboundClosed,
-    /// Bytes, or frames that were handed to the router.
+    /// Data was read, or frames were delivered.
     Progress,
-    /// The link is at its end.
+    /// The link has ended.
     Closed(DownReason),
 }
 
-/// Whole frames for the router.
+/// Whole frames for the router, with their number and their bytes on the wire.
 struct DecodedBatch {
     batch: Batch,
     frames: usize,
     bytes: usize,
 }
 
-/// Takes whole frames out of the buffer and hands them to the router, or else does one non-blocking read.
+/// Decodes whole frames from the buffer and delivers them, or else performs one non-blocking read.
 ///
-/// Room comes first: while the router is slow nothing is read, and TCP holds the sender back. The
-/// room of a read lasts until the last whole frame of it was taken.
+/// A permit is acquired first. While the router is slow nothing is read, and TCP flow control
+/// throttles the sender. The permit of a read is kept until its last whole frame was decoded.
 fn read_frames(
     peer: &Peer,
     link: &Link,
@@ -204,7 +208,7 @@ fn read_frames(
 ) -> ReadOutcome {
     let mut half = link.read_buffer();
     let step = read_once(peer, link, &mut half, room, inbound, notices);
-    // Memory is not held by those who wait.
+    // Do not hold memory while waiting for the router.
     match step {
         ReadOutcome::WindowFull(_) => half.release_memory(inbound.buffers()),
         ReadOutcome::QueueFull(_) => half.maybe_release(inbound.buffers()),
@@ -246,8 +250,8 @@ fn read_once(
     read_socket(link, half, target)
 }
 
-/// Reads once and throws away what came. A socket that is closed with unread input resets its
-/// connection, and what this node said last may be lost by that.
+/// Reads once and discards the data. Closing a socket with unread input would reset the connection,
+/// and could lose the last data that the local node sent.
 fn discard(link: &Link, buffers: &BufferPool) -> ReadOutcome {
     let mut half = link.read_buffer();
     half.discard();
@@ -271,11 +275,11 @@ fn read_socket(link: &Link, half: &mut ReadBuffer, target: usize) -> ReadOutcome
     }
 }
 
-/// Room for the next read, and how much that reads.
+/// Extends the permit to the next read. Returns the permit and the capacity for the read.
 ///
-/// A part of a frame that was read is not left lying while others read: if there is no more room, it
-/// gets what the rest of this one frame takes, a little beyond the bound. Thousands of links that
-/// wait with 16 KiB each would take more.
+/// If the window is exhausted, a partially read frame may overdraw it by up to a quarter, so that
+/// it can be completed. Partial frames on thousands of links, with 16 KiB each, would otherwise
+/// occupy more.
 fn extend_permit<'a>(
     room: &'a mut Option<Permit>,
     half: &mut ReadBuffer,
@@ -283,7 +287,7 @@ fn extend_permit<'a>(
 ) -> Result<(&'a mut Permit, usize), ReadOutcome> {
     let target = half.next_capacity();
     let old = match room.take() {
-        // What was waited for is kept: another may be waiting behind it.
+        // Keep a permit that was waited for: others may be queued up behind it.
         Some(room_there) if room_there.covers(target) => {
             return Ok((room.insert(room_there), target));
         }
@@ -297,7 +301,7 @@ fn extend_permit<'a>(
     let Some((len, mut old)) = half.partial_len().zip(old) else {
         return Err(ReadOutcome::WindowFull(target));
     };
-    // A length alone makes nobody allocate.
+    // The length prefix alone never causes a large allocation.
     let least = len.min(target);
     match old.try_overdraw(least) {
         true => {
@@ -308,12 +312,12 @@ fn extend_permit<'a>(
     }
 }
 
-/// Hands frames to the router, if there is a place for them.
+/// Delivers frames to the router, if the inbound queue has a free slot.
 fn deliver(peer: &Peer, found: DecodedBatch, inbound: &InboundSender) -> ReadOutcome {
     let DecodedBatch { batch, frames, bytes } = found;
     match inbound.try_send(batch) {
         Ok(None) => {
-            // Only now: what is told as received must not be lost with this task.
+            // Count only delivered frames: an acknowledged frame must not be lost with this task.
             peer.count_received(frames, bytes);
             ReadOutcome::Progress
         }
@@ -322,7 +326,7 @@ fn deliver(peer: &Peer, found: DecodedBatch, inbound: &InboundSender) -> ReadOut
     }
 }
 
-/// The room that there is, or else room for so many bytes.
+/// Returns the present permit, or acquires one for `bytes` bytes.
 fn ensure_permit<'a>(
     room: &'a mut Option<Permit>,
     bytes: usize,
@@ -339,14 +343,14 @@ fn ensure_permit<'a>(
     Ok(room.insert(taken))
 }
 
-/// What was taken off the buffer.
+/// What was taken from the buffer.
 enum Taken {
     Frames(DecodedBatch),
-    /// Frames that are not for the router.
+    /// Frames that were handled here, and are not for the router.
     Consumed,
 }
 
-/// Takes the whole frames off that the buffer begins with. `None`: there is none.
+/// Decodes the run of whole frames at the front of the buffer. `None` if there is none.
 fn decode_run(
     peer: &Peer,
     link: &Link,
@@ -380,7 +384,7 @@ fn decode_run(
     }
 }
 
-/// Does what the records of a control frame say.
+/// Handles the extensions in a control frame.
 fn handle_control(
     peer: &Peer,
     frame: &[u8],
@@ -430,7 +434,7 @@ mod tests {
         [&encode_length(frame.len())[..], frame.as_bytes()].concat()
     }
 
-    /// Frames that come one by one fill the channel before any bound of its own is reached.
+    /// Single frames fill the slots of the channel before the limits of the window are reached.
     #[test]
     fn a_reader_that_waits_for_a_place_in_the_channel_is_held_up() {
         let limits = Limits::default();
@@ -489,7 +493,7 @@ mod tests {
         }
     }
 
-    /// It ended with something unread, and the system then took back what was said last.
+    /// Regression: it ended with unread input, and the reset lost what had been sent last.
     #[test]
     fn a_reader_whose_frames_nobody_takes_reads_to_the_end() {
         for is_waiting in [false, true] {
@@ -523,7 +527,7 @@ mod tests {
         }
     }
 
-    /// One frame after the other was read beyond the bound, each as the rest of one that was begun.
+    /// Regression: frame after frame was read beyond the limit, each as the rest of a partial one.
     #[test]
     fn what_waits_for_a_router_that_takes_little_stays_near_the_bound() {
         const LIMIT: usize = 1 << 20;

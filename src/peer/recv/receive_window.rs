@@ -1,4 +1,4 @@
-//! The room for what arrived and waits for the router.
+//! Receive-side flow control: a window of bytes and frames that await the router.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -6,20 +6,24 @@ use event_listener::Event;
 
 use crate::proto::{Frame, LENGTH_PREFIX};
 
-/// What a batch costs beside its bytes: its place in the channel and its allocation.
+/// Cost of a batch beside its bytes: its slot in the channel, and its allocation.
 const OVERHEAD: usize = 128;
 
-/// The part of the bound on bytes by which frames that were begun may go beyond it.
+/// The fraction of the byte limit by which partially read frames may overdraw the window.
 const OVERDRAFT_FRACTION: usize = 4;
 
-/// Lets as much be read as may wait for the router.
+/// A weighted semaphore, in bytes and frames, that is shared by all readers of an endpoint.
+///
+/// Readers acquire a permit before they read. Without one they do not read, and TCP flow control
+/// throttles the sender.
 #[derive(Debug)]
 pub(crate) struct ReceiveWindow {
+    /// Sum of all permits. Invariant: `frames` never exceeds the limit; `bytes` may be overdrawn.
     used: Mutex<Usage>,
     limit: Usage,
-    /// Notified when room was given back.
+    /// Notified when permits are released.
     released: Event,
-    /// Held by the one that waits for room; the next ones wait for this.
+    /// Held by the first of those who wait for a permit; the others queue up for this lock.
     fifo: async_lock::Mutex<()>,
 }
 
@@ -39,17 +43,16 @@ impl ReceiveWindow {
         })
     }
 
-    /// Bytes for which there is no room any more.
+    /// Bytes that are covered by permits.
     #[cfg(test)]
     pub(crate) fn used(&self) -> usize {
         self.lock().bytes
     }
 
-    /// Waits for room to read at most `bytes` bytes and to hand on one frame at least; not if the
-    /// gate `is_closed` for good.
+    /// Waits for a permit to read at most `bytes` bytes, and at least one frame. `None` if the
+    /// window `is_closed` for good.
     ///
-    /// Whoever came first is served first: one that wants much would otherwise wait for as long as
-    /// others want little.
+    /// Waiters are served in FIFO order. Otherwise a large request would starve behind small ones.
     pub(crate) async fn acquire(
         self: &Arc<Self>,
         bytes: usize,
@@ -68,22 +71,23 @@ impl ReceiveWindow {
         }
     }
 
-    /// Room to read at most `bytes` bytes, if there is some now and nobody waits for it.
+    /// Acquires a permit to read at most `bytes` bytes, if it is available and nobody waits for
+    /// one.
     pub(crate) fn try_acquire(self: &Arc<Self>, bytes: usize) -> Option<Permit> {
         let _turn = self.fifo.try_lock()?;
         ReceiveWindow::take(self, bytes)
     }
 
-    /// Has those who wait for room look at what has changed.
+    /// Wakes up all waiters, so that they check whether the window is closed.
     pub(crate) fn wake_waiters(&self) {
         self.released.notify(usize::MAX);
     }
 
     fn take(gate: &Arc<ReceiveWindow>, bytes: usize) -> Option<Permit> {
-        // No more of them can be in so many bytes. With room for fewer, what was read would have to
-        // wait for the rest of it, and it has no bound while it does.
+        // `bytes` bytes hold at most this many frames. Acquire permits for all of them up front:
+        // bytes that were read without one are not counted.
         let most_frames = 1 + bytes / (LENGTH_PREFIX + Frame::MIN_LEN);
-        // A read larger than the whole bound could never be let through.
+        // A read larger than the whole window could never be granted.
         let bytes = (bytes + OVERHEAD).min(gate.limit.bytes);
         let frames = most_frames.min(gate.limit.frames);
         let mut used = gate.lock();
@@ -102,7 +106,7 @@ impl ReceiveWindow {
     }
 }
 
-/// Room that was taken; dropping it gives it back.
+/// A share of the window. Dropping it releases the share.
 #[derive(Debug)]
 pub(crate) struct Permit {
     window: Arc<ReceiveWindow>,
@@ -111,17 +115,18 @@ pub(crate) struct Permit {
 }
 
 impl Permit {
-    /// How many frames fit.
+    /// Number of frames that the permit covers.
     pub(crate) fn frames(&self) -> usize {
         self.frames
     }
 
-    /// Whether so many bytes may be read.
+    /// Whether the permit is enough to read `bytes` bytes.
     pub(crate) fn covers(&self, bytes: usize) -> bool {
         self.bytes >= (bytes + OVERHEAD).min(self.window.limit.bytes)
     }
 
-    /// Makes it hold so many bytes at least, if that does not go too far beyond the bound.
+    /// Grows the permit to cover `bytes` bytes, if that overdraws the window by no more than
+    /// [`OVERDRAFT_FRACTION`].
     pub(crate) fn try_overdraw(&mut self, bytes: usize) -> bool {
         let more = (bytes + OVERHEAD).saturating_sub(self.bytes);
         let mut used = self.window.lock();
@@ -135,7 +140,7 @@ impl Permit {
         fits
     }
 
-    /// Makes it hold so many bytes at least, if need be beyond the bound: the next one waits longer.
+    /// Grows the permit to cover `bytes` bytes, even beyond the limit. Later requests wait longer.
     pub(crate) fn force_grow(&mut self, bytes: usize) {
         let more = (bytes + OVERHEAD).saturating_sub(self.bytes);
         if more > 0 {
@@ -144,7 +149,8 @@ impl Permit {
         }
     }
 
-    /// Takes the part of it that a batch of so many frames keeps, which pins `bytes`.
+    /// Splits off the permit of a batch of `frames` frames that keeps `bytes` bytes of memory
+    /// alive.
     pub(crate) fn split(&mut self, bytes: usize, frames: usize) -> Permit {
         let bytes = self.bytes.min(bytes + OVERHEAD);
         let frames = self.frames.min(frames);

@@ -1,4 +1,4 @@
-//! What the writer of a link has in hand.
+//! The source of write batches: selects what the writer of a link writes next.
 
 use std::future::Future;
 use std::ops::DerefMut;
@@ -14,26 +14,26 @@ use crate::primitives::lazy_box::LazyBox;
 use crate::proto::{Frame, Records};
 use crate::transport::Link;
 
-/// What [`BatchSource::poll_stage`] found.
+/// The outcome of [`BatchSource::poll_stage`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Staged {
-    /// There is something to write.
+    /// A batch is staged.
     Batch,
-    /// The queue is closing, and nothing more is to be written.
+    /// The queue or the remote is closing, and nothing is left to be written.
     Closing,
 }
 
-/// What the writer of a link writes next: records of ours, and then frames.
+/// Stages the next write of a link: control extensions first, then frames.
 ///
-/// The frames stay in the queue. Dropping the outbox, as when the link ends in the middle of a
-/// frame, has the queue write that one anew.
+/// Frames stay in the queue while they are written. Dropping the source, as when a link ends in the
+/// middle of a frame, resets the partial write, so that the frame is written again.
 #[derive(Debug)]
 pub(crate) struct BatchSource<'a> {
     queue: &'a SendQueue,
     pub(crate) link: &'a Arc<Link>,
-    /// An idle link has none.
+    /// The staged batch. Not allocated while the link is idle.
     pub(crate) batch: LazyBox<WriteBatch>,
-    /// Runs only while the other side is owed a count.
+    /// The delayed-ack timer and its deadline. Set only while an acknowledgement is pending.
     ack_timer: Option<Box<(Instant, Timer)>>,
 }
 
@@ -42,9 +42,9 @@ impl<'a> BatchSource<'a> {
         BatchSource { queue, link, batch: LazyBox::default(), ack_timer: None }
     }
 
-    /// Waits for something to write, and plans as much of it as one write takes.
+    /// Waits for something to write, and stages as much of it as fits into one write.
     pub(crate) fn poll_stage(&mut self, cx: &mut Context<'_>) -> Poll<Staged> {
-        // Before the lock: bytes that the caller lent may run code of his when they are let go.
+        // Before locking: dropping bytes that a user owns may run code of the user.
         if !self.batch.is_empty() {
             self.batch.reset(None);
         }
@@ -70,19 +70,20 @@ impl<'a> BatchSource<'a> {
         self.poll_ack_timer(cx, tell_at)
     }
 
-    /// Plans the goodbye alone.
+    /// Stages the goodbye alone.
     pub(crate) fn stage_goodbye(&mut self, records: Records) {
         if let Some(frame) = control_frame(self.link, Some(records)) {
             self.batch.begin_goodbye(&frame);
         }
     }
 
-    /// Plans records alone.
+    /// Stages control extensions alone.
     pub(crate) fn stage_control(&mut self, records: Records) {
         self.batch.reset(control_frame(self.link, Some(records)).as_ref());
     }
 
-    /// After the goodbye: waits for records to write, until the other side said goodbye too.
+    /// After the goodbye: waits for control extensions to write, until the remote's goodbye
+    /// arrives.
     pub(crate) fn poll_final_control(&mut self, cx: &mut Context<'_>) -> Poll<Staged> {
         let mut state = self.queue.lock();
         match SendQueue::take_pending_control(&mut state, clock::now()) {
@@ -99,10 +100,10 @@ impl<'a> BatchSource<'a> {
         }
     }
 
-    /// Wakes the task when the count is to be told.
+    /// Polls the delayed-ack timer, and stages a batch once the acknowledgement is due.
     fn poll_ack_timer(&mut self, cx: &mut Context<'_>, at: Option<Instant>) -> Poll<Staged> {
-        // One that fires too early is set again then: setting it anew for every frame would wake
-        // the reactor each time.
+        // A timer that fires too early is set again then. Resetting it for every frame would
+        // wake up the reactor each time.
         if at.is_some_and(|at| self.ack_timer.as_ref().is_none_or(|tell| tell.0 > at)) {
             self.ack_timer = at.map(|at| Box::new((at, clock::at(at))));
         }
@@ -127,8 +128,8 @@ impl Drop for BatchSource<'_> {
     }
 }
 
-/// Plans the records that are due, and as much of what waits as one write takes. The plan may be one
-/// that takes memory only if there is something to write.
+/// Stages the control extensions that are due, and as many queued frames as fit into one write. The
+/// batch may be lazily allocated: it is not touched if there is nothing to write.
 pub(crate) fn stage_batch(
     plan: &mut impl DerefMut<Target = WriteBatch>,
     state: &mut SendState,
@@ -148,7 +149,7 @@ pub(crate) fn stage_batch(
     }
 }
 
-/// The frame for records, on a link that carries them.
+/// Encodes control extensions as a frame. `None` if there are none, or the link is not extended.
 pub(crate) fn control_frame(link: &Link, records: Option<Records>) -> Option<Frame> {
     records?.into_frame(**link.control_sender.as_ref()?).ok()
 }

@@ -1,4 +1,4 @@
-//! Closing a link where the last handle of the endpoint is dropped, without the writer of the link.
+//! Closing a link without its writer, where the last handle of the endpoint is dropped.
 
 use crate::peer::send::batch_source::control_frame;
 use crate::peer::send::queue::SendQueue;
@@ -7,13 +7,13 @@ use crate::proto::Records;
 use crate::transport::Link;
 
 impl SendQueue {
-    /// Says goodbye over the link, with the count of received frames, and closes its writing half.
-    /// That takes one write, which does not block: the caller may be about to exit.
+    /// Sends a goodbye with the last acknowledgement, and closes the write direction of the link.
     ///
-    /// In the middle of a frame nothing can be said, and a goodbye that the writer has written is
-    /// not repeated. The writer finds the link closed.
+    /// It performs one non-blocking write, since the process may be about to exit. Nothing is sent
+    /// in the middle of a frame, and a goodbye that the writer has sent is not repeated. The writer
+    /// finds the link closed.
     pub(crate) fn close_link(&self, link: &Link, goodbye: Records) {
-        // For the time of the write, so that no count is written behind a greater one.
+        // Locked during the write, so that no acknowledgement is written after a higher one.
         let mut state = self.lock();
         let mut half = link.write_half();
         if !half.is_closed && !half.is_mid_frame && !link.stream.has_pending_write() {
@@ -22,7 +22,7 @@ impl SendQueue {
             if let Some(frame) = control_frame(link, Some(records)) {
                 let mut plan = WriteBatch::default();
                 plan.begin_goodbye(&frame);
-                // One that fails or is short is all that can be said.
+                // Best effort: a write that fails or is short is not retried.
                 let _ = plan.write_to(link, &mut half);
             }
         }
@@ -58,7 +58,7 @@ mod tests {
         (peer, link, other)
     }
 
-    /// The records that the other side has got.
+    /// The extensions that the remote has received.
     fn records(other: &Pipe) -> Vec<Records> {
         let mut way = other.incoming();
         let (mut rest, mut found) = (&*way.bytes.make_contiguous(), Vec::new());
@@ -101,7 +101,7 @@ mod tests {
             let count = if is_writer_first { 5 } else { 3 };
             assert_eq!(said.last().unwrap().received, Some(count));
             let len = other.incoming().bytes.len();
-            // The writer goes on to its end, and so does the link.
+            // The writer and the link run to their end.
             peer.count_received(1, 100);
             wakes.poll(writing.as_mut());
             flush_final_ack(&peer, &link);

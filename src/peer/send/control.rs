@@ -1,4 +1,4 @@
-//! What this node says to the other side of a link by records of its own.
+//! Control extensions that the local node sends on a link.
 
 use std::time::{Duration, Instant};
 
@@ -7,14 +7,14 @@ use crate::primitives::clock;
 use crate::primitives::lazy_box::StaticDefault;
 use crate::proto::{AckTiming, Records};
 
-/// What there is to watch on a link.
+/// The state that the liveness monitor of a link depends on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LivenessInputs {
-    /// Frames wait for the other side to take them, or to say that it has them.
+    /// Whether frames are queued that the remote has yet to receive or acknowledge.
     pub(crate) owes: bool,
-    /// This side does not read, because its router is slow.
+    /// Whether the local reader is blocked by back-pressure from the router.
     pub(crate) is_backpressured: bool,
-    /// There is reason to think that the other side is gone.
+    /// Whether the remote is suspected to be gone, and is being probed.
     pub(crate) is_probing: bool,
 }
 
@@ -23,15 +23,15 @@ impl StaticDefault for Records {
 }
 
 impl LivenessInputs {
-    /// Whether there is something to watch.
+    /// Whether the link has to be monitored.
     pub(crate) fn is_needed(&self) -> bool {
         self.owes || self.is_backpressured || self.is_probing
     }
 }
 
 impl SendState {
-    /// Adds the count of received frames to the last records of a link. Even if none is owed: a
-    /// count that the writer took may not have been written.
+    /// Adds the count of received frames to the last extensions of a link. Always, even if no
+    /// acknowledgement is pending: one that the writer took may not have been written.
     pub(crate) fn add_last_count(&mut self, records: Records) -> Records {
         let held = self.acks.take_ack(clock::now()).map(|(_, held)| micros(held));
         Records { received: Some(self.acks.total()), held, ..records }
@@ -48,17 +48,17 @@ impl SendState {
 }
 
 impl SendQueue {
-    /// Notes whether the reader waits for the router.
+    /// Sets whether the reader is blocked by back-pressure from the router.
     pub(crate) fn set_backpressured(&self, is_held_up: bool) {
         self.lock().is_backpressured = is_held_up;
     }
 
-    /// What there is to watch on a link that carries records.
+    /// The inputs of the liveness monitor of an extended link.
     pub(crate) fn liveness_inputs(&self) -> LivenessInputs {
         self.lock().liveness_inputs()
     }
 
-    /// The same for somebody who watches from now on if there is anything, and else does not.
+    /// Returns the inputs of the liveness monitor, and records whether it runs from now on.
     pub(crate) fn arm_monitor(&self) -> LivenessInputs {
         let mut state = self.lock();
         let watched = state.liveness_inputs();
@@ -66,13 +66,13 @@ impl SendQueue {
         watched
     }
 
-    /// Asks the other side for a sign of life.
+    /// Queues a ping, which requests an immediate acknowledgement.
     pub(crate) fn queue_ping(&self) {
         self.queue_control(|state| state.control.probe = Some(()));
     }
 
-    /// Asks the other side for a sign of life, and gives the link up soon if there is none. Not if
-    /// the link carries no records.
+    /// Queues a ping whose missing reply soon ends the link. Returns `false`, and does nothing, if
+    /// the link does not support the extension.
     pub(crate) fn probe_now(&self) -> bool {
         let can_ask = self.lock().is_extended;
         if can_ask {
@@ -84,49 +84,49 @@ impl SendQueue {
         can_ask
     }
 
-    /// The other side lives.
+    /// Ends the probe: the remote is alive.
     pub(crate) fn clear_probe(&self) {
         self.lock().is_probing = false;
     }
 
-    /// Notes that the other side said goodbye.
+    /// Records that the remote sent its goodbye.
     pub(crate) fn on_remote_close(&self) {
         self.queue_control(|state| state.remote_closing = true);
     }
 
-    /// Tells the other side of another link to the same node.
+    /// Queues the announcement of a duplicate link to the same node.
     pub(crate) fn queue_duplicate(&self, name: &[u8; 8], proof: &[u8; 16]) {
         self.queue_control(|state| state.control.same = Some((*name, *proof)));
     }
 
-    /// Tells the other side that the pair called `name` goes.
+    /// Queues the request to merge the session `name` into that of this link.
     pub(crate) fn queue_merge(&self, name: &[u8; 8], received: u64, proof: &[u8; 16]) {
         self.queue_control(|state| state.control.merge = Some((*name, (received, *proof))));
     }
 
-    /// Answers that.
+    /// Queues the reply to a merge request.
     pub(crate) fn queue_merge_ack(&self, name: &[u8; 8], received: u64) {
         self.queue_control(|state| state.control.merged = Some((*name, received)));
     }
 
-    /// Tells the other side that this one lives, though it does not read.
+    /// Queues the notice that the local node is alive, though back-pressure keeps it from reading.
     pub(crate) fn queue_paused(&self) {
         self.queue_control(|state| state.control.busy = Some(()));
     }
 
-    /// Tells the other side at once how many frames were received.
+    /// Queues an immediate acknowledgement.
     pub(crate) fn queue_ack(&self) {
         self.queue_control(|state| state.control.received = Some(state.acks.total()));
     }
 
-    /// Adds to the records that go out next, and wakes the writer.
+    /// Changes the pending control extensions and wakes up the writer.
     fn queue_control(&self, add: impl FnOnce(&mut SendState)) {
         let mut state = self.lock();
         add(&mut state);
         wake_writer(state);
     }
 
-    /// The count of received frames, if the other side is owed one.
+    /// Takes the pending acknowledgement. `None` if there is none, or the link is not extended.
     pub(crate) fn pending_ack(&self) -> Option<Records> {
         let mut state = self.lock();
         let (count, held) = state.acks.take_ack(clock::now())?;
@@ -134,12 +134,11 @@ impl SendQueue {
         state.is_extended.then(|| Records { received, held, ..Records::default() })
     }
 
-    /// When the count of received frames is to be told, and the records that go with it if that is
-    /// now.
+    /// Takes the control extensions that are due now, with the acknowledgement if that is due.
     pub(crate) fn take_pending_control(state: &mut SendState, now: Instant) -> Option<Records> {
         let is_last_chance = state.closing.is_some() || state.remote_closing;
         if state.acks.timing(now) == AckTiming::Now || is_last_chance {
-            // With nothing new to tell, the answer to a probe that waits stays as it is.
+            // Without new frames to acknowledge, a pending reply to a ping stays unchanged.
             if let Some((count, held)) = state.acks.take_ack(now) {
                 state.control.received = Some(count);
                 state.control.held = Some(micros(held));
@@ -151,7 +150,7 @@ impl SendQueue {
         }
     }
 
-    /// When the count of received frames is to be told at the latest.
+    /// When the delayed acknowledgement is due. `None` if there is none, or it is due already.
     pub(crate) fn ack_deadline(state: &SendState, now: Instant) -> Option<Instant> {
         match state.acks.timing(now) {
             AckTiming::At(at) if state.is_extended => Some(at),

@@ -1,10 +1,8 @@
-//! Writing a frame where it is sent, without the writer of the link.
+//! The direct-write fast path: a single frame is written by the task that sends it.
 //!
-//! To wake the writer costs a lone frame more than to be written: two threads, or two turns of one.
-//! On the default executor a round trip of 64 B takes 1.22 times as long as over plain TCP instead
-//! of 1.45, and a flood to 1 000 peers 1.38 times instead of 1.55.
-//!
-//! Of many frames in a row only the first goes this way; the writer puts the others together.
+//! Waking the writer task costs more than the write itself, so the sender performs the write while
+//! the writer is parked. Of many frames in a row only the first goes this way; the others are left
+//! to the writer, which batches them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,37 +16,40 @@ use crate::peer::send::write_batch::WriteBatch;
 use crate::primitives::clock;
 use crate::proto::Frame;
 
-/// Time without a write after which a frame is likely to be a lone one. A burst writes more often
-/// than this, and a frame that comes after one was received is taken for an answer in any case.
+/// Time without a write after which a frame is considered latency-sensitive. Within a burst, writes
+/// follow each other faster. A frame that follows a received one is considered a reply in any case.
 const IDLE_BEFORE_DIRECT: Duration = Duration::from_micros(200);
 
-/// What was written. To be dropped after the queue's lock: bytes that the caller lent may run code
-/// of his when they are let go.
+/// The result of a direct write. Must be dropped after the lock of the queue: dropping bytes that a
+/// user owns may run code of the user.
 #[derive(Debug)]
 pub(crate) struct DirectWrite {
+    /// Number of frames that were completely written.
     pub(crate) frames: usize,
+    /// Bytes of those frames, with their length prefixes.
     pub(crate) bytes: usize,
-    /// What need not be kept.
+    /// Segments that need not be kept.
     pub(crate) parts: Vec<Segment>,
     _plan: WriteBatch,
 }
 
-/// What became of a frame that a queue took. To be dropped after all locks: bytes that the caller
-/// lent may run code of his when they are let go.
+/// The result of enqueuing a frame. Must be dropped after all locks: dropping bytes that a user
+/// owns may run code of the user.
 #[derive(Debug)]
 pub(crate) struct Enqueued {
     /// Whether the link is up.
     pub(crate) is_up: bool,
-    /// What was written at once. In a box, for most frames have nothing there to be moved about.
+    /// The direct write, if there was one. Boxed, since for most frames there is none.
     pub(crate) direct: Option<Box<DirectWrite>>,
-    /// The frame, if the queue made a copy.
+    /// The original frame, if the queue made a copy.
     _copied: Option<Frame>,
 }
 
 impl SendQueue {
-    /// Takes a frame, and writes it at once if it is alone; or says why not and gives it back.
+    /// Enqueues a frame and, if it is likely to be a single one, writes it directly. Returns the
+    /// frame with the reason if it is refused.
     ///
-    /// `flood` pays for the bytes of a frame that many queues share.
+    /// `flood` is the reservation for the payload of a frame that is queued for several peers.
     pub(crate) fn push(
         &self,
         frame: Frame,
@@ -59,7 +60,7 @@ impl SendQueue {
         let is_up = state.up;
         let direct =
             state.parked_link.is_some().then(|| self.try_write_direct(&mut state)).flatten();
-        // What was written may have made it due to request an acknowledgement.
+        // The write may have made it necessary to request an acknowledgement.
         let has_more = state.partial_batch.is_some() || !state.control.is_empty();
         match direct.is_some() && !has_more {
             true => drop(state),
@@ -71,11 +72,11 @@ impl SendQueue {
         Ok(Enqueued { is_up, direct, _copied: copied })
     }
 
-    /// Writes what is new, if the writer sleeps because it had nothing to write and that is likely to
-    /// be all. The writer is to be woken for `None`, and if there is more to write.
+    /// Writes the unwritten frames directly, if the writer is parked and they are likely to be all
+    /// for now. The caller must wake up the writer on `None`, or if more is left to write.
     #[cold]
     pub(crate) fn try_write_direct(&self, state: &mut SendState) -> Option<Box<DirectWrite>> {
-        // Who watches a link that carries records has to learn that something is owed.
+        // On an extended link, the liveness monitor must learn that an acknowledgement is owed.
         let is_watched = state.monitor_armed || !state.is_extended;
         let link = state.parked_link.take_if(|_| is_watched)?;
         let now = clock::now();
@@ -86,14 +87,15 @@ impl SendQueue {
         plan.reset(None);
         stage_batch(&mut &mut plan, state, &link, now);
         let Ok(bytes) = plan.write(&link) else {
-            // Whatever it is, the writer will find out. The records are in the plan alone by now.
+            // The writer will run into the same error. The control extensions are only in this
+            // batch.
             state.partial_batch = (plan.unwritten() > 0).then(|| Box::new(plan));
             return None;
         };
         let (frames, bytes, parts) = self.advance_written(state, bytes, now);
         match plan.unwritten() {
             0 => state.parked_link = Some(link),
-            // The writer goes on from there.
+            // The writer completes the batch.
             _ => state.partial_batch = Some(Box::new(std::mem::take(&mut plan))),
         }
         Some(Box::new(DirectWrite { frames, bytes, parts, _plan: plan }))
@@ -121,7 +123,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::task::{Context, Wake};
 
-    /// Length of a frame as it goes over the wire.
+    /// Length of a frame on the wire, with its length prefix.
     const LEN: usize = LENGTH_PREFIX + Frame::MIN_LEN + 9;
 
     fn frame() -> Frame {
@@ -225,7 +227,7 @@ mod tests {
         assert_eq!(written(&other), 2);
     }
 
-    /// The records that went over the line.
+    /// The extensions that were sent.
     fn records(other: &Pipe) -> Vec<Records> {
         let bytes: Vec<u8> = other.incoming().bytes.iter().copied().collect();
         let (mut rest, mut found) = (&bytes[..], Vec::new());
@@ -239,7 +241,7 @@ mod tests {
         found
     }
 
-    /// They were taken out of the queue for a write that came to nothing, and were gone.
+    /// Regression: they were taken from the queue for a write that failed, and were lost.
     #[test]
     fn records_survive_a_full_socket() {
         let clock = Clock::install();
@@ -261,7 +263,8 @@ mod tests {
         assert!(records.iter().any(|records| records.received == Some(1)), "{records:?}");
     }
 
-    /// The queue stood still until time made the other side tell: nobody was woken to ask it.
+    /// Regression: the queue stalled until the delayed acknowledgement, since nothing woke the
+    /// writer to request one.
     #[test]
     fn an_acknowledgement_that_a_lone_frame_makes_due_is_asked_for() {
         let clock = Clock::install();
@@ -282,7 +285,7 @@ mod tests {
         }
     }
 
-    /// Each cut of a link that only sends doubled the back-off, until senders gave up.
+    /// Regression: each cut of a link that only sends doubled the back-off, until sends timed out.
     #[test]
     fn a_link_that_had_much_acknowledged_was_a_good_one() {
         let _clock = Clock::install();
@@ -304,7 +307,7 @@ mod tests {
         assert!(!peer.should_reset_backoff(stood), "nothing went over this one");
     }
 
-    /// Wants the queue's lock when it is woken.
+    /// Tries to lock the queue when it is woken.
     struct Nosy(Arc<Peer>, AtomicBool);
 
     impl Wake for Nosy {

@@ -1,4 +1,4 @@
-//! What all outbound queues of an endpoint may hold together, and what a frame costs.
+//! The memory budget that all outbound queues of an endpoint share, and the cost of a frame.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,29 +9,30 @@ use crate::primitives::buffer_pool::BufferPool;
 use crate::primitives::notify::Notify;
 use crate::proto::Frame;
 
-/// What a place in a queue costs, which has room for twice as many.
+/// Cost of a slot in a queue, whose capacity may be twice its length.
 pub(crate) const SLOT_COST: usize = 96;
 
-/// What a waiting frame costs beside its own bytes: its place, and its allocation.
+/// Cost of a queued frame beside its own bytes: its slot, and its allocation.
 pub(crate) const OVERHEAD: usize = SLOT_COST + 32;
 
-/// The part of the bound that is kept as buffers to copy frames to while nothing waits: with 1 MiB,
-/// what two neighbours have under way at most.
+/// The fraction of the budget that the buffer pool keeps while it is idle: 1 MiB by default, which
+/// is what two peers have in flight at most.
 const POOL_FRACTION: usize = 64;
 
-/// What a frame counts against the budgets.
+/// The cost of a frame against the budget and the queue limits.
 pub(crate) fn cost(frame: &Frame) -> usize {
     frame.len() + OVERHEAD
 }
 
-/// The bytes that all outbound queues of an endpoint may hold together.
+/// The memory budget of all outbound queues of an endpoint, in bytes.
 #[derive(Debug)]
 pub(crate) struct MemoryBudget {
+    /// Reserved bytes. Invariant: at most `limit`.
     used: AtomicUsize,
     limit: usize,
-    /// What small frames are copied to.
+    /// Pool of the buffers in which small frames are coalesced.
     buffers: Arc<BufferPool>,
-    /// Notified when bytes were given back.
+    /// Notified when bytes are released.
     released: Notify,
 }
 
@@ -46,40 +47,41 @@ impl MemoryBudget {
         })
     }
 
-    /// What small frames are copied to.
+    /// Pool of the buffers in which small frames are coalesced.
     pub(crate) fn buffers(&self) -> &Arc<BufferPool> {
         &self.buffers
     }
 
-    /// Takes so many bytes, if they are there.
+    /// Reserves `bytes` bytes. `false`, without any effect, if they are not available.
     pub(crate) fn try_reserve(&self, bytes: usize) -> bool {
         let fits = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
     }
 
-    /// Gives bytes back. Whoever waits for them learns of it by [`released`](Budget::released).
+    /// Releases `bytes` bytes. Waiters are notified by
+    /// [`wake_waiters`](MemoryBudget::wake_waiters).
     pub(crate) fn release(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Wakes those who wait for bytes to be given back. To be called without a lock.
+    /// Wakes up those who wait for released bytes. Must be called without a lock.
     pub(crate) fn wake_waiters(&self) {
         self.released.notify_all();
     }
 
-    /// Hears of the next time that bytes are given back.
+    /// Listens for released bytes.
     pub(crate) fn listen(&self) -> EventListener {
         self.released.listen()
     }
 
-    /// How many bytes must be given back before so many can be taken. `None`: that is more than
-    /// there will ever be.
+    /// Number of bytes that must be released before `bytes` can be reserved. `None` if that exceeds
+    /// the budget.
     pub(crate) fn shortfall(&self, bytes: usize) -> Option<usize> {
         let most_used = self.limit.checked_sub(bytes)?;
         Some(self.used().saturating_sub(most_used))
     }
 
-    /// Whether so many bytes can ever be taken.
+    /// Whether the budget is large enough for `bytes` bytes at all.
     pub(crate) fn can_hold(&self, bytes: usize) -> bool {
         bytes <= self.limit
     }
@@ -89,12 +91,12 @@ impl MemoryBudget {
     }
 }
 
-/// Bytes that are taken from the budget at once for many frames: so many at most, and no more than a
-/// small part of all, for others find them taken meanwhile.
+/// Bytes that are reserved ahead for the frames of one call: at most this many, and at most a small
+/// fraction of the budget, since other queues find them taken meanwhile.
 const RESERVE_CHUNK: usize = 64 << 10;
 const MAX_CHUNK_FRACTION: usize = 64;
 
-/// Bytes that were taken and are not used yet. Dropping it gives them back.
+/// Bytes that are reserved and not used yet. Dropping it releases them.
 #[derive(Debug)]
 pub(crate) struct Reservation<'a> {
     budget: &'a MemoryBudget,
@@ -106,7 +108,8 @@ impl Reservation<'_> {
         Reservation { budget, bytes: 0 }
     }
 
-    /// Uses so many bytes, if they are there.
+    /// Uses `bytes` bytes of the reservation, which grows in chunks. `false` if they are not
+    /// available.
     pub(crate) fn try_use(&mut self, bytes: usize) -> bool {
         if self.bytes < bytes {
             let missing = bytes - self.bytes;
@@ -131,8 +134,8 @@ impl Drop for Reservation<'_> {
     }
 }
 
-/// The share of the budget that a frame takes while it waits in several queues: once, and its place
-/// in each of them beside that.
+/// The reservation for a frame that is queued for several peers. It covers the bytes of the frame
+/// once; each queue reserves a slot in addition.
 #[derive(Debug)]
 pub(crate) struct SharedReservation {
     budget: Arc<MemoryBudget>,
@@ -140,7 +143,7 @@ pub(crate) struct SharedReservation {
 }
 
 impl SharedReservation {
-    /// Charges the budget for a frame that goes to many peers.
+    /// Reserves the bytes of a frame that is queued for several peers.
     pub(crate) fn new(budget: &Arc<MemoryBudget>, frame: &Frame) -> Option<Arc<SharedReservation>> {
         let bytes = cost(frame) - SLOT_COST;
         budget

@@ -1,4 +1,4 @@
-//! What goes out: the queue of a peer, and the writer of its link.
+//! Sending: the outbound queue of a peer, and the writer of its link.
 
 pub(crate) mod batch_source;
 pub(crate) mod close;

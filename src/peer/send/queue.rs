@@ -1,4 +1,4 @@
-//! What waits to be sent to one peer.
+//! The outbound queue of one peer.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,87 +21,101 @@ use crate::proto::{
 };
 use crate::transport::Link;
 
-/// On what terms a queue takes a frame.
+/// The limits that apply when a frame is enqueued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Admission {
-    /// Within the bounds of the queue.
+    /// Within the limits of the queue.
     Bounded,
-    /// The same, and only while the link is up.
+    /// Within the limits of the queue, and only while the link is up.
     WhileUp,
-    /// Beyond the bounds of the queue, as far as the budget of the endpoint lasts: the frame has been
-    /// accepted before, and whoever forwards it must not wait.
+    /// Beyond the limits of the queue, as long as the memory budget of the endpoint suffices. For
+    /// forwarded frames: they were accepted before, and their forwarder must not block.
     Unbounded,
 }
 
-/// What becomes of the frames of a session when another one begins.
+/// What happens to the queued frames when a new session starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OnNewSession {
-    /// Frames that may have arrived come back; the others are sent over the new session.
+    /// Frames that may have arrived are returned; the others are sent over the new session.
     ReturnUnacknowledged,
-    /// All are sent, those that may have arrived once more.
+    /// All frames are sent; those that may have arrived are retransmitted.
     SendAgain,
-    /// All come back.
+    /// All frames are returned.
     ReturnAll,
 }
 
-/// How a queue ends.
+/// How a queue closes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Closing {
-    /// What waits is sent first, as far as time allows.
+    /// Queued frames are sent first, as far as the drain timeout permits.
     Drain,
-    /// The frame that is being written is finished; what waits comes back.
+    /// Only a partially written frame is completed; the others are returned.
     Now,
 }
 
-/// The outbound queue of one peer. It belongs to the peer, not to the link: while the link is
-/// down frames wait, up to the bound.
+/// The outbound queue of one peer.
+///
+/// It belongs to the peer, not to the link: while the link is down, frames are queued up to the
+/// limits.
+///
+/// Lock order: of two queues, only [`transfer_to`](SendQueue::transfer_to) locks both. The lock of
+/// a queue is taken before that of the write half of its link. Frames are dropped, and waiters of
+/// [`room`](SendQueue::listen) notified, without any lock.
 #[derive(Debug)]
 pub(crate) struct SendQueue {
     state: Mutex<SendState>,
-    /// Notified when room was made, for those who wait in `send`.
+    /// Notified when queue space was freed, or the queue closed.
     room: Notify,
     budget: Arc<MemoryBudget>,
+    /// Limit of what the queued frames cost, in bytes.
     max_bytes: usize,
+    /// Limit of the number of queued frames.
     max_frames: usize,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct SendState {
-    /// The frames that wait, and with a peer that shares records those that were written and that
-    /// it has not said it has.
+    /// Frames to be written. On an extended link also those that were written and not acknowledged.
     pub(crate) buffer: SendBuffer,
+    /// Whether a link is up.
     pub(crate) up: bool,
-    /// Whether the link that is up carries records of ours.
+    /// Whether the present or last link supports the extension in the local direction.
     pub(crate) is_extended: bool,
+    /// Counts the frames sent in this session.
     pub(crate) sent: SendCounter,
+    /// Counts received frames and schedules their acknowledgement.
     pub(crate) acks: AckScheduler,
-    /// What those frames count that were written and are not acknowledged.
+    /// Cost of the frames that were written and not acknowledged.
     unacked_bytes: usize,
-    /// What the frames count that were acknowledged over the link, or over the last one.
+    /// Cost of the frames that were acknowledged on the present or last link.
     acknowledged_here: usize,
-    /// Whether the other side was asked to acknowledge them.
+    /// Whether an acknowledgement was requested since the last one arrived.
     ack_requested: bool,
-    /// Whether the reader waits for the router.
+    /// Whether the reader is blocked by back-pressure from the router.
     pub(crate) is_backpressured: bool,
-    /// Whether there is reason to think that the other side is gone.
+    /// Whether the remote is suspected to be gone, and is being probed.
     pub(crate) is_probing: bool,
-    /// Whether the other side said goodbye: it sends no frames any more, and takes none.
+    /// Whether the remote sent its goodbye: it neither sends nor accepts frames any more.
     pub(crate) remote_closing: bool,
-    /// Whether something watches the other side of the link for signs of life.
+    /// Whether the liveness monitor of the link is running.
     pub(crate) monitor_armed: bool,
-    /// The link, while its writer sleeps because there is nothing to write.
+    /// The link, while its writer is parked with nothing to write.
+    ///
+    /// Invariant: `None` while `partial_batch` is set.
     pub(crate) parked_link: Option<Arc<Link>>,
-    /// A write that the writer is to finish.
+    /// An unfinished direct write, to be completed by the writer.
     pub(crate) partial_batch: Option<Box<WriteBatch>>,
-    /// When frames were last written.
+    /// Time of the last write of frames.
     pub(crate) last_write: Option<Instant>,
-    /// Whether frames were received since.
+    /// Whether frames were received since the last write, so that the next frame is likely a reply.
     pub(crate) is_reply: bool,
-    /// Records that go out before anything else.
+    /// Pending control extensions. They are written before any frame.
     pub(crate) control: LazyBox<Records>,
+    /// Set once the queue is closing: frames are not accepted any more.
     pub(crate) closing: Option<Closing>,
-    /// No frame is taken any more, and all that waited was taken out.
+    /// Whether the queue has ended: it is drained, and accepts no frames any more.
     ended: bool,
+    /// The parked writer task.
     pub(crate) writer: Option<Waker>,
 }
 
@@ -110,11 +124,12 @@ impl SendQueue {
         SendQueue { state: Mutex::default(), room: Notify::new(), budget, max_bytes, max_frames }
     }
 
-    /// Appends a frame, or says why not and gives it back. Returns the lock, so that the frame can be
-    /// written before another one is appended, and the frame if a copy of it was appended: that is to
-    /// be dropped after the lock.
+    /// Appends a frame, or returns it with the reason for the refusal.
     ///
-    /// `flood` pays for the bytes of a frame that many queues share.
+    /// Returns the lock, so that the caller can write the frame before another one is appended, and
+    /// the frame itself if the queue made a copy. The caller must drop it after the lock.
+    ///
+    /// `flood` is the reservation for the payload of a frame that is queued for several peers.
     pub(crate) fn append(
         &self,
         frame: Frame,
@@ -122,7 +137,8 @@ impl SendQueue {
         admission: Admission,
     ) -> Result<(MutexGuard<'_, SendState>, Option<Frame>), (SendErrorKind, Frame)> {
         let is_copied = flood.is_none() && SendBuffer::should_coalesce(frame.len());
-        // A slice of a receive buffer must not keep all of it in memory while it waits.
+        // Copy a slice of a receive buffer, so that the queue does not keep all of the buffer
+        // alive.
         let frame = if is_copied { frame } else { frame.compact() };
         let cost = cost(&frame);
         let mut state = self.lock();
@@ -146,10 +162,10 @@ impl SendQueue {
         Ok((state, copied))
     }
 
-    /// Takes frames in their order for as long as there is room and `check` finds nothing wrong with
-    /// the next one: how many, whether the link is up, and why no more.
+    /// Appends frames in order, while there is queue space and `check` has no objection. Returns
+    /// how many were accepted, whether the link is up, and why the next one was refused.
     ///
-    /// One lock and one look at the budget are for all of them.
+    /// The lock is taken once, and the memory budget is reserved in chunks.
     pub(crate) fn push_many(
         &self,
         frames: &VecDeque<Frame>,
@@ -205,8 +221,8 @@ impl SendQueue {
         full.then_some(SendErrorKind::Full)
     }
 
-    /// Whether a frame that counts so much would be taken, or refused for another reason than want
-    /// of room: waiting for room would not help then.
+    /// Whether a frame of this cost would be accepted, or refused for a reason other than lack of
+    /// space, so that waiting for space would not help.
     pub(crate) fn is_ready(&self, cost: usize) -> bool {
         match self.refusal(&self.lock(), cost, Admission::Bounded) {
             None => self.budget.shortfall(cost).is_none_or(|missing| missing == 0),
@@ -214,17 +230,17 @@ impl SendQueue {
         }
     }
 
-    /// What the frames count that were acknowledged over the link, or the last one.
+    /// Cost of the frames that were acknowledged on the present or last link.
     pub(crate) fn acknowledged_bytes(&self) -> usize {
         self.lock().acknowledged_here
     }
 
-    /// Whether the link, or the last one, carries records of ours.
+    /// Whether the present or last link supports the extension.
     pub(crate) fn is_extended(&self) -> bool {
         self.lock().is_extended
     }
 
-    /// Hears of the next time that the budget which this queue shares with others has more room.
+    /// Listens for released memory of the budget that the queues of the endpoint share.
     pub(crate) fn listen_to_budget(&self) -> EventListener {
         self.budget.listen()
     }
@@ -234,12 +250,12 @@ impl SendQueue {
         self.lock().up
     }
 
-    /// Hears of the next time that room was made or the queue ended.
+    /// Listens for freed queue space, or for the end of the queue.
     pub(crate) fn listen(&self) -> EventListener {
         self.room.listen()
     }
 
-    /// Notes that a link is up, and whether it carries records of ours.
+    /// Records that a link is up, and whether it supports the extension.
     pub(crate) fn link_up(&self, shares_records: bool) {
         let mut state = self.lock();
         state.up = true;
@@ -253,18 +269,18 @@ impl SendQueue {
         state.acks.resume();
     }
 
-    /// Notes that the link ended.
+    /// Records that the link ended.
     pub(crate) fn link_down(&self) {
         self.lock().up = false;
     }
 
-    /// Goes on with a new link of the same pair, whose other side has `count` frames: the others
-    /// wait again, in front.
+    /// Resumes the session on a new link whose remote has received `count` frames. The others are
+    /// to be retransmitted, ahead of frames that were never sent.
     pub(crate) fn resume(&self, count: u64) -> Result<(), InvalidAck> {
         let mut state = self.lock();
         let more = state.sent.resume(count)?;
-        // Those that it has stand in front, though not all of them may have been written over the
-        // last link: a resume that came to nothing made them wait again.
+        // Acknowledged frames are at the front. Some of them may count as unwritten here, if an
+        // earlier resume was aborted after it had rewound the queue.
         let arrived = self.pop_acked(&mut state, more);
         state.buffer.rewind();
         (state.unacked_bytes, state.ack_requested) = (0, false);
@@ -276,7 +292,7 @@ impl SendQueue {
         Ok(())
     }
 
-    /// Starts a new session, and returns the frames that are not to be sent over it.
+    /// Starts a new session. Returns the frames that must not be sent over it.
     pub(crate) fn reset_session(&self, frames: OnNewSession) -> Vec<Frame> {
         let mut state = self.lock();
         let returned = match frames {
@@ -297,7 +313,8 @@ impl SendQueue {
         into_frames(parts)
     }
 
-    /// The other side has `count` frames, and held the count back for `held`, if it was not asked.
+    /// Handles an acknowledgement of `count` frames in total. `held` is the time by which the
+    /// remote delayed it, or `None` if it is the reply to a ping.
     pub(crate) fn acknowledge(&self, count: u64, held: Option<Duration>) -> Result<(), InvalidAck> {
         let mut state = self.lock();
         let more = state.sent.acknowledge(count, held, clock::now())?;
@@ -312,15 +329,15 @@ impl SendQueue {
         Ok(())
     }
 
-    /// Wakes those who wait for room in this queue, or in the budget. To be called without the lock:
-    /// they will want it.
+    /// Wakes up those who wait for space in this queue, or in the memory budget. Must be called
+    /// without the lock, which they are about to take.
     pub(crate) fn room_made(&self) {
         self.room.notify_all();
         self.budget.wake_waiters();
     }
 
-    /// Takes the oldest frames out and uncharges them. They are to be dropped after the lock: bytes
-    /// that the caller lent may run code of his then.
+    /// Removes the oldest `count` frames and releases their reservation. They must be dropped after
+    /// the lock: dropping bytes that a user owns may run code of the user.
     fn pop_acked(&self, state: &mut SendState, mut count: usize) -> Vec<Segment> {
         let mut parts = Vec::new();
         while let Some(part) = state.buffer.pop(count) {
@@ -335,7 +352,7 @@ impl SendQueue {
         self.budget.release(parts.iter().map(Segment::queue_cost).sum());
     }
 
-    /// Frames were handed to the router, and the other side will be told.
+    /// Records that frames were delivered to the router, to be acknowledged later.
     pub(crate) fn received(&self, frames: usize, bytes: usize) {
         let mut state = self.lock();
         state.is_reply = true;
@@ -344,22 +361,23 @@ impl SendQueue {
         }
     }
 
-    /// How many frames the router was handed over all links of the pair.
+    /// Number of frames delivered to the router over all links of the session.
     pub(crate) fn received_total(&self) -> u64 {
         self.lock().acks.total()
     }
 
-    /// The smoothed round trip, measured by acknowledgements.
+    /// The smoothed round-trip time, measured by acknowledgements.
     pub(crate) fn round_trip(&self) -> Option<Duration> {
         self.lock().sent.round_trip()
     }
 
-    /// Moves all that waits to the end of another queue, and takes nothing any more. Not if the
-    /// other one has ended.
+    /// Moves all frames to the end of another queue and ends this one. Returns `false`, and changes
+    /// nothing, if the other one has ended.
     ///
-    /// The bounds of the other one are for what is added later; what was accepted is not lost.
+    /// The limits of the other queue are not applied: frames that were accepted are not lost.
     pub(crate) fn transfer_to(&self, other: &SendQueue) -> bool {
-        // Nothing else holds two of them, and peers are merged one pair at a time.
+        // No other code locks two queues, and a peer takes part in one merge at a time: no
+        // deadlock.
         let mut state = other.lock();
         if state.ended {
             return false;
@@ -373,8 +391,9 @@ impl SendQueue {
         true
     }
 
-    /// So many bytes of frames were written: how many became whole by that, and their bytes. They
-    /// are kept until they are acknowledged, if they ever will be.
+    /// Records that `bytes` more bytes of frames were written. Returns the number of frames that
+    /// this completed, and their bytes. On an extended link they are kept until they are
+    /// acknowledged.
     pub(crate) fn on_written(&self, bytes: usize) -> (usize, usize) {
         let mut state = self.lock();
         let (frames, bytes, parts) = self.advance_written(&mut state, bytes, clock::now());
@@ -386,8 +405,9 @@ impl SendQueue {
         (frames, bytes)
     }
 
-    /// Does that, and returns what need not be kept, to be dropped after the lock. If there is any, it
-    /// has made room.
+    /// Like [`on_written`](SendQueue::on_written), under the lock. Also returns the segments that
+    /// need not be kept. The caller must drop them after the lock; if there are any, space was
+    /// freed.
     pub(crate) fn advance_written(
         &self,
         state: &mut SendState,
@@ -407,20 +427,20 @@ impl SendQueue {
         (frames, bytes, Vec::new())
     }
 
-    /// Whether half of the queue is not acknowledged, and that is less than the other side waits for
-    /// by itself: the queue would stand still until time makes it tell.
+    /// Whether half of the queue is unacknowledged, though that is too little for the remote to
+    /// acknowledge by size: the queue would stall until the delayed acknowledgement.
     fn should_request_ack(&self, state: &SendState) -> bool {
         let frames = state.buffer.written();
         let is_half = state.unacked_bytes >= self.max_bytes / 2 || frames >= self.max_frames / 2;
         is_half && state.unacked_bytes < ACK_BYTES
     }
 
-    /// Frames that wait and the bytes that they count.
+    /// Number of queued frames, and their cost in bytes.
     pub(crate) fn size(&self) -> (usize, usize) {
         self.lock().buffer.size()
     }
 
-    /// Stops taking frames and wakes whoever waits. `Now` outranks `Drain`.
+    /// Stops accepting frames and wakes up all waiters. `Now` overrides `Drain`.
     pub(crate) fn close(&self, how: Closing) {
         let mut state = self.lock();
         if state.closing != Some(Closing::Now) {
@@ -430,7 +450,7 @@ impl SendQueue {
         self.room.notify_all();
     }
 
-    /// Waits until the queue is closing, or the other side parts.
+    /// Completes when the queue is closing, or the remote is.
     pub(crate) fn poll_closing(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         match state.closing.is_some() || state.remote_closing {
@@ -442,23 +462,24 @@ impl SendQueue {
         }
     }
 
-    /// Takes out all frames: for a peer that ended, none is taken afterwards.
+    /// Ends the queue and drains it. No frame is accepted afterwards.
     pub(crate) fn end(&self) -> Vec<Frame> {
         let mut state = self.lock();
         state.ended = true;
         let parts = self.pop_acked(&mut state, usize::MAX);
         drop(state);
-        // Nobody may have closed it: a task that is dropped ends its peer right away.
+        // The queue may not have been closed: a task that is dropped ends its peer directly.
         self.room_made();
         into_frames(parts)
     }
 
-    /// Takes out the oldest frames that wait, until `bytes` of the budget were given back or none
-    /// is left: frames that wait for others too give nothing back. Those that are not acknowledged
-    /// stay, for the other side counts them, and so do those that are being written.
+    /// Evicts the oldest frames until `bytes` bytes of the budget were released, or none is left.
+    ///
+    /// A frame that is also queued for other peers releases no more than its slot. Frames that are
+    /// being written stay, and so do unacknowledged ones, since the remote counts them.
     pub(crate) fn shed(&self, bytes: usize) -> Vec<Frame> {
         let mut state = self.lock();
-        // Nor those that wait to be sent again.
+        // Frames that await retransmission are counted by the remote, too.
         let counted = state.buffer.written() + state.sent.retransmit_count();
         let parts = state.buffer.shed(counted, bytes);
         self.release(&parts);
@@ -469,7 +490,7 @@ impl SendQueue {
         into_frames(parts)
     }
 
-    /// Whether nobody holds the lock.
+    /// Whether the lock is free.
     #[cfg(test)]
     pub(crate) fn try_lock(&self) -> bool {
         self.state.try_lock().is_ok()
@@ -490,7 +511,7 @@ impl Drop for SendQueue {
     }
 }
 
-/// Unlocks the queue and has the writer look at it.
+/// Releases the lock and wakes up the writer.
 pub(crate) fn wake_writer(mut state: MutexGuard<'_, SendState>) {
     let writer = state.writer.take();
     drop(state);
@@ -507,7 +528,7 @@ fn into_frames(parts: Vec<Segment>) -> Vec<Frame> {
     frames
 }
 
-/// Notes whom to wake.
+/// Stores the waker of the current task.
 pub(crate) fn register_waker(slot: &mut Option<Waker>, cx: &Context<'_>) {
     match slot {
         Some(waker) => waker.clone_from(cx.waker()),
@@ -538,7 +559,7 @@ mod tests {
         frames.iter().map(|frame| frame.sender().as_bytes()[0]).collect()
     }
 
-    /// A frame of 100 bytes counts 228.
+    /// A frame of 100 bytes costs 228.
     fn queue(budget: usize, bytes: usize, frames: usize) -> (Arc<MemoryBudget>, SendQueue) {
         let budget = MemoryBudget::new(budget);
         (budget.clone(), SendQueue::new(budget, bytes, frames))
@@ -698,7 +719,7 @@ mod tests {
         assert_eq!(senders(one.end()), [1, 2]);
     }
 
-    /// Bytes of a caller who looks at the queue when it lets go of them.
+    /// User-owned bytes that lock the queue when they are dropped.
     struct Nosy(Arc<SendQueue>, Vec<u8>);
 
     impl AsRef<[u8]> for Nosy {

@@ -1,9 +1,9 @@
-//! The frames that a queue holds, oldest first: those that were written and are not acknowledged,
-//! and then those that wait to be written.
+//! The send buffer: the frames of a queue, oldest first. Frames that are written and unacknowledged
+//! come before those that are unwritten.
 //!
-//! Small ones stand behind one another as they go over the wire, so that what a frame costs is
-//! little more than copying it once: nothing is allocated, counted or moved for each of them. Large
-//! ones, and those that wait for several peers, stay where they are.
+//! Small frames are coalesced in wire format, so that each costs little more than one copy, without
+//! an allocation or a queue slot of its own. Large frames, and those that are shared by several
+//! queues, are kept as they are.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,51 +15,58 @@ use crate::peer::send::write_batch::WriteBatch;
 use crate::primitives::buffer_pool::{BufferPool, PooledBuf};
 use crate::proto::{Frame, LENGTH_PREFIX, encode_length, peek_len};
 
-/// Frames up to this size are copied behind one another; larger ones are written from where they
-/// are. An extra slice costs the kernel about as much as copying a few hundred bytes.
+/// Frames up to this size are coalesced; larger ones are written from their own allocation. An
+/// additional slice costs the kernel about as much as copying a few hundred bytes.
 const COALESCE_MAX: usize = 2048;
 
-/// Most bytes of a run.
+/// Maximum size of a coalesced segment, in bytes.
 const SEGMENT_MAX: usize = 64 << 10;
 
-/// Most room of the first run after the writer has caught up; those behind it have twice as much each.
+/// Maximum capacity of the first segment after the writer has caught up. It doubles for each
+/// segment that follows.
 const SEGMENT_INITIAL: usize = 4 << 10;
 
-/// Frames in order, and how far the writer of the link has come.
+/// Frames in order, and the write position of the link's writer.
 #[derive(Debug, Default)]
 pub(crate) struct SendBuffer {
+    /// Frozen segments. Invariant: none is empty.
     segments: VecDeque<Segment>,
-    /// The run that small frames are added to, behind all segments.
+    /// The segment to which small frames are appended, behind `segments`.
     tail: PooledBuf,
+    /// Invariant: zero if `tail` is empty.
     tail_frames: u32,
-    /// Room that the next run is given.
+    /// Capacity of the next tail.
     next_capacity: usize,
+    /// Number of frames in `segments` and `tail`.
     frames: usize,
+    /// Their cost.
     bytes: usize,
     cursor: WriteCursor,
 }
 
-/// How far the writer has come. Everything before is written.
+/// The write position. Everything before it is written.
 #[derive(Debug, Clone, Copy, Default)]
 struct WriteCursor {
-    /// Frames before it, and those of them in the segment where it stands.
+    /// Frames before the position.
     written: usize,
+    /// Those of them in the segment at the position.
     written_in_segment: usize,
+    /// Index of the segment at the position.
     segment: usize,
-    /// Where the next message begins in that segment.
+    /// Offset of the next message in that segment.
     offset: usize,
     /// Bytes of that message that are written.
     partial_bytes: usize,
-    /// Frames before the end of the write that is under way.
+    /// Frames up to the end of the staged batch.
     staged: usize,
 }
 
-/// Some of the frames, in order.
+/// A sequence of frames.
 #[derive(Debug)]
 pub(crate) enum Segment {
-    /// Small frames, each with its length in front, and the size of the allocation behind them.
+    /// Small frames with their length prefixes. `room` is the size of the allocation behind them.
     Coalesced { messages: Bytes, frames: u32, room: u32 },
-    /// A frame, and what pays for its bytes unless they are charged on their own.
+    /// A single frame. `flood` is the reservation for its bytes, if several queues share it.
     Frame { frame: Frame, flood: Option<Arc<SharedReservation>> },
 }
 
@@ -71,7 +78,7 @@ impl Segment {
         }
     }
 
-    /// Length as it goes over the wire.
+    /// Length on the wire.
     fn len(&self) -> usize {
         match self {
             Segment::Coalesced { messages, .. } => messages.len(),
@@ -79,12 +86,12 @@ impl Segment {
         }
     }
 
-    /// What it counts against the budgets.
+    /// The cost against the memory budget and the queue limits.
     pub(crate) fn cost(&self) -> usize {
         self.len() + self.frames() * (OVERHEAD - LENGTH_PREFIX)
     }
 
-    /// What the queue itself was charged for it.
+    /// The part of the cost that the queue itself reserved.
     pub(crate) fn queue_cost(&self) -> usize {
         match self {
             Segment::Frame { flood: Some(_), .. } => SLOT_COST,
@@ -92,7 +99,7 @@ impl Segment {
         }
     }
 
-    /// What the budget gets back once it is dropped.
+    /// Number of bytes that dropping it releases from the memory budget.
     fn freed_bytes(&self) -> usize {
         match self {
             Segment::Frame { flood: Some(charge), .. } if Arc::strong_count(charge) > 1 => {
@@ -102,8 +109,8 @@ impl Segment {
         }
     }
 
-    /// Has what is left of a run not keep the memory of all of it. Copying no more than a third of
-    /// what was taken out, in all, is little beside having made the run.
+    /// Reallocates the rest of a coalesced segment once it occupies less than a quarter of its
+    /// allocation. Amortized, that copies at most a third of the bytes that were removed.
     fn shrink(&mut self) {
         if let Segment::Coalesced { messages, room, .. } = self {
             if messages.len() < *room as usize / 4 {
@@ -113,7 +120,7 @@ impl Segment {
         }
     }
 
-    /// The frames, each in an allocation of its own.
+    /// Appends the frames to `frames`, each in an allocation of its own.
     pub(crate) fn into_frames(self, frames: &mut Vec<Frame>) {
         match self {
             Segment::Frame { frame, .. } => frames.push(frame),
@@ -127,38 +134,38 @@ impl Segment {
     }
 }
 
-/// Length of the message that a run begins with.
+/// Length of the message at the start of a coalesced segment.
 fn first_frame_len(run: &[u8]) -> Option<usize> {
     peek_len(run).ok()?.filter(|len| *len <= run.len())
 }
 
 impl SendBuffer {
-    /// Frames, and what they count.
+    /// Number of frames, and their cost.
     pub(crate) fn size(&self) -> (usize, usize) {
         (self.frames, self.bytes)
     }
 
-    /// Whether there is something that was not written.
+    /// Whether there are unwritten frames.
     pub(crate) fn has_unwritten(&self) -> bool {
         self.frames > self.cursor.written
     }
 
-    /// Frames that were written.
+    /// Number of written frames.
     pub(crate) fn written(&self) -> usize {
         self.cursor.written
     }
 
-    /// Whether a frame of this length is copied when it is added.
+    /// Whether a frame of this length is coalesced.
     pub(crate) fn should_coalesce(len: usize) -> bool {
         len <= COALESCE_MAX
     }
 
-    /// Adds a small frame, if need be to a new run that is one of `buffers`.
+    /// Appends a small frame to the tail. If that is full, a new one is allocated from `buffers`.
     pub(crate) fn append_coalesced(&mut self, frame: &Frame, buffers: &Arc<BufferPool>) {
         let len = LENGTH_PREFIX + frame.len();
         if self.tail.capacity() - self.tail.len() < len {
-            // Frames come faster than they are written: the next run has twice the room. To let this
-            // one grow would copy it.
+            // The tail is full before it was written: double the capacity of the next one. Growing
+            // this one would copy it.
             let next_room = match self.tail.is_empty() {
                 true => self.next_capacity,
                 false => (2 * self.tail.capacity()).min(SEGMENT_MAX),
@@ -173,7 +180,7 @@ impl SendBuffer {
         self.bytes += frame.len() + OVERHEAD;
     }
 
-    /// Adds a frame that stays where it is.
+    /// Appends a frame without copying it.
     pub(crate) fn push(&mut self, frame: Frame, flood: Option<Arc<SharedReservation>>) {
         self.freeze_tail();
         self.frames += 1;
@@ -181,15 +188,15 @@ impl SendBuffer {
         self.add(Segment::Frame { frame, flood });
     }
 
-    /// Closes the run that small frames are added to.
+    /// Turns the tail into a segment.
     fn freeze_tail(&mut self) {
         if self.tail.is_empty() {
             return;
         }
-        // The next one is likely to be of the same size, but may be all that comes for a while.
+        // The next tail is likely to get as long, but may be the last one for a while.
         self.next_capacity = (2 * self.tail.len()).min(SEGMENT_INITIAL);
         let open = std::mem::take(&mut self.tail);
-        // A run that stayed much shorter than expected must not keep the room.
+        // Do not keep an allocation that is mostly empty.
         let (messages, room) = match open.len() < open.capacity() / 2 {
             true => (Bytes::copy_from_slice(&open), open.len()),
             false => {
@@ -197,22 +204,22 @@ impl SendBuffer {
                 (open.freeze(), room)
             }
         };
-        // A run has 64 KiB at most.
+        // Fits: a segment is at most 64 KiB.
         let room = room as u32;
         let frames = std::mem::take(&mut self.tail_frames);
         self.add(Segment::Coalesced { messages, frames, room });
     }
 
-    /// Adds a part.
+    /// Appends a segment.
     fn add(&mut self, part: Segment) {
         if self.segments.is_empty() {
-            // Most often it is the only one until all is written, and the first place would be four.
+            // Usually this is the only one until it is written, and `VecDeque` would allocate four.
             self.segments.reserve_exact(1);
         }
         self.segments.push_back(part);
     }
 
-    /// Adds what is not written to a plan, as far as that has room.
+    /// Adds unwritten frames to a batch until that is full.
     pub(crate) fn fill_batch(&mut self, plan: &mut WriteBatch) {
         let mut at = self.cursor.segment;
         let mut offset = self.cursor.offset;
@@ -225,7 +232,7 @@ impl SendBuffer {
             match part {
                 Segment::Coalesced { messages, .. } => plan.add(messages.slice(offset..)),
                 Segment::Frame { frame, .. } if offset == 0 => plan.add_frame(frame),
-                // The cursor stands behind it.
+                // The position is behind the frame.
                 Segment::Frame { .. } => {}
             }
             planned += part.frames();
@@ -234,7 +241,8 @@ impl SendBuffer {
         self.cursor.staged = planned;
     }
 
-    /// So many more bytes were written: how many frames became whole by that, and their bytes.
+    /// Records that `bytes` more bytes were written. Returns the number of frames that this
+    /// completed, and their bytes.
     pub(crate) fn advance(&mut self, bytes: usize) -> (usize, usize) {
         let cursor = &mut self.cursor;
         let (before, partial) = (cursor.written, cursor.partial_bytes);
@@ -264,17 +272,17 @@ impl SendBuffer {
         (cursor.written - before, partial + bytes - cursor.partial_bytes)
     }
 
-    /// The write that was under way came to nothing more: the frame that it tore is written anew.
+    /// Aborts the write that is under way: a partially written frame is written again.
     pub(crate) fn reset_partial(&mut self) {
         (self.cursor.partial_bytes, self.cursor.staged) = (0, 0);
     }
 
-    /// Everything is to be written again.
+    /// Marks all frames as unwritten.
     pub(crate) fn rewind(&mut self) {
         self.cursor = WriteCursor::default();
     }
 
-    /// Takes the oldest frames out, at most so many and only those of one part.
+    /// Removes the oldest frames: at most `count`, and only from one segment.
     pub(crate) fn pop(&mut self, count: usize) -> Option<Segment> {
         if count == 0 {
             return None;
@@ -289,7 +297,7 @@ impl SendBuffer {
                 for _ in 0..count {
                     len += first_frame_len(&messages[len..]).unwrap_or_default();
                 }
-                // Fewer than there are.
+                // Fits: `count` is less than the number of frames in the segment.
                 let taken = count as u32;
                 *frames -= taken;
                 if self.cursor.segment == 0 {
@@ -319,8 +327,8 @@ impl SendBuffer {
         Some(part)
     }
 
-    /// Takes out the oldest frames behind the first `kept` and those that are being written, until
-    /// so many bytes of the budget come back by that or none is left.
+    /// Evicts the oldest frames behind the first `kept` and the staged ones, until that releases
+    /// `bytes` bytes of the memory budget, or none is left.
     pub(crate) fn shed(&mut self, kept: usize, bytes: usize) -> Vec<Segment> {
         let cursor = self.cursor;
         let mut left = kept.max(cursor.staged);
@@ -345,7 +353,7 @@ impl SendBuffer {
         shed
     }
 
-    /// Takes over all frames of another backlog, to be written behind its own.
+    /// Appends all frames of another buffer.
     pub(crate) fn append(&mut self, other: &mut SendBuffer) {
         self.freeze_tail();
         other.freeze_tail();
@@ -448,8 +456,7 @@ mod tests {
         assert_eq!(take(&mut backlog, 2), [frame(99, 500)]);
     }
 
-    /// Writes, cuts, resumes, sheds and takes out at random, beside a plain list of frames that
-    /// does the same.
+    /// Random operations, compared with a plain list of frames as the model.
     #[test]
     fn does_what_a_list_of_frames_would() {
         for seed in 0..60 {

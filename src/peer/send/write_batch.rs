@@ -1,4 +1,4 @@
-//! One write to a link.
+//! A batch of data for one vectored write.
 
 use std::io::{self, IoSlice};
 
@@ -8,29 +8,31 @@ use crate::primitives::lazy_box::StaticDefault;
 use crate::proto::{Frame, LENGTH_PREFIX, encode_length, peek_len};
 use crate::transport::{Link, WriteHalf};
 
-/// Bytes that one write takes at most: what loopback and a fast network accept at once.
+/// Size at which a batch is full: about what loopback and fast networks accept in one write.
 const MAX_BATCH_BYTES: usize = 256 << 10;
 
-/// Slices that one write takes at most.
+/// Maximum number of slices in one vectored write.
 const MAX_IOVECS: usize = 64;
 
-/// Frames that one call writes to a plain node at most, each with a system call of its own.
+/// Maximum number of frames per call on a plain link, where each takes a system call of its own.
 const MAX_MESSAGES: usize = 32;
 
-/// What is to be written: a frame of records first, if there is one, and then frames of the router.
+/// The data to be written: a control frame, if there is one, and then router frames.
 #[derive(Debug, Default)]
 pub(crate) struct WriteBatch {
-    /// What is not written yet.
+    /// The data that is not completely written yet.
     chunks: Vec<Chunk>,
-    /// Bytes of the first piece that are.
+    /// Bytes of the first chunk that are written.
     skip: usize,
+    /// Length of the whole batch.
     len: usize,
-    /// Length of what goes before the first frame of the router.
+    /// Length of the control frame at the front; zero if there is none.
     control_len: usize,
+    /// Bytes that are written. Invariant: at most `len`.
     written: usize,
-    /// Unwritten bytes of the message that a short write tore. Only a plain link keeps it.
+    /// Unwritten bytes of a partially written message. Maintained on plain links only.
     message_left: usize,
-    /// Whether the records are the goodbye.
+    /// Whether the control frame is the goodbye.
     is_goodbye: bool,
 }
 
@@ -62,7 +64,7 @@ impl Chunk {
 }
 
 impl WriteBatch {
-    /// Starts anew, with records that go before everything else.
+    /// Clears the batch and starts a new one, with the control frame `records` at the front.
     pub(crate) fn reset(&mut self, records: Option<&Frame>) {
         self.chunks.clear();
         (self.skip, self.len, self.written, self.message_left) = (0, 0, 0, 0);
@@ -73,18 +75,18 @@ impl WriteBatch {
         self.control_len = self.len;
     }
 
-    /// Starts anew, with the records that say goodbye and nothing behind them.
+    /// Clears the batch and starts one that holds the goodbye alone.
     pub(crate) fn begin_goodbye(&mut self, records: &Frame) {
         self.reset(Some(records));
         self.is_goodbye = true;
     }
 
-    /// Whether one more frame may be added.
+    /// Whether there is room for one more frame.
     pub(crate) fn has_room(&self) -> bool {
         self.len < MAX_BATCH_BYTES && self.chunks.len() + 2 <= MAX_IOVECS
     }
 
-    /// Adds frames that have their lengths in front.
+    /// Adds frames that include their length prefixes.
     pub(crate) fn add(&mut self, messages: Bytes) {
         if !messages.is_empty() {
             self.len += messages.len();
@@ -92,31 +94,32 @@ impl WriteBatch {
         }
     }
 
-    /// Adds a frame and its length.
+    /// Adds a frame with its length prefix.
     pub(crate) fn add_frame(&mut self, frame: &Frame) {
         self.len += LENGTH_PREFIX;
         self.chunks.push(Chunk::Length(encode_length(frame.len())));
         self.add(frame.clone().into_bytes());
     }
 
-    /// Bytes that are still to be written.
+    /// Number of bytes that are still to be written.
     pub(crate) fn unwritten(&self) -> usize {
         self.len - self.written
     }
 
-    /// Writes from where the last write stopped. Returns how many bytes of the router's frames that
-    /// were.
+    /// Writes from where the last write stopped. Returns the number of bytes of router frames
+    /// written.
     ///
-    /// All in one system call, or to a plain node one call for each frame, up to [`MAX_MESSAGES`]:
-    /// its reader may give up for good on a length of which only a part has come, so no length may
-    /// stand in two segments.
+    /// On an extended link that is one vectored write. On a plain link it is one write per frame,
+    /// for up to [`MAX_MESSAGES`] frames: a plain Ratman node may fail for good on a partial length
+    /// prefix, so no prefix may be split over two TCP segments.
     ///
-    /// Fails with [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the writing half of the link is closed.
+    /// Fails with [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the write half of the link is
+    /// closed.
     pub(crate) fn write(&mut self, link: &Link) -> io::Result<usize> {
         self.write_to(link, &mut link.write_half())
     }
 
-    /// The same for somebody who holds the lock of the writing half.
+    /// Like [`write`](WriteBatch::write), for a caller that holds the lock of the write half.
     pub(crate) fn write_to(&mut self, link: &Link, half: &mut WriteHalf) -> io::Result<usize> {
         if half.is_closed {
             return Err(io::ErrorKind::BrokenPipe.into());
@@ -143,8 +146,8 @@ impl WriteBatch {
         self.advance(written)
     }
 
-    /// Writes message by message. Fails only if nothing was written: an error that stays comes up
-    /// again.
+    /// Writes message by message. Fails only if nothing was written; a persistent error occurs
+    /// again on the next call.
     fn write_messages(&mut self, link: &Link) -> io::Result<()> {
         let before = self.written;
         for _ in 0..MAX_MESSAGES {
@@ -159,13 +162,13 @@ impl WriteBatch {
         Ok(())
     }
 
-    /// Writes one message, or the rest of one, as a record of its own.
+    /// Writes one message, or the rest of one, as a separate record.
     fn write_message(&mut self, link: &Link) -> io::Result<()> {
         let len = match self.message_left {
             0 => self.first_message_len(),
             left => left,
         };
-        // It lies in one piece, or its length and its frame are two.
+        // A message is one chunk, or two: its prefix and its frame.
         let mut slices = [IoSlice::new(&[]); 2];
         let count = self.gather(&mut slices, len);
         let written = link.stream.try_write(&slices[..count], true)?;
@@ -174,14 +177,14 @@ impl WriteBatch {
         Ok(())
     }
 
-    /// Length of the message that the unwritten bytes begin with.
+    /// Length of the message at the start of the unwritten bytes.
     fn first_message_len(&self) -> usize {
         let first = self.chunks.first().map_or(&[][..], |piece| &piece.as_bytes()[self.skip..]);
-        // A plan holds whole messages.
+        // A batch consists of whole messages.
         peek_len(first).ok().flatten().unwrap_or(self.unwritten())
     }
 
-    /// Fills slices with the first `len` unwritten bytes. Returns how many slices that are.
+    /// Fills `slices` with the first `len` unwritten bytes. Returns the number of slices.
     fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>], len: usize) -> usize {
         let (mut skip, mut left, mut count) = (self.skip, len, 0);
         for (slice, piece) in slices.iter_mut().zip(&self.chunks) {
@@ -197,7 +200,7 @@ impl WriteBatch {
         count
     }
 
-    /// Notes that so many more bytes were written. None are an error.
+    /// Records that `written` more bytes were written. Zero is an error.
     fn advance(&mut self, written: usize) -> io::Result<()> {
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
@@ -207,7 +210,7 @@ impl WriteBatch {
         Ok(())
     }
 
-    /// Lets go of what was written by that: nobody counts it any more.
+    /// Drops the chunks that are completely written.
     fn release_written(&mut self, written: usize) {
         self.skip += written;
         let mut done = 0;
@@ -222,7 +225,7 @@ impl WriteBatch {
         self.chunks.drain(..done);
     }
 
-    /// Bytes of the router's frames that were written.
+    /// Number of bytes of router frames that are written.
     fn frame_bytes_written(&self) -> usize {
         self.written.saturating_sub(self.control_len)
     }
@@ -239,11 +242,11 @@ mod tests {
     use std::sync::{Arc, Mutex};
     use std::task::{Context, Poll};
 
-    /// Takes a few bytes at each write.
+    /// Accepts a few bytes per write.
     #[derive(Default)]
     struct Trickle {
         taken: Mutex<Vec<u8>>,
-        /// Where each write began, where it would have ended, and whether a record was to end there.
+        /// Start and requested end of each write, and whether it was to end a record.
         writes: Mutex<Vec<(usize, usize, bool)>>,
         random: Mutex<fastrand::Rng>,
     }
@@ -351,7 +354,7 @@ mod tests {
         }
     }
 
-    /// Each write goes on to the end of the message that it begins in, and no further.
+    /// Each write extends to the end of the message in which it begins, and no further.
     fn assert_each_is_a_record(taken: &[u8], writes: &[(usize, usize, bool)]) {
         let mut end = 0;
         for (start, would_end, ends_record) in writes {
@@ -364,7 +367,7 @@ mod tests {
         assert_eq!(end, taken.len());
     }
 
-    /// A run and two frames that stay where they are, of 100 bytes each with their lengths.
+    /// A coalesced run and two separate frames, of 100 bytes each with their length prefixes.
     fn three_messages() -> WriteBatch {
         let frame = Frame::builder(8, Id::from_bytes([1; 32])).payload(vec![7; 55]).build();
         let frame = frame.unwrap();
@@ -412,7 +415,7 @@ mod tests {
         assert_eq!(plan.write(&link).unwrap(), 100);
     }
 
-    /// The queue does not count what was written and is not to be acknowledged.
+    /// The queue does not count written bytes that need no acknowledgement.
     #[test]
     fn what_was_written_is_let_go_though_the_rest_waits() {
         let (line, other) = Pipe::pair();

@@ -11,10 +11,10 @@ use crate::peer::send::batch_source::{BatchSource, Staged, control_frame};
 use crate::peer::send::write_batch::WriteBatch;
 use crate::transport::Link;
 
-/// Writes what the peer's queue holds until it closes, or fails.
+/// Writes the frames of the peer's queue until that closes or a write fails.
 ///
-/// Frames go out whole and in order, many in one write, or each in its own to a plain node. One
-/// that was not written whole when the link ends is written anew over the next.
+/// Frames are written completely and in order: many per vectored write, or one per write to a plain
+/// node. A frame that is partially written when the link ends is written again on the next link.
 pub(crate) fn run_writer<'a>(
     peer: &'a Peer,
     link: &'a Arc<Link>,
@@ -24,22 +24,22 @@ pub(crate) fn run_writer<'a>(
     poll_fn(move |cx| writer.poll(cx).map_err(DownReason::io))
 }
 
-/// The writer at work.
+/// The state of the write loop.
 struct Writer<'a> {
     peer: &'a Peer,
     source: BatchSource<'a>,
     state: WriteState,
 }
 
-/// What a writer does next.
+/// The state of the writer.
 enum WriteState {
     /// Waits for something to write.
     Idle,
-    /// Writes that.
+    /// Writes the staged batch.
     Writing,
-    /// Waits for what the other side is owed after the goodbye.
+    /// Waits for acknowledgements to send after the goodbye.
     ClosingIdle,
-    /// Writes that, or the goodbye.
+    /// Writes the goodbye, or the control extensions staged after it.
     ClosingWrite,
 }
 
@@ -51,8 +51,8 @@ impl Writer<'_> {
                     Staged::Batch => WriteState::Writing,
                     Staged::Closing if !self.can_say_goodbye() => break,
                     Staged::Closing => {
-                        // What the other side sent before it heard of this is still to be
-                        // acknowledged, until it has said goodbye too.
+                        // Frames that the remote sent before it received the goodbye are still
+                        // acknowledged, until its own goodbye arrives.
                         self.source.stage_goodbye(self.peer.close_record());
                         WriteState::ClosingWrite
                     }
@@ -60,9 +60,8 @@ impl Writer<'_> {
                 WriteState::Writing => {
                     ready!(self.poll_write_out(cx))?;
                     self.state = WriteState::Idle;
-                    // So that a busy peer does not starve others; and a router on another thread adds
-                    // some more meanwhile, which then goes out in one write and wakes nobody: 0.38 to
-                    // 0.54 of plain TCP at 1 KiB.
+                    // Yield, so that a busy peer does not starve others. Frames that a router on
+                    // another thread adds meanwhile are batched into one write, without a wake-up.
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
@@ -79,23 +78,25 @@ impl Writer<'_> {
         Poll::Ready(Ok(()))
     }
 
-    /// Not to a plain node, and not if the last handle of the endpoint has closed the link.
+    /// Whether a goodbye can be sent: not on a plain link, nor after the link was closed along with
+    /// the last handle of the endpoint.
     fn can_say_goodbye(&self) -> bool {
         let link = self.source.link;
         link.is_extended() && !link.write_half().is_closed
     }
 
-    /// Writes all that is planned.
+    /// Writes the whole staged batch.
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Writer { peer, source: outbox, .. } = self;
         while outbox.batch.unwritten() > 0 {
             match outbox.batch.write(outbox.link) {
-                // At once, so that a link that fails later does not send these frames again.
+                // Record progress immediately, so that these frames are not sent again if the link
+                // fails later.
                 Ok(0) => {}
                 Ok(bytes) => {
                     let (frames, bytes) = peer.queue.on_written(bytes);
                     peer.count_sent(frames, bytes);
-                    // To a plain node that was a system call for each frame. Others get their turn.
+                    // On a plain link that was one system call per frame: yield to other tasks.
                     if !outbox.link.is_extended() && outbox.batch.unwritten() > 0 {
                         cx.waker().wake_by_ref();
                         return Poll::Pending;
@@ -111,16 +112,16 @@ impl Writer<'_> {
     }
 }
 
-/// Tells the other side what it is owed, if that can be done without waiting: the link ends.
+/// Sends the last acknowledgement on a link that ends, if that is possible without blocking.
 pub(crate) fn flush_final_ack(peer: &Peer, link: &Link) {
-    // A frame that was encrypted and not written would go instead, and nobody would count it.
+    // A pending encrypted frame would be flushed instead of it, and would not be counted.
     if link.write_half().is_mid_frame || link.stream.has_pending_write() {
         return;
     }
     if let Some(frame) = control_frame(link, peer.queue.pending_ack()) {
         let mut plan = WriteBatch::default();
         plan.reset(Some(&frame));
-        // Whether it arrives or not, the link is over.
+        // Best effort: the link is over in any case.
         let _ = plan.write(link);
     }
 }
@@ -135,7 +136,8 @@ mod tests {
     use crate::transport::{NoiseBuffers, NoiseHandshake};
     use std::pin::pin;
 
-    /// It went as the last word of a link, was not counted, and no later link could resume.
+    /// Regression: the frame was flushed as the last data of the link, but not counted, so that no
+    /// later link could resume the session.
     #[test]
     fn a_frame_that_was_encrypted_and_not_written_does_not_go_when_the_link_ends() {
         let keys = [1, 2].map(|number| KeyPair::from_bytes([number; 32]));
