@@ -1,8 +1,8 @@
 //! TCP peering for mesh routers: the internet driver of [Ratman] as a small library on smol.
 //!
-//! An [`InetEndpoint`] listens, dials, keeps a send queue for each neighbour, restores links that
-//! break, and hands received frames to the router. It speaks the wire format of Ratman nodes, and
-//! runs under any executor.
+//! An [`InetEndpoint`] listens, dials, keeps a send queue for each neighbour, restores broken
+//! links, and delivers received frames to the router. It speaks the wire format of Ratman nodes,
+//! and runs under any executor.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -21,27 +21,27 @@
 //! # bob.shutdown().await; Ok(()) }) }
 //! ```
 //!
-//! # What to call, in this order
+//! # Getting started
 //!
 //! 1. [`InetEndpoint::start`] with an address to listen on, or [`InetEndpoint::builder`] for more:
 //!    limits, an accept policy, an executor, a key.
-//! 2. [`add_peers`](InetEndpoint::add_peers) with the addresses of neighbours. It returns a
-//!    [`Target`] for each at once, and dials in the background.
-//! 3. [`send`](InetEndpoint::send) for frames that the router makes; it waits for space.
-//!    [`send_all`](InetEndpoint::send_all) for floods.
-//! 4. [`next`](InetEndpoint::next) in a loop, for what arrives; or [`recv`](InetEndpoint::recv) and
-//!    [`forward`](InetEndpoint::forward) in a router that passes frames on.
-//! 5. [`events`](InetEndpoint::events) and [`peers`](InetEndpoint::peers), to see what is up, what
-//!    is down, and why. [`take_unconfirmed`](InetEndpoint::take_unconfirmed) returns frames that
+//! 2. [`add_peers`](InetEndpoint::add_peers) with the addresses of neighbours. It immediately
+//!    returns a [`Target`] for each, and dials in the background.
+//! 3. [`send`](InetEndpoint::send) for frames that the router creates; it waits for queue space.
+//!    [`send_all`](InetEndpoint::send_all) for flooding.
+//! 4. [`next`](InetEndpoint::next) in a loop, to receive frames; or [`recv`](InetEndpoint::recv)
+//!    and [`forward`](InetEndpoint::forward) in a router that forwards them.
+//! 5. [`events`](InetEndpoint::events) and [`peers`](InetEndpoint::peers), to see which links are
+//!    up or down, and why. [`take_unconfirmed`](InetEndpoint::take_unconfirmed) returns frames that
 //!    may not have arrived.
-//! 6. [`shutdown`](InetEndpoint::shutdown), which sends what is queued and sends a goodbye.
+//! 6. [`shutdown`](InetEndpoint::shutdown), which sends what is queued, then a goodbye.
 //!
-//! # Words
+//! # Terms
 //!
-//! A *peer* is a neighbour, a *link* one TCP connection to it. A peer outlives its links: while a
-//! dialed peer's link is being restored its frames wait, and its [`Target`], the number by which
-//! this node knows it, stays the same. A *plain* node runs Ratman's own `inet` module. If it dialed
-//! this node, its peer ends with its link; a node of this crate may come back within
+//! A *peer* is a neighbour, a *link* one TCP connection to it. A peer outlives its links: while the
+//! link of a dialed peer is being restored, its frames stay queued, and its [`Target`], the number
+//! by which this node addresses it, stays the same. A *plain* node runs Ratman's own `inet` module.
+//! If it dialed this node, its peer ends with its link; a node of this crate may resume within
 //! `Limits::resume_window`.
 //!
 //! # Guide
@@ -54,19 +54,19 @@
 //!
 //! # Features
 //!
-//! Off by default, and none changes what the rest does:
+//! Off by default. None changes the behaviour of the rest:
 //!
 //! * `log`: writes every event to the [`log`](https://docs.rs/log) facade.
-//! * `node`: the program `netmod-node`, a node for the command line. The library has no use for it.
+//! * `node`: the program `netmod-node`, a command-line node; see [the guide](guide::small_boxes).
+//!   It adds nothing to the library.
 //! * `sink`: `InetEndpoint::sink`, a peer as a `Sink` of the futures crates.
-//! * `noise`: encrypted links between nodes that know each other by their keys, for endpoints that
-//!   are given a key of their own: see [the guide](guide::encryption).
-//! * `node`: the program `netmod-node`; see [the guide](guide::small_boxes).
+//! * `noise`: encrypted links between nodes that authenticate each other by their keys; see
+//!   [the guide](guide::encryption).
 //!
 //! # Platforms
 //!
 //! Unix only. On Linux and Android the timeouts for dead peers are set in the kernel
-//! (`Limits::keepalive`, `Limits::user_timeout`); elsewhere the system's own are in force.
+//! (`Limits::keepalive`, `Limits::user_timeout`); elsewhere the system's defaults apply.
 //!
 //! [Ratman]: https://docs.irde.st
 
@@ -122,7 +122,7 @@ pub use proto::{
 };
 pub use routes::Routes;
 
-/// The programs of the README, so that they run as tests.
+/// Compiles the programs of the README as doc-tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

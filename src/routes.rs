@@ -8,10 +8,10 @@ use async_lock::RwLock;
 use crate::peer::Peer;
 use crate::proto::Target;
 
-/// The neighbours that this node has shaken hands with, by their targets.
+/// The routing table: all neighbours with a completed handshake, by target.
 ///
-/// A dialed neighbour stays in the table while its link is being restored. The table is the
-/// endpoint's own: read it, and leave adding and removing to the endpoint.
+/// A dialed neighbour stays in the table while its link is being restored. The endpoint maintains
+/// the table; callers only read it.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -24,9 +24,9 @@ use crate::proto::Target;
 /// # Ok(()) }) }
 /// ```
 pub struct Routes {
-    /// The next target that was never used; [`Target::MAX`] once all were.
+    /// The next target that was never used. Invariant: [`Target::MAX`] once all have been.
     latest: AtomicU16,
-    /// Targets that are free again, oldest first, so that reuse comes as late as it can.
+    /// Free targets that were used before, oldest first, so that reuse comes as late as possible.
     retired: Mutex<VecDeque<Target>>,
     inner: RwLock<BTreeMap<Target, Arc<Peer>>>,
 }
@@ -40,7 +40,7 @@ impl Routes {
         }
     }
 
-    /// A target that names nobody. There are 65 535; `None` when all are taken.
+    /// Allocates an unused target. There are 65 535; `None` if all are in use.
     pub(crate) fn next_target(&self) -> Option<Target> {
         let fresh = |latest: Target| latest.checked_add(1);
         self.latest
@@ -49,20 +49,20 @@ impl Routes {
             .or_else(|| self.retired().pop_front())
     }
 
-    /// Gives a target back that names nobody any more.
+    /// Releases a target that no peer uses any longer.
     pub(crate) fn retire(&self, target: Target) {
         self.retired().push_back(target);
     }
 
-    /// Enters a neighbour that has shaken hands.
+    /// Adds a neighbour whose handshake has completed, and drops entries of ended ones.
     pub(crate) async fn add_peer(&self, target: Target, peer: Arc<Peer>) {
         let mut inner = self.inner.write().await;
         inner.retain(|_, peer| !peer.has_ended());
         inner.insert(target, peer);
     }
 
-    /// Takes out a neighbour that has ended, from where nobody can wait. If somebody reads just now
-    /// it stays until another one comes in; it is not handed out any more.
+    /// Removes an ended neighbour, from contexts that cannot wait. If the lock is taken, the entry
+    /// stays until the next peer is added; reads skip it.
     pub(crate) fn forget_ended(&self, target: Target) {
         if let Some(mut inner) = self.inner.try_write() {
             if inner.get(&target).is_some_and(|peer| peer.has_ended()) {
@@ -71,16 +71,16 @@ impl Routes {
         }
     }
 
-    /// Takes a neighbour out.
+    /// Removes a neighbour.
     pub(crate) async fn remove_peer(&self, target: Target) -> Option<Arc<Peer>> {
         self.inner.write().await.remove(&target)
     }
 
-    /// Whether there is a neighbour with this target that has shaken hands.
+    /// Returns whether there is a neighbour with this target whose handshake has completed.
     ///
     /// # Cancel safety
     ///
-    /// This and the other reads have no effect, so they can be dropped at any time.
+    /// This and the other reads have no side effect, so they can be dropped at any time.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -94,7 +94,7 @@ impl Routes {
         self.get_peer_by_id(target).await.is_some()
     }
 
-    /// The neighbour with this target, if it has shaken hands.
+    /// Returns the neighbour with this target, if its handshake has completed.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -107,7 +107,7 @@ impl Routes {
         self.inner.read().await.get(&target).filter(|peer| !peer.has_ended()).cloned()
     }
 
-    /// All neighbours that have shaken hands, ordered by target.
+    /// Returns all neighbours whose handshake has completed, ordered by target.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {

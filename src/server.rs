@@ -13,37 +13,39 @@ use crate::session::handle_stream;
 use crate::shared::TaskRef;
 use crate::transport::{Keepalive, TcpLink, listen};
 
-/// Connections accepted in a row before other tasks get their turn.
+/// Connections accepted in a row before the task yields.
 const ACCEPTS_PER_TURN: usize = 32;
 
-/// Waits after the first accept that failed for want of descriptors or memory; it doubles up to
-/// the second. Meanwhile connections wait in the kernel.
+/// Pause after the first accept that failed for lack of file descriptors or memory. It doubles up
+/// to `MAX_ACCEPT_PAUSE`. Meanwhile connections wait in the kernel's backlog.
 const MIN_ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const MAX_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Ports that are tried until one is free for IPv4 and IPv6 alike.
+/// Ports tried to find one that is free for both IPv4 and IPv6.
 const MAX_PORT_ATTEMPTS: usize = 16;
 
 /// The listening sockets of one port.
 ///
-/// IPv4 and IPv6 have one each. One for `[::]` alone takes IPv4 as well, as that of a Ratman node
-/// does; beside one for IPv4 it is for IPv6 only, since both could not have the port otherwise.
+/// One each for IPv4 and IPv6. A socket for `[::]` alone is dual-stack, as that of a Ratman node.
+/// If the same port has an IPv4 socket as well, it is IPv6-only: both could not bind the port
+/// otherwise.
 #[derive(Debug)]
 pub(crate) struct Server {
+    // Invariant: at least one is `Some`; if both are, they have the same port.
     ipv4_listen: Option<Async<TcpListener>>,
     ipv6_listen: Option<Async<TcpListener>>,
 }
 
 impl Server {
-    /// Opens the sockets for `addrs`, in their order: the servers, one for each port.
+    /// Opens the sockets for `addrs`, in order. Returns one server for each port.
     ///
-    /// A port 0 is chosen by the system, the same for IPv4 and IPv6 where both ask for it. An
-    /// unspecified IPv6 address is passed over where the machine has no IPv6 and another is left.
+    /// The system chooses a port for 0, the same for IPv4 and IPv6 where both request one. An
+    /// unspecified IPv6 address is skipped if the machine has no IPv6 and another address is left.
     pub(crate) fn bind(addrs: &[SocketAddr]) -> Result<Vec<Server>, StartError> {
         bind_with(&listen, addrs)
     }
 
-    /// A server of a listener that the caller opened.
+    /// Creates a server from a listener that the caller opened.
     pub(crate) fn from_std(listener: TcpListener) -> Result<Server, StartError> {
         let is_v6 = listener.local_addr().map_err(StartError::Socket)?.is_ipv6();
         let listener = Some(Async::new(listener).map_err(StartError::Socket)?);
@@ -53,12 +55,12 @@ impl Server {
         })
     }
 
-    /// The port that the sockets listen on.
+    /// Returns the port that the sockets listen on.
     pub(crate) fn port(&self) -> Option<u16> {
         self.local_addrs().first().map(SocketAddr::port)
     }
 
-    /// The addresses that the sockets listen on.
+    /// Returns the addresses that the sockets listen on.
     pub(crate) fn local_addrs(&self) -> Vec<SocketAddr> {
         self.listeners().filter_map(|listener| listener.get_ref().local_addr().ok()).collect()
     }
@@ -67,7 +69,7 @@ impl Server {
         self.ipv6_listen.iter().chain(&self.ipv4_listen)
     }
 
-    /// Starts to accept connections, until the endpoint stops.
+    /// Spawns the accept loops, which run until the endpoint stops.
     pub(crate) fn run(self, running: &Arc<TaskRef>) {
         for listener in self.ipv4_listen.into_iter().chain(self.ipv6_listen) {
             let accepting = AcceptLoop { listener, running: running.clone() };
@@ -76,9 +78,10 @@ impl Server {
     }
 }
 
-/// A listener at work, and what tells that the endpoint still runs.
+/// An accept loop: its socket, and a reference that keeps the endpoint running.
 ///
-/// They are dropped in this order: whoever waits for the end of the endpoint may want the port.
+/// Invariant: the socket is dropped first. A task that waits for the end of the endpoint may reuse
+/// the port.
 struct AcceptLoop {
     listener: Async<TcpListener>,
     running: Arc<TaskRef>,
@@ -91,16 +94,16 @@ impl AcceptLoop {
     }
 }
 
-/// How a socket for IPv4, or for IPv6 with or without IPv4, is opened.
+/// Opens a listening socket; the flag makes an IPv6 socket IPv6-only.
 type Listen<'a> = &'a dyn Fn(SocketAddr, bool) -> io::Result<TcpListener>;
 
 fn bind_with(listen: Listen<'_>, addrs: &[SocketAddr]) -> Result<Vec<Server>, StartError> {
-    // Open meanwhile, so that the system chooses another port each time.
+    // Sockets kept open between attempts, so that the system chooses another port each time.
     let mut halves: Vec<Vec<Server>> = Vec::new();
     loop {
         let mut servers = Vec::new();
         match bind_all(listen, addrs, &mut servers) {
-            // The port that was chosen for one family is taken for the other.
+            // The port chosen for one family is in use for the other: try again with another one.
             Err(StartError::Bind { addr, source })
                 if source.kind() == io::ErrorKind::AddrInUse
                     && !addrs.contains(&addr)
@@ -134,7 +137,7 @@ fn bind_all(
     if servers.is_empty() { passed_over } else { Ok(()) }
 }
 
-/// Opens one socket, and joins it to the server that has its port, if one has.
+/// Opens one socket and adds it to the server with the same port, if there is one.
 fn bind_one(
     listen: Listen<'_>,
     addr: SocketAddr,
@@ -154,7 +157,7 @@ fn bind_one(
     Ok(())
 }
 
-/// The port that the system chose for a server which still lacks the family of `addr`.
+/// Returns the port that the system chose for a server that still lacks the family of `addr`.
 fn free_port(addr: SocketAddr, asked: &[SocketAddr], servers: &[Server]) -> Option<u16> {
     let lacks = |server: &&Server| match addr.is_ipv6() {
         true => server.ipv6_listen.is_none(),
@@ -164,12 +167,12 @@ fn free_port(addr: SocketAddr, asked: &[SocketAddr], servers: &[Server]) -> Opti
 }
 
 impl Server {
-    /// Whether the system chose the port: none of the addresses that were asked for names it.
+    /// Returns whether the system chose the port: none of the requested addresses has it.
     fn is_ephemeral(&self, asked: &[SocketAddr]) -> bool {
         !asked.iter().any(|addr| Some(addr.port()) == self.port())
     }
 
-    /// Whether `other` has the same port, and the family that this one lacks.
+    /// Returns whether `other` has the same port, and the address family that this one lacks.
     fn can_join(&self, other: &Server) -> bool {
         self.port() == other.port()
             && self.ipv4_listen.is_some() != other.ipv4_listen.is_some()
@@ -177,7 +180,7 @@ impl Server {
     }
 }
 
-/// Accepts connections for ever.
+/// Accepts connections forever.
 async fn accept(running: &Arc<TaskRef>, listener: &Async<TcpListener>) {
     let mut wait = MIN_ACCEPT_PAUSE;
     let mut accepted = 0;
@@ -203,13 +206,13 @@ async fn accept(running: &Arc<TaskRef>, listener: &Async<TcpListener>) {
     }
 }
 
-/// Whether a failed accept says something about the connection, not about this node.
+/// Returns whether an accept error concerns only that connection, not this node.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::*;
     matches!(error.kind(), ConnectionAborted | ConnectionReset | ConnectionRefused | Interrupted)
 }
 
-/// Tells that accepting fails for now, and waits a while.
+/// Emits an event on the first failure, and then once per attempt at the longest pause; then waits.
 async fn pause(
     running: &TaskRef,
     listener: &Async<TcpListener>,
@@ -224,8 +227,8 @@ async fn pause(
     *wait = (*wait * 2).min(MAX_ACCEPT_PAUSE);
 }
 
-/// An IPv4 address that came over an IPv6 socket is shown, and judged, as what it is. Any other
-/// keeps its zone, without which a link-local one cannot be dialed.
+/// Converts an IPv4-mapped IPv6 address to IPv4, for display and for the accept policy. Other
+/// addresses keep their zone, without which a link-local address cannot be dialed.
 fn canonical(addr: SocketAddr) -> SocketAddr {
     match addr.ip().to_canonical() {
         IpAddr::V4(ip) => (ip, addr.port()).into(),
@@ -233,7 +236,7 @@ fn canonical(addr: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Starts a task for a stream that may say who it is.
+/// Spawns a handshake task for an inbound stream that the accept policy admits by address.
 fn on_accept(running: &Arc<TaskRef>, stream: TcpStream, addr: SocketAddr) {
     let addr = canonical(addr);
     if !running.admits_addr(addr) {

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use crate::proto::{Id, PeerType, PublicKey, shorten};
 
-/// Who may come in.
+/// Decides which inbound connections are accepted.
 ///
-/// The most specific range that holds the address decides; where an allowed and a denied range are
-/// the same, the denied one does. An address in no range is let in by the base
+/// The most specific range that contains the address decides; if an allowed and a denied range are
+/// equal, the denied one wins. An address in no range is decided by the base
 /// ([`all`](AcceptPolicy::all), [`known`](AcceptPolicy::known) or [`none`](AcceptPolicy::none)),
-/// except that allowed ranges turn `all` into "only those". Whoever passes is shown to the
-/// callback, once it has said who it claims to be.
+/// but with `all`, any allowed range turns the policy into "only those". A node that passes is then
+/// checked by the callback, once its handshake has named its router id.
 ///
 /// ```
 /// use netmod_inet::AcceptPolicy;
@@ -38,7 +38,7 @@ enum Base {
     None,
 }
 
-/// A stranger that has said who it claims to be.
+/// An inbound node whose handshake has named its router id, for [`AcceptPolicy::callback`].
 ///
 /// ```
 /// use netmod_inet::{AcceptPolicy, PeerType};
@@ -50,20 +50,20 @@ enum Base {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Incoming {
-    /// Where its connection comes from.
+    /// The remote address of its connection.
     pub addr: SocketAddr,
-    /// The router id that it claims. On a plain link nothing proves it.
+    /// The router id that it claims. Unproven on a plain link.
     pub id: Id,
-    /// What kind of peer it would be, as this node sees it.
+    /// The type of peer that it would be, as seen by this node.
     pub peer_type: PeerType,
-    /// The port that it says it listens on, 0 if on none.
+    /// The port that it claims to listen on; 0 if it does not listen.
     pub listening_port: u16,
-    /// The key that it has shown to have, if its link is encrypted. `None` on a plain link.
+    /// The key that it authenticated with; `None` on a plain link.
     pub key: Option<PublicKey>,
 }
 
 impl AcceptPolicy {
-    /// Lets everybody in. The default, and what a Ratman node does.
+    /// Accepts every connection. The default, and the behaviour of a Ratman node.
     ///
     /// ```
     /// let policy = netmod_inet::AcceptPolicy::all();
@@ -73,10 +73,10 @@ impl AcceptPolicy {
         AcceptPolicy::new(Base::All)
     }
 
-    /// Lets those in whose address is that of a peer which this node has been told to dial.
-    /// Ratman's `accept_unknown_peers = false`.
+    /// Accepts connections from the addresses of peers that this node dials. This is Ratman's
+    /// `accept_unknown_peers = false`.
     ///
-    /// A peer that is configured by name is known once its name has been looked up.
+    /// A peer that is configured by name is known once its name has been resolved.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -90,7 +90,7 @@ impl AcceptPolicy {
         AcceptPolicy::new(Base::Known)
     }
 
-    /// Lets nobody in but the allowed ranges.
+    /// Accepts connections from the allowed ranges only.
     ///
     /// ```
     /// use netmod_inet::AcceptPolicy;
@@ -106,7 +106,7 @@ impl AcceptPolicy {
         AcceptPolicy { base, allow: Vec::new(), deny: Vec::new(), callback: None }
     }
 
-    /// Lets a range in.
+    /// Adds an allowed range.
     ///
     /// ```
     /// use netmod_inet::AcceptPolicy;
@@ -121,7 +121,7 @@ impl AcceptPolicy {
         self
     }
 
-    /// Keeps a range out.
+    /// Adds a denied range.
     ///
     /// ```
     /// use netmod_inet::AcceptPolicy;
@@ -135,10 +135,12 @@ impl AcceptPolicy {
         self
     }
 
-    /// Has the last word over those who passed the rest. It is asked once about each of them: of an
-    /// encrypted link when the key is known and may come in, of a plain one at its Hello. It is
-    /// called from the endpoint's tasks, so it must not block. The endpoint keeps it, so a handle of that endpoint in it would keep
-    /// the endpoint open; [`shutdown`](crate::InetEndpoint::shutdown) ends it all the same.
+    /// Sets a callback that makes the final decision about nodes that pass all other checks. It is
+    /// called once for each: on an encrypted link when the key is known and allowed, on a plain one
+    /// after its Hello. It runs in the endpoint's tasks, so it must not block.
+    ///
+    /// The endpoint owns the callback, so a handle of the same endpoint inside it keeps the
+    /// endpoint open until [`shutdown`](crate::InetEndpoint::shutdown) is called.
     ///
     /// ```
     /// use netmod_inet::{AcceptPolicy, Id};
@@ -152,7 +154,8 @@ impl AcceptPolicy {
         self
     }
 
-    /// Whether a connection from here may say who it is. `known` tells configured addresses.
+    /// Returns whether a connection from this address may start a handshake. `known` tests for
+    /// configured addresses.
     pub(crate) fn admits_addr(&self, ip: IpAddr, known: impl FnOnce(IpAddr) -> bool) -> bool {
         let ip = ip.to_canonical();
         let longest = |ranges: &[IpRange]| {
@@ -170,7 +173,7 @@ impl AcceptPolicy {
         }
     }
 
-    /// Whether a stranger that has said who it is may come in.
+    /// Returns whether the callback accepts an inbound node.
     pub(crate) fn admits(&self, incoming: &Incoming) -> bool {
         self.callback.as_ref().is_none_or(|callback| callback(incoming))
     }
@@ -193,9 +196,9 @@ impl fmt::Debug for AcceptPolicy {
     }
 }
 
-/// A range of IP addresses, written `10.0.0.0/8`, `fe80::/10` or as a single address.
+/// A range of IP addresses, such as `10.0.0.0/8`, `fe80::/10`, or a single address.
 ///
-/// A range of IPv4 addresses in IPv6 clothes, `::ffff:10.0.0.0/104`, is the IPv4 range.
+/// A range of IPv4-mapped IPv6 addresses, such as `::ffff:10.0.0.0/104`, equals the IPv4 range.
 ///
 /// ```
 /// let range: netmod_inet::IpRange = "::ffff:10.0.0.0/104".parse()?;
@@ -204,15 +207,17 @@ impl fmt::Debug for AcceptPolicy {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct IpRange {
+    // Invariant: `addr` is not an IPv4-mapped IPv6 address; `bits` is at most 32 for IPv4 and at
+    // most 128 for IPv6.
     addr: IpAddr,
     bits: u32,
 }
 
-/// Bits before an IPv4 address in IPv6 clothes.
+/// Length of the prefix of an IPv4-mapped IPv6 address, in bits.
 const MAPPED_BITS: u32 = Ipv6Addr::BITS - Ipv4Addr::BITS;
 
 impl IpRange {
-    /// Whether the range holds this address. An IPv4 address in IPv6 clothes counts as IPv4.
+    /// Returns whether the range contains this address. An IPv4-mapped IPv6 address counts as IPv4.
     ///
     /// ```
     /// let range: netmod_inet::IpRange = "10.0.0.0/8".parse()?;
@@ -266,7 +271,7 @@ impl fmt::Display for IpRange {
     }
 }
 
-/// A text that is no [`IpRange`].
+/// The error of parsing an [`IpRange`].
 ///
 /// ```
 /// let error = "10.0.0.0/33".parse::<netmod_inet::IpRange>().unwrap_err();

@@ -1,4 +1,4 @@
-//! Who this node is on encrypted links, and with whom it has them.
+//! The key of this node, and its policy for encrypted links.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -6,13 +6,13 @@ use std::fmt;
 use crate::config::{KeyPair, NetworkSecret};
 use crate::proto::{Id, PublicKey};
 
-/// How an endpoint encrypts its links; for [`Builder::encrypt`](crate::Builder::encrypt).
+/// The key and encryption policy of an endpoint, for [`Builder::encrypt`](crate::Builder::encrypt).
 ///
-/// With a key and nothing else, links to nodes that can encrypt are encrypted, and those to plain
-/// nodes go on as they are: somebody on the way can then keep two nodes from encrypting. Each of
-/// [`required`](Encryption::required), [`allow`](Encryption::allow),
-/// [`network_secret`](Encryption::network_secret) and a `key=` in the address of a peer asks for
-/// encryption, and a link without it is refused.
+/// By default encryption is opportunistic: links to nodes that support it are encrypted, links to
+/// plain nodes are not, and an active attacker on the path can prevent two nodes from encrypting.
+/// Each of [`required`](Encryption::required), [`allow`](Encryption::allow),
+/// [`network_secret`](Encryption::network_secret), and `key=` in the address of a peer makes
+/// encryption mandatory: a link without it is refused.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -41,7 +41,7 @@ pub struct Encryption {
 }
 
 impl Encryption {
-    /// Encrypts links with nodes that can, whatever key they have.
+    /// Creates a policy that encrypts links to all nodes that support it, whatever their key.
     ///
     /// ```
     /// # use netmod_inet::{Encryption, KeyPair};
@@ -55,7 +55,7 @@ impl Encryption {
         Encryption { keys, is_required: false, secret: None, allowed: None, pins: BTreeMap::new() }
     }
 
-    /// Refuses links that are not encrypted, dialed ones and others.
+    /// Refuses unencrypted links, both inbound and outbound.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -75,9 +75,9 @@ impl Encryption {
         self
     }
 
-    /// Lets no node in but those with allowed keys: this one, and those of other calls. Peers whose
-    /// key is pinned by an address may come in too. To be changed by
-    /// [`InetEndpoint::set_allowed_keys`](crate::InetEndpoint::set_allowed_keys).
+    /// Restricts inbound links to nodes with allowed keys: this one, and those of other calls.
+    /// Peers whose key is pinned in an address are also accepted. The list can be changed later
+    /// with [`InetEndpoint::set_allowed_keys`](crate::InetEndpoint::set_allowed_keys).
     ///
     /// ```
     /// # use netmod_inet::{Encryption, KeyPair, PublicKey};
@@ -91,7 +91,7 @@ impl Encryption {
         self
     }
 
-    /// Has links only with nodes that have the same secret. Default: none.
+    /// Restricts links to nodes that have the same secret. Default: none.
     ///
     /// ```
     /// # use netmod_inet::{Encryption, KeyPair, NetworkSecret};
@@ -106,12 +106,12 @@ impl Encryption {
         self
     }
 
-    /// Believes that a node has this router id only if it has this key, or one of those of other
-    /// calls.
+    /// Pins a router id to this key: the id is accepted only from a node with this key, or with one
+    /// from other calls for the same id.
     ///
-    /// Without this, a router id is bound to the key of the first peer that claims it, for as long
-    /// as that peer lives. One whose key is allowed or pinned goes before others, and one that this
-    /// node dials before others that dialed in.
+    /// Without a pin, a router id is bound to the key of the first peer that claims it, for as long
+    /// as that peer exists. A peer whose key is allowed or pinned takes precedence over others, and
+    /// one that this node dials over inbound ones.
     ///
     /// ```
     /// # use netmod_inet::{Encryption, Id, KeyPair, PublicKey};
@@ -125,7 +125,7 @@ impl Encryption {
         self
     }
 
-    /// The public key that others see.
+    /// Returns the public key of this node.
     ///
     /// ```
     /// # use netmod_inet::{Encryption, KeyPair};

@@ -4,17 +4,16 @@ use std::time::Duration;
 use crate::primitives::clock::whole_millis;
 use crate::proto::Frame;
 
-/// Writes [`Limits`] with its defaults, bounds, and the names by which text sets them, from one
-/// table.
+/// Defines [`Limits`] from one table: defaults, bounds, and the names by which text sets them.
 macro_rules! limits {
     ($(
         $(#[doc = $doc:literal])+
         $name:ident: $kind:ty = $default:expr, $text:literal, $least:literal..=$most:literal;
     )+) => {
-        /// Every bound that an endpoint keeps.
+        /// The limits of an endpoint.
         ///
-        /// The defaults suit a router with some hundred neighbours. Sizes are in bytes. An endpoint
-        /// with a limit outside its own bounds does not start.
+        /// The defaults suit a router with several hundred neighbours. Sizes are in bytes. An
+        /// endpoint with a limit outside its valid range does not start.
         ///
         /// ```
         /// use std::time::Duration;
@@ -44,12 +43,13 @@ macro_rules! limits {
         }
 
         impl Limits {
-            /// Sets the limit with this name from text: a number, of bytes with an optional `k`
-            /// or `m` (1024, 1024²), or a duration such as `250ms`, `5s`, `2m` or `1h`.
+            /// Sets the named limit from text: a number, for sizes with an optional `k` or `m`
+            /// (1024, 1024²), or a duration such as `250ms`, `5s`, `2m` or `1h`.
             ///
             /// # Errors
             ///
-            /// Names a limit that does not exist, and a value that cannot be read.
+            /// [`LimitError`] if there is no such limit, or if the value cannot be parsed. The
+            /// range is checked when the endpoint starts.
             ///
             /// ```
             /// let mut limits = netmod_inet::Limits::default();
@@ -66,7 +66,8 @@ macro_rules! limits {
                 Ok(())
             }
 
-            /// Name, default and meaning of each limit with its bounds, for a help text.
+            /// Returns the name, default and description of each limit, with its range, for a help
+            /// text.
             ///
             /// ```
             /// for (name, default, meaning) in netmod_inet::Limits::describe() {
@@ -81,7 +82,7 @@ macro_rules! limits {
                 ),)+]
             }
 
-            /// Whether each limit is within its bounds.
+            /// Checks that each limit is within its range.
             pub(crate) fn check(&self) -> Result<(), LimitError> {
                 $(check(stringify!($name), self.$name, $least, $most)?;)+
                 Ok(())
@@ -91,87 +92,95 @@ macro_rules! limits {
 }
 
 limits! {
-    /// Time that a whole handshake may take. Yggdrasil allows 6 s and zenoh 10 s; bytes that
-    /// trickle in do not stretch it.
+    /// Maximum duration of a whole handshake. Bytes that trickle in do not extend it. Yggdrasil
+    /// allows 6 s and zenoh 10 s.
     handshake_timeout: Duration = Duration::from_secs(5), "5s", "1ms"..="1h";
-    /// Largest handshake message, its length included, and the most that is read before the other
-    /// side has said a whole one. A Ratman node's has 99 bytes at most, one of this crate's 162.
+    /// Maximum length of a handshake message, including its length prefix, and the most that is
+    /// read before the first message is complete. Messages of a Ratman node have at most 99 bytes,
+    /// those of this crate 162.
     handshake_bytes: usize = 512, "512", "256"..="128k";
-    /// Handshakes of strangers that may be pending at once. A newcomer displaces the oldest, so
-    /// silent connections cannot shut others out. No more than half of the files that the process
-    /// may have open when the endpoint starts.
+    /// Maximum number of inbound handshakes in progress. A new one evicts the oldest, so silent
+    /// connections cannot lock others out. Capped at half of the process's limit on open files when
+    /// the endpoint starts.
     max_handshakes: usize = 2048, "2048", "1"..="64k";
-    /// The same for one IPv4 address, or one IPv6 network of 64 bits. No more than a quarter of the
-    /// files.
+    /// The same for one IPv4 address or one IPv6 /64 network. Capped at a quarter of the limit on
+    /// open files.
     max_handshakes_per_addr: usize = 1024, "1024", "1"..="64k";
-    /// Time of every second, of one core, that exchanging keys with strangers may take, if this node
-    /// encrypts (feature `noise`). Beyond that they wait for their turn. An exchange takes less than
-    /// a millisecond on a large machine, and some ten on a small one.
+    /// CPU time per second, of one core, for key exchanges with unknown nodes, if this node
+    /// encrypts (feature `noise`). Beyond that they are delayed. A key exchange takes less than a
+    /// millisecond on a large machine, and some ten milliseconds on a small one.
     handshake_cpu: Duration = Duration::from_millis(250), "250ms", "1ms"..="1s";
-    /// Peers that dialed this node; a stranger beyond that is refused. Peers that this node is told
-    /// to dial have as much room again, which no stranger can take, and may dial this node too.
+    /// Maximum number of inbound peers; beyond that, connections of unknown nodes are refused.
+    /// Configured peers, which this node dials, have a separate limit of the same size that inbound
+    /// peers cannot use up, and may also dial this node.
     peers: usize = 4096, "4096", "1"..="20000";
-    /// Largest frame that this node sends.
+    /// Maximum length of a frame that this node sends.
     frame_bytes: usize = Frame::MAX_LEN, "65768", "41"..="65768";
-    /// What may wait in one peer's outbound queue. Each frame counts 128 bytes more than it has,
-    /// for what the queue itself takes. Frames wait until a peer that shares records has acknowledged
-    /// them: it does so after 256 KiB or 50 ms, and when half of a smaller queue waits for it.
+    /// Maximum size of one peer's outbound queue. Each frame counts 128 bytes more than its length,
+    /// for the overhead of the queue. For a peer that runs this crate, frames stay in the queue
+    /// until they are acknowledged: after 256 KiB or 50 ms, and when half of a smaller queue is
+    /// unacknowledged.
     queue_bytes: usize = 1 << 20, "1m", "1k"..="2047m";
-    /// Frames that may wait in one peer's outbound queue.
+    /// Maximum number of frames in one peer's outbound queue.
     queue_frames: usize = 8192, "8192", "1"..="1m";
-    /// What may wait in all outbound queues together. A flooded frame counts once, and 96 bytes for
-    /// its place in each queue beside the first. A 64th of it is kept as buffers to copy small frames
-    /// to, once there was much to send.
+    /// Maximum size of all outbound queues together. A flooded frame counts once, plus 96 bytes for
+    /// each further queue that it is in. Up to a 64th of the limit is kept as a buffer pool for
+    /// coalescing small frames, once much has been sent.
     total_queue_bytes: usize = 64 << 20, "64m", "1k"..="2047m";
-    /// What may have arrived and wait for the router. Reading pauses at this bound, and TCP then
-    /// holds the senders back. Frames of which a part was read are read to their ends, up to a
-    /// quarter beyond the bound. What else has arrived of a frame, at most 64 KiB for each peer, counts
-    /// from the moment that the frame is whole. Up to a quarter of the bound is kept as
-    /// buffers to read into, once there was much to read. The least lets the largest frame through.
+    /// Maximum size of received frames that wait for the router. At this limit reading pauses, and
+    /// TCP flow control slows the senders down. Partially read frames are completed, which may
+    /// exceed the limit by up to a quarter. Other bytes of an incomplete frame, at most 64 KiB for
+    /// each peer, count once the frame is complete. Up to a quarter of the limit is kept as a pool
+    /// of read buffers, once much has been received. The minimum admits a frame of the maximum
+    /// length.
     inbound_bytes: usize = 4 << 20, "4m", "72k"..="2047m";
-    /// Frames that may have arrived and wait for the router.
+    /// Maximum number of received frames that wait for the router.
     inbound_frames: usize = 65_536, "65536", "1"..="1m";
-    /// What `take_unconfirmed` keeps of all peers together, counted like a queue; the oldest frames
-    /// are given up first, those of peers that dialed this node before others. As much as the queues
-    /// may hold, so that nothing is lost at a shutdown.
+    /// Maximum size of the frames kept for `take_unconfirmed`, of all peers together, counted as in
+    /// a queue. The oldest frames are dropped first, those of inbound peers before others. The
+    /// default equals that of all queues, so that a shutdown loses nothing.
     unconfirmed_bytes: usize = 64 << 20, "64m", "0"..="2047m";
-    /// Time that a peer which dialed this node, and shares records with it, keeps its target and its
-    /// queue after its link ended. Long enough for a router to change its network.
+    /// Time for which an inbound peer that runs this crate keeps its target and queue after its
+    /// link ended. Long enough for a router to change its network.
     resume_window: Duration = Duration::from_secs(120), "120s", "0s"..="8760h";
-    /// Such peers that may be without a link at once; the oldest is ended first.
+    /// Maximum number of such peers without a link; beyond that, the oldest is ended.
     resume_peers: usize = 256, "256", "0"..="20000";
-    /// What may wait for such peers together, counted like a queue.
+    /// Maximum size of the queues of such peers together, counted as in a queue.
     resume_bytes: usize = 16 << 20, "16m", "0"..="2047m";
-    /// Time that `send` waits for room, whether the peer's link is up or being restored, and time for
-    /// which a peer that is down still takes frames that are forwarded. Long enough for a link to be
-    /// dialed anew, short enough that a router notices.
+    /// Maximum time that `send` waits for queue space, whether the peer's link is up or being
+    /// restored, and the time for which a peer that is down still accepts forwarded frames. Long
+    /// enough to redial a link, short enough for a router to notice.
     send_timeout: Duration = Duration::from_secs(10), "10s", "0s"..="8760h";
-    /// Time that a closing link has to send what is queued, and to read to its end.
+    /// Maximum time for a closing link to send what is queued and to read to the end.
     drain_timeout: Duration = Duration::from_secs(2), "2s", "0s"..="8760h";
-    /// Time that a connection may take to open, all addresses of the peer together.
+    /// Maximum time to open a connection, over all addresses of the peer together.
     connect_timeout: Duration = Duration::from_secs(10), "10s", "1ms"..="8760h";
-    /// Time that looking up a name may take.
+    /// Maximum time for a name lookup.
     resolve_timeout: Duration = Duration::from_secs(5), "5s", "1ms"..="8760h";
-    /// Delay before the next address of a peer is tried beside those before it (RFC 8305).
+    /// Delay between attempts to connect to the addresses of a peer in parallel (Happy Eyeballs,
+    /// RFC 8305).
     connect_stagger: Duration = Duration::from_millis(250), "250ms", "0s"..="8760h";
-    /// Most that the first retry waits. The bound doubles with every failure, and the delay is
-    /// drawn evenly from nothing to the bound, so that many dialers do not come at once.
+    /// Upper bound of the first redial delay. The bound doubles with every failure, and each delay
+    /// is drawn uniformly between zero and the bound (full jitter), so that many dialers do not
+    /// return at once.
     redial_first: Duration = Duration::from_millis(100), "100ms", "1ms"..="8760h";
-    /// Most that any retry waits.
+    /// Upper bound of any redial delay.
     redial_cap: Duration = Duration::from_secs(60), "60s", "10ms"..="8760h";
-    /// A link that stood this long, or over which a frame arrived, starts the retries anew.
+    /// A link that was up this long resets the redial back-off. So does one over which a frame
+    /// arrived, or on which the peer acknowledged 64 KiB.
     redial_reset: Duration = Duration::from_secs(10), "10s", "0s"..="8760h";
-    /// Quiet time after which the kernel probes a link, then every 10 s. It costs this node no
-    /// wake-up. What ends a link that does not answer is `user_timeout`: where one is set, Linux
-    /// waits for that and does not count its probes.
+    /// Idle time after which the kernel probes a link (TCP keepalive), then every 10 s. This costs
+    /// no wake-up of the process. An unresponsive link is ended by `user_timeout`: where that is
+    /// set, Linux waits for it and ignores the number of probes.
     keepalive: Duration = Duration::from_secs(30), "30s", "1s"..="9h";
-    /// Time after which the kernel gives a link up on which sent bytes are not taken, or probes are
-    /// not answered. Linux counts a receiver that lives but does not read, so this is how long a
-    /// router may pause.
+    /// Time after which the kernel ends a link if sent bytes are not accepted or probes are not
+    /// answered (TCP_USER_TIMEOUT). On Linux this includes a live receiver that does not read, so
+    /// it bounds how long a router may pause.
     user_timeout: Duration = Duration::from_secs(180), "180s", "1s"..="500h";
-    /// Events that wait for each listener; a slower one is told how many it missed.
+    /// Maximum number of buffered events for each subscription. A slower reader is notified of how
+    /// many it missed.
     events: usize = 1024, "1024", "1"..="1m";
-    /// Events per second about strangers that were dropped; the others are counted.
+    /// Maximum rate of events about dropped inbound streams, per second; the rest is only counted.
     drop_events_per_sec: usize = 50, "50", "1"..="1m";
 }
 
@@ -189,7 +198,7 @@ fn check<V: Value>(
     }
 }
 
-/// A limit that can be written as text.
+/// A type of limit with a textual form.
 trait Value: PartialOrd + Sized {
     fn read(text: &str) -> Option<Self>;
     fn show(&self) -> String;
@@ -237,7 +246,7 @@ fn split_unit(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
-/// Why limits cannot be used.
+/// Why a limit cannot be used.
 ///
 /// ```
 /// let error = netmod_inet::Limits::default().set("speed", "9").unwrap_err();
@@ -248,22 +257,22 @@ fn split_unit(text: &str) -> (&str, &str) {
 pub enum LimitError {
     /// There is no limit with this name.
     Name(String),
-    /// The value of a limit cannot be read.
+    /// The value of a limit cannot be parsed.
     Value {
-        /// The limit.
+        /// The name of the limit.
         name: String,
-        /// The text that is no value of it.
+        /// The rejected text.
         value: String,
     },
-    /// A limit is too small or too large to work with.
+    /// A limit is outside its valid range.
     OutOfBounds {
-        /// The limit.
+        /// The name of the limit.
         name: &'static str,
-        /// Its value.
+        /// The rejected value.
         value: String,
-        /// The least that it can be.
+        /// The minimum.
         least: &'static str,
-        /// The most that it can be.
+        /// The maximum.
         most: &'static str,
     },
 }

@@ -1,4 +1,4 @@
-//! What a caller decides: limits, who may come in, keys, the resolver, the executor.
+//! Configuration: limits, accept policy, keys, resolver, executor.
 
 mod accept_policy;
 #[cfg(feature = "noise")]

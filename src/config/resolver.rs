@@ -9,7 +9,7 @@ use async_lock::Semaphore;
 
 use crate::primitives::clock::within;
 
-/// What [`Resolve::resolve`] returns.
+/// The future returned by [`Resolve::resolve`].
 ///
 /// ```
 /// let found: netmod_inet::ResolveFuture = Box::pin(async { Ok(vec![([192, 0, 2, 7], 9000).into()]) });
@@ -17,11 +17,11 @@ use crate::primitives::clock::within;
 /// ```
 pub type ResolveFuture = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
-/// Turns the name of a peer into socket addresses.
+/// Resolves the host name of a peer to socket addresses.
 ///
-/// It is asked anew at every attempt, and never for an address in numbers. The addresses are tried
-/// in the order given, the families taking turns. The future may be dropped at any time, and is
-/// when it takes longer than `Limits::resolve_timeout`.
+/// Called for every dial attempt, but never for an IP address. The addresses are tried in the given
+/// order, with the address families alternating (RFC 8305). The future may be dropped at any time,
+/// and is dropped after `Limits::resolve_timeout`.
 ///
 /// ```
 /// use netmod_inet::{ResolveFuture, Resolve};
@@ -46,7 +46,7 @@ pub trait Resolve: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Anything; the peer is tried again later.
+    /// Any error; the peer is redialed later.
     ///
     /// ```
     /// # fn run(hosts: impl netmod_inet::Resolve) -> std::io::Result<()> {
@@ -56,15 +56,15 @@ pub trait Resolve: Send + Sync + 'static {
     fn resolve(&self, host: &str, port: u16) -> ResolveFuture;
 }
 
-/// Lookups of the system that may run at once: each takes a thread of the blocking pool, and a
-/// dead name server can hold it for half a minute.
+/// Maximum number of concurrent system lookups. Each blocks a thread of the blocking pool, and an
+/// unresponsive name server can hold it for half a minute.
 const LOOKUPS: usize = 4;
 
-/// Time that a lookup waits for its turn. Shorter than the default of `Limits::resolve_timeout`, so
-/// that the error names what it waited for.
+/// Maximum time that a lookup waits for a permit. Shorter than the default of
+/// `Limits::resolve_timeout`, so that the error names the cause.
 const PERMIT_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// The system's own resolver, on the blocking pool.
+/// The system's resolver, on the blocking thread pool.
 #[derive(Debug)]
 pub(crate) struct SystemResolver {
     lookups: Arc<Semaphore>,
@@ -84,8 +84,8 @@ impl Resolve for SystemResolver {
         Box::pin(async move {
             let permit = within(turn, lookups.acquire_arc()).await.ok_or_else(permit_timeout)?;
             blocking::unblock(move || {
-                // The permit goes with the thread: one that is stuck counts, even if nobody waits
-                // for it any more.
+                // The thread owns the permit: a stuck lookup counts even after its future was
+                // dropped.
                 let _permit = permit;
                 Ok((host.as_str(), port).to_socket_addrs()?.collect())
             })

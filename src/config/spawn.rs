@@ -4,7 +4,7 @@ use std::sync::Weak;
 
 use smol::Executor;
 
-/// What an endpoint asks an executor to run: a task that ends by itself.
+/// A task that an endpoint spawns on its executor. It ends by itself.
 ///
 /// ```
 /// // What a thread of its own does to run one.
@@ -15,15 +15,16 @@ use smol::Executor;
 /// ```
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 
-/// The executor that an endpoint runs on: the only thing that it needs of a runtime.
+/// The executor that an endpoint runs on.
 ///
-/// Sockets and timers come from `async-io`, which works under every executor.
+/// This is all that the endpoint needs of a runtime: sockets and timers come from `async-io`, which
+/// works under every executor.
 ///
-/// An executor that is gone has dropped all tasks, and the endpoint then closes. One that drops a
-/// single task instead of running it to its end takes away what that task served, and no more: a
-/// peer comes to its end, a listener closes, a stranger is not let in.
+/// If the executor is gone, all its tasks have been dropped, and the endpoint closes. If it drops a
+/// single task before it has completed, only what that task served ends: one peer, one listener, or
+/// one inbound handshake.
 ///
-/// It is implemented for closures, which is how to bring a runtime that smol does not know:
+/// Implemented for closures, which is the way to use a runtime other than smol:
 ///
 /// ```
 /// # async fn run() -> Result<(), netmod_inet::StartError> {
@@ -39,7 +40,7 @@ pub type Task = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 /// # Ok(()) }
 /// ```
 pub trait Spawn: Send + Sync + 'static {
-    /// Runs `task` to its end in the background.
+    /// Spawns `task`, which must be run to completion in the background.
     ///
     /// ```
     /// use netmod_inet::Spawn;
@@ -57,7 +58,7 @@ impl<F: Fn(Task) + Send + Sync + 'static> Spawn for F {
     }
 }
 
-/// An executor that the caller drives and may drop: tasks hold it weakly, so dropping it ends them.
+/// An executor that the caller drives. It is held weakly, so dropping it ends the tasks.
 impl Spawn for Weak<Executor<'static>> {
     fn spawn(&self, task: Task) {
         if let Some(executor) = self.upgrade() {
@@ -72,7 +73,7 @@ impl Spawn for &'static Executor<'static> {
     }
 }
 
-/// smol's own global executor, on threads that it starts itself.
+/// smol's global executor, which starts its own threads.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Global;
 

@@ -1,4 +1,4 @@
-//! What makes a list of addresses peers.
+//! Checks a list of addresses and turns it into peers.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use crate::proto::Target;
 use crate::proto::{PeerAddr, first_duplicate, shorten};
 use crate::shared::{Peers, Shared};
 
-/// Reads the addresses. No two are the same place.
+/// Parses the addresses. Fails if two of them are the same.
 pub(crate) fn parse_all(
     peers: impl IntoIterator<Item = impl fmt::Display>,
 ) -> Result<Vec<PeerAddr>, AddPeersError> {
@@ -27,14 +27,14 @@ pub(crate) fn parse_all(
             }
         }
     }
-    // Of entries before the malformed one, so it goes first.
+    // The duplicate precedes the malformed entry, so it is the first error of the list.
     match first_duplicate(&addrs) {
         Some((at, _)) => Err(AddPeersError::Twice { entry: at + 1, addr: addrs[at].to_string() }),
         None => malformed.map(|()| addrs),
     }
 }
 
-/// Whether this node has a key of its own, if one of `addrs` asks for encryption.
+/// Checks that this node has a key of its own if one of `addrs` pins a key.
 pub(crate) fn check_keys(context: &Shared, addrs: &[PeerAddr]) -> Result<(), AddPeersError> {
     #[cfg(feature = "noise")]
     let has_key = context.key_policy.is_some();
@@ -47,10 +47,10 @@ pub(crate) fn check_keys(context: &Shared, addrs: &[PeerAddr]) -> Result<(), Add
     }
 }
 
-/// Whether none of `addrs` is a peer already.
+/// Checks that none of `addrs` belongs to an existing peer.
 pub(crate) fn check_new(addrs: &[PeerAddr], known: &Peers) -> Result<(), AddPeersError> {
     let mut places = BTreeMap::new();
-    // Not collected, which would bring a whole sort into the program.
+    // `extend` instead of `collect`, which would add a whole sort to the binary.
     places.extend(addrs.iter().map(PeerAddr::place).zip(0..));
     let entry = |own: &PeerAddr| places.get(&own.place()).copied();
     let same = |peer: &Arc<Peer>| peer.min_dial_addr(entry).map(|at| (at, peer.target()));
@@ -63,7 +63,7 @@ pub(crate) fn check_new(addrs: &[PeerAddr], known: &Peers) -> Result<(), AddPeer
     }
 }
 
-/// Makes the peers, all or none.
+/// Creates the peers, all or none.
 pub(crate) fn reserve(
     context: &Shared,
     addrs: Vec<PeerAddr>,

@@ -1,4 +1,4 @@
-//! Frames for every peer.
+//! Sending a frame to every peer.
 
 use crate::endpoint::InetEndpoint;
 use crate::error::{SendError, SendErrorKind};
@@ -7,12 +7,13 @@ use crate::proto::Frame;
 use crate::proto::Target;
 
 impl InetEndpoint {
-    /// Puts a frame into the queue of every peer whose link is up. Never waits.
+    /// Queues a frame for every peer whose link is up. Never waits.
     ///
     /// # Errors
     ///
-    /// [`SendError`] if the frame can go to no peer at all: it is too large, its modes are
-    /// reserved, or the endpoint is closed or has no room left in its budget.
+    /// [`SendError`] if the frame can be sent to no peer at all: it is too large, it has a reserved
+    /// mode, the endpoint is closed, or `Limits::total_queue_bytes` is exhausted. Errors of single
+    /// peers are in the report.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -28,9 +29,8 @@ impl InetEndpoint {
         self.flood(frame, &[])
     }
 
-    /// The same as [`send_all`](InetEndpoint::send_all), leaving some peers out: the one that the
-    /// frame came from, and others that are known to have it. Targets that name nobody leave nobody
-    /// out.
+    /// Like [`send_all`](InetEndpoint::send_all), but excludes some peers: the one that the frame
+    /// came from, and others that are known to have it. Unknown targets are ignored.
     ///
     /// # Errors
     ///
@@ -58,7 +58,7 @@ impl InetEndpoint {
 
     fn flood(&self, frame: Frame, except: &[Target]) -> Result<FloodReport, SendError> {
         let context = self.context();
-        // Once, and not for every peer.
+        // Checked once, not for every peer.
         if let Some(refusal) = self.refusal(&frame) {
             return Err(SendError::new(refusal, frame));
         }
@@ -70,7 +70,7 @@ impl InetEndpoint {
         let Some(charge) = charge else {
             return Err(SendError::new(SendErrorKind::EndpointFull, frame));
         };
-        // An alias stands for the peer.
+        // Resolves aliases to the target of the peer.
         let peers = except.iter().filter_map(|target| context.peer(*target));
         let mut except: Vec<_> = peers.map(|peer| peer.target()).collect();
         except.sort_unstable();
@@ -96,7 +96,7 @@ impl InetEndpoint {
     }
 }
 
-/// What became of a flooded frame.
+/// The result of flooding a frame.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -109,9 +109,9 @@ impl InetEndpoint {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FloodReport {
-    /// The peers whose queues took it.
+    /// The peers that the frame was queued for.
     pub sent: Vec<Target>,
-    /// The peers whose queues did not, and why.
+    /// The peers that it was not queued for, and why.
     pub refused: Vec<(Target, SendErrorKind)>,
 }
 

@@ -20,7 +20,7 @@ use crate::session::start_stream;
 use crate::shared::{Shared, SharedConfig, TaskRef};
 use crate::transport::{Keepalive, Stream, TcpConnector, TcpLink};
 
-/// Makes an [`InetEndpoint`]; see [`InetEndpoint::builder`].
+/// Configures and starts an [`InetEndpoint`]; see [`InetEndpoint::builder`].
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -69,7 +69,7 @@ impl Builder {
         }
     }
 
-    /// Gives the endpoint a key, and says how it encrypts. Default: it does not.
+    /// Sets the endpoint's key and encryption policy. Default: no encryption.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -104,10 +104,10 @@ impl Builder {
     }
 
     /// Adds an address to listen on, such as `[::]:9000`, `0.0.0.0:9000` or `[::1]:0`. Port 0
-    /// stands for any free port. Default: none, which makes an endpoint that only dials.
+    /// selects any free port. Default: none, which makes an endpoint that only dials.
     ///
-    /// `[::]` alone takes IPv4 as well. Beside an IPv4 address with the same port it is for IPv6
-    /// only, and each has a socket of its own.
+    /// `[::]` on its own also accepts IPv4 (dual stack). Together with an IPv4 address of the same
+    /// port it accepts IPv6 only, and each address has its own socket.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -123,7 +123,7 @@ impl Builder {
         self
     }
 
-    /// Adds a listener that the caller opened, bound and set to listen.
+    /// Adds a listener that the caller has already bound and set to listen.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -141,8 +141,8 @@ impl Builder {
         self
     }
 
-    /// Adds a stream that the caller connected. The endpoint says Hello over it, and the peer
-    /// lasts as long as the stream.
+    /// Adds a stream that the caller has connected. The endpoint sends its Hello over it, as the
+    /// dialer, and the peer ends with the stream.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -161,7 +161,7 @@ impl Builder {
         self
     }
 
-    /// Sets the bounds. Default: [`Limits::default`].
+    /// Sets the limits. Default: [`Limits::default`].
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -179,7 +179,7 @@ impl Builder {
         self
     }
 
-    /// Sets who may come in. Default: [`AcceptPolicy::all`].
+    /// Sets the policy for inbound connections. Default: [`AcceptPolicy::all`].
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -195,8 +195,8 @@ impl Builder {
         self
     }
 
-    /// Sets what looks up names. Default: the system, on the blocking pool, which starts only
-    /// when there is a name to look up.
+    /// Sets the name resolver. Default: the system's, on the blocking thread pool, which starts
+    /// only when there is a name to look up.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -220,14 +220,14 @@ impl Builder {
         self
     }
 
-    /// Addresses frames to router ids instead of targets. Default: to targets.
+    /// Binds queued frames to the router id of a peer instead of to its target. Default: `false`.
     ///
-    /// By default what waits for a dialed peer goes to whoever is found at its address, and frames
+    /// By default, frames queued for a dialed peer go to any node found at its address, and frames
     /// that a neighbour may not have received before it restarted come back through
-    /// [`take_unconfirmed`](InetEndpoint::take_unconfirmed). With `true` a neighbour that comes back
-    /// under the same router id is sent those frames once more, in their order and before newer ones,
-    /// so that it may receive some twice; and if another router id is found there, everything that
-    /// waits comes back. A router id is only a claim, unless the link is encrypted.
+    /// [`take_unconfirmed`](InetEndpoint::take_unconfirmed). With `true`, a neighbour that returns
+    /// with the same router id is sent those frames again, in order and before newer ones, so it
+    /// may receive some twice; if another router id is found at the address, all queued frames come
+    /// back. A router id is only a claim, unless the link is encrypted.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -242,7 +242,7 @@ impl Builder {
         self
     }
 
-    /// Sets the executor. Default: smol's global one, which has threads of its own.
+    /// Sets the executor. Default: smol's global executor, which has its own threads.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -268,11 +268,11 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`StartError`] names the address or limit that cannot be used; nothing is left running.
+    /// [`StartError`] with the address or limit that cannot be used. Nothing is left running.
     ///
     /// # Cancel safety
     ///
-    /// It does not wait for anything, so it is done when first polled.
+    /// The future never suspends: it completes when first polled.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -335,7 +335,7 @@ fn parse_binds(binds: &[String]) -> Result<Vec<SocketAddr>, StartError> {
     binds.iter().map(parse).collect()
 }
 
-/// An endpoint, and what its tasks hold.
+/// Creates an endpoint, and the strong reference that its tasks hold.
 pub(crate) fn open(parts: SharedConfig, servers: &[Server]) -> (InetEndpoint, Arc<TaskRef>) {
     let (sender, inbound) = inbound(parts.limits.inbound_bytes, parts.limits.inbound_frames);
     let context = Arc::new(Shared::new(parts, inbound));
@@ -345,14 +345,14 @@ pub(crate) fn open(parts: SharedConfig, servers: &[Server]) -> (InetEndpoint, Ar
     (endpoint, running)
 }
 
-/// Starts a task that does nothing but live until the endpoint stops: it keeps an endpoint without
-/// listeners and peers open, and its end tells that the executor is gone.
+/// Starts a task that only waits for the endpoint to stop. It keeps an endpoint without listeners
+/// and peers open; if it is dropped earlier, the executor is gone.
 fn hold_open(running: &Arc<TaskRef>) {
     let task = running.clone();
     running.spawn(async move { task.stopping().await });
 }
 
-/// A stream that the caller connected, ready to be shaken hands over.
+/// A stream connected by the caller, ready for the handshake.
 struct Prepared {
     stream: Arc<dyn Stream>,
     addr: Option<SocketAddr>,
@@ -371,7 +371,8 @@ fn prepare(
     streams.into_iter().map(prepare).collect::<Result<_, _>>().map_err(StartError::Socket)
 }
 
-/// Enters one of no more streams than there may be peers; there is room, unless the endpoint stops.
+/// Registers a stream as a peer and starts its handshake. There are at most as many streams as
+/// `Limits::peers`, so this fails only if the endpoint is stopping.
 fn enter_stream(running: &Arc<TaskRef>, prepared: Prepared) {
     let Prepared { stream, addr, peer_type } = prepared;
     if let Some(peer) = running.add_linked(peer_type, Origin::Dialed, addr) {

@@ -1,17 +1,17 @@
-//! Whose key may come in.
+//! Changing the allowed keys.
 
 use crate::endpoint::InetEndpoint;
 use crate::error::NotEncrypting;
 use crate::proto::PublicKey;
 
 impl InetEndpoint {
-    /// Lets only nodes with these keys in from now on, and those whose key is pinned by the address
-    /// of a peer. Peers that came in with another key, or none, are dropped: a key that is not
-    /// allowed any more may be in wrong hands. Peers that this node dials stay.
+    /// Restricts inbound peers to nodes with these keys, and to those whose key is pinned in the
+    /// address of a peer. Existing inbound peers with another key, or none, are dropped, since a
+    /// key that is no longer allowed may be compromised. Peers that this node dials stay.
     ///
     /// # Errors
     ///
-    /// [`NotEncrypting`] if the endpoint was given no key of its own.
+    /// [`NotEncrypting`] if the endpoint has no key of its own.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -31,11 +31,11 @@ impl InetEndpoint {
         Ok(())
     }
 
-    /// Lets nodes in whatever key they have, and plain ones unless the endpoint requires encryption.
+    /// Accepts nodes with any key, and plain ones unless the endpoint requires encryption.
     ///
     /// # Errors
     ///
-    /// [`NotEncrypting`] if the endpoint was given no key of its own.
+    /// [`NotEncrypting`] if the endpoint has no key of its own.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {

@@ -34,16 +34,17 @@ pub use recv::Received;
 pub use sink::PeerSink;
 pub use streams::Frames;
 
-/// A node's end of its TCP links: it listens, dials, and carries frames between neighbours and the
+/// The TCP endpoint of a mesh node: listens, dials, and carries frames between neighbours and the
 /// router.
 ///
-/// Clones are handles of the same endpoint. Dropping the last one stops it at once: what is queued is
-/// not sent, and what arrives is thrown away without being acknowledged. Before the drop returns,
-/// each link has been closed for writing, and neighbours of this crate have been told that this node
-/// shuts down, unless a frame to them was half written. That does not block, at most three system
-/// calls for each link, so the process may exit right after. While the executor runs, links stay for
-/// `Limits::drain_timeout` to read to the end, so that the system does not reset them over unread
-/// bytes. [`shutdown`](InetEndpoint::shutdown) sends what is queued first.
+/// Clones are handles of the same endpoint. Dropping the last one stops it immediately: queued
+/// frames are not sent, and frames that arrive are discarded without being acknowledged. Before the
+/// drop returns, the write half of each link is shut down, and neighbours that run this crate have
+/// been sent a goodbye, except on a link with a half-written frame. This does not block; it takes
+/// at most three system calls for each link, so the process may exit right after. While the
+/// executor keeps running, links linger for `Limits::drain_timeout` and read to the end, so that
+/// the system does not reset them because of unread bytes. [`shutdown`](InetEndpoint::shutdown)
+/// sends queued frames first.
 ///
 /// All methods work under any executor; none blocks the thread.
 ///
@@ -67,27 +68,27 @@ pub struct InetEndpoint {
     handle: Arc<Handle>,
 }
 
-/// What all handles share; its end is the end of the endpoint.
+/// State shared by all handles. Dropping it stops the endpoint.
 struct Handle {
     context: Arc<Shared>,
-    /// Gone once the last task has ended.
+    /// Invariant: upgradable until the last task has ended.
     running: Weak<TaskRef>,
     addrs: Vec<SocketAddr>,
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // First: nobody takes what arrives from now on, so it must not be acknowledged.
+        // First: inbound frames have no consumer from now on, so they must not be acknowledged.
         self.context.inbound.close();
         self.context.stop(Closing::Now);
-        // The process may end right after this, and the executor may be gone.
+        // Here and not in a task: the process may exit after this, and the executor may be gone.
         self.context.close_links();
     }
 }
 
 impl InetEndpoint {
-    /// Starts an endpoint that listens on `bind`, on smol's global executor, with a random router
-    /// id and the default limits. See [`Builder::bind`] for the addresses.
+    /// Starts an endpoint that listens on `bind`, runs on smol's global executor, and has a random
+    /// router id and the default limits. See [`Builder::bind`] for the format of the address.
     ///
     /// # Errors
     ///
@@ -105,7 +106,7 @@ impl InetEndpoint {
         InetEndpoint::builder().bind(bind).start().await
     }
 
-    /// Starts to build an endpoint.
+    /// Returns a builder for an endpoint.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -131,7 +132,7 @@ impl InetEndpoint {
         InetEndpoint { routes, handle: Arc::new(Handle { context, running, addrs }) }
     }
 
-    /// The router id that this endpoint claims.
+    /// Returns the router id that this endpoint claims.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -144,7 +145,7 @@ impl InetEndpoint {
         self.context().id
     }
 
-    /// The port of the first listener, as the system gave it; `None` without listeners.
+    /// Returns the port of the first listener, as assigned by the system; `None` without listeners.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -157,7 +158,7 @@ impl InetEndpoint {
         self.handle.addrs.first().map(SocketAddr::port)
     }
 
-    /// The addresses of all listeners, with their real ports.
+    /// Returns the addresses of all listeners, with their actual ports.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -170,7 +171,7 @@ impl InetEndpoint {
         self.handle.addrs.clone()
     }
 
-    /// The bounds that the endpoint keeps.
+    /// Returns the limits of the endpoint.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -183,8 +184,9 @@ impl InetEndpoint {
         &self.context().limits
     }
 
-    /// Listens for events: the first listener from the start of the endpoint on, so that it misses
-    /// nothing, any other from now on. Listeners hear of an event in the order in which they began.
+    /// Subscribes to events. The first subscription receives all events since the start of the
+    /// endpoint; any other those from now on. Subscriptions receive an event in the order in which
+    /// they were made.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -199,7 +201,7 @@ impl InetEndpoint {
         self.context().events.subscribe()
     }
 
-    /// Changes who may come in. Peers that are in stay.
+    /// Replaces the accept policy. It applies to new connections: existing peers stay.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -212,16 +214,17 @@ impl InetEndpoint {
         *self.context().policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
     }
 
-    /// Stops the endpoint: no peer is dialed or let in any more, links that are up send what is
-    /// queued and close, at most for `Limits::drain_timeout`. Returns when all tasks have ended.
+    /// Stops the endpoint gracefully: it stops dialing and accepting, and links that are up send
+    /// what is queued and close, for at most `Limits::drain_timeout`. Returns when all tasks have
+    /// ended.
     ///
-    /// What arrived before is still handed out by [`next`](InetEndpoint::next), and what was not
-    /// sent by [`take_unconfirmed`](InetEndpoint::take_unconfirmed). Before a restart use
+    /// Frames that arrived before are still returned by [`next`](InetEndpoint::next), and unsent
+    /// ones by [`take_unconfirmed`](InetEndpoint::take_unconfirmed). Before a restart use
     /// [`shutdown_for`](InetEndpoint::shutdown_for).
     ///
     /// # Cancel safety
     ///
-    /// The endpoint stops all the same; only the waiting is given up.
+    /// Dropping the future only stops the wait; the endpoint still shuts down.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -236,16 +239,17 @@ impl InetEndpoint {
         self.context().stopped().await;
     }
 
-    /// Does the same as [`shutdown`](InetEndpoint::shutdown) for a restart: neighbours are told to
-    /// dial again after `time`, instead of at once and then ever more rarely.
+    /// Shuts down for a restart: like [`shutdown`](InetEndpoint::shutdown), but neighbours are
+    /// asked to dial again after `time`, instead of immediately and then with a growing back-off.
     ///
-    /// Each is told to wait up to 30 ms longer than the one before, so that a handful comes back at
-    /// the same time and ten thousand over half a minute. They obey up to 10 minutes, to which `time`
-    /// is bounded. Plain Ratman nodes are not told; they dial when they see fit.
+    /// The times are staggered by up to 30 ms for each neighbour, so that a handful returns at the
+    /// same time, and ten thousand over half a minute. Neighbours obey up to 10 minutes, to which
+    /// `time` is clamped. Plain Ratman nodes receive no such request; they dial on their own
+    /// schedule.
     ///
     /// # Cancel safety
     ///
-    /// The endpoint stops all the same; only the waiting is given up.
+    /// Dropping the future only stops the wait; the endpoint still shuts down.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -260,7 +264,7 @@ impl InetEndpoint {
         self.shutdown().await;
     }
 
-    /// Whether the endpoint has come to its end: it was shut down, or its executor is gone.
+    /// Returns whether the endpoint has ended: it was shut down, or its executor is gone.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {

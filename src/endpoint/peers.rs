@@ -1,4 +1,4 @@
-//! The neighbours: added, removed, dialed at once, looked at.
+//! Adding, removing, redialing and listing peers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,19 +11,20 @@ use crate::routes::Routes;
 use crate::session::{probe, start_connection};
 
 impl InetEndpoint {
-    /// Adds peers and starts to dial them. Returns their targets, in the order of the list, at
-    /// once: frames may be sent from now on, and wait until the peer is reached.
+    /// Adds peers and starts to dial them. Returns their targets in the order of the list, without
+    /// waiting for a connection: frames may be sent right away, and are queued until the peer is
+    /// connected.
     ///
-    /// The entries are texts or [`PeerAddr`](crate::PeerAddr)s. All are checked before any is added. A
-    /// name need not resolve now; it is tried again.
+    /// The entries are strings or [`PeerAddr`](crate::PeerAddr)s. All are checked before any is
+    /// added. A name need not resolve now: lookups are retried.
     ///
     /// # Errors
     ///
-    /// [`AddPeersError`] names the first entry that cannot be added; none is then.
+    /// [`AddPeersError`] for the first entry that cannot be added. In that case no peer is added.
     ///
     /// # Cancel safety
     ///
-    /// It does not wait for anything, so it is done when first polled.
+    /// The future never suspends: it completes when first polled.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -49,7 +50,7 @@ impl InetEndpoint {
             add::check_new(&addrs, known)?;
             add::reserve(context, addrs, context.outbound_capacity(known))
         })?;
-        // A handle that stops the endpoint right now may have missed them.
+        // A concurrent stop may have missed the new peers.
         if context.is_stopping() {
             new.iter().for_each(|peer| peer.stop(Closing::Now, DownReason::ShuttingDown));
         }
@@ -58,12 +59,12 @@ impl InetEndpoint {
         Ok(targets)
     }
 
-    /// Removes a peer: its link closes, nobody dials it again, its target names nobody any more.
+    /// Removes a peer: its link closes, it is not dialed again, and its target becomes invalid.
     ///
-    /// Frames that arrived from it before are still handed out by [`next`](InetEndpoint::next),
-    /// under its target. Frames that wait for it come back through
-    /// [`take_unconfirmed`](InetEndpoint::take_unconfirmed) once its link has closed, which is when
-    /// [`Event::Removed`](crate::Event::Removed) comes.
+    /// Frames received from it before are still returned by [`next`](InetEndpoint::next), under its
+    /// target. Frames queued for it come back through
+    /// [`take_unconfirmed`](InetEndpoint::take_unconfirmed) once its link has closed, which
+    /// [`Event::Removed`](crate::Event::Removed) signals.
     ///
     /// # Errors
     ///
@@ -71,7 +72,7 @@ impl InetEndpoint {
     ///
     /// # Cancel safety
     ///
-    /// The peer is removed when this is first polled.
+    /// The peer is removed when the future is first polled.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -89,9 +90,9 @@ impl InetEndpoint {
         Ok(())
     }
 
-    /// Dials one peer, or with `None` every peer, now instead of when its time comes. A link that is
-    /// up has to show within some seconds that it still lives, or is dialed anew. For after a
-    /// suspend, or when the network changed.
+    /// Dials one peer, or all with `None`, now instead of after the redial delay. A link that is up
+    /// is probed, and redialed if the peer does not answer within seconds. For use after a suspend,
+    /// or when the network changed.
     ///
     /// # Errors
     ///
@@ -118,7 +119,7 @@ impl InetEndpoint {
         Ok(())
     }
 
-    /// How every neighbour is, and why: those that are down too. Ordered by target.
+    /// Returns the status of every peer, including those that are down, ordered by target.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -134,7 +135,8 @@ impl InetEndpoint {
         self.context().peers().iter().map(|peer| peer.info()).collect()
     }
 
-    /// How one neighbour is, and why. `None` if there is no such peer; an alias stands for its peer.
+    /// Returns the status of one peer; `None` if there is no such peer. An alias resolves to its
+    /// peer.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -149,7 +151,7 @@ impl InetEndpoint {
         self.context().peer(target).map(|peer| peer.info())
     }
 
-    /// The neighbours that this node has shaken hands with.
+    /// Returns the table of neighbours whose handshake has completed.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {

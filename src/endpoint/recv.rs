@@ -1,4 +1,4 @@
-//! Frames that arrived, and forwarding them.
+//! Receiving frames, and forwarding them.
 
 use crate::endpoint::InetEndpoint;
 use crate::error::{Closed, SendError, SendErrorKind};
@@ -6,8 +6,8 @@ use crate::peer::cost;
 use crate::proto::Frame;
 use crate::proto::Target;
 
-/// A frame that arrived, from [`InetEndpoint::recv`], and the right to
-/// [`forward`](InetEndpoint::forward) it without waiting.
+/// A received frame, from [`InetEndpoint::recv`], which can be [forwarded](InetEndpoint::forward)
+/// without waiting.
 ///
 /// ```
 /// # async fn run(endpoint: netmod_inet::InetEndpoint) -> Result<(), netmod_inet::Closed> {
@@ -23,7 +23,7 @@ pub struct Received {
 }
 
 impl Received {
-    /// The peer that the frame came from.
+    /// Returns the target of the peer that sent the frame.
     ///
     /// ```
     /// # fn show(received: &netmod_inet::Received) {
@@ -34,7 +34,7 @@ impl Received {
         self.target
     }
 
-    /// The frame.
+    /// Returns the frame.
     ///
     /// ```
     /// # fn show(received: &netmod_inet::Received) {
@@ -45,7 +45,7 @@ impl Received {
         &self.frame
     }
 
-    /// Takes the frame out: it is for this node, and is not forwarded.
+    /// Extracts a frame that is for this node and is not to be forwarded.
     ///
     /// ```
     /// # fn keep(received: netmod_inet::Received) -> Vec<u8> {
@@ -58,14 +58,14 @@ impl Received {
 }
 
 impl InetEndpoint {
-    /// Waits for the next frame from any peer. Frames of one peer come in order.
+    /// Waits for the next frame from any peer. Frames of one peer are in order.
     ///
-    /// This is [`next`](InetEndpoint::next) for routers, which forward some of what arrives.
+    /// Like [`next`](InetEndpoint::next), for routers that forward some of the frames.
     ///
     /// # Errors
     ///
-    /// [`Closed`] once the endpoint was shut down, or its executor is gone, and every frame that
-    /// had arrived was handed out.
+    /// [`Closed`] once the endpoint was shut down, or its executor is gone, and every received
+    /// frame has been returned.
     ///
     /// # Cancel safety
     ///
@@ -91,8 +91,8 @@ impl InetEndpoint {
         Ok(Received { target, frame })
     }
 
-    /// The next frame from any peer, if there is one now. While somebody waits in
-    /// [`recv`](InetEndpoint::recv) or [`next`](InetEndpoint::next) there is none: it would be theirs.
+    /// Returns the next frame from any peer, if there is one now. `None` while a task waits in
+    /// [`recv`](InetEndpoint::recv) or [`next`](InetEndpoint::next), which gets the frame.
     ///
     /// # Errors
     ///
@@ -110,18 +110,17 @@ impl InetEndpoint {
         Ok(next.map(|(target, frame)| Received { target, frame }))
     }
 
-    /// Puts a frame that arrived into the queue of another peer. Never waits, so that a router may
-    /// call this inside the loop in which it receives: one that waited there would stop receiving, and
-    /// two such routers would lock each other up.
+    /// Queues a received frame for another peer. Never waits, so it may be called in the receive
+    /// loop of a router. A router that waited there would stop receiving, and two such routers
+    /// would deadlock.
     ///
-    /// The frame enters the queue beyond the bounds of that queue, as far as
-    /// `Limits::total_queue_bytes` lasts.
+    /// The frame may exceed the limits of the peer's queue, but not `Limits::total_queue_bytes`.
     ///
     /// # Errors
     ///
-    /// [`SendError`] says why the frame was not taken, and gives it back: as for
-    /// [`try_send`](InetEndpoint::try_send), but never `SendErrorKind::Full`; `SendErrorKind::LinkDown` if the peer
-    /// has been down for longer than `Limits::send_timeout`.
+    /// [`SendError`] with the reason and the frame, as for [`try_send`](InetEndpoint::try_send),
+    /// but never `SendErrorKind::Full`. It is `SendErrorKind::LinkDown` if the peer has been down
+    /// for longer than `Limits::send_timeout`.
     ///
     /// ```
     /// # async fn run(endpoint: netmod_inet::InetEndpoint) -> Result<(), Box<dyn std::error::Error>> {
@@ -145,7 +144,7 @@ impl InetEndpoint {
         self.pushed(forwarded)
     }
 
-    /// Waits for the next frame from any peer. Frames of one peer come in order.
+    /// Waits for the next frame from any peer. Frames of one peer are in order.
     ///
     /// # Errors
     ///
@@ -166,8 +165,8 @@ impl InetEndpoint {
         self.context().inbound.next().await
     }
 
-    /// The next frame from any peer, if there is one now. While somebody waits in
-    /// [`next`](InetEndpoint::next) there is none: it would be theirs.
+    /// Returns the next frame from any peer, if there is one now. `None` while a task waits
+    /// in [`next`](InetEndpoint::next), which gets the frame.
     ///
     /// # Errors
     ///
@@ -184,7 +183,8 @@ impl InetEndpoint {
         self.context().inbound.try_next()
     }
 
-    /// Whether a frame waits for [`recv`](InetEndpoint::recv) or [`next`](InetEndpoint::next).
+    /// Returns whether a frame is available to [`recv`](InetEndpoint::recv) or
+    /// [`next`](InetEndpoint::next).
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {

@@ -1,4 +1,4 @@
-//! Frames for one peer.
+//! Sending frames to one peer.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,21 +11,22 @@ use crate::proto::Target;
 use crate::proto::{Frame, is_peering};
 
 impl InetEndpoint {
-    /// Puts a frame into a peer's queue. Waits for room, whether the peer's link is up or being
-    /// restored, at most for `Limits::send_timeout`. A frame that was taken goes out whole and in
-    /// order; if the link ends first it waits for the next one.
+    /// Queues a frame for a peer. Waits for queue space for at most `Limits::send_timeout`, whether
+    /// the peer's link is up or being restored. A queued frame is sent whole and in order; if the
+    /// link ends first, it stays queued for the next one.
     ///
-    /// This is for frames that the router makes itself. One that it received and passes on goes by
+    /// For frames that the router creates. To pass on a received frame use
     /// [`forward`](InetEndpoint::forward), which never waits.
     ///
     /// # Errors
     ///
-    /// [`SendError`] says why the frame was not taken, and gives it back. What waiting does not help
-    /// fails at once; `SendErrorKind::TimedOut` tells that there was no room in time.
+    /// [`SendError`] with the reason and the frame. Errors that waiting cannot resolve are returned
+    /// immediately; `SendErrorKind::TimedOut` means that there was no queue space in time.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future either queued the frame or did not.
+    /// If the future is dropped, the frame has either been queued or is dropped with it; it is
+    /// never queued in part.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -42,7 +43,7 @@ impl InetEndpoint {
         self.send_within(target, frame, self.limits().send_timeout).await
     }
 
-    /// The same as [`send`](InetEndpoint::send), waiting for room at most for `time`.
+    /// Like [`send`](InetEndpoint::send), but waits for queue space for at most `time`.
     ///
     /// # Errors
     ///
@@ -50,7 +51,8 @@ impl InetEndpoint {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future either queued the frame or did not.
+    /// If the future is dropped, the frame has either been queued or is dropped with it; it is
+    /// never queued in part.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -69,7 +71,7 @@ impl InetEndpoint {
         frame: Frame,
         time: Duration,
     ) -> Result<(), SendError> {
-        // Most frames find room, and then there is no timer.
+        // Fast path: most frames fit right away, and no timer is created.
         let mut error = match self.try_send(target, frame) {
             Err(error) if error.reason().is_temporary() => error,
             done => return done,
@@ -80,7 +82,7 @@ impl InetEndpoint {
                 return self.try_send(target, error.into_frame());
             };
             match peer.send(error.into_frame(), &mut deadline).await {
-                // The peer went while this waited: it became another's alias, or ended.
+                // The peer became an alias of another one, or ended, during the wait.
                 Err(gone) if gone.reason() == SendErrorKind::UnknownTarget => {
                     error = match self.try_send(target, gone.into_frame()) {
                         Err(error) if error.reason().is_temporary() => error,
@@ -92,16 +94,16 @@ impl InetEndpoint {
         }
     }
 
-    /// Waits until the queue of a peer has room for a frame of this many bytes, or would refuse it for
-    /// another reason than want of room. Others may take the room first.
+    /// Waits until a peer's queue has space for a frame of `len` bytes, or would refuse it for
+    /// another reason than lack of space. Other senders may take the space first.
     ///
     /// # Errors
     ///
-    /// [`UnknownTarget`] if there is no such peer, or no longer.
+    /// [`UnknownTarget`] if there is no such peer, or it ended during the wait.
     ///
     /// # Cancel safety
     ///
-    /// This has no effect, so it can be dropped at any time.
+    /// This has no side effect, so it can be dropped at any time.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -114,7 +116,8 @@ impl InetEndpoint {
     pub async fn until_room(&self, target: Target, len: usize) -> Result<(), UnknownTarget> {
         let peer = self.known_peer(target)?;
         peer.until_room(len).await;
-        // It may have become another's alias meanwhile, which has room or not.
+        // The target may have become an alias during the wait; the other peer may have space or
+        // not.
         let peer = self.known_peer(target)?;
         match peer.is_closing() {
             true => Err(UnknownTarget(target)),
@@ -122,15 +125,15 @@ impl InetEndpoint {
         }
     }
 
-    /// Puts a frame into a peer's queue if there is room now.
+    /// Queues a frame for a peer if there is space now.
     ///
-    /// A router that waits in [`send`](InetEndpoint::send) before it receives again may lock itself up:
-    /// queue space is freed by acknowledgements, which arrive behind inbound frames. Inside the loop
-    /// that receives use this, or [`forward`](InetEndpoint::forward).
+    /// A router that waits in [`send`](InetEndpoint::send) before it receives again can deadlock:
+    /// queue space is freed by acknowledgements, which arrive behind inbound frames. In the receive
+    /// loop use this, or [`forward`](InetEndpoint::forward).
     ///
     /// # Errors
     ///
-    /// [`SendError`] says why the frame was not taken, and gives it back.
+    /// [`SendError`] with the reason and the frame.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -151,15 +154,16 @@ impl InetEndpoint {
         }
     }
 
-    /// Puts many frames into a peer's queue, in their order, for as long as there is room now. Those
-    /// that the queue took are gone from `frames`.
+    /// Queues many frames for a peer, in order, as long as there is space now. Queued frames are
+    /// removed from `frames`.
     ///
-    /// It does the same as [`try_send`](InetEndpoint::try_send) for each of them, but looks the peer
-    /// up and locks its queue once for all: small frames go nearly twice as fast.
+    /// Equivalent to [`try_send`](InetEndpoint::try_send) for each frame, but looks up the peer and
+    /// locks its queue once for all of them, which is nearly twice as fast for small frames.
     ///
     /// # Errors
     ///
-    /// Why the frame that is now the first of `frames` was not taken. The rest was not tried.
+    /// The reason why the frame that is now the first of `frames` was not queued. Later ones were
+    /// not tried.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -184,10 +188,11 @@ impl InetEndpoint {
         while let Some(first) = frames.front() {
             let least = cost(first);
             let (taken, refused) = context.push_many(target, frames, |frame| self.refusal(frame));
-            // After the locks: bytes that the caller lent may run code of his when they are let go.
+            // After the locks are released: dropping caller-provided `Bytes` may run code of the
+            // caller.
             frames.drain(..taken);
             match refused {
-                // Once for each frame that needs it.
+                // At most one reclaim for each frame that needs it.
                 Some(SendErrorKind::EndpointFull) if taken > 0 || !has_shed => {
                     has_shed = true;
                     context.reclaim(frames.front().map_or(least, cost));
@@ -214,7 +219,7 @@ impl InetEndpoint {
         self.pushed(pushed)
     }
 
-    /// What becomes of a frame for the caller.
+    /// Maps a queue error to the caller's error.
     pub(crate) fn pushed(
         &self,
         pushed: Result<(), (SendErrorKind, Frame)>,
@@ -227,10 +232,13 @@ impl InetEndpoint {
         })
     }
 
-    /// Takes the frames that a peer was not sent: those that waited when it ended, oldest first.
-    /// [`Event::Unconfirmed`](crate::Event::Unconfirmed) tells that there are some.
+    /// Takes the frames that came back from a peer's queue, oldest first: unsent ones, and ones
+    /// that may not have arrived. Frames come back when the peer ends or restarts, or when the
+    /// endpoint needs their memory while the peer is down.
+    /// [`Event::Unconfirmed`](crate::Event::Unconfirmed) signals that there are some.
     ///
-    /// At most `Limits::unconfirmed_bytes` are kept for all peers together, the latest frames.
+    /// At most `Limits::unconfirmed_bytes` are kept for all peers together; the oldest are dropped
+    /// first.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -247,11 +255,12 @@ impl InetEndpoint {
         self.context().take_unconfirmed(target)
     }
 
-    /// Takes all frames that wait for a peer without a link, oldest first and behind those that
-    /// [`take_unconfirmed`](InetEndpoint::take_unconfirmed) would return: to send them by another way.
-    /// Some may have arrived. A dialed peer is dialed on, one that had dialed this node ends.
+    /// Takes all frames queued for a peer without a link, in order to send them another way: first
+    /// those that [`take_unconfirmed`](InetEndpoint::take_unconfirmed) would return, then the
+    /// queue, oldest first. Some may already have arrived. A dialed peer continues to be dialed; an
+    /// inbound peer ends.
     ///
-    /// `None` if the peer has a link, or shakes hands just now; or if there is no such peer.
+    /// `None` if the peer has a link or a handshake in progress, or if there is no such peer.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -268,7 +277,7 @@ impl InetEndpoint {
         self.context().take_queued(target)
     }
 
-    /// Why the router may not send this frame to anybody.
+    /// Returns why this frame cannot be sent to any peer.
     pub(crate) fn refusal(&self, frame: &Frame) -> Option<SendErrorKind> {
         match () {
             () if self.context().is_stopping() => Some(SendErrorKind::Closed),

@@ -1,4 +1,4 @@
-//! A peer as a sink.
+//! A peer as a `Sink`.
 
 use std::fmt;
 use std::future::Future;
@@ -12,14 +12,16 @@ use crate::error::{SendError, SendErrorKind};
 use crate::proto::Frame;
 use crate::proto::Target;
 
-/// One peer as a sink of frames, from [`InetEndpoint::sink`]. Takes the cargo feature `sink`.
+/// A sink that sends frames to one peer, from [`InetEndpoint::sink`]. Requires the cargo feature
+/// `sink`.
 ///
-/// A frame goes where [`InetEndpoint::send`] would put it, and on the same terms: one for which
-/// there is no room keeps the sink from being ready for at most `Limits::send_timeout`, and then
-/// comes back in the error. After an error the sink can be used as before. Flushed means queued,
-/// not arrived; closing only flushes, and the peer stays.
+/// Frames are queued as by [`InetEndpoint::send`]. A frame for which the queue has no space keeps
+/// the sink from being ready for at most `Limits::send_timeout`, and is then returned in the error.
+/// The sink stays usable after an error. Flushed means queued, not delivered; closing only flushes,
+/// and the peer stays.
 ///
-/// It is a handle of the endpoint. Dropping it gives up a frame that waits for room.
+/// The sink is a handle of the endpoint and keeps it open. Dropping it drops a frame that waits for
+/// queue space.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -41,17 +43,17 @@ use crate::proto::Target;
 pub struct PeerSink {
     endpoint: InetEndpoint,
     target: Target,
-    /// Waits for room for the last frame.
+    /// Sends the last frame, for which the queue had no space.
     waiting: Option<Waiting>,
 }
 
 type Waiting = Pin<Box<dyn Future<Output = Result<(), SendError>> + Send>>;
 
 impl InetEndpoint {
-    /// One peer as a sink of frames: [`send`](InetEndpoint::send) for programs that are made of
-    /// streams. Takes the cargo feature `sink`.
+    /// Returns a sink that sends frames to one peer: [`send`](InetEndpoint::send) for stream
+    /// combinators. Requires the cargo feature `sink`.
     ///
-    /// A target that nobody has shows when a frame is sent.
+    /// The target is not checked here: an unknown one fails when a frame is sent.
     ///
     /// ```
     /// # async fn run(endpoint: netmod_inet::InetEndpoint) -> Result<(), Box<dyn std::error::Error>> {
@@ -77,7 +79,7 @@ impl Sink<Frame> for PeerSink {
     }
 
     fn start_send(mut self: Pin<&mut Self>, frame: Frame) -> Result<(), SendError> {
-        // Whoever sends without having asked whether the sink is ready.
+        // The caller did not wait for `poll_ready`.
         if self.waiting.is_some() {
             return Err(SendError::new(SendErrorKind::Full, frame));
         }
@@ -120,7 +122,7 @@ mod tests {
     use crate::config::Limits;
     use crate::peer::PeerState;
 
-    /// Far longer than anything takes here, even beside all other tests.
+    /// Far longer than any step of these tests takes, even under load.
     const PATIENCE: Duration = Duration::from_secs(60);
 
     fn frame(number: u32) -> Frame {
@@ -128,7 +130,7 @@ mod tests {
         builder.payload(number.to_be_bytes().to_vec()).build().unwrap()
     }
 
-    /// Two endpoints, and what the first calls the second.
+    /// Two connected endpoints, and the target of the second one at the first.
     async fn pair(limits: Limits) -> (InetEndpoint, InetEndpoint, Target) {
         let builder = InetEndpoint::builder().limits(limits);
         let from = builder.start().await.unwrap();

@@ -1,4 +1,4 @@
-//! What arrives, as streams.
+//! Received frames and events as streams.
 
 use std::fmt;
 use std::future::Future;
@@ -13,13 +13,13 @@ use crate::events::{Event, Events};
 use crate::proto::Frame;
 use crate::proto::Target;
 
-/// The frames that arrive, as a stream; from [`InetEndpoint::frames`].
+/// A stream of received frames, from [`InetEndpoint::frames`].
 ///
-/// It yields what [`InetEndpoint::next`] would, in the same order, and ends where that returns an
-/// error. It is a handle of the endpoint: as long as it is there the endpoint goes on. Several
-/// streams, and whoever calls `next`, share the frames: each frame goes to one of them.
+/// It yields what [`InetEndpoint::next`] returns, in the same order, and ends when that returns an
+/// error. The stream is a handle of the endpoint and keeps it open. Frames are distributed over all
+/// streams and callers of `next`: each frame goes to exactly one of them.
 ///
-/// Dropping it, or a future that waits for its next item, loses no frame.
+/// Dropping the stream, or a future that waits for its next item, loses no frame.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -39,15 +39,14 @@ use crate::proto::Target;
 /// ```
 pub struct Frames {
     endpoint: InetEndpoint,
-    /// Waits for the next frame, once there was none.
+    /// Waits for the next frame. Invariant: `Some` only after a poll that found none.
     waiting: Option<Waiting>,
 }
 
 type Waiting = Pin<Box<dyn Future<Output = Result<(Target, Frame), Closed>> + Send>>;
 
 impl InetEndpoint {
-    /// The frames that arrive, as a stream: [`next`](InetEndpoint::next) for programs that are made
-    /// of streams.
+    /// Returns a stream of received frames: [`next`](InetEndpoint::next) for stream combinators.
     ///
     /// ```
     /// # async fn route(endpoint: netmod_inet::InetEndpoint) {
@@ -69,7 +68,7 @@ impl Stream for Frames {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<(Target, Frame)>> {
         if self.waiting.is_none() {
-            // Most frames are there already, and then nothing is allocated.
+            // Fast path: a frame that is already there needs no allocation.
             match self.endpoint.try_next() {
                 Ok(None) => {}
                 Ok(found) => return Poll::Ready(found),
@@ -99,7 +98,7 @@ impl fmt::Debug for Frames {
     }
 }
 
-/// It yields what [`Events::next`] would, and ends where that returns an error.
+/// Yields what [`Events::next`] returns, and ends when that returns an error.
 impl Stream for Events {
     type Item = Event;
 

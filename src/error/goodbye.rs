@@ -4,8 +4,8 @@ use std::time::Duration;
 use crate::primitives::clock::whole_millis;
 use crate::proto::{CloseRecord, MAX_RETRY_AFTER};
 
-/// Why the other side closes or refuses a link, and when to come back. Only nodes of this crate
-/// say so.
+/// Why the remote closed or refused a link, and when to dial it again. Sent only by nodes of this
+/// crate.
 ///
 /// ```
 /// use netmod_inet::{DownReason, Event};
@@ -18,13 +18,14 @@ use crate::proto::{CloseRecord, MAX_RETRY_AFTER};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Goodbye {
-    /// Why.
+    /// The reason.
     pub reason: GoodbyeReason,
-    /// How long to stay away, if it said so. It is obeyed up to ten minutes.
+    /// How long the remote asks this node to wait before it dials again, if it asked. At most ten
+    /// minutes: a longer time is clamped.
     pub retry_after: Option<Duration>,
 }
 
-/// Why the other side closes or refuses a link.
+/// The reason why the remote closed or refused a link.
 ///
 /// ```
 /// use netmod_inet::{Goodbye, GoodbyeReason};
@@ -36,21 +37,21 @@ pub struct Goodbye {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum GoodbyeReason {
-    /// It has as many peers as it may.
+    /// The remote has reached its limit on peers.
     Busy,
-    /// Its accept policy does not let this node in.
+    /// The remote's accept policy does not allow this node.
     NotAllowed,
-    /// It shuts down.
+    /// The remote is shutting down.
     ShuttingDown,
-    /// It removed this node from its peers.
+    /// The remote removed this node from its peers.
     Removed,
-    /// The two nodes have another link, or are about to.
+    /// The two nodes already have another link, or are about to have one.
     Duplicate,
-    /// It closes because this node said goodbye.
+    /// The remote closes in response to a goodbye from this node.
     Answered,
-    /// It has encrypted links only.
+    /// The remote accepts encrypted links only.
     NotEncrypted,
-    /// Something that this version does not know.
+    /// A reason code that this version does not know.
     Other(u8),
 }
 

@@ -16,55 +16,56 @@ use crate::proto::{FrameError, FramingError, HelloError, Id, PeerType, PublicKey
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum HandshakeError {
-    /// It took longer than `Limits::handshake_timeout`.
+    /// The handshake took longer than `Limits::handshake_timeout`.
     TimedOut,
-    /// The other side closed before it was complete.
+    /// The remote closed the connection before the handshake was complete.
     Closed,
     /// The connection failed.
     Io(Arc<io::Error>),
-    /// The other side sent a message of this many bytes, over `Limits::handshake_bytes`.
+    /// The remote sent a message of this many bytes, more than `Limits::handshake_bytes`.
     TooLong(usize),
-    /// What the other side sent is no carrier frame.
+    /// The remote sent bytes that are not a carrier frame.
     Framing(FramingError),
-    /// What the other side sent is no carrier frame, or one of another version.
+    /// The remote sent a malformed carrier frame, or one of another version.
     Frame(FrameError),
-    /// What the other side sent is not the Hello or the Ack that is due.
+    /// The remote sent something other than the Hello or Ack that was expected.
     Unexpected(HelloError),
-    /// The listener echoed another peer type than it was asked for.
+    /// The listener echoed a peer type other than the requested one.
     PeerType {
-        /// What this node asked for.
+        /// The peer type that this node, the dialer, requested.
         asked: PeerType,
-        /// What the listener echoed.
+        /// The peer type that the listener echoed.
         echoed: PeerType,
     },
-    /// The other side has this node's own router id: it is this node, or a copy of it.
+    /// The remote claims this node's own router id: it is this node, or a copy of it.
     OwnSelf,
-    /// The other side names a pair with this node, and could not prove that it is one of it.
+    /// The remote named an existing session with this node, and failed to prove that it is part of
+    /// it.
     NotProved,
-    /// The other side said why it does not want to.
+    /// The remote refused the link, and gave a reason.
     Refused(Goodbye),
-    /// The other side does not encrypt, or not in a way that this node knows, and this node wants
-    /// it to. Or somebody on the way keeps the two from it.
+    /// This node requires encryption, and the remote does not support it, or none of the ways that
+    /// this node knows. An attacker on the path who strips the negotiation causes the same error.
     NotEncrypted,
-    /// One side has a network secret and the other has none.
+    /// Only one of the two nodes has a network secret.
     NetworkSecret {
-        /// Whether it is this node that has one.
+        /// Whether the local node is the one that has a secret.
         here: bool,
     },
-    /// The exchange of keys failed: both have another network secret, or somebody changed something
-    /// on the way.
+    /// The key exchange failed: the network secrets differ, or the handshake was tampered with in
+    /// transit.
     NotAuthentic,
-    /// The other side has this key, and others are pinned for its address.
+    /// The remote has this key, but other keys are pinned for its address.
     WrongKey(PublicKey),
-    /// The key of the other side is not allowed in.
+    /// The remote's key is not allowed.
     KeyNotAllowed(PublicKey),
-    /// The router id that the other side claims belongs to another key.
+    /// The router id that the remote claims belongs to another key.
     IdTaken {
-        /// The router id.
+        /// The claimed router id.
         id: Id,
-        /// The key of the other side; `None` on a plain link.
+        /// The remote's key; `None` on a plain link.
         key: Option<PublicKey>,
-        /// The key of the peer that has the id; `None` if other keys are pinned for it.
+        /// The key of the peer that holds the id; `None` if other keys are pinned for it.
         holder: Option<PublicKey>,
     },
 }
@@ -118,7 +119,7 @@ impl fmt::Display for HandshakeError {
 
 impl std::error::Error for HandshakeError {}
 
-/// Who has a key, or none.
+/// Formats the claimant of a router id: its key, or that it has none.
 struct Holder<'a>(&'a Option<PublicKey>);
 
 impl fmt::Display for Holder<'_> {
@@ -141,13 +142,13 @@ impl fmt::Display for Holder<'_> {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum AttemptError {
-    /// The name could not be looked up.
+    /// The name lookup failed.
     Resolve(Arc<io::Error>),
-    /// The name was looked up, and has no address.
+    /// The name lookup succeeded, but returned no address.
     NoAddress,
     /// The connection could not be opened.
     Connect(Arc<io::Error>),
-    /// Both sides did not come to terms.
+    /// The handshake failed.
     Handshake(HandshakeError),
 }
 

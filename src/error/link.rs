@@ -22,36 +22,37 @@ use crate::proto::{FramingError, PublicKey};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum DownReason {
-    /// The other side closed, between two frames.
+    /// The remote closed the connection between two frames.
     Closed,
-    /// The other side closed inside a frame.
+    /// The remote closed the connection in the middle of a frame.
     ClosedInsideFrame,
     /// The connection failed.
     Io(Arc<io::Error>),
-    /// What arrived is no carrier frame: the sender tore one, or speaks something else.
+    /// The received bytes are not a carrier frame: the sender truncated one, or speaks another
+    /// protocol.
     Framing(FramingError),
-    /// The link is limited, and a frame came the wrong way.
+    /// The link is limited to one direction, and a frame arrived against it.
     WrongDirection,
-    /// The other side gave no sign of life for so long, though it owed one.
+    /// The remote showed no activity for this long, although an answer was outstanding.
     PeerTimeout(Duration),
-    /// The other side told that it received a number of frames which it cannot have.
+    /// The remote acknowledged this many frames, which is an impossible count.
     InvalidAck(u64),
-    /// The other side said goodbye, and why.
+    /// The remote closed the link with a goodbye that gives the reason.
     Goodbye(Goodbye),
-    /// On an encrypted link arrived what the other side did not send: it was changed, left out or
-    /// repeated on the way.
+    /// A record of an encrypted link was modified, dropped or replayed in transit.
     Tampered,
-    /// The key of the peer, or with `None` a plain link, is not allowed in any more.
+    /// The peer's key is no longer allowed; with `None`, plain links are no longer allowed.
     NotAllowed(Option<PublicKey>),
-    /// The router id of the peer belongs to this key, which is trusted more or came first.
+    /// The peer's router id belongs to this key, which is trusted more or claimed it first.
     IdTaken(PublicKey),
-    /// The same peer has a new link.
+    /// A new link to the same peer replaced this one.
     Replaced,
-    /// This node removed the peer.
+    /// The peer was removed locally.
     Removed,
-    /// This node shuts down.
+    /// The local endpoint is shutting down.
     ShuttingDown,
-    /// The task that served the link stopped without a word: a bug, please report it.
+    /// The task that served the link ended without giving a reason. This is a bug; please report
+    /// it.
     Failed,
 }
 
@@ -90,7 +91,7 @@ impl fmt::Display for DownReason {
 
 impl std::error::Error for DownReason {}
 
-/// Why the stream of a stranger was dropped before it became a peer.
+/// Why an inbound stream was dropped before it became a peer.
 ///
 /// ```
 /// use netmod_inet::DropReason;
@@ -100,17 +101,17 @@ impl std::error::Error for DownReason {}
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum DropReason {
-    /// The accept policy does not let it in.
+    /// The accept policy does not allow it.
     NotAllowed,
-    /// There are as many peers as the limit allows.
+    /// The limit on peers has been reached.
     TooManyPeers,
-    /// Too many handshakes were pending, and this was the oldest.
+    /// Too many handshakes were pending, and this was the oldest one.
     Evicted,
-    /// This node dials the same peer itself just now, and its link goes first.
+    /// Simultaneous open: this node is dialing the same peer, and its own connection wins.
     Duplicate,
-    /// This node shuts down.
+    /// The local endpoint is shutting down.
     ShuttingDown,
-    /// Both sides did not come to terms.
+    /// The handshake failed.
     Handshake(HandshakeError),
 }
 

@@ -1,4 +1,4 @@
-//! What can go wrong, one type per operation.
+//! Error types, one per operation.
 
 mod goodbye;
 mod handshake;
@@ -16,7 +16,7 @@ pub use peers::{AddPeersError, UnknownTarget};
 pub use send::{SendError, SendErrorKind};
 pub use start::StartError;
 
-/// The endpoint was given no key to encrypt with.
+/// The endpoint has no key to encrypt with.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -40,7 +40,7 @@ impl fmt::Display for NotEncrypting {
 #[cfg(feature = "noise")]
 impl std::error::Error for NotEncrypting {}
 
-/// The endpoint is shut down, or its executor is gone.
+/// The endpoint was shut down, or its executor is gone.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {

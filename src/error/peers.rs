@@ -4,7 +4,7 @@ use crate::error::Closed;
 use crate::proto::AddressError;
 use crate::proto::Target;
 
-/// Why no peer of a list was added.
+/// Why a list of peers was not added.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -19,39 +19,39 @@ use crate::proto::Target;
 pub enum AddPeersError {
     /// An entry is malformed.
     Malformed {
-        /// Which entry, counted from 1.
+        /// The position of the entry, counted from 1.
         entry: usize,
-        /// The entry, cut off if it is long.
+        /// The entry, truncated if it is long.
         addr: String,
         /// What is wrong with it.
         source: AddressError,
     },
-    /// An entry is the same place as an earlier one of the list.
+    /// An entry has the same address as an earlier one of the list.
     Twice {
-        /// Which entry, counted from 1.
+        /// The position of the entry, counted from 1.
         entry: usize,
         /// The entry.
         addr: String,
     },
-    /// An entry is a peer already.
+    /// An entry has the address of an existing peer.
     Known {
-        /// Which entry, counted from 1.
+        /// The position of the entry, counted from 1.
         entry: usize,
         /// The entry.
         addr: String,
         /// The peer that has the address.
         target: Target,
     },
-    /// An entry pins a key, and the endpoint has none of its own to encrypt with.
+    /// An entry pins a key, but the endpoint has no key of its own to encrypt with.
     NoKey {
-        /// Which entry, counted from 1.
+        /// The position of the entry, counted from 1.
         entry: usize,
         /// The entry.
         addr: String,
     },
-    /// There would be more peers than `Limits::peers`, or than targets.
+    /// The list would exceed `Limits::peers`, or the number of targets.
     TooMany,
-    /// The endpoint is shut down.
+    /// The endpoint was shut down.
     Closed,
 }
 
@@ -78,7 +78,7 @@ impl fmt::Display for AddPeersError {
 
 impl std::error::Error for AddPeersError {}
 
-/// There is no peer with this target, or no longer.
+/// No peer has this target, or it has ended.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {

@@ -2,7 +2,7 @@ use std::fmt;
 
 use crate::proto::Frame;
 
-/// A frame that was not taken, and why.
+/// A frame that was not queued, and the reason.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -25,7 +25,7 @@ impl SendError {
         SendError { reason, frame }
     }
 
-    /// Why the frame was not taken.
+    /// Returns why the frame was not queued.
     ///
     /// ```
     /// # async fn run(endpoint: netmod_inet::InetEndpoint, frame: netmod_inet::Frame) {
@@ -38,7 +38,7 @@ impl SendError {
         self.reason
     }
 
-    /// The frame.
+    /// Returns the frame.
     ///
     /// ```
     /// # async fn run(endpoint: netmod_inet::InetEndpoint, frame: netmod_inet::Frame) {
@@ -51,7 +51,7 @@ impl SendError {
         &self.frame
     }
 
-    /// Gives the frame back.
+    /// Consumes the error and returns the frame.
     ///
     /// ```
     /// use netmod_inet::{Frame, InetEndpoint, SendError};
@@ -86,7 +86,7 @@ impl fmt::Display for SendError {
 
 impl std::error::Error for SendError {}
 
-/// Why a frame was not taken for a peer.
+/// Why a frame was not queued for a peer.
 ///
 /// ```
 /// use netmod_inet::SendErrorKind;
@@ -100,29 +100,29 @@ impl std::error::Error for SendError {}
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SendErrorKind {
-    /// There is no such peer, or no longer.
+    /// No peer has this target, or it has ended.
     UnknownTarget,
     /// The peer's queue is full; try again later.
     Full,
-    /// There was no room within the time that the sender was to wait.
+    /// The queue had no space within the time that the sender waited.
     TimedOut,
-    /// The queues of all peers together are full.
+    /// The queues of all peers together have reached `Limits::total_queue_bytes`.
     EndpointFull,
-    /// The frame is over `Limits::frame_bytes`, or over what the peer's queue can ever hold.
+    /// The frame is longer than `Limits::frame_bytes`, or than the peer's queue can ever hold.
     TooLarge,
-    /// Modes 32..=63 belong to the netmod.
+    /// The frame has one of the modes 32..=63, which are reserved for the netmod.
     Reserved,
-    /// The link is limited, and frames go the other way.
+    /// The link is limited to one direction, and it is not this one.
     WrongDirection,
-    /// The peer's link is down, and a flood goes to peers that are up; or it has been down for
-    /// longer than `Limits::send_timeout`, and a frame that is forwarded does not wait for longer.
+    /// The peer's link is down. A flood goes only to peers that are up; a forwarded frame is queued
+    /// until the link has been down for longer than `Limits::send_timeout`.
     LinkDown,
-    /// The endpoint is shut down.
+    /// The endpoint was shut down.
     Closed,
 }
 
 impl SendErrorKind {
-    /// Whether waiting for room helps.
+    /// Returns whether waiting for queue space can help.
     pub(crate) fn is_temporary(self) -> bool {
         matches!(self, SendErrorKind::Full | SendErrorKind::EndpointFull)
     }

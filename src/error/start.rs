@@ -19,29 +19,29 @@ use crate::config::LimitError;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StartError {
-    /// This is no socket address to listen on, such as `[::]:9000` or `0.0.0.0:9000`.
+    /// The text is not a socket address, such as `[::]:9000` or `0.0.0.0:9000`.
     Address(String),
-    /// The socket could not be opened: the address is taken, not this machine's, or not allowed.
+    /// The socket could not be opened: the address is in use, not local, or not permitted.
     Bind {
         /// The address.
         addr: SocketAddr,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// A listener or stream of the caller's could not be used.
+    /// A listener or stream passed by the caller could not be used.
     Socket(io::Error),
-    /// A limit is too small or too large to work with.
+    /// A limit is outside its valid range.
     Limits(LimitError),
-    /// The system has no randomness to give for a router id.
+    /// The system provided no randomness for ids.
     Random(io::Error),
-    /// More streams were given than `Limits::peers` allows.
+    /// More streams were passed than `Limits::peers` allows.
     TooManyStreams,
-    /// The spawner dropped every task that it was given: its executor is gone.
+    /// The spawner dropped every task: its executor is gone.
     ExecutorGone,
 }
 
 impl StartError {
-    /// Whether the reason is that this machine has no IPv6 at all.
+    /// Returns whether the cause is that this machine has no IPv6 at all.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -63,7 +63,8 @@ impl StartError {
     }
 }
 
-/// Whether the system lacks the address family, as opposed to the address being taken or refused.
+/// Returns whether the system lacks the address family, as opposed to the address being in use or
+/// refused.
 fn lacks_family(error: &io::Error) -> bool {
     use rustix::io::Errno;
     matches!(

@@ -1,8 +1,8 @@
-//! The `log` feature, in one place.
+//! Forwards events to the `log` facade, with the feature `log`.
 
 use crate::events::Event;
 
-/// Writes an event to the log, if the feature is on.
+/// Logs an event, if the feature is enabled.
 #[cfg(feature = "log")]
 pub(crate) fn event(event: &Event) {
     let level = match event {

@@ -14,7 +14,7 @@ use crate::primitives::clock::{self, whole_millis};
 use crate::proto::Target;
 use crate::proto::{Id, PeerType, PublicKey};
 
-/// Something that changed, and why. Shown as one readable line.
+/// A change of state, with its reason. Displayed as one readable line.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -34,80 +34,80 @@ use crate::proto::{Id, PeerType, PublicKey};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Event {
-    /// A peer's link is up.
+    /// A link to a peer is up.
     Up {
-        /// The peer.
+        /// The target of the peer.
         target: Target,
         /// The router id that it claims.
         id: Id,
-        /// Where it is.
+        /// The remote address, if known.
         addr: Option<SocketAddr>,
-        /// Who dialed.
+        /// Whether this node or the remote dialed.
         origin: Origin,
-        /// What kind of peer it is.
+        /// The type of the peer.
         peer_type: PeerType,
-        /// The key that it has shown to have, if the link is encrypted.
+        /// The key that it authenticated with; `None` on a plain link.
         key: Option<PublicKey>,
     },
     /// A peer's link ended.
     Down {
-        /// The peer.
+        /// The target of the peer.
         target: Target,
-        /// Why.
+        /// The reason.
         reason: DownReason,
-        /// When this node dials again, if it does.
+        /// The delay until this node dials again, if it does.
         retry: Option<Duration>,
     },
-    /// A dial failed.
+    /// A dial attempt failed.
     Attempt {
-        /// The peer.
+        /// The target of the peer.
         target: Target,
-        /// The address: a socket address, or the name that could not be looked up.
+        /// The socket address that was dialed, or the name that could not be resolved.
         addr: String,
-        /// Why.
+        /// The reason.
         reason: AttemptError,
-        /// When this node dials again, if it does.
+        /// The delay until this node dials again, if it does.
         retry: Option<Duration>,
     },
-    /// The stream of a stranger was dropped before it became a peer.
+    /// An inbound stream was dropped before it became a peer.
     Dropped {
-        /// Where it came from, if that is known.
+        /// The remote address, if known.
         addr: Option<SocketAddr>,
-        /// Why.
+        /// The reason.
         reason: DropReason,
-        /// How many more were dropped since the last event of this kind, and not told because
-        /// there were more than `Limits::drop_events_per_sec` in a second.
+        /// The number of events of this kind suppressed since the last one, because of the limit
+        /// `Limits::drop_events_per_sec`.
         suppressed: usize,
     },
-    /// Frames that a peer was not sent came back; `take_unconfirmed` hands them out.
+    /// Queued frames of a peer came back; `take_unconfirmed` returns them.
     Unconfirmed {
-        /// The peer.
+        /// The target of the peer.
         target: Target,
-        /// How many frames came back with this event.
+        /// The number of frames that came back with this event.
         frames: usize,
     },
-    /// Two peers turned out to be the same node, and became one.
+    /// Two peers are the same node, and were merged.
     Merged {
-        /// The peer that stays.
+        /// The target of the remaining peer.
         target: Target,
-        /// The target of the other one: an alias from now on.
+        /// The target of the other peer, which is an alias from now on.
         retired: Target,
     },
-    /// A peer ended, and its target names nobody any more.
+    /// A peer ended, and its target is invalid from now on.
     Removed {
-        /// The peer.
+        /// The target of the peer.
         target: Target,
     },
-    /// A listener cannot accept for now, for want of file descriptors or memory. It goes on.
+    /// Accepting connections failed for lack of file descriptors or memory. It is retried.
     AcceptFailed {
-        /// The listener.
+        /// The local address of the listening socket.
         addr: Option<SocketAddr>,
-        /// What the system said.
+        /// The error of the system.
         reason: String,
     },
-    /// This listener was slow, and missed events.
+    /// This subscription was read too slowly, and its oldest events were dropped.
     Missed {
-        /// How many.
+        /// The number of dropped events.
         count: usize,
     },
     /// The endpoint stopped. No event follows.
@@ -166,7 +166,7 @@ fn next_try(f: &mut fmt::Formatter<'_>, retry: Option<Duration>) -> fmt::Result 
     }
 }
 
-/// An address for people.
+/// Displays an address, or that it is unknown.
 struct DisplayAddr(Option<SocketAddr>);
 
 impl fmt::Display for DisplayAddr {
@@ -178,9 +178,9 @@ impl fmt::Display for DisplayAddr {
     }
 }
 
-/// A listener for events, from [`InetEndpoint::events`](crate::InetEndpoint::events).
+/// A subscription to events, from [`InetEndpoint::events`](crate::InetEndpoint::events).
 ///
-/// It holds at most `Limits::events` events. When it is full the oldest is dropped, and the next
+/// It buffers at most `Limits::events` events. When it is full, the oldest is dropped, and the next
 /// one read is [`Event::Missed`].
 ///
 /// ```
@@ -200,31 +200,33 @@ impl fmt::Display for DisplayAddr {
 #[derive(Debug)]
 pub struct Events {
     subscription: Arc<Subscription>,
-    /// Hears of the next event, when this is polled as a stream.
+    /// The pending wait of the stream implementation.
     pub(crate) arrived: Option<EventListener>,
 }
 
-/// What one listener has not read yet.
+/// The unread events of one subscription.
 #[derive(Debug, Default)]
 struct Subscription {
     buffered: Mutex<Buffered>,
-    /// Notified when something came in.
+    /// Notified when an event arrives or the endpoint stops.
     arrived: Signal,
 }
 
 #[derive(Debug, Default)]
 struct Buffered {
+    // Invariant: at most `EventBus::capacity` events.
     events: VecDeque<Event>,
+    // Events dropped since `Event::Missed` was last returned.
     missed: usize,
     closed: bool,
 }
 
 impl Events {
-    /// Waits for the next event.
+    /// Waits for the next event and returns it.
     ///
     /// # Errors
     ///
-    /// [`Closed`] once the endpoint has stopped and all events were read.
+    /// [`Closed`] once the endpoint has stopped and all events have been read.
     ///
     /// # Cancel safety
     ///
@@ -250,11 +252,11 @@ impl Events {
         }
     }
 
-    /// The next event, if there is one now.
+    /// Returns the next event, if there is one now.
     ///
     /// # Errors
     ///
-    /// [`Closed`] once the endpoint has stopped and all events were read.
+    /// [`Closed`] once the endpoint has stopped and all events have been read.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -274,11 +276,11 @@ impl Events {
         }
     }
 
-    /// Waits until [`try_next`](Events::try_next) has something to return: an event or an error.
+    /// Waits until [`try_next`](Events::try_next) returns an event or an error.
     ///
     /// # Cancel safety
     ///
-    /// This has no effect, so it can be dropped at any time.
+    /// This has no side effect, so it can be dropped at any time.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -300,7 +302,7 @@ impl Events {
         }
     }
 
-    /// Listens for the next event that arrives.
+    /// Returns a listener that is notified when the next event arrives.
     pub(crate) fn listen(&self) -> EventListener {
         self.subscription.arrived.listen()
     }
@@ -334,7 +336,7 @@ impl Subscription {
     }
 }
 
-/// Hands events to all listeners.
+/// Delivers events to all subscriptions.
 #[derive(Debug)]
 pub(crate) struct EventBus {
     listeners: Mutex<Listeners>,
@@ -344,8 +346,9 @@ pub(crate) struct EventBus {
 
 #[derive(Debug, Default)]
 struct Listeners {
-    /// Keeps what happens before anybody listens, for the first who does.
+    /// Buffers events until the first subscription, which takes it.
     first: Option<Arc<Subscription>>,
+    // May hold dropped subscriptions, which `subscribe` and `emit` prune.
     open: Vec<Weak<Subscription>>,
     closed: bool,
 }
@@ -364,7 +367,7 @@ impl EventBus {
     pub(crate) fn subscribe(&self) -> Events {
         let mut listeners = self.lock();
         let mailbox = listeners.first.take().unwrap_or_else(|| {
-            // Nothing may ever happen that would have those who are gone be noticed.
+            // Also prunes dropped subscriptions here, since no event may ever come that would.
             listeners.open.retain(|mailbox| mailbox.strong_count() > 0);
             let mailbox = Arc::<Subscription>::default();
             listeners.open.push(Arc::downgrade(&mailbox));
@@ -388,7 +391,7 @@ impl EventBus {
         });
     }
 
-    /// Tells of a stranger, unless too many were told of within this second.
+    /// Emits [`Event::Dropped`], unless the rate limit is exceeded.
     pub(crate) fn dropped(&self, addr: Option<SocketAddr>, reason: DropReason) {
         let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(suppressed) = strangers.take(clock::now()) {
@@ -397,7 +400,7 @@ impl EventBus {
         }
     }
 
-    /// Says that the endpoint stopped, and nothing after it.
+    /// Emits [`Event::Stopped`] and closes all subscriptions.
     pub(crate) fn close(&self) {
         self.emit(Event::Stopped);
         let mut listeners = self.lock();
@@ -412,11 +415,13 @@ impl EventBus {
     }
 }
 
-/// So many a second, the rest counted.
+/// A rate limiter with a fixed window of one second, which counts what it suppresses.
 #[derive(Debug)]
 struct RateLimiter {
     per_second: usize,
+    // Invariant: at most `per_second`.
     left: usize,
+    // Start of the current window; `None` until the first event.
     second: Option<Instant>,
     suppressed: usize,
 }
@@ -426,7 +431,8 @@ impl RateLimiter {
         RateLimiter { per_second, left: per_second, second: None, suppressed: 0 }
     }
 
-    /// Takes one: how many were refused since the last that was not.
+    /// Admits an event and returns the number of those suppressed since the last admitted one;
+    /// `None` if this one is suppressed.
     fn take(&mut self, now: Instant) -> Option<usize> {
         let second = *self.second.get_or_insert(now);
         if now.duration_since(second) >= Duration::from_secs(1) {

@@ -1,4 +1,4 @@
-//! Files that hold a secret.
+//! Files that hold one secret.
 
 use std::fmt::{self, Write as _};
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -13,23 +13,24 @@ use zeroize::Zeroizing;
 use super::{SecretBytes, read_secret};
 use crate::proto::ParseKeyError;
 
-/// Longest file that is read: the digits, and some lines of comment.
+/// Maximum length of a file: the digits, and some lines of comment.
 const LONGEST: u64 = 4096;
 
-/// Who but the owner may read, write or execute a file.
+/// Permission bits of group and others.
 const OTHERS: u32 = 0o077;
 
-/// Reads the secret in a file: the one line that is neither blank nor begins with `#`.
+/// Reads the secret from a file: the only line that is neither blank nor starts with `#`.
 pub(crate) fn load(path: &Path) -> Result<SecretBytes, KeyError> {
     let failed = |error| KeyError::io(path, error);
     let fault = |fault| KeyError { path: path.to_owned(), fault };
-    // Before it is opened: opening a pipe would wait for somebody to write.
+    // Checked before opening: to open a FIFO would block until there is a writer.
     if !fs::metadata(path).map_err(failed)?.is_file() {
         return Err(fault(KeyFault::NotAFile));
     }
     let file = File::open(path).map_err(failed)?;
     is_private(&file.metadata().map_err(failed)?).map_err(fault)?;
-    // As large as the file can be, so that it does not grow and leave copies behind.
+    // Maximum capacity from the start, so that the string never reallocates and leaves copies
+    // behind.
     let mut text = Zeroizing::new(String::with_capacity(LONGEST as usize + 1));
     file.take(LONGEST + 1).read_to_string(&mut text).map_err(failed)?;
     if text.len() as u64 > LONGEST {
@@ -44,7 +45,7 @@ pub(crate) fn load(path: &Path) -> Result<SecretBytes, KeyError> {
     }
 }
 
-/// Whether nobody but this user, or the system's, can read or change a file.
+/// Checks that only this user, or root, can read or change the file.
 fn is_private(metadata: &Metadata) -> Result<(), KeyFault> {
     let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
     match () {
@@ -62,28 +63,28 @@ pub(crate) fn create(
     note: &str,
 ) -> Result<(), KeyError> {
     let mut text = Zeroizing::new(String::with_capacity(LONGEST as usize));
-    // A string takes everything.
+    // Writing to a `String` cannot fail.
     let _ = write!(text, "# netmod-inet: {what}. Keep this file to yourself.\n# {note}\n");
     secret.iter().for_each(|byte| _ = write!(text, "{byte:02x}"));
     text.push('\n');
     write_new(path, text.as_bytes()).map_err(|error| KeyError::io(path, error))
 }
 
-/// Writes a file that is there as a whole or not at all, whenever this is interrupted, and never
-/// takes the place of another.
+/// Creates a file atomically: it exists with its whole content or not at all, even after a crash,
+/// and an existing file is never replaced.
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().filter(|folder| *folder != Path::new(""));
     let folder = folder.unwrap_or(Path::new("."));
-    // In the same folder, for a link reaches no further; with a name of its own, for that of the file
-    // may be as long as names can be.
+    // In the same folder, since hard links do not cross file systems. The name is unrelated to that
+    // of the file, which may already have the maximum length.
     let name = format!(".netmod-inet.{:016x}", fastrand::u64(..));
     let temporary = write_private(&folder.join(name), bytes)?;
     match fs::hard_link(&temporary.0, path) {
-        // What a file system without links can do.
+        // Fallback for file systems without hard links.
         Err(error) if has_no_links(&error) => write_private(path, bytes)?.keep(),
         linked => linked?,
     }
-    // The name, too. Not every system can do that for a folder.
+    // Syncs the directory entry too. Not every system supports this for a folder.
     let _ = File::open(folder).and_then(|folder| folder.sync_all());
     Ok(())
 }
@@ -92,7 +93,7 @@ fn has_no_links(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied)
 }
 
-/// Writes a file that was not there, and which only its owner may read. It goes again unless it is
+/// Creates a file that only its owner may read, and syncs it. It is removed again unless it is
 /// kept.
 fn write_private(path: &Path, bytes: &[u8]) -> io::Result<Unfinished> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
@@ -102,8 +103,7 @@ fn write_private(path: &Path, bytes: &[u8]) -> io::Result<Unfinished> {
     Ok(unfinished)
 }
 
-/// A file that is removed when this is dropped: half a key helps nobody, and would be in the way of
-/// the next try.
+/// A file that is removed on drop: a partial key is useless and would block the next attempt.
 struct Unfinished(PathBuf);
 
 impl Unfinished {
@@ -120,7 +120,7 @@ impl Drop for Unfinished {
     }
 }
 
-/// A file that no secret can be read from, or written to. Shown with its path.
+/// Why a secret could not be read from or written to a file. Displayed with the path.
 ///
 /// ```
 /// use netmod_inet::KeyPair;
@@ -134,7 +134,7 @@ pub struct KeyError {
     fault: KeyFault,
 }
 
-/// What is wrong with a file that should hold a secret.
+/// The fault of a file that should hold a secret.
 ///
 /// ```
 /// use netmod_inet::{KeyFault, KeyPair};
@@ -147,19 +147,19 @@ pub struct KeyError {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum KeyFault {
-    /// The file system says so.
+    /// An I/O error.
     Io(Arc<io::Error>),
-    /// It is a folder, a pipe or the like.
+    /// The path is a folder, a FIFO or another non-regular file.
     NotAFile,
-    /// Others than its owner may read or write it: its mode. It should be `600`.
+    /// Users other than the owner may read or write it. Holds the mode, which should be `600`.
     Permissions(u32),
-    /// It belongs to another user, with this number.
+    /// It belongs to another user, with this user id.
     Owner(u32),
-    /// It holds nothing but comments.
+    /// It holds only comments and blank lines.
     Empty,
-    /// It holds more than one secret.
+    /// It holds more than one secret, or is too long.
     TooLong,
-    /// What it holds is no key.
+    /// Its content is not a valid key.
     Digits(ParseKeyError),
 }
 
@@ -168,7 +168,7 @@ impl KeyError {
         KeyError { path: path.to_owned(), fault: KeyFault::Io(Arc::new(error)) }
     }
 
-    /// The file.
+    /// Returns the path of the file.
     ///
     /// ```
     /// # use netmod_inet::KeyPair;
@@ -179,7 +179,7 @@ impl KeyError {
         &self.path
     }
 
-    /// What is wrong with it.
+    /// Returns the fault of the file.
     ///
     /// ```
     /// # use netmod_inet::{KeyFault, KeyPair};
@@ -221,7 +221,7 @@ mod tests {
     use crate::KeyPair;
     use std::os::unix::fs::PermissionsExt;
 
-    /// A folder of this test's own, which goes with it.
+    /// A folder of this test, removed on drop.
     struct Folder(PathBuf);
 
     impl Folder {
@@ -251,7 +251,7 @@ mod tests {
         assert!(matches!(KeyPair::create(&path).unwrap_err().fault(), KeyFault::Io(_)));
         assert_eq!(fs::read(&path).unwrap(), before, "it was overwritten");
         assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1, "something else was left behind");
-        // Not even if it leads nowhere.
+        // Not even a dangling link.
         let nowhere = folder.0.join("link.key");
         std::os::unix::fs::symlink("nobody", &nowhere).unwrap();
         assert!(KeyPair::create(&nowhere).is_err());

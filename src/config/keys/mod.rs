@@ -1,4 +1,4 @@
-//! The keys of a node, and the files that they are kept in.
+//! Node keys and network secrets, and the files that hold them.
 
 mod file;
 
@@ -14,14 +14,14 @@ use crate::proto::{ParseKeyError, PublicKey, read_digits};
 
 pub use file::{KeyError, KeyFault};
 
-/// The bytes of a secret, wiped when they are let go.
+/// The bytes of a secret, zeroized on drop.
 pub(crate) type SecretBytes = Zeroizing<[u8; 32]>;
 
-/// A node's own key: what it proves on encrypted links to be itself.
+/// The static key pair of a node, which authenticates it on encrypted links.
 ///
-/// Whoever has it can pass for the node. It is wiped from memory when it is let go, and neither
-/// `Debug` nor any event or error shows it. Read from text as 64 hexadecimal digits; there is no
-/// way back to text but [`create`](KeyPair::create), which writes a file.
+/// Anyone who has the private key can impersonate the node. It is zeroized on drop, and neither
+/// `Debug` nor any event or error shows it. Parsed from 64 hexadecimal digits; the only way back to
+/// text is [`create`](KeyPair::create), which writes a file.
 ///
 /// ```
 /// use netmod_inet::KeyPair;
@@ -37,11 +37,11 @@ pub struct KeyPair {
 }
 
 impl KeyPair {
-    /// A new key, from the system's generator.
+    /// Generates a new key from the system's random generator.
     ///
     /// # Errors
     ///
-    /// What the system says, if it has no randomness to give.
+    /// The error of the system, if it provides no randomness.
     ///
     /// ```
     /// # use netmod_inet::KeyPair;
@@ -52,7 +52,7 @@ impl KeyPair {
         random_secret().map(KeyPair::new)
     }
 
-    /// The key with these bytes: any 32 that nobody can guess.
+    /// Creates the key pair from its private key: any 32 bytes that nobody can guess.
     ///
     /// ```
     /// # use netmod_inet::KeyPair;
@@ -70,14 +70,14 @@ impl KeyPair {
         KeyPair { private, public: PublicKey::from_bytes(public) }
     }
 
-    /// Reads the key from a file that [`create`](KeyPair::create) wrote.
+    /// Reads the key from a file written by [`create`](KeyPair::create).
     ///
-    /// This blocks for as long as the file system takes.
+    /// Blocks the thread on the file system.
     ///
     /// # Errors
     ///
-    /// [`KeyError`] names the file and what is wrong: it cannot be read, others than its owner may
-    /// read or write it, or it holds no key.
+    /// [`KeyError`] with the file and the fault: it cannot be read, others than its owner may read
+    /// or write it, it belongs to another user, or it holds no key.
     ///
     /// ```
     /// # use netmod_inet::KeyPair;
@@ -93,13 +93,13 @@ impl KeyPair {
         file::load(path.as_ref()).map(KeyPair::new)
     }
 
-    /// Makes a new key and writes it to a new file that only its owner may read.
+    /// Generates a new key and writes it to a new file that only its owner may read.
     ///
-    /// This blocks for as long as the file system takes.
+    /// Blocks the thread on the file system.
     ///
     /// # Errors
     ///
-    /// [`KeyError`] names the file and what is wrong. A file that is there is never overwritten.
+    /// [`KeyError`] with the file and the fault. An existing file is never overwritten.
     ///
     /// ```
     /// # use netmod_inet::KeyPair;
@@ -119,7 +119,7 @@ impl KeyPair {
         Ok(keys)
     }
 
-    /// The public half, which others pin and allow.
+    /// Returns the public key, which other nodes pin or allow.
     ///
     /// ```
     /// # use netmod_inet::KeyPair;
@@ -150,11 +150,11 @@ impl fmt::Debug for KeyPair {
     }
 }
 
-/// What all nodes of one network know and nobody else: 32 bytes that nobody can guess.
+/// A secret shared by all nodes of one network: 32 bytes that nobody can guess.
 ///
-/// A node that has one takes part only in links with nodes that have the same, and a stranger
-/// without it learns no key and costs next to nothing. It is no password: somebody who reads along
-/// could try words. Read from text as 64 hexadecimal digits.
+/// A node with a network secret has links only with nodes that have the same. A node without it
+/// learns no key, and costs almost no CPU time. It is not a password: an eavesdropper could mount a
+/// dictionary attack on words. Parsed from 64 hexadecimal digits.
 ///
 /// ```
 /// use netmod_inet::{Encryption, KeyPair, NetworkSecret};
@@ -167,11 +167,11 @@ impl fmt::Debug for KeyPair {
 pub struct NetworkSecret(SecretBytes);
 
 impl NetworkSecret {
-    /// A new secret, from the system's generator.
+    /// Generates a new secret from the system's random generator.
     ///
     /// # Errors
     ///
-    /// What the system says, if it has no randomness to give.
+    /// The error of the system, if it provides no randomness.
     ///
     /// ```
     /// # use netmod_inet::NetworkSecret;
@@ -183,7 +183,7 @@ impl NetworkSecret {
         random_secret().map(NetworkSecret)
     }
 
-    /// The secret with these bytes.
+    /// Creates the secret from its bytes.
     ///
     /// ```
     /// # use netmod_inet::NetworkSecret;
@@ -195,11 +195,12 @@ impl NetworkSecret {
         NetworkSecret(Zeroizing::new(secret))
     }
 
-    /// Reads the secret from a file that [`create`](NetworkSecret::create) wrote. This blocks.
+    /// Reads the secret from a file written by [`create`](NetworkSecret::create). Blocks the thread
+    /// on the file system.
     ///
     /// # Errors
     ///
-    /// As of [`KeyPair::load`].
+    /// The same as those of [`KeyPair::load`].
     ///
     /// ```
     /// # use netmod_inet::{KeyFault, NetworkSecret};
@@ -214,11 +215,12 @@ impl NetworkSecret {
         file::load(path.as_ref()).map(NetworkSecret)
     }
 
-    /// Makes a new secret and writes it to a new file that only its owner may read. This blocks.
+    /// Generates a new secret and writes it to a new file that only its owner may read. Blocks the
+    /// thread on the file system.
     ///
     /// # Errors
     ///
-    /// As of [`KeyPair::create`].
+    /// The same as those of [`KeyPair::create`].
     ///
     /// ```
     /// # use netmod_inet::NetworkSecret;
