@@ -9,6 +9,10 @@ use crate::peer_files;
 use netmod_inet::{AddPeersError, InetEndpoint, PeerAddr, SendErrorKind, Target};
 use smol::future::block_on;
 use std::io::{self, BufReader};
+use std::time::Duration;
+
+/// How long a command waits for room in the send queue. The commands behind it wait as long.
+const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Executes commands until `quit`, for which it returns `true`, or the end of input.
 ///
@@ -72,7 +76,7 @@ fn execute(
 fn send(endpoint: &InetEndpoint, number: u64, content: Content) -> Result<Target, String> {
     let frame = content.into_frame(endpoint.router_id()).map_err(|error| error.to_string())?;
     let target = Target::try_from(number).map_err(|_| SendErrorKind::UnknownTarget.to_string())?;
-    match block_on(endpoint.send(target, frame)) {
+    match block_on(endpoint.send_within(target, frame, SEND_TIMEOUT)) {
         Ok(()) => Ok(target),
         Err(error) => Err(error.to_string()),
     }
