@@ -18,7 +18,7 @@ struct Run {
     number: u64,
     /// `None` once it has crashed.
     node: Option<Node>,
-    /// Addresses that it was told to dial.
+    /// Addresses that it dials.
     dials: Vec<String>,
     boot: Bits,
     arrived: Arc<Mutex<Vec<(Target, Frame)>>>,

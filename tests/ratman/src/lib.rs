@@ -136,7 +136,7 @@ impl RatmanInet {
     /// Starts an endpoint that the caller has described, for what [`Settings`] have no word for: keys,
     /// limits, several listeners, an executor.
     ///
-    /// The builder is told that frames follow router ids.
+    /// `frames_follow_router_id` is set on the builder here.
     ///
     /// # Errors
     ///
@@ -231,7 +231,7 @@ impl Shared {
         is_known && neighbours.is_plain_dialer(&self.endpoint, received.target())
     }
 
-    /// Waits until one of these queues has room for so many bytes.
+    /// Waits until one of these queues has room for the length that stands beside its target.
     async fn until_any_room(&self, blocked: Vec<(Target, usize)>) {
         let until_room = |(target, len)| {
             Box::pin(async move {

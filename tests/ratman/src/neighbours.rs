@@ -105,7 +105,7 @@ struct Name {
     returned: Returned,
     /// Since when no peer has it.
     away_since: Option<Instant>,
-    /// Whether this node was told to dial one of those that had it.
+    /// Whether this node dials one of those that had it.
     was_dialed: bool,
 }
 

@@ -51,7 +51,7 @@ impl Shared {
         sent.map_err(|refused| self.refused(Some(id), header, refused))
     }
 
-    /// Sends to whoever is up and not left out. An id that nobody has leaves nobody out.
+    /// Sends to every neighbour that is up and not left out. An id that nobody has leaves nobody out.
     pub(crate) fn flood(
         &self,
         envelope: InMemoryEnvelope,
