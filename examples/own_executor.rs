@@ -26,12 +26,12 @@ async fn run(executor: Arc<Executor<'static>>) -> Result<(), Box<dyn Error>> {
     let question = Frame::builder(8, bob.router_id()).payload("who is there?").build()?;
     bob.send(target, question).await?;
     let (from, question) = alice.next().await?;
-    println!("alice hears: {}", String::from_utf8_lossy(question.payload()));
+    println!("alice received: {}", String::from_utf8_lossy(question.payload()));
 
     let answer = Frame::builder(8, alice.router_id()).payload("one thread").build()?;
     alice.send(from, answer).await?;
     let (_, answer) = bob.next().await?;
-    println!("bob hears: {}", String::from_utf8_lossy(answer.payload()));
+    println!("bob received: {}", String::from_utf8_lossy(answer.payload()));
 
     alice.shutdown().await;
     bob.shutdown().await;

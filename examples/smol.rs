@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let address = format!("127.0.0.1:{}", alice.port().unwrap_or(0));
         let target = bob.add_peers([address]).await?[0];
         let answers = bob.frames().take(QUESTIONS).for_each(|(_, frame)| {
-            println!("bob hears: {}", String::from_utf8_lossy(frame.payload()));
+            println!("bob received: {}", String::from_utf8_lossy(frame.payload()));
         });
         // Send and receive concurrently: replies must be received while requests are sent.
         let (asked, ()) = future::zip(ask(&bob, target), answers).await;

@@ -16,8 +16,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let target = bob.add_peers([address]).await?[0];
 
     let mut tick = tokio::time::interval(Duration::from_millis(10));
-    let (mut sent, mut heard) = (0, 0);
-    while heard < 5 {
+    let (mut sent, mut received) = (0, 0);
+    while received < 5 {
         // `next` is cancel-safe: if the other branch completes first, no frame is lost.
         tokio::select! {
             _ = tick.tick(), if sent < 5 => {
@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             }
             frame = alice.next() => {
                 let (from, frame) = frame?;
-                heard += 1;
+                received += 1;
                 println!("from {from}: {}", String::from_utf8_lossy(frame.payload()));
             }
         }

@@ -47,7 +47,8 @@
 //! # Guide
 //!
 //! [Runtimes](guide::runtimes) · [delivery](guide::delivery) · [peers](guide::peers) ·
-//! [encryption](guide::encryption) · [small boxes](guide::small_boxes) · [Ratman](guide::ratman) ·
+//! [strangers](guide::strangers) · [encryption](guide::encryption) ·
+//! [small boxes](guide::small_boxes) · [Ratman](guide::ratman) ·
 //! [wire](guide::wire) · [limitations](guide::limitations) · [verification](guide::verification) ·
 //! [benchmarks](guide::benchmarks) · [architecture](guide::architecture) ·
 //! [changelog](guide::changelog)
@@ -106,7 +107,7 @@ pub use config::{
 pub use config::{Encryption, KeyError, KeyFault, KeyPair, NetworkSecret};
 #[cfg(feature = "sink")]
 pub use endpoint::PeerSink;
-pub use endpoint::{Builder, FloodReport, Frames, InetEndpoint, Received};
+pub use endpoint::{Builder, FloodReport, ForwardError, Frames, InetEndpoint, Received};
 #[cfg(feature = "noise")]
 pub use error::NotEncrypting;
 pub use error::{

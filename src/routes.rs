@@ -1,11 +1,14 @@
+//! The routing table: what callers see of the targets, and the numbers that are free.
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use async_lock::RwLock;
 
 use crate::peer::Peer;
+use crate::primitives::lock::Mutex;
 use crate::proto::Target;
 
 /// The routing table: all neighbours with a completed handshake, by target.
@@ -24,7 +27,7 @@ use crate::proto::Target;
 /// # Ok(()) }) }
 /// ```
 pub struct Routes {
-    /// The next target that was never used. Invariant: [`Target::MAX`] once all have been.
+    /// The next target that was never used. Invariant: `u16::MAX` once all have been.
     latest: AtomicU16,
     /// Free targets that were used before, oldest first, so that reuse comes as late as possible.
     retired: Mutex<VecDeque<Target>>,
@@ -42,10 +45,11 @@ impl Routes {
 
     /// Allocates an unused target. There are 65 535; `None` if all are in use.
     pub(crate) fn next_target(&self) -> Option<Target> {
-        let fresh = |latest: Target| latest.checked_add(1);
+        let next = |latest: u16| latest.checked_add(1);
         self.latest
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fresh)
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
             .ok()
+            .map(Target::from)
             .or_else(|| self.retired().pop_front())
     }
 
@@ -87,7 +91,7 @@ impl Routes {
     /// # use netmod_inet::InetEndpoint;
     /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
     /// let targets = endpoint.add_peers(["192.0.2.7:9000"]).await?;
-    /// assert!(!endpoint.routes().exists(targets[0]).await, "it was not reached yet");
+    /// assert!(!endpoint.routes().exists(targets[0]).await, "there is no link yet");
     /// # Ok(()) }) }
     /// ```
     pub async fn exists(&self, target: Target) -> bool {
@@ -100,7 +104,7 @@ impl Routes {
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
     /// # use netmod_inet::InetEndpoint;
     /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
-    /// assert!(endpoint.routes().get_peer_by_id(0).await.is_none());
+    /// assert!(endpoint.routes().get_peer_by_id(0.into()).await.is_none());
     /// # Ok(()) }) }
     /// ```
     pub async fn get_peer_by_id(&self, target: Target) -> Option<Arc<Peer>> {
@@ -122,7 +126,7 @@ impl Routes {
     }
 
     fn retired(&self) -> std::sync::MutexGuard<'_, VecDeque<Target>> {
-        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
+        self.retired.lock()
     }
 }
 
@@ -137,16 +141,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_comes_back_as_late_as_it_can() {
+    fn retired_targets_are_reused_as_late_as_possible() {
         let routes = Routes::new();
-        assert_eq!([0, 1, 2].map(|_| routes.next_target()), [Some(0), Some(1), Some(2)]);
-        routes.retire(1);
-        routes.retire(0);
-        for target in 3..Target::MAX {
-            assert_eq!(routes.next_target(), Some(target));
+        assert_eq!(
+            [0, 1, 2].map(|_| routes.next_target()),
+            [Some(0.into()), Some(1.into()), Some(2.into())]
+        );
+        routes.retire(1.into());
+        routes.retire(0.into());
+        for target in 3..u16::MAX {
+            assert_eq!(routes.next_target(), Some(target.into()));
         }
-        assert_eq!([0, 1, 2].map(|_| routes.next_target()), [Some(1), Some(0), None]);
-        routes.retire(9);
-        assert_eq!(routes.next_target(), Some(9));
+        assert_eq!([0, 1, 2].map(|_| routes.next_target()), [Some(1.into()), Some(0.into()), None]);
+        routes.retire(9.into());
+        assert_eq!(routes.next_target(), Some(9.into()));
     }
 }

@@ -1,3 +1,5 @@
+//! The listening sockets, and their accept loops.
+
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -31,7 +33,7 @@ const MAX_PORT_ATTEMPTS: usize = 16;
 /// otherwise.
 #[derive(Debug)]
 pub(crate) struct Server {
-    // Invariant: at least one is `Some`; if both are, they have the same port.
+    /// Invariant: at least one is `Some`; if both are, they have the same port.
     ipv4_listen: Option<Async<TcpListener>>,
     ipv6_listen: Option<Async<TcpListener>>,
 }
@@ -72,8 +74,8 @@ impl Server {
     /// Spawns the accept loops, which run until the endpoint stops.
     pub(crate) fn run(self, running: &Arc<TaskRef>) {
         for listener in self.ipv4_listen.into_iter().chain(self.ipv6_listen) {
-            let accepting = AcceptLoop { listener, running: running.clone() };
-            running.spawn(async move { accepting.run().await });
+            let accept_loop = AcceptLoop { listener, running: running.clone() };
+            running.spawn(async move { accept_loop.run().await });
         }
     }
 }
@@ -99,7 +101,7 @@ type Listen<'a> = &'a dyn Fn(SocketAddr, bool) -> io::Result<TcpListener>;
 
 fn bind_with(listen: Listen<'_>, addrs: &[SocketAddr]) -> Result<Vec<Server>, StartError> {
     // Sockets kept open between attempts, so that the system chooses another port each time.
-    let mut halves: Vec<Vec<Server>> = Vec::new();
+    let mut retained: Vec<Vec<Server>> = Vec::new();
     loop {
         let mut servers = Vec::new();
         match bind_all(listen, addrs, &mut servers) {
@@ -107,10 +109,10 @@ fn bind_with(listen: Listen<'_>, addrs: &[SocketAddr]) -> Result<Vec<Server>, St
             Err(StartError::Bind { addr, source })
                 if source.kind() == io::ErrorKind::AddrInUse
                     && !addrs.contains(&addr)
-                    && halves.len() < MAX_PORT_ATTEMPTS =>
+                    && retained.len() < MAX_PORT_ATTEMPTS =>
             {
                 servers.retain(|server| server.is_ephemeral(addrs));
-                halves.push(servers);
+                retained.push(servers);
             }
             done => return done.map(|()| servers),
         }
@@ -122,7 +124,7 @@ fn bind_all(
     addrs: &[SocketAddr],
     servers: &mut Vec<Server>,
 ) -> Result<(), StartError> {
-    let mut passed_over = Ok(());
+    let mut skipped = Ok(());
     for addr in addrs {
         let only_v6 = addrs.iter().any(|other| other.is_ipv4() && other.port() == addr.port());
         let mut addr = *addr;
@@ -130,11 +132,11 @@ fn bind_all(
             addr.set_port(free_port(addr, addrs, servers).unwrap_or(0));
         }
         match bind_one(listen, addr, only_v6, servers) {
-            Err(error) if error.is_ipv6_unavailable() => passed_over = Err(error),
+            Err(error) if error.is_ipv6_unavailable() => skipped = Err(error),
             done => done?,
         }
     }
-    if servers.is_empty() { passed_over } else { Ok(()) }
+    if servers.is_empty() { skipped } else { Ok(()) }
 }
 
 /// Opens one socket and adds it to the server with the same port, if there is one.
@@ -158,18 +160,22 @@ fn bind_one(
 }
 
 /// Returns the port that the system chose for a server that still lacks the family of `addr`.
-fn free_port(addr: SocketAddr, asked: &[SocketAddr], servers: &[Server]) -> Option<u16> {
+fn free_port(addr: SocketAddr, requested: &[SocketAddr], servers: &[Server]) -> Option<u16> {
     let lacks = |server: &&Server| match addr.is_ipv6() {
         true => server.ipv6_listen.is_none(),
         false => server.ipv4_listen.is_none(),
     };
-    servers.iter().filter(|server| server.is_ephemeral(asked)).find(lacks).and_then(Server::port)
+    servers
+        .iter()
+        .filter(|server| server.is_ephemeral(requested))
+        .find(lacks)
+        .and_then(Server::port)
 }
 
 impl Server {
     /// Returns whether the system chose the port: none of the requested addresses has it.
-    fn is_ephemeral(&self, asked: &[SocketAddr]) -> bool {
-        !asked.iter().any(|addr| Some(addr.port()) == self.port())
+    fn is_ephemeral(&self, requested: &[SocketAddr]) -> bool {
+        !requested.iter().any(|addr| Some(addr.port()) == self.port())
     }
 
     /// Returns whether `other` has the same port, and the address family that this one lacks.
@@ -265,11 +271,11 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_is_taken_for_the_other_family_is_given_up_for_another() {
-        let given_up = RefCell::new(Vec::new());
-        let crowded = |addr: SocketAddr, only_v6| {
-            if addr.is_ipv6() && given_up.borrow().len() < 5 {
-                given_up.borrow_mut().push(addr.port());
+    fn a_port_in_use_for_the_other_family_is_replaced() {
+        let in_use = RefCell::new(Vec::new());
+        let listen_busy = |addr: SocketAddr, only_v6| {
+            if addr.is_ipv6() && in_use.borrow().len() < 5 {
+                in_use.borrow_mut().push(addr.port());
                 return Err(io::ErrorKind::AddrInUse.into());
             }
             listen(addr, only_v6)
@@ -278,10 +284,10 @@ mod tests {
             panic!("one port");
         };
         let fixed = format!("127.0.0.1:{fixed}");
-        let servers = bind_with(&crowded, &addrs(&[&fixed, "127.0.0.2:0", "[::1]:0"])).unwrap();
+        let servers = bind_with(&listen_busy, &addrs(&[&fixed, "127.0.0.2:0", "[::1]:0"])).unwrap();
         assert_eq!(servers.iter().flat_map(Server::local_addrs).count(), 3);
         assert_eq!(servers.len(), 2, "both families share a port");
-        let mut tried = given_up.into_inner();
+        let mut tried = in_use.into_inner();
         tried.extend(ports(&servers));
         tried.sort_unstable();
         tried.dedup();
@@ -289,34 +295,34 @@ mod tests {
     }
 
     #[test]
-    fn a_family_that_never_has_a_port_is_an_error_in_the_end() {
-        let full = |addr: SocketAddr, only_v6| match addr.is_ipv6() {
+    fn a_family_without_any_free_port_is_an_error() {
+        let listen_v4 = |addr: SocketAddr, only_v6| match addr.is_ipv6() {
             true => Err(io::ErrorKind::AddrInUse.into()),
             false => listen(addr, only_v6),
         };
-        let error = bind_with(&full, &addrs(&["127.0.0.1:0", "[::1]:0"])).unwrap_err();
+        let error = bind_with(&listen_v4, &addrs(&["127.0.0.1:0", "[::1]:0"])).unwrap_err();
         assert!(error.to_string().starts_with("cannot listen on [::1]:"), "{error}");
     }
 
     #[test]
-    fn without_ipv6_it_is_passed_over_as_long_as_something_is_left() {
-        let old = |addr: SocketAddr, only_v6| match addr.is_ipv6() {
+    fn without_ipv6_its_addresses_are_skipped_if_others_are_left() {
+        let listen_without_v6 = |addr: SocketAddr, only_v6| match addr.is_ipv6() {
             true => Err(rustix::io::Errno::AFNOSUPPORT.into()),
             false => listen(addr, only_v6),
         };
-        let servers = bind_with(&old, &addrs(&["[::]:0", "127.0.0.1:0"])).unwrap();
+        let servers = bind_with(&listen_without_v6, &addrs(&["[::]:0", "127.0.0.1:0"])).unwrap();
         assert_eq!(servers.len(), 1);
         for binds in [&["[::]:0", "[::]:1"][..], &["[::]:0"]] {
-            let error = bind_with(&old, &addrs(binds)).unwrap_err();
+            let error = bind_with(&listen_without_v6, &addrs(binds)).unwrap_err();
             assert!(error.is_ipv6_unavailable(), "{error}");
             assert!(error.to_string().contains("[::]:"), "{error}");
         }
-        let error = bind_with(&old, &addrs(&["[::1]:0", "127.0.0.1:0"])).unwrap_err();
-        assert!(!error.is_ipv6_unavailable(), "it was asked for by name: {error}");
+        let error = bind_with(&listen_without_v6, &addrs(&["[::1]:0", "127.0.0.1:0"])).unwrap_err();
+        assert!(!error.is_ipv6_unavailable(), "it was requested explicitly: {error}");
     }
 
     #[test]
-    fn a_stranger_is_shown_as_what_it_is() {
+    fn ipv4_mapped_addresses_are_shown_as_ipv4() {
         for (from, shown) in [
             ("[::ffff:10.0.0.1]:9", "10.0.0.1:9"),
             ("10.0.0.1:9", "10.0.0.1:9"),

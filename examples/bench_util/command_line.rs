@@ -42,19 +42,18 @@ pub(crate) trait Options: Default {
 /// What a command line requests.
 pub(crate) enum Request<O: Options> {
     Run(O),
-    Help,
     /// Run as one of the processes that this program starts.
     Member(O::Role, O),
 }
 
 impl<O: Options> Request<O> {
-    /// Parses the command line. The error names the option.
-    pub(crate) fn read() -> Result<Request<O>, String> {
+    /// Parses the command line. `None` if it asks for the help. The error names the option.
+    fn read() -> Result<Option<Request<O>>, String> {
         let mut parser = Parser::from_env();
         let (mut options, mut role) = (O::default(), None);
         while let Some(arg) = parser.next().map_err(|error| error.to_string())? {
             let name = match arg {
-                Arg::Long("help") | Arg::Short('h') => return Ok(Request::Help),
+                Arg::Long("help") | Arg::Short('h') => return Ok(None),
                 Arg::Long(name) => name.to_owned(),
                 other => return Err(other.unexpected().to_string()),
             };
@@ -66,15 +65,31 @@ impl<O: Options> Request<O> {
                 return Err(format!("there is no option --{name}"));
             }
         }
-        Ok(match role {
+        Ok(Some(match role {
             Some(role) => Request::Member(role, options),
             None => Request::Run(options),
-        })
+        }))
     }
 }
 
-/// The exit code of a run: 0 if it passed, 1 if not.
-pub(crate) fn exit(done: Result<bool, Failure>) -> ExitCode {
+/// The `main` of an example: executes what the command line requests, or prints the help.
+///
+/// Exit code 0 if the run passed, 1 if it returned false or failed, 2 if an option is invalid.
+pub(crate) fn main<O: Options>(
+    help: &str,
+    execute: impl FnOnce(Request<O>) -> Result<bool, Failure>,
+) -> ExitCode {
+    let done = match Request::read() {
+        Ok(Some(request)) => execute(request),
+        Ok(None) => {
+            print!("{help}");
+            Ok(true)
+        }
+        Err(error) => {
+            eprintln!("{error}\nTry --help.");
+            return ExitCode::from(2);
+        }
+    };
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -83,10 +98,4 @@ pub(crate) fn exit(done: Result<bool, Failure>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// The exit code for an invalid option.
-pub(crate) fn misused(error: &str) -> ExitCode {
-    eprintln!("{error}\nTry --help.");
-    ExitCode::from(2)
 }

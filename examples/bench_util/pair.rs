@@ -59,7 +59,7 @@ impl Pair {
     /// Sends a frame over each link in both directions.
     pub(crate) fn carry(&mut self, payload: usize) -> Result<(), Failure> {
         self.both(&format!("flood {payload}"))?;
-        self.both(&format!("heard {}", self.links))
+        self.both(&format!("received {}", self.links))
     }
 
     /// Leaves both processes alone for `time`. Returns their activity.

@@ -29,16 +29,10 @@ const FLAT: Memory = Memory(Some(1 << 20));
 const RELOAD: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
-    let done = match Request::<Options>::read() {
-        Ok(Request::Help) => {
-            print!("{}", options::HELP);
-            Ok(())
-        }
-        Ok(Request::Run(options)) => run(&options),
-        Ok(Request::Member(role, _)) => match role {},
-        Err(error) => return bench_util::command_line::misused(&error),
-    };
-    bench_util::command_line::exit(done.map(|()| true))
+    bench_util::command_line::main(options::HELP, |request: Request<Options>| match request {
+        Request::Run(options) => run(&options).map(|()| true),
+        Request::Member(role, _) => match role {},
+    })
 }
 
 fn run(options: &Options) -> Result<(), Failure> {
@@ -78,7 +72,7 @@ fn run(options: &Options) -> Result<(), Failure> {
     if lines.ended > links.removed || lines.dropped > links.dropped || lines.other > 0 {
         return Err(format!("there are lines too many: {:?}", lines.last_other).into());
     }
-    println!("links that the peers say they had: {}", crowd.links());
+    println!("links by the count of the peers: {}", crowd.links());
     node.end()?;
     flat(&memory)
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_lite::future;
-use netmod_inet::{Encryption, Event, Frame, Id, InetEndpoint, KeyPair, Limits};
+use netmod_inet::{Encryption, Event, Frame, Id, InetEndpoint, KeyPair, Limits, Target};
 
 #[path = "../bench_util/mod.rs"]
 mod bench_util;
@@ -85,17 +85,14 @@ impl bench_util::command_line::Options for Options {
 }
 
 fn main() -> ExitCode {
-    let done = match Request::<Options>::read() {
-        Ok(Request::Help) => {
-            print!("{HELP}");
-            Ok(())
+    bench_util::command_line::main(HELP, |request: Request<Options>| {
+        match request {
+            Request::Run(options) => smol::block_on(run(&options)),
+            Request::Member(Role::Node, options) => smol::block_on(node(&options)),
+            Request::Member(Role::Crowd(port), options) => stranger::crowd(port, options.rate),
         }
-        Ok(Request::Run(options)) => smol::block_on(run(&options)),
-        Ok(Request::Member(Role::Node, options)) => smol::block_on(node(&options)),
-        Ok(Request::Member(Role::Crowd(port), options)) => stranger::crowd(port, options.rate),
-        Err(error) => return bench_util::command_line::misused(&error),
-    };
-    bench_util::command_line::exit(done.map(|()| true))
+        .map(|()| true)
+    })
 }
 
 fn encryption() -> Result<Encryption, Failure> {
@@ -164,7 +161,7 @@ async fn run(options: &Options) -> Result<(), Failure> {
 
 async fn watch(
     endpoint: &InetEndpoint,
-    target: u16,
+    target: Target,
     frame: &Frame,
     time: Duration,
     node: u32,
@@ -173,7 +170,7 @@ async fn watch(
     if let Some(crowd) = &mut crowd {
         crowd.send_line("begin")?;
         smol::Timer::after(Duration::from_millis(300)).await;
-        crowd.send_line("tell")?;
+        crowd.send_line("report")?;
         crowd.expect_line("done", STEP_TIMEOUT)?;
     }
     let (start, cpu) = (Instant::now(), cpu_time(node)?);
@@ -198,7 +195,7 @@ async fn watch(
     let cpu = (cpu_time(node)? - cpu).as_secs_f64() / took;
     let flood = match crowd {
         Some(crowd) => {
-            crowd.send_line("tell")?;
+            crowd.send_line("report")?;
             let counts = crowd.expect_line("done", STEP_TIMEOUT)?;
             crowd.send_line("end")?;
             Flood::parse(&counts).ok_or("the crowd sent an invalid reply")?.per_second(took)

@@ -22,25 +22,17 @@ use bench_util::pair::{Pair, Side};
 use options::Options;
 
 /// Time without traffic before the links count as idle.
-const QUIET: Duration = Duration::from_secs(1);
+const IDLE_AFTER: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let done = match Request::<Options>::read() {
-        Ok(Request::Help) => {
-            print!("{}", options::HELP);
-            Ok(true)
-        }
-        Ok(Request::Member((role, links), _)) => {
-            bench_util::member::run(role, &links).map(|()| true)
-        }
-        Ok(Request::Run(_)) if !cfg!(target_os = "linux") => {
+    bench_util::command_line::main(options::HELP, |request: Request<Options>| match request {
+        Request::Member((role, links), _) => bench_util::member::run(role, &links).map(|()| true),
+        Request::Run(_) if !cfg!(target_os = "linux") => {
             println!("this reads /proc, which only Linux has: nothing was measured");
             Ok(true)
         }
-        Ok(Request::Run(options)) => run(&options),
-        Err(error) => return bench_util::command_line::misused(&error),
-    };
-    bench_util::command_line::exit(done)
+        Request::Run(options) => run(&options),
+    })
 }
 
 /// Runs the measurement. Returns whether the links were idle.
@@ -55,20 +47,25 @@ fn run(options: &Options) -> Result<bool, Failure> {
         pair.carry(payload)?;
         eprintln!("each has carried a frame with {payload} bytes of payload both ways");
     }
-    pair.rest(QUIET)?;
+    pair.rest(IDLE_AFTER)?;
     eprintln!("watching for {:?}", options.watch);
     let idle = pair.watch(options.watch)?;
     let sides = pair.sides()?;
     // Make sure that the counters work.
     let busy = pair.send_one()?;
     pair.end()?;
-    Ok(tell(options, &idle, &busy, &sides))
+    Ok(print_results(options, &idle, &busy, &sides))
 }
 
 /// Prints the results. Returns whether no thread ran.
-fn tell(options: &Options, idle: &[Spent; 2], busy: &[Spent; 2], sides: &[Side; 2]) -> bool {
+fn print_results(
+    options: &Options,
+    idle: &[Spent; 2],
+    busy: &[Spent; 2],
+    sides: &[Side; 2],
+) -> bool {
     let Options { links: Links { count: links, own }, watch, carry } = options;
-    println!("{links} idle links, watched for {watch:?} after {QUIET:?} of quiet");
+    println!("{links} idle links, watched for {watch:?} after {IDLE_AFTER:?} of quiet");
     let executor = if *own { "one thread, driven by the caller" } else { "smol's global one" };
     println!("executor: {executor}");
     if let Some(payload) = carry {

@@ -25,19 +25,16 @@ use options::{Options, Role};
 const FLAT: Memory = Memory(Some(16 << 20));
 
 fn main() -> ExitCode {
-    let done = match Request::<Options>::read() {
-        Ok(Request::Help) => {
-            print!("{}", options::HELP);
-            Ok(())
+    bench_util::command_line::main(options::HELP, |request: Request<Options>| {
+        match request {
+            Request::Run(options) => run(&options),
+            Request::Member(Role::Receiver, options) => smol::block_on(receiver::run(&options)),
+            Request::Member(Role::Sender(port), options) => {
+                smol::block_on(sender::run(port, &options))
+            }
         }
-        Ok(Request::Run(options)) => run(&options),
-        Ok(Request::Member(Role::Receiver, options)) => smol::block_on(receiver::run(&options)),
-        Ok(Request::Member(Role::Sender(port), options)) => {
-            smol::block_on(sender::run(port, &options))
-        }
-        Err(error) => return bench_util::command_line::misused(&error),
-    };
-    bench_util::command_line::exit(done.map(|()| true))
+        .map(|()| true)
+    })
 }
 
 /// Runs both processes and checks the result.
@@ -86,7 +83,7 @@ fn watch(receiver: &Child, sender: &Child, options: &Options) -> Result<Peaks, F
         let Some(frames) = line.strip_prefix("at ") else {
             return match line.as_str() {
                 "complete" => Ok(Peaks { tenth, end: peak }),
-                other => Err(format!("the receiver said \"{other}\"").into()),
+                other => Err(format!("the receiver reported \"{other}\"").into()),
             };
         };
         let now = [receiver, sender].map(|child| Memory::of(child.pid(), "VmRSS"));

@@ -34,7 +34,7 @@ pub(crate) async fn run(port: u16, options: &Options) -> Result<(), Failure> {
     // `Limits::drain_timeout`.
     io::stdin().read_line(&mut String::new())?;
     let links = sender.endpoint.peers().first().map_or(0, |peer| peer.links);
-    println!("sent {}; links needed: {links}", sender.held.tell(took));
+    println!("sent {}; links needed: {links}", sender.held.summary(took));
     sender.endpoint.shutdown().await;
     Ok(())
 }
@@ -91,7 +91,7 @@ impl Sender {
 }
 
 impl Held {
-    fn tell(&self, all: Duration) -> String {
+    fn summary(&self, all: Duration) -> String {
         if self.times == 0 {
             return "without being held back: there are too few frames for that".to_owned();
         }

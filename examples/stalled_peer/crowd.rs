@@ -62,7 +62,7 @@ fn dial(builder: Builder, node: &str) -> Result<InetEndpoint, Failure> {
 /// A peer with a small receive window that never reads.
 fn never_reads() -> Builder {
     let mut limits = Limits::default();
-    limits.inbound_bytes = 128 << 10;
+    limits.inbound_bytes = 256 << 10;
     limits.drain_timeout = Duration::ZERO;
     InetEndpoint::builder().router_id(STALLED).limits(limits)
 }

@@ -35,17 +35,11 @@ const SETTLE: u64 = 20;
 const FLAT: Memory = Memory(Some(8 << 20));
 
 fn main() -> ExitCode {
-    let done = match Request::<Options>::read() {
-        Ok(Request::Help) => {
-            print!("{}", options::HELP);
-            Ok(true)
-        }
-        Ok(Request::Run(options)) => Run::start(&options).and_then(|run| run.measure(&options)),
-        Ok(Request::Member(Role::Node, _)) => node::run().map(|()| true),
-        Ok(Request::Member(Role::Crowd, _)) => crowd::run().map(|()| true),
-        Err(error) => return bench_util::command_line::misused(&error),
-    };
-    bench_util::command_line::exit(done)
+    bench_util::command_line::main(options::HELP, |request: Request<Options>| match request {
+        Request::Run(options) => Run::start(&options).and_then(|run| run.measure(&options)),
+        Request::Member(Role::Node, _) => node::run().map(|()| true),
+        Request::Member(Role::Crowd, _) => crowd::run().map(|()| true),
+    })
 }
 
 /// The two processes: the node and its peers.
@@ -102,7 +96,7 @@ impl Run {
             [("p50", (|half| half.p50) as fn(&Half) -> Duration), ("p99", |h| h.p99)]
         {
             let values = |halves: &[Half]| halves.iter().map(value).collect();
-            tell(name, values(&without), values(&with));
+            print_ratio(name, values(&without), values(&with));
         }
         let most = with.iter().map(|half| half.memory).fold(with[0].memory, Memory::max);
         let grown = most.since(with[0].memory);
@@ -118,8 +112,8 @@ impl Run {
         }
         // Not measured: the effects of filling the queue.
         self.flood(SETTLE, options.peers)?;
-        let said = self.flood(options.floods, options.peers)?;
-        let (p50, p99) = said.split_once(' ').ok_or("two ages are due")?;
+        let ages = self.flood(options.floods, options.peers)?;
+        let (p50, p99) = ages.split_once(' ').ok_or("two ages are due")?;
         let half = Half {
             p50: Duration::from_nanos(p50.parse()?),
             p99: Duration::from_nanos(p99.parse()?),
@@ -150,7 +144,7 @@ impl Run {
 }
 
 /// Prints the medians, their ratio, and the range over the rounds.
-fn tell(name: &str, mut without: Vec<Duration>, mut with: Vec<Duration>) {
+fn print_ratio(name: &str, mut without: Vec<Duration>, mut with: Vec<Duration>) {
     let ratio =
         |(without, with): (&Duration, &Duration)| with.as_secs_f64() / without.as_secs_f64();
     let mut ratios: Vec<_> = without.iter().zip(&with).map(ratio).collect();

@@ -113,9 +113,10 @@ impl Node {
 
     fn builder(&self) -> Result<Builder, Failure> {
         let mut limits = Limits::default();
-        // All links come from one address at the same time.
+        // All links come from one address at the same time. An eighth of the places is for nodes with
+        // a listed key.
         let links = self.part.job.links;
-        limits.peers = limits.peers.max(links);
+        limits.peers = limits.peers.max(links + links / 7 + 1).min(20_000);
         limits.max_handshakes = limits.max_handshakes.max(links);
         limits.max_handshakes_per_addr = limits.max_handshakes_per_addr.max(links);
         let policy = AcceptPolicy::none().allow("127.0.0.0/8".parse()?);

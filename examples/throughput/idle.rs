@@ -13,7 +13,7 @@ use crate::options::Pace;
 const LARGE: usize = 32_000;
 
 /// Time without traffic before the links count as idle.
-const QUIET: Duration = Duration::from_secs(1);
+const IDLE_AFTER: Duration = Duration::from_secs(1);
 
 /// Bytes of user-space memory that an idle link may take.
 pub(crate) const MEMORY_BAR: u64 = 2048;
@@ -62,12 +62,12 @@ fn once(measure: &IdleMeasure, pace: &Pace, own: bool) -> Result<Idle, Failure> 
     eprintln!("{}: opening {count} links, {executor}", measure.name);
     let mut pair = Pair::start(&Links { count, own })?;
     pair.link_up()?;
-    pair.rest(QUIET)?;
+    pair.rest(IDLE_AFTER)?;
     let per_link = |pair: &Pair| pair.sides().map(|sides| sides.map(|side| side.per_link(count)));
     let fresh = per_link(&pair)?;
     let watched = (count <= WATCHED).then(|| watch(&pair, pace.watch)).transpose()?;
     pair.carry(LARGE)?;
-    pair.rest(QUIET)?;
+    pair.rest(IDLE_AFTER)?;
     let carried = per_link(&pair)?;
     // Make sure that the counters work.
     if pair.send_one()?.iter().any(|spent| spent.wakeups == 0) {

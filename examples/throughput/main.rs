@@ -34,17 +34,14 @@ use meter::Meter;
 use options::{Member, Options};
 
 fn main() -> ExitCode {
-    let done = match Request::<Options>::read() {
-        Ok(Request::Help) => {
-            print!("{}", options::HELP);
-            Ok(())
+    bench_util::command_line::main(options::HELP, |request: Request<Options>| {
+        match request {
+            Request::Run(options) => run(&options),
+            Request::Member(Member::Round(part), _) => play(part),
+            Request::Member(Member::Idle(role, links), _) => bench_util::member::run(role, &links),
         }
-        Ok(Request::Run(options)) => run(&options),
-        Ok(Request::Member(Member::Round(part), _)) => play(part),
-        Ok(Request::Member(Member::Idle(role, links), _)) => bench_util::member::run(role, &links),
-        Err(error) => return bench_util::command_line::misused(&error),
-    };
-    bench_util::command_line::exit(done.map(|()| true))
+        .map(|()| true)
+    })
 }
 
 /// Runs the benchmarks.

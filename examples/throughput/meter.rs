@@ -41,7 +41,7 @@ impl Meter {
         self.trips().push(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
     }
 
-    /// Answers `begin` and `tell` on a thread. The process exits when standard input closes.
+    /// Answers `begin` and `report` on a thread. The process exits when standard input closes.
     pub(crate) fn serve_commands(self: &Arc<Meter>) {
         let meter = self.clone();
         std::thread::spawn(move || {
@@ -53,7 +53,7 @@ impl Meter {
                         began = meter.now();
                         println!("done");
                     }
-                    "tell" => println!("done {}", meter.since(&began)),
+                    "report" => println!("done {}", meter.since(&began)),
                     other => eprintln!("there is no command \"{other}\""),
                 }
             }

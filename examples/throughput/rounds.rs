@@ -70,7 +70,7 @@ fn watch(job: &Job, both: &mut [Child; 2], time: Duration) -> Result<[Tally; 2],
     let deadline = Instant::now() + time + STEP_TIMEOUT;
     loop {
         thread::sleep(time);
-        let [listener, dialer] = ask(both, "tell")?.map(|text| text.parse::<Tally>());
+        let [listener, dialer] = ask(both, "report")?.map(|text| text.parse::<Tally>());
         let tallies = [listener?, dialer?];
         if count(job, &tallies) > 0 {
             return Ok(tallies);

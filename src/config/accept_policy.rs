@@ -1,3 +1,5 @@
+//! The policy for inbound connections.
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
@@ -83,7 +85,7 @@ impl AcceptPolicy {
     /// # use netmod_inet::{AcceptPolicy, InetEndpoint};
     /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
     /// endpoint.set_accept_policy(AcceptPolicy::known());
-    /// endpoint.add_peers(["192.0.2.7:9000"]).await?; // 192.0.2.7 may come in, too
+    /// endpoint.add_peers(["192.0.2.7:9000"]).await?; // 192.0.2.7 may dial, too
     /// # Ok(()) }) }
     /// ```
     pub fn known() -> AcceptPolicy {
@@ -111,7 +113,7 @@ impl AcceptPolicy {
     /// ```
     /// use netmod_inet::AcceptPolicy;
     ///
-    /// // Only those, and nobody else.
+    /// // These ranges only.
     /// let policy = AcceptPolicy::all().allow("10.0.0.0/8".parse()?).allow("fe80::/10".parse()?);
     /// # Ok::<(), netmod_inet::ParseIpRangeError>(())
     /// ```
@@ -137,7 +139,8 @@ impl AcceptPolicy {
 
     /// Sets a callback that makes the final decision about nodes that pass all other checks. It is
     /// called once for each: on an encrypted link when the key is known and allowed, on a plain one
-    /// after its Hello. It runs in the endpoint's tasks, so it must not block.
+    /// after its Hello. It runs in the endpoint's tasks, so it must not block. If it panics, the node
+    /// is not accepted.
     ///
     /// The endpoint owns the callback, so a handle of the same endpoint inside it keeps the
     /// endpoint open until [`shutdown`](crate::InetEndpoint::shutdown) is called.
@@ -242,22 +245,22 @@ impl FromStr for IpRange {
     type Err = ParseIpRangeError;
 
     fn from_str(text: &str) -> Result<IpRange, ParseIpRangeError> {
-        let error = || ParseIpRangeError::new(text, "is no range of addresses");
+        let error = || ParseIpRangeError::new(text, "is not a range of addresses");
         let (addr, bits) = match text.split_once('/') {
             Some((addr, bits)) => (addr, Some(bits)),
             None => (text, None),
         };
         let addr: IpAddr = addr.parse().map_err(|_| error())?;
-        let most = if addr.is_ipv4() { Ipv4Addr::BITS } else { Ipv6Addr::BITS };
+        let max_bits = if addr.is_ipv4() { Ipv4Addr::BITS } else { Ipv6Addr::BITS };
         let bits: u32 = match bits {
-            None => most,
+            None => max_bits,
             Some(bits) if bits.starts_with('+') => return Err(error()),
-            Some(bits) => bits.parse().ok().filter(|bits| *bits <= most).ok_or_else(error)?,
+            Some(bits) => bits.parse().ok().filter(|bits| *bits <= max_bits).ok_or_else(error)?,
         };
         match addr.to_canonical() {
             canonical if canonical.is_ipv4() == addr.is_ipv4() => Ok(IpRange { addr, bits }),
             addr => {
-                let mixed = || ParseIpRangeError::new(text, "is not of one family only");
+                let mixed = || ParseIpRangeError::new(text, "spans both address families");
                 let bits = bits.checked_sub(MAPPED_BITS).ok_or_else(mixed)?;
                 Ok(IpRange { addr, bits })
             }
@@ -275,7 +278,7 @@ impl fmt::Display for IpRange {
 ///
 /// ```
 /// let error = "10.0.0.0/33".parse::<netmod_inet::IpRange>().unwrap_err();
-/// assert!(error.to_string().starts_with("`10.0.0.0/33` is no range of addresses"));
+/// assert!(error.to_string().starts_with("`10.0.0.0/33` is not a range of addresses"));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseIpRangeError {
@@ -325,10 +328,10 @@ mod tests {
         }
         for text in ["", "10.0.0.0/33", "10.0.0.0/+8", "::/129", "10.0.0/8", "10.0.0.0/", "a/8"] {
             let error = text.parse::<IpRange>().unwrap_err().to_string();
-            assert!(error.starts_with(&format!("`{text}` is no range of addresses")), "{error}");
+            assert!(error.starts_with(&format!("`{text}` is not a range of addresses")), "{error}");
         }
         let error = "::ffff:10.0.0.0/95".parse::<IpRange>().unwrap_err().to_string();
-        assert!(error.contains("not of one family"), "{error}");
+        assert!(error.contains("both address families"), "{error}");
         assert_eq!(range("::ffff:10.0.0.0/104").to_string(), "10.0.0.0/8");
     }
 

@@ -28,7 +28,9 @@ use crate::proto::{Id, PublicKey};
 ///     .await?;
 /// let alice = InetEndpoint::builder().encrypt(Encryption::new(alices)).start().await?;
 /// alice.add_peers([bob_at(bob.port().unwrap())]).await?;
-/// # while alice.peers()[0].key.is_none() { smol::Timer::after(std::time::Duration::from_millis(1)).await; }
+/// # while alice.peers()[0].key.is_none() {
+/// #     smol::Timer::after(std::time::Duration::from_millis(1)).await;
+/// # }
 /// # alice.shutdown().await; bob.shutdown().await; Ok(()) }) }
 /// ```
 #[derive(Clone)]
@@ -66,7 +68,7 @@ impl Encryption {
     /// let plain = InetEndpoint::start("[::1]:0").await?;
     /// plain.add_peers([format!("[::1]:{}", alice.port().unwrap())]).await?;
     /// while !matches!(events.next().await?, Event::Dropped { .. }) {}
-    /// assert!(alice.peers().is_empty(), "nobody came in");
+    /// assert!(alice.peers().is_empty(), "there is no inbound peer");
     /// # Ok(()) }) }
     /// ```
     #[must_use]

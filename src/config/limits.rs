@@ -1,8 +1,10 @@
+//! The limits of an endpoint.
+
 use std::fmt;
 use std::time::Duration;
 
 use crate::primitives::clock::whole_millis;
-use crate::proto::Frame;
+use crate::proto::{Frame, shorten};
 
 /// Defines [`Limits`] from one table: defaults, bounds, and the names by which text sets them.
 macro_rules! limits {
@@ -58,12 +60,16 @@ macro_rules! limits {
             /// # Ok::<(), netmod_inet::LimitError>(())
             /// ```
             pub fn set(&mut self, name: &str, value: &str) -> Result<(), LimitError> {
-                let bad = || LimitError::Value { name: name.to_owned(), value: value.to_owned() };
-                match name {
-                    $(stringify!($name) => self.$name = Value::read(value).ok_or_else(bad)?,)+
-                    _ => return Err(LimitError::Name(name.to_owned())),
+                let field: &mut dyn Field = match name {
+                    $(stringify!($name) => &mut self.$name,)+
+                    _ => return Err(LimitError::Name(shorten(name))),
+                };
+                match field.set(value) {
+                    true => Ok(()),
+                    false => {
+                        Err(LimitError::Value { name: name.to_owned(), value: shorten(value) })
+                    }
                 }
-                Ok(())
             }
 
             /// Returns the name, default and description of each limit, with its range, for a help
@@ -97,53 +103,61 @@ limits! {
     handshake_timeout: Duration = Duration::from_secs(5), "5s", "1ms"..="1h";
     /// Maximum length of a handshake message, including its length prefix, and the most that is
     /// read before the first message is complete. Messages of a Ratman node have at most 99 bytes,
-    /// those of this crate 162.
+    /// those of this crate 172.
     handshake_bytes: usize = 512, "512", "256"..="128k";
-    /// Maximum number of inbound handshakes in progress. A new one evicts the oldest, so silent
-    /// connections cannot lock others out. Capped at half of the process's limit on open files when
-    /// the endpoint starts.
+    /// Maximum number of inbound handshakes in progress. A new one evicts the oldest of the network
+    /// (IPv4 /24, IPv6 /48) and then the host that hold most, so silent connections cannot lock
+    /// others out. Capped at a quarter of the limit on open files when the endpoint starts.
     max_handshakes: usize = 2048, "2048", "1"..="64k";
-    /// The same for one IPv4 address or one IPv6 /64 network. Capped at a quarter of the limit on
+    /// The same for one IPv4 address or one IPv6 /64 network. Capped at an eighth of the limit on
     /// open files.
     max_handshakes_per_addr: usize = 1024, "1024", "1"..="64k";
     /// CPU time per second, of one core, for key exchanges with unknown nodes, if this node
     /// encrypts (feature `noise`). Beyond that they are delayed. A key exchange takes less than a
     /// millisecond on a large machine, and some ten milliseconds on a small one.
     handshake_cpu: Duration = Duration::from_millis(250), "250ms", "1ms"..="1s";
-    /// Maximum number of inbound peers; beyond that, connections of unknown nodes are refused.
-    /// Configured peers, which this node dials, have a separate limit of the same size that inbound
-    /// peers cannot use up, and may also dial this node.
+    /// Maximum number of inbound peers; an eighth is reserved for nodes with a listed or pinned key.
+    /// Beyond that, a newcomer whose network (IPv4 /24, IPv6 /48) and then host hold less than those
+    /// that hold most takes the place of their newest unknown peer; others are refused. Capped at
+    /// half of the limit on open files when the endpoint starts; a quarter is left for dialing.
+    /// Configured peers, which this node dials, have a separate limit of the same size, and may also
+    /// dial this node.
     peers: usize = 4096, "4096", "1"..="20000";
     /// Maximum length of a frame that this node sends.
     frame_bytes: usize = Frame::MAX_LEN, "65768", "41"..="65768";
     /// Maximum size of one peer's outbound queue. Each frame counts 128 bytes more than its length,
     /// for the overhead of the queue. For a peer that runs this crate, frames stay in the queue
     /// until they are acknowledged: after 256 KiB or 50 ms, and when half of a smaller queue is
-    /// unacknowledged.
+    /// unacknowledged. Floods are accepted beyond this and `queue_frames` while the floods in the
+    /// queue take less than an eighth of each.
     queue_bytes: usize = 1 << 20, "1m", "1k"..="2047m";
     /// Maximum number of frames in one peer's outbound queue.
     queue_frames: usize = 8192, "8192", "1"..="1m";
     /// Maximum size of all outbound queues together. A flooded frame counts once, plus 96 bytes for
-    /// each further queue that it is in. Up to a 64th of the limit is kept as a buffer pool for
-    /// coalescing small frames, once much has been sent.
+    /// each further queue that it is in. A quarter is reserved for peers that are dialed or whose
+    /// keys are listed; frames of strangers are returned before one for these is refused. Up to a
+    /// 64th of the limit is kept as a buffer pool for coalescing small frames, once much has been
+    /// sent.
     total_queue_bytes: usize = 64 << 20, "64m", "1k"..="2047m";
-    /// Maximum size of received frames that wait for the router. At this limit reading pauses, and
-    /// TCP flow control slows the senders down. Partially read frames are completed, which may
-    /// exceed the limit by up to a quarter. Other bytes of an incomplete frame, at most 64 KiB for
-    /// each peer, count once the frame is complete. Up to a quarter of the limit is kept as a pool
-    /// of read buffers, once much has been received. The minimum admits a frame of the maximum
-    /// length.
-    inbound_bytes: usize = 4 << 20, "4m", "72k"..="2047m";
-    /// Maximum number of received frames that wait for the router.
-    inbound_frames: usize = 65_536, "65536", "1"..="1m";
+    /// Size of the receive windows of all peers together: the received frames that await the router,
+    /// each counted with its length prefix and 64 bytes, and forwarded frames that were not
+    /// delivered yet. Half of it is for dialed and trusted peers, the other half for strangers. A
+    /// peer begins with a window of 128 KiB, which grows to 1 MiB with use; it has 2 KiB at least,
+    /// however many peers there are. A frame may exceed the window in which it begins. The buffers
+    /// behind the frames may take twice as much. Up to a quarter of the limit is kept as a pool of
+    /// read buffers, once much has been received. Routers in a ring may lock up if they send frames
+    /// that cost more than half of a window.
+    inbound_bytes: usize = 4 << 20, "4m", "256k"..="2047m";
     /// Maximum size of the frames kept for `take_unconfirmed`, of all peers together, counted as in
-    /// a queue. The oldest frames are dropped first, those of inbound peers before others. The
-    /// default equals that of all queues, so that a shutdown loses nothing.
+    /// a queue. The oldest frames are dropped first, those of strangers before others. The default
+    /// equals that of all queues, so that a shutdown loses nothing.
     unconfirmed_bytes: usize = 64 << 20, "64m", "0"..="2047m";
     /// Time for which an inbound peer that runs this crate keeps its target and queue after its
     /// link ended. Long enough for a router to change its network.
     resume_window: Duration = Duration::from_secs(120), "120s", "0s"..="8760h";
-    /// Maximum number of such peers without a link; beyond that, the oldest is ended.
+    /// Maximum number of such peers without a link; beyond that, one of the network and then the
+    /// host that hold most is ended: an unknown node before one with a listed or pinned key, one
+    /// whose links carried no frame or ended within a second before others, and then the oldest.
     resume_peers: usize = 256, "256", "0"..="20000";
     /// Maximum size of the queues of such peers together, counted as in a queue.
     resume_bytes: usize = 16 << 20, "16m", "0"..="2047m";
@@ -162,12 +176,14 @@ limits! {
     connect_stagger: Duration = Duration::from_millis(250), "250ms", "0s"..="8760h";
     /// Upper bound of the first redial delay. The bound doubles with every failure, and each delay
     /// is drawn uniformly between zero and the bound (full jitter), so that many dialers do not
-    /// return at once.
+    /// return at the same time.
     redial_first: Duration = Duration::from_millis(100), "100ms", "1ms"..="8760h";
     /// Upper bound of any redial delay.
     redial_cap: Duration = Duration::from_secs(60), "60s", "10ms"..="8760h";
-    /// A link that was up this long resets the redial back-off. So does one over which a frame
-    /// arrived, or on which the peer acknowledged 64 KiB.
+    /// A link that was up this long resets the redial back-off. So does one that carried 64 KiB of
+    /// frames: what arrived here and what the remote acknowledged, added up. A plain node
+    /// acknowledges nothing. A link that was up for a second, or carried frames both ways, lowers
+    /// the bound to two seconds, or to as long as it was up.
     redial_reset: Duration = Duration::from_secs(10), "10s", "0s"..="8760h";
     /// Idle time after which the kernel probes a link (TCP keepalive), then every 10 s. This costs
     /// no wake-up of the process. An unresponsive link is ended by `user_timeout`: where that is
@@ -182,6 +198,10 @@ limits! {
     events: usize = 1024, "1024", "1"..="1m";
     /// Maximum rate of events about dropped inbound streams, per second; the rest is only counted.
     drop_events_per_sec: usize = 50, "50", "1"..="1m";
+    /// Maximum rate at which links of unknown nodes come up with an event, per second. All events
+    /// about a link beyond it are only counted, by `Event::Missed` within a second. Enough for the
+    /// neighbours of a large router to return at the same time.
+    stranger_events_per_sec: usize = 200, "200", "1"..="1m";
 }
 
 fn check<V: Value>(
@@ -202,6 +222,18 @@ fn check<V: Value>(
 trait Value: PartialOrd + Sized {
     fn read(text: &str) -> Option<Self>;
     fn show(&self) -> String;
+}
+
+/// A field of [`Limits`].
+trait Field {
+    /// Sets it from text. Returns whether the text is a value.
+    fn set(&mut self, text: &str) -> bool;
+}
+
+impl<V: Value> Field for V {
+    fn set(&mut self, text: &str) -> bool {
+        V::read(text).map(|value| *self = value).is_some()
+    }
 }
 
 impl Value for usize {
@@ -284,12 +316,12 @@ impl fmt::Display for LimitError {
             LimitError::Value { name, value } => {
                 write!(
                     f,
-                    "`{value}` is no value of the limit {name} (write 500ms, 30s or 5m for a "
+                    "`{value}` is not a value of the limit {name} (write 500ms, 30s or 5m for a "
                 )?;
                 f.write_str("time, 4096, 64k or 1m for a number)")
             }
             LimitError::OutOfBounds { name, value, least, most } => {
-                write!(f, "the limit {name} is {value}: it can be {least} to {most}")
+                write!(f, "the limit {name} is {value}: it must be {least} to {most}")
             }
         }
     }
@@ -302,7 +334,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn defaults_are_what_the_text_says() {
+    fn defaults_equal_their_text() {
         let mut read = Limits::default();
         for (name, default, _) in Limits::describe() {
             read.set(name, default).unwrap();
@@ -312,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn names_what_is_wrong() {
+    fn errors_name_the_limit_and_the_value() {
         let mut limits = Limits::default();
         let mut error = |name, value| limits.set(name, value).unwrap_err().to_string();
         assert_eq!(error("speed", "1"), "there is no limit `speed`");
@@ -320,27 +352,31 @@ mod tests {
             [("peers", "-1"), ("peers", "1s"), ("send_timeout", "1"), ("send_timeout", "")]
         {
             let error = error(name, value);
-            assert!(error.starts_with(&format!("`{value}` is no value of the limit {name} (")));
+            assert!(error.starts_with(&format!("`{value}` is not a value of the limit {name} (")));
         }
     }
 
     #[test]
-    fn names_what_is_out_of_bounds() {
-        for (name, value, told) in [
-            ("inbound_bytes", "71k", "the limit inbound_bytes is 72704: it can be 72k to 2047m"),
-            ("handshake_bytes", "255", "the limit handshake_bytes is 255: it can be 256 to 128k"),
-            ("peers", "0", "the limit peers is 0: it can be 1 to 20000"),
-            ("user_timeout", "501h", "the limit user_timeout is 1803600s: it can be 1s to 500h"),
-            ("redial_first", "0s", "the limit redial_first is 0s: it can be 1ms to 8760h"),
+    fn errors_name_the_bounds() {
+        for (name, value, message) in [
+            (
+                "inbound_bytes",
+                "255k",
+                "the limit inbound_bytes is 261120: it must be 256k to 2047m",
+            ),
+            ("handshake_bytes", "255", "the limit handshake_bytes is 255: it must be 256 to 128k"),
+            ("peers", "0", "the limit peers is 0: it must be 1 to 20000"),
+            ("user_timeout", "501h", "the limit user_timeout is 1803600s: it must be 1s to 500h"),
+            ("redial_first", "0s", "the limit redial_first is 0s: it must be 1ms to 8760h"),
         ] {
             let mut limits = Limits::default();
             limits.set(name, value).unwrap();
-            assert_eq!(limits.check().unwrap_err().to_string(), told);
+            assert_eq!(limits.check().unwrap_err().to_string(), message);
         }
     }
 
     #[test]
-    fn every_bound_can_be_set_and_is_the_last_that_works() {
+    fn bounds_are_inclusive() {
         for (name, _, meaning) in Limits::describe() {
             let (_, bounds) = meaning.rsplit_once(" From ").unwrap();
             let (least, most) = bounds.strip_suffix('.').unwrap().split_once(" to ").unwrap();

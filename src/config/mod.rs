@@ -7,6 +7,7 @@ mod encryption;
 mod keys;
 mod limits;
 mod resolver;
+mod router_id;
 mod spawn;
 
 pub use accept_policy::{AcceptPolicy, Incoming, IpRange, ParseIpRangeError};

@@ -1,3 +1,5 @@
+//! The executor of an endpoint.
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Weak;
@@ -22,7 +24,7 @@ pub type Task = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 ///
 /// If the executor is gone, all its tasks have been dropped, and the endpoint closes. If it drops a
 /// single task before it has completed, only what that task served ends: one peer, one listener, or
-/// one inbound handshake.
+/// one inbound handshake. A spawner that panics has dropped its task; an event reports it.
 ///
 /// Implemented for closures, which is the way to use a runtime other than smol:
 ///
@@ -46,7 +48,8 @@ pub trait Spawn: Send + Sync + 'static {
     /// use netmod_inet::Spawn;
     ///
     /// let executor = std::sync::Arc::new(smol::Executor::new());
-    /// std::sync::Arc::downgrade(&executor).spawn(Box::pin(async { println!("in the background") }));
+    /// let spawner = std::sync::Arc::downgrade(&executor);
+    /// spawner.spawn(Box::pin(async { println!("in the background") }));
     /// assert!(executor.try_tick());
     /// ```
     fn spawn(&self, task: Task);

@@ -1,13 +1,18 @@
 //! Sending a frame to every peer.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use crate::endpoint::InetEndpoint;
 use crate::error::{SendError, SendErrorKind};
-use crate::peer::{Admission, Enqueued, Peer, SLOT_COST, SharedReservation, cost};
-use crate::proto::Frame;
-use crate::proto::Target;
+use crate::peer::{Admission, Enqueued, Peer, PeerClass, SLOT_COST, SharedReservation, cost};
+use crate::proto::{Frame, Target};
+use crate::shared::Shared;
 
 impl InetEndpoint {
     /// Queues a frame for every peer whose link is up. Never waits.
+    ///
+    /// A queue that is full takes it while the floods in it take less than an eighth of its limits.
     ///
     /// # Errors
     ///
@@ -57,43 +62,55 @@ impl InetEndpoint {
     }
 
     fn flood(&self, frame: Frame, except: &[Target]) -> Result<FloodReport, SendError> {
-        let context = self.context();
+        let shared = self.shared();
         // Checked once, not for every peer.
-        if let Some(refusal) = self.refusal(&frame) {
-            return Err(SendError::new(refusal, frame));
+        if let Some(reason) = self.reject_reason(&frame) {
+            return Err(SendError::new(reason, frame));
         }
         let frame = frame.compact();
-        let charge = SharedReservation::new(&context.budget, &frame).or_else(|| {
-            context.reclaim(cost(&frame));
-            SharedReservation::new(&context.budget, &frame)
+        // Resolves aliases to the target of the peer. `extend` instead of a sorted list, or
+        // `collect`: both would add a whole sort to the binary.
+        let peers = except.iter().filter_map(|target| shared.peer(*target));
+        let mut except = BTreeMap::new();
+        except.extend(peers.map(|peer| (peer.target(), peer)));
+        let reservation = SharedReservation::new(&shared.budget, &frame).or_else(|| {
+            shared.reclaim(highest_class(shared, &except), None, cost(&frame));
+            SharedReservation::new(&shared.budget, &frame)
         });
-        let Some(charge) = charge else {
+        let Some(reservation) = reservation else {
             return Err(SendError::new(SendErrorKind::EndpointFull, frame));
         };
-        // Resolves aliases to the target of the peer.
-        let peers = except.iter().filter_map(|target| context.peer(*target));
-        let mut except: Vec<_> = peers.map(|peer| peer.target()).collect();
-        except.sort_unstable();
         let mut report = FloodReport::default();
-        let mut short_of_room = Vec::new();
-        context.for_each_peer(|peer| {
-            if except.binary_search(&peer.target()).is_ok() {
+        let mut out_of_memory = Vec::new();
+        shared.for_each_peer(|peer| {
+            if except.contains_key(&peer.target()) {
                 return;
             }
-            match peer.push(frame.clone(), Some(charge.clone()), Admission::WhileUp) {
-                Err((SendErrorKind::EndpointFull, _)) => short_of_room.push(peer.clone()),
-                pushed => report.note(peer, pushed),
+            match peer.push(frame.clone(), Admission::Flood(reservation.clone())) {
+                Err((SendErrorKind::EndpointFull, _)) => out_of_memory.push(peer.clone()),
+                result => report.record(peer, result),
             }
         });
-        if !short_of_room.is_empty() {
-            context.reclaim(SLOT_COST * short_of_room.len());
+        if let Some(class) = out_of_memory.iter().map(|peer| peer.class()).max() {
+            shared.reclaim(class, None, SLOT_COST * out_of_memory.len());
         }
-        for peer in short_of_room {
-            let pushed = peer.push(frame.clone(), Some(charge.clone()), Admission::WhileUp);
-            report.note(&peer, pushed);
+        for peer in out_of_memory {
+            let result = peer.push(frame.clone(), Admission::Flood(reservation.clone()));
+            report.record(&peer, result);
         }
         Ok(report)
     }
+}
+
+/// The highest class of the peers that a flood is for.
+fn highest_class(shared: &Shared, except: &BTreeMap<Target, Arc<Peer>>) -> PeerClass {
+    let mut highest = PeerClass::Stranger;
+    for peer in shared.peers() {
+        if peer.queue.is_up() && !except.contains_key(&peer.target()) {
+            highest = highest.max(peer.class());
+        }
+    }
+    highest
 }
 
 /// The result of flooding a frame.
@@ -116,10 +133,10 @@ pub struct FloodReport {
 }
 
 impl FloodReport {
-    fn note(&mut self, peer: &Peer, pushed: Result<Enqueued, (SendErrorKind, Frame)>) {
-        match pushed {
+    fn record(&mut self, peer: &Peer, result: Result<Enqueued, (SendErrorKind, Frame)>) {
+        match result {
             Ok(_) => self.sent.push(peer.target()),
-            Err((refusal, _)) => self.refused.push((peer.target(), refusal)),
+            Err((reason, _)) => self.refused.push((peer.target(), reason)),
         }
     }
 }

@@ -1,8 +1,7 @@
+//! Configuring and starting an endpoint.
+
 use std::fmt;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-
-use smol::Async;
 
 use crate::config::AcceptPolicy;
 #[cfg(feature = "noise")]
@@ -11,14 +10,13 @@ use crate::config::Limits;
 use crate::config::{Global, Spawn};
 use crate::config::{Resolve, SystemResolver};
 use crate::endpoint::InetEndpoint;
+use crate::endpoint::open::{open, prepare, register_stream};
 use crate::error::StartError;
-use crate::peer::{Origin, inbound};
 use crate::primitives::random;
-use crate::proto::{Id, PeerType};
+use crate::proto::{Id, InstanceId, PeerType, shorten};
 use crate::server::Server;
-use crate::session::start_stream;
-use crate::shared::{Shared, SharedConfig, TaskRef};
-use crate::transport::{Keepalive, Stream, TcpConnector, TcpLink};
+use crate::shared::SharedConfig;
+use crate::transport::{Keepalive, TcpConnector};
 
 /// Configures and starts an [`InetEndpoint`]; see [`InetEndpoint::builder`].
 ///
@@ -52,8 +50,65 @@ pub struct Builder {
     encryption: Option<Encryption>,
 }
 
+impl InetEndpoint {
+    /// Starts an endpoint that listens on `bind`, runs on smol's global executor, and has a random
+    /// router id and the default limits. See [`Builder::bind`] for the format of the address.
+    ///
+    /// # Errors
+    ///
+    /// See [`Builder::start`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// use netmod_inet::InetEndpoint;
+    ///
+    /// let endpoint = InetEndpoint::start("[::1]:0").await?;
+    /// assert!(endpoint.port().is_some_and(|port| port > 0));
+    /// # Ok(()) }) }
+    /// ```
+    pub async fn start(bind: impl AsRef<str>) -> Result<InetEndpoint, StartError> {
+        InetEndpoint::builder().bind(bind).start().await
+    }
+
+    /// Returns a builder for an endpoint.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+    /// use netmod_inet::InetEndpoint;
+    ///
+    /// let endpoint = InetEndpoint::builder().start().await?;
+    /// assert_eq!(endpoint.port(), None, "it only dials");
+    /// # Ok(()) }) }
+    /// ```
+    pub fn builder() -> Builder {
+        InetEndpoint::builder_on(Global)
+    }
+
+    /// Returns a builder for an endpoint that runs on `spawner`. The same as
+    /// [`builder`](Self::builder) with [`Builder::spawner`], but leaves smol's global executor out of
+    /// the program, unless that uses it elsewhere: some 10 KB for a small box.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use netmod_inet::InetEndpoint;
+    /// use smol::Executor;
+    ///
+    /// static EXECUTOR: Executor<'static> = Executor::new();
+    ///
+    /// smol::block_on(EXECUTOR.run(async {
+    ///     let endpoint = InetEndpoint::builder_on(&EXECUTOR).bind("127.0.0.1:0").start().await?;
+    ///     assert!(endpoint.port().is_some());
+    ///     Ok(())
+    /// }))
+    /// # }
+    /// ```
+    pub fn builder_on(spawner: impl Spawn) -> Builder {
+        Builder::new(Box::new(spawner))
+    }
+}
+
 impl Builder {
-    pub(crate) fn new() -> Builder {
+    fn new(spawner: Box<dyn Spawn>) -> Builder {
         Builder {
             id: None,
             binds: Vec::new(),
@@ -63,7 +118,7 @@ impl Builder {
             frames_follow_id: false,
             policy: AcceptPolicy::all(),
             resolver: Box::new(SystemResolver::default()),
-            spawner: Box::new(Global),
+            spawner,
             #[cfg(feature = "noise")]
             encryption: None,
         }
@@ -202,7 +257,7 @@ impl Builder {
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
     /// use netmod_inet::{InetEndpoint, ResolveFuture, Resolve};
     ///
-    /// /// Knows no names, so that only addresses in numbers are dialed.
+    /// /// Resolves no names, so that only numeric addresses are dialed.
     /// struct NoNames;
     ///
     /// impl Resolve for NoNames {
@@ -291,31 +346,30 @@ impl Builder {
             Some(id) => id,
             None => Id::random().map_err(StartError::Random)?,
         };
-        let mut instance_id = [0; 16];
-        random::fill(&mut instance_id).map_err(StartError::Random)?;
+        let instance_id: InstanceId = random::array().map_err(StartError::Random)?.into();
         let mut servers = Server::bind(&parse_binds(&self.binds)?)?;
         for listener in self.listeners {
             servers.push(Server::from_std(listener)?);
         }
         let streams = prepare(self.streams, &self.limits)?;
-        let patience = Keepalive::new(&self.limits);
-        let parts = SharedConfig {
+        let keepalive = Keepalive::new(&self.limits);
+        let config = SharedConfig {
             id,
             instance_id,
             limits: self.limits,
             frames_follow_id: self.frames_follow_id,
             resolver: self.resolver,
-            connector: Box::new(TcpConnector { keepalive: patience }),
+            connector: Box::new(TcpConnector { keepalive }),
             policy: self.policy,
             #[cfg(feature = "noise")]
             encryption: self.encryption,
             spawner: self.spawner,
         };
-        let (endpoint, running) = open(parts, &servers);
+        let (endpoint, running) = open(config, &servers);
         for server in servers {
             server.run(&running);
         }
-        streams.into_iter().for_each(|prepared| enter_stream(&running, prepared));
+        streams.into_iter().for_each(|stream| register_stream(&running, stream));
         drop(running);
         match endpoint.is_closed() {
             true => Err(StartError::ExecutorGone),
@@ -331,51 +385,6 @@ impl fmt::Debug for Builder {
 }
 
 fn parse_binds(binds: &[String]) -> Result<Vec<SocketAddr>, StartError> {
-    let parse = |text: &String| text.parse().map_err(|_| StartError::Address(text.clone()));
+    let parse = |text: &String| text.parse().map_err(|_| StartError::Address(shorten(text)));
     binds.iter().map(parse).collect()
-}
-
-/// Creates an endpoint, and the strong reference that its tasks hold.
-pub(crate) fn open(parts: SharedConfig, servers: &[Server]) -> (InetEndpoint, Arc<TaskRef>) {
-    let (sender, inbound) = inbound(parts.limits.inbound_bytes, parts.limits.inbound_frames);
-    let context = Arc::new(Shared::new(parts, inbound));
-    let running = TaskRef::new(context.clone(), sender);
-    let endpoint = InetEndpoint::new(context, &running, servers);
-    hold_open(&running);
-    (endpoint, running)
-}
-
-/// Starts a task that only waits for the endpoint to stop. It keeps an endpoint without listeners
-/// and peers open; if it is dropped earlier, the executor is gone.
-fn hold_open(running: &Arc<TaskRef>) {
-    let task = running.clone();
-    running.spawn(async move { task.stopping().await });
-}
-
-/// A stream connected by the caller, ready for the handshake.
-struct Prepared {
-    stream: Arc<dyn Stream>,
-    addr: Option<SocketAddr>,
-    peer_type: PeerType,
-}
-
-fn prepare(
-    streams: Vec<(TcpStream, PeerType)>,
-    limits: &Limits,
-) -> Result<Vec<Prepared>, StartError> {
-    let prepare = |(stream, peer_type): (TcpStream, PeerType)| {
-        let addr = stream.peer_addr().ok();
-        let stream = TcpLink::new(Async::new(stream)?, Keepalive::new(limits))?;
-        Ok(Prepared { stream: Arc::new(stream), addr, peer_type })
-    };
-    streams.into_iter().map(prepare).collect::<Result<_, _>>().map_err(StartError::Socket)
-}
-
-/// Registers a stream as a peer and starts its handshake. There are at most as many streams as
-/// `Limits::peers`, so this fails only if the endpoint is stopping.
-fn enter_stream(running: &Arc<TaskRef>, prepared: Prepared) {
-    let Prepared { stream, addr, peer_type } = prepared;
-    if let Some(peer) = running.add_linked(peer_type, Origin::Dialed, addr) {
-        start_stream(running, peer, stream, addr);
-    }
 }

@@ -1,4 +1,4 @@
-//! Changing the allowed keys.
+//! Changing the list of allowed keys.
 
 use crate::endpoint::InetEndpoint;
 use crate::error::NotEncrypting;
@@ -26,8 +26,8 @@ impl InetEndpoint {
         &self,
         keys: impl IntoIterator<Item = PublicKey>,
     ) -> Result<(), NotEncrypting> {
-        let trust = self.context().key_policy.as_ref().ok_or(NotEncrypting)?;
-        self.context().set_allowed_keys(trust, Some(keys.into_iter().collect()));
+        let policy = self.shared().key_policy.as_ref().ok_or(NotEncrypting)?;
+        self.shared().set_allowed_keys(policy, Some(keys.into_iter().collect()));
         Ok(())
     }
 
@@ -40,14 +40,15 @@ impl InetEndpoint {
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
     /// # use netmod_inet::{Encryption, InetEndpoint, KeyPair, PublicKey};
-    /// let encryption = Encryption::new(KeyPair::generate()?).allow(PublicKey::from_bytes([1; 32]));
+    /// let allowed = PublicKey::from_bytes([1; 32]);
+    /// let encryption = Encryption::new(KeyPair::generate()?).allow(allowed);
     /// let endpoint = InetEndpoint::builder().bind("[::1]:0").encrypt(encryption).start().await?;
     /// endpoint.allow_any_key()?;
     /// # Ok(()) }) }
     /// ```
     pub fn allow_any_key(&self) -> Result<(), NotEncrypting> {
-        let trust = self.context().key_policy.as_ref().ok_or(NotEncrypting)?;
-        self.context().set_allowed_keys(trust, None);
+        let policy = self.shared().key_policy.as_ref().ok_or(NotEncrypting)?;
+        self.shared().set_allowed_keys(policy, None);
         Ok(())
     }
 }

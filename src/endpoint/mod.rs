@@ -1,8 +1,10 @@
-mod add;
+//! The endpoint: the handle that a program holds.
+
 mod broadcast;
-pub(crate) mod builder;
+mod builder;
 #[cfg(feature = "noise")]
 mod keys;
+pub(crate) mod open;
 mod peers;
 mod recv;
 mod send;
@@ -13,12 +15,12 @@ mod streams;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::config::AcceptPolicy;
 use crate::config::Limits;
-use crate::error::{StartError, UnknownTarget};
+use crate::error::UnknownTarget;
 use crate::events::Events;
 use crate::peer::{Closing, Peer};
 use crate::proto::Id;
@@ -29,7 +31,7 @@ use crate::shared::{Shared, TaskRef};
 
 pub use broadcast::FloodReport;
 pub use builder::Builder;
-pub use recv::Received;
+pub use recv::{ForwardError, Received};
 #[cfg(feature = "sink")]
 pub use sink::PeerSink;
 pub use streams::Frames;
@@ -70,7 +72,7 @@ pub struct InetEndpoint {
 
 /// State shared by all handles. Dropping it stops the endpoint.
 struct Handle {
-    context: Arc<Shared>,
+    shared: Arc<Shared>,
     /// Invariant: upgradable until the last task has ended.
     running: Weak<TaskRef>,
     addrs: Vec<SocketAddr>,
@@ -79,57 +81,24 @@ struct Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         // First: inbound frames have no consumer from now on, so they must not be acknowledged.
-        self.context.inbound.close();
-        self.context.stop(Closing::Now);
+        self.shared.inbound.close();
+        self.shared.stop(Closing::Now);
         // Here and not in a task: the process may exit after this, and the executor may be gone.
-        self.context.close_links();
+        self.shared.close_links();
     }
 }
 
 impl InetEndpoint {
-    /// Starts an endpoint that listens on `bind`, runs on smol's global executor, and has a random
-    /// router id and the default limits. See [`Builder::bind`] for the format of the address.
-    ///
-    /// # Errors
-    ///
-    /// See [`Builder::start`].
-    ///
-    /// ```
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
-    /// use netmod_inet::InetEndpoint;
-    ///
-    /// let endpoint = InetEndpoint::start("[::1]:0").await?;
-    /// assert!(endpoint.port().is_some_and(|port| port > 0));
-    /// # Ok(()) }) }
-    /// ```
-    pub async fn start(bind: impl AsRef<str>) -> Result<InetEndpoint, StartError> {
-        InetEndpoint::builder().bind(bind).start().await
-    }
-
-    /// Returns a builder for an endpoint.
-    ///
-    /// ```
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
-    /// use netmod_inet::InetEndpoint;
-    ///
-    /// let endpoint = InetEndpoint::builder().start().await?;
-    /// assert_eq!(endpoint.port(), None, "it only dials");
-    /// # Ok(()) }) }
-    /// ```
-    pub fn builder() -> Builder {
-        Builder::new()
-    }
-
     pub(crate) fn new(
-        context: Arc<Shared>,
+        shared: Arc<Shared>,
         running: &Arc<TaskRef>,
         servers: &[Server],
     ) -> InetEndpoint {
         let addrs: Vec<_> = servers.iter().flat_map(Server::local_addrs).collect();
-        context.port.store(addrs.first().map_or(0, SocketAddr::port), Ordering::Relaxed);
+        shared.port.store(addrs.first().map_or(0, SocketAddr::port), Ordering::Relaxed);
         let running = Arc::downgrade(running);
-        let routes = context.routes.clone();
-        InetEndpoint { routes, handle: Arc::new(Handle { context, running, addrs }) }
+        let routes = shared.routes.clone();
+        InetEndpoint { routes, handle: Arc::new(Handle { shared, running, addrs }) }
     }
 
     /// Returns the router id that this endpoint claims.
@@ -142,7 +111,7 @@ impl InetEndpoint {
     /// # Ok(()) }) }
     /// ```
     pub fn router_id(&self) -> Id {
-        self.context().id
+        self.shared().id
     }
 
     /// Returns the port of the first listener, as assigned by the system; `None` without listeners.
@@ -181,7 +150,7 @@ impl InetEndpoint {
     /// # Ok(()) }) }
     /// ```
     pub fn limits(&self) -> &Limits {
-        &self.context().limits
+        &self.shared().limits
     }
 
     /// Subscribes to events. The first subscription receives all events since the start of the
@@ -198,7 +167,7 @@ impl InetEndpoint {
     /// # Ok(()) }) }
     /// ```
     pub fn events(&self) -> Events {
-        self.context().events.subscribe()
+        self.shared().events.subscribe()
     }
 
     /// Replaces the accept policy. It applies to new connections: existing peers stay.
@@ -211,7 +180,7 @@ impl InetEndpoint {
     /// # Ok(()) }) }
     /// ```
     pub fn set_accept_policy(&self, policy: AcceptPolicy) {
-        *self.context().policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
+        *self.shared().policy.write() = policy;
     }
 
     /// Stops the endpoint gracefully: it stops dialing and accepting, and links that are up send
@@ -235,8 +204,8 @@ impl InetEndpoint {
     /// # Ok(()) }) }
     /// ```
     pub async fn shutdown(&self) {
-        self.context().stop(Closing::Drain);
-        self.context().stopped().await;
+        self.shared().stop(Closing::Drain);
+        self.shared().stopped().await;
     }
 
     /// Shuts down for a restart: like [`shutdown`](InetEndpoint::shutdown), but neighbours are
@@ -260,7 +229,7 @@ impl InetEndpoint {
     /// # Ok(()) }) }
     /// ```
     pub async fn shutdown_for(&self, time: Duration) {
-        self.context().announce_retry_after(time);
+        self.shared().announce_retry_after(time);
         self.shutdown().await;
     }
 
@@ -277,12 +246,12 @@ impl InetEndpoint {
         self.handle.running.strong_count() == 0
     }
 
-    fn context(&self) -> &Arc<Shared> {
-        &self.handle.context
+    fn shared(&self) -> &Arc<Shared> {
+        &self.handle.shared
     }
 
     fn known_peer(&self, target: Target) -> Result<Arc<Peer>, UnknownTarget> {
-        self.context().peer(target).ok_or(UnknownTarget(target))
+        self.shared().peer(target).ok_or(UnknownTarget(target))
     }
 }
 

@@ -35,7 +35,7 @@ impl InetEndpoint {
     /// let targets = endpoint.add_peers(["192.0.2.7:9000"]).await?;
     /// let frame = Frame::builder(8, endpoint.router_id()).payload("for later").build()?;
     /// endpoint.send(targets[0], frame.clone()).await?;
-    /// let error = endpoint.send(7, frame.clone()).await.unwrap_err();
+    /// let error = endpoint.send(7.into(), frame.clone()).await.unwrap_err();
     /// assert_eq!((error.reason(), error.into_frame()), (SendErrorKind::UnknownTarget, frame));
     /// # Ok(()) }) }
     /// ```
@@ -81,10 +81,12 @@ impl InetEndpoint {
             let Ok(peer) = self.known_peer(target) else {
                 return self.try_send(target, error.into_frame());
             };
-            match peer.send(error.into_frame(), &mut deadline).await {
+            let shared = self.shared();
+            let reclaim = |bytes| shared.reclaim_for(target, bytes);
+            match peer.send(error.into_frame(), &mut deadline, &reclaim).await {
                 // The peer became an alias of another one, or ended, during the wait.
-                Err(gone) if gone.reason() == SendErrorKind::UnknownTarget => {
-                    error = match self.try_send(target, gone.into_frame()) {
+                Err(ended) if ended.reason() == SendErrorKind::UnknownTarget => {
+                    error = match self.try_send(target, ended.into_frame()) {
                         Err(error) if error.reason().is_temporary() => error,
                         done => return done,
                     };
@@ -148,9 +150,9 @@ impl InetEndpoint {
     /// # Ok(()) }) }
     /// ```
     pub fn try_send(&self, target: Target, frame: Frame) -> Result<(), SendError> {
-        match self.refusal(&frame) {
+        match self.reject_reason(&frame) {
             None => self.push(target, frame),
-            Some(refusal) => Err(SendError::new(refusal, frame)),
+            Some(reason) => Err(SendError::new(reason, frame)),
         }
     }
 
@@ -174,8 +176,9 @@ impl InetEndpoint {
     /// let targets = endpoint.add_peers(["192.0.2.7:9000"]).await?;
     /// let frame = Frame::builder(8, endpoint.router_id()).payload("hello").build()?;
     /// let mut frames = VecDeque::from(vec![frame; 10_000]);
-    /// let refusal = endpoint.try_send_many(targets[0], &mut frames).unwrap_err();
-    /// assert_eq!((refusal, frames.len()), (SendErrorKind::Full, 10_000 - endpoint.peers()[0].queued_frames));
+    /// let reason = endpoint.try_send_many(targets[0], &mut frames).unwrap_err();
+    /// assert_eq!(reason, SendErrorKind::Full);
+    /// assert_eq!(frames.len(), 10_000 - endpoint.peers()[0].queued_frames);
     /// # Ok(()) }) }
     /// ```
     pub fn try_send_many(
@@ -183,24 +186,25 @@ impl InetEndpoint {
         target: Target,
         frames: &mut VecDeque<Frame>,
     ) -> Result<(), SendErrorKind> {
-        let context = self.context();
-        let mut has_shed = false;
+        let shared = self.shared();
+        let mut has_reclaimed = false;
         while let Some(first) = frames.front() {
-            let least = cost(first);
-            let (taken, refused) = context.push_many(target, frames, |frame| self.refusal(frame));
+            let first_cost = cost(first);
+            let (queued, refused) =
+                shared.push_many(target, frames, |frame| self.reject_reason(frame));
             // After the locks are released: dropping caller-provided `Bytes` may run code of the
             // caller.
-            frames.drain(..taken);
+            frames.drain(..queued);
             match refused {
                 // At most one reclaim for each frame that needs it.
-                Some(SendErrorKind::EndpointFull) if taken > 0 || !has_shed => {
-                    has_shed = true;
-                    context.reclaim(frames.front().map_or(least, cost));
+                Some(SendErrorKind::EndpointFull) if queued > 0 || !has_reclaimed => {
+                    has_reclaimed = true;
+                    shared.reclaim_for(target, frames.front().map_or(first_cost, cost));
                 }
-                Some(SendErrorKind::UnknownTarget) if context.is_stopping() => {
+                Some(SendErrorKind::UnknownTarget) if shared.is_stopping() => {
                     return Err(SendErrorKind::Closed);
                 }
-                Some(refusal) => return Err(refusal),
+                Some(reason) => return Err(reason),
                 None => {}
             }
         }
@@ -208,37 +212,40 @@ impl InetEndpoint {
     }
 
     fn push(&self, target: Target, frame: Frame) -> Result<(), SendError> {
-        let context = self.context();
-        let pushed = match context.push(target, frame) {
+        let shared = self.shared();
+        let result = match shared.push(target, frame) {
             Err((SendErrorKind::EndpointFull, frame)) => {
-                context.reclaim(cost(&frame));
-                context.push(target, frame)
+                shared.reclaim_for(target, cost(&frame));
+                shared.push(target, frame)
             }
             done => done,
         };
-        self.pushed(pushed)
+        self.map_queue_error(result)
     }
 
-    /// Maps a queue error to the caller's error.
-    pub(crate) fn pushed(
+    /// Converts an error of the queue to that of the caller.
+    pub(crate) fn map_queue_error(
         &self,
-        pushed: Result<(), (SendErrorKind, Frame)>,
+        result: Result<(), (SendErrorKind, Frame)>,
     ) -> Result<(), SendError> {
-        pushed.map_err(|(refusal, frame)| match refusal {
-            SendErrorKind::UnknownTarget if self.context().is_stopping() => {
-                SendError::new(SendErrorKind::Closed, frame)
-            }
-            refusal => SendError::new(refusal, frame),
-        })
+        result.map_err(|(reason, frame)| SendError::new(self.queue_error(reason), frame))
+    }
+
+    /// Converts the reason of a queue to that of the caller.
+    pub(crate) fn queue_error(&self, reason: SendErrorKind) -> SendErrorKind {
+        match reason {
+            SendErrorKind::UnknownTarget if self.shared().is_stopping() => SendErrorKind::Closed,
+            reason => reason,
+        }
     }
 
     /// Takes the frames that came back from a peer's queue, oldest first: unsent ones, and ones
-    /// that may not have arrived. Frames come back when the peer ends or restarts, or when the
-    /// endpoint needs their memory while the peer is down.
+    /// that may not have arrived. Frames come back when the peer ends or restarts, or when their
+    /// memory is needed for peers that come first.
     /// [`Event::Unconfirmed`](crate::Event::Unconfirmed) signals that there are some.
     ///
-    /// At most `Limits::unconfirmed_bytes` are kept for all peers together; the oldest are dropped
-    /// first.
+    /// At most `Limits::unconfirmed_bytes` are kept for all peers together; those of strangers are
+    /// dropped first, the oldest ones before others.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
@@ -252,7 +259,7 @@ impl InetEndpoint {
     /// # Ok(()) }) }
     /// ```
     pub fn take_unconfirmed(&self, target: Target) -> Vec<Frame> {
-        self.context().take_unconfirmed(target)
+        self.shared().take_unconfirmed(target)
     }
 
     /// Takes all frames queued for a peer without a link, in order to send them another way: first
@@ -270,17 +277,17 @@ impl InetEndpoint {
     /// let frame = Frame::builder(8, endpoint.router_id()).payload("for later").build()?;
     /// endpoint.try_send(targets[0], frame.clone())?;
     /// assert_eq!(endpoint.take_queued(targets[0]), Some(vec![frame]));
-    /// assert_eq!(endpoint.take_queued(7), None);
+    /// assert_eq!(endpoint.take_queued(7.into()), None);
     /// # Ok(()) }) }
     /// ```
     pub fn take_queued(&self, target: Target) -> Option<Vec<Frame>> {
-        self.context().take_queued(target)
+        self.shared().take_queued(target)
     }
 
     /// Returns why this frame cannot be sent to any peer.
-    pub(crate) fn refusal(&self, frame: &Frame) -> Option<SendErrorKind> {
+    pub(crate) fn reject_reason(&self, frame: &Frame) -> Option<SendErrorKind> {
         match () {
-            () if self.context().is_stopping() => Some(SendErrorKind::Closed),
+            () if self.shared().is_stopping() => Some(SendErrorKind::Closed),
             () if is_peering(frame.modes()) => Some(SendErrorKind::Reserved),
             () if frame.len() > self.limits().frame_bytes => Some(SendErrorKind::TooLarge),
             () => None,

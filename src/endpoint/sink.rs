@@ -56,14 +56,15 @@ impl InetEndpoint {
     /// The target is not checked here: an unknown one fails when a frame is sent.
     ///
     /// ```
-    /// # async fn run(endpoint: netmod_inet::InetEndpoint) -> Result<(), Box<dyn std::error::Error>> {
+    /// # use netmod_inet::InetEndpoint;
+    /// # async fn run(endpoint: InetEndpoint) -> Result<(), Box<dyn std::error::Error>> {
     /// use futures_util::{StreamExt, stream};
     /// use netmod_inet::Frame;
     ///
     /// let start = Frame::builder(8, endpoint.router_id());
     /// let frames = (0..9).map(|number| start.clone().payload(vec![number]).build());
     /// let frames = frames.collect::<Result<Vec<_>, _>>()?;
-    /// stream::iter(frames).map(Ok).forward(endpoint.sink(3)).await?;
+    /// stream::iter(frames).map(Ok).forward(endpoint.sink(3.into())).await?;
     /// # Ok(()) }
     /// ```
     pub fn sink(&self, target: Target) -> PeerSink {
@@ -123,7 +124,10 @@ mod tests {
     use crate::peer::PeerState;
 
     /// Far longer than any step of these tests takes, even under load.
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// The test that waits for this timeout takes as long.
+    const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
     fn frame(number: u32) -> Frame {
         let builder = Frame::builder(8, crate::proto::Id::from_bytes([1; 32]));
@@ -145,11 +149,11 @@ mod tests {
     }
 
     #[test]
-    fn a_sink_waits_for_room_and_all_arrives_in_order() {
+    fn a_sink_waits_for_queue_space_and_keeps_the_order() {
         const COUNT: u32 = 5_000;
         smol::block_on(async {
             let mut limits = Limits { queue_frames: 4, ..Limits::default() };
-            limits.send_timeout = PATIENCE;
+            limits.send_timeout = LONG;
             let (from, to, target) = pair(limits).await;
             let sender = smol::spawn(async move {
                 let frames = stream::iter((0..COUNT).map(|number| Ok(frame(number))));
@@ -165,14 +169,14 @@ mod tests {
     }
 
     #[test]
-    fn a_sink_gives_the_frame_back_and_goes_on() {
+    fn a_sink_returns_the_frame_and_stays_usable() {
         smol::block_on(async {
             let mut limits = Limits { queue_frames: 1, ..Limits::default() };
             limits.redial_cap = Duration::from_millis(20);
-            limits.send_timeout = PATIENCE;
+            limits.send_timeout = SEND_TIMEOUT;
             let (from, to, target) = pair(limits).await;
-            let mut nobody = from.sink(target + 1);
-            let error = nobody.send(frame(1)).await.unwrap_err();
+            let mut unknown = from.sink((u16::from(target) + 1).into());
+            let error = unknown.send(frame(1)).await.unwrap_err();
             assert_eq!(
                 (error.reason(), error.into_frame()),
                 (SendErrorKind::UnknownTarget, frame(1))

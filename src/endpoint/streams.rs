@@ -104,14 +104,14 @@ impl Stream for Events {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         loop {
-            let mut came = self.arrived.take().unwrap_or_else(|| self.listen());
+            let mut listener = self.arrived.take().unwrap_or_else(|| self.listen());
             match self.try_next() {
                 Ok(Some(event)) => return Poll::Ready(Some(event)),
                 Ok(None) => {}
                 Err(Closed) => return Poll::Ready(None),
             }
-            if Pin::new(&mut came).poll(cx).is_pending() {
-                self.arrived = Some(came);
+            if Pin::new(&mut listener).poll(cx).is_pending() {
+                self.arrived = Some(listener);
                 return Poll::Pending;
             }
         }

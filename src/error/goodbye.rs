@@ -1,3 +1,5 @@
+//! Why a remote closed or refused a link.
+
 use std::fmt;
 use std::time::Duration;
 
@@ -37,7 +39,7 @@ pub struct Goodbye {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum GoodbyeReason {
-    /// The remote has reached its limit on peers.
+    /// The remote has reached its limit on peers, or on the memory for peers that it does not know.
     Busy,
     /// The remote's accept policy does not allow this node.
     NotAllowed,
@@ -109,7 +111,7 @@ impl fmt::Display for Goodbye {
             GoodbyeReason::ShuttingDown => f.write_str("it shuts down")?,
             GoodbyeReason::Removed => f.write_str("it removed this node from its peers")?,
             GoodbyeReason::Duplicate => f.write_str("the two nodes have another link")?,
-            GoodbyeReason::Answered => f.write_str("this node said so first")?,
+            GoodbyeReason::Answered => f.write_str("this node sent its goodbye first")?,
             GoodbyeReason::NotEncrypted => f.write_str("it has encrypted links only")?,
             GoodbyeReason::Other(code) => write!(f, "reason {code}")?,
         }

@@ -1,8 +1,11 @@
-use std::fmt;
+//! Errors of handshakes and of dials.
+
+use std::fmt::{self, Write};
 use std::io;
 use std::sync::Arc;
 
 use crate::error::Goodbye;
+use crate::primitives::hidden::EscapeHidden;
 use crate::proto::{FrameError, FramingError, HelloError, Id, PeerType, PublicKey};
 
 /// Why a handshake failed.
@@ -74,36 +77,36 @@ impl fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             HandshakeError::TimedOut => f.write_str("handshake timed out"),
-            HandshakeError::Closed => f.write_str("closed by the other side during the handshake"),
+            HandshakeError::Closed => f.write_str("closed by the remote during the handshake"),
             HandshakeError::Io(error) => write!(f, "handshake failed: {error}"),
             HandshakeError::TooLong(len) => write!(f, "handshake message of {len} bytes"),
             HandshakeError::Framing(error) => write!(f, "handshake failed: {error}"),
             HandshakeError::Frame(error) => write!(f, "handshake failed: {error}"),
             HandshakeError::Unexpected(error) => write!(f, "handshake failed: {error}"),
             HandshakeError::PeerType { asked, echoed } => {
-                write!(f, "asked for a {asked} link, the other side answered {echoed}")
+                write!(f, "asked for a {asked} link, the remote answered {echoed}")
             }
             HandshakeError::OwnSelf => {
-                f.write_str("own self: the other side has this node's router id")
+                f.write_str("own self: the remote has this node's router id")
             }
             HandshakeError::NotProved => {
-                f.write_str("the other side could not prove to be whom it said it was")
+                f.write_str("the remote could not prove to be the node that it claims to be")
             }
             HandshakeError::Refused(goodbye) => write!(f, "refused: {goodbye}"),
             HandshakeError::NotEncrypted => {
-                f.write_str("the other side does not encrypt, as this node wants it to")
+                f.write_str("the remote does not encrypt, and this node requires it")
             }
             HandshakeError::NetworkSecret { here: true } => {
-                f.write_str("this node has a network secret, and the other side has none")
+                f.write_str("this node has a network secret, and the remote has none")
             }
             HandshakeError::NetworkSecret { here: false } => {
-                f.write_str("the other side has a network secret, and this node has none")
+                f.write_str("the remote has a network secret, and this node has none")
             }
             HandshakeError::NotAuthentic => f.write_str(
                 "the exchange of keys failed: another network secret, or changed on the way",
             ),
             HandshakeError::WrongKey(key) => {
-                write!(f, "the other side has the key {key}, which is not pinned for its address")
+                write!(f, "the remote has the key {key}, which is not pinned for its address")
             }
             HandshakeError::KeyNotAllowed(key) => write!(f, "the key {key} is not allowed in"),
             HandshakeError::IdTaken { id, key, holder } => {
@@ -155,7 +158,10 @@ pub enum AttemptError {
 impl fmt::Display for AttemptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            AttemptError::Resolve(error) => write!(f, "cannot look up the name: {error}"),
+            // The text is the resolver's, and may be what a name server said.
+            AttemptError::Resolve(error) => {
+                write!(EscapeHidden(f), "cannot look up the name: {error}")
+            }
             AttemptError::NoAddress => f.write_str("the name has no address"),
             AttemptError::Connect(error) => write!(f, "cannot connect: {error}"),
             AttemptError::Handshake(error) => error.fmt(f),
@@ -164,3 +170,15 @@ impl fmt::Display for AttemptError {
 }
 
 impl std::error::Error for AttemptError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_resolver_says_is_escaped() {
+        let error = Arc::new(io::Error::other("\u{1b}[2Jno such host\u{202e}"));
+        let error = AttemptError::Resolve(error).to_string();
+        assert_eq!(error, "cannot look up the name: \\u{1b}[2Jno such host\\u{202e}");
+    }
+}

@@ -1,3 +1,5 @@
+//! Errors of adding and naming peers.
+
 use std::fmt;
 
 use crate::error::Closed;
@@ -84,7 +86,7 @@ impl std::error::Error for AddPeersError {}
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
 /// # use netmod_inet::{InetEndpoint, UnknownTarget};
 /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
-/// assert_eq!(endpoint.kick(Some(7)), Err(UnknownTarget(7)));
+/// assert_eq!(endpoint.kick(Some(7.into())), Err(UnknownTarget(7.into())));
 /// # Ok(()) }) }
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,3 +1,5 @@
+//! Errors of sending.
+
 use std::fmt;
 
 use crate::proto::Frame;
@@ -9,7 +11,7 @@ use crate::proto::Frame;
 /// # use netmod_inet::{Frame, InetEndpoint};
 /// # let endpoint = InetEndpoint::start("[::1]:0").await?;
 /// let frame = Frame::builder(8, endpoint.router_id()).build()?;
-/// let error = endpoint.try_send(7, frame.clone()).unwrap_err();
+/// let error = endpoint.try_send(7.into(), frame.clone()).unwrap_err();
 /// assert_eq!(error.to_string(), "there is no peer with this target");
 /// assert_eq!(error.into_frame(), frame);
 /// # Ok(()) }) }
@@ -29,7 +31,7 @@ impl SendError {
     ///
     /// ```
     /// # async fn run(endpoint: netmod_inet::InetEndpoint, frame: netmod_inet::Frame) {
-    /// if let Err(error) = endpoint.try_send(7, frame) {
+    /// if let Err(error) = endpoint.try_send(7.into(), frame) {
     ///     println!("not sent: {}", error.reason());
     /// }
     /// # }
@@ -42,7 +44,7 @@ impl SendError {
     ///
     /// ```
     /// # async fn run(endpoint: netmod_inet::InetEndpoint, frame: netmod_inet::Frame) {
-    /// if let Err(error) = endpoint.try_send(7, frame) {
+    /// if let Err(error) = endpoint.try_send(7.into(), frame) {
     ///     println!("{} bytes were not sent", error.frame().len());
     /// }
     /// # }
@@ -93,7 +95,8 @@ impl std::error::Error for SendError {}
 ///
 /// /// Whether it makes sense to send the same frame to the same neighbour later.
 /// fn may_be_taken_later(reason: SendErrorKind) -> bool {
-///     matches!(reason, SendErrorKind::Full | SendErrorKind::TimedOut | SendErrorKind::EndpointFull)
+///     use SendErrorKind::{EndpointFull, Full, TimedOut};
+///     matches!(reason, Full | TimedOut | EndpointFull)
 /// }
 /// # assert!(may_be_taken_later(SendErrorKind::Full));
 /// ```
@@ -106,7 +109,8 @@ pub enum SendErrorKind {
     Full,
     /// The queue had no space within the time that the sender waited.
     TimedOut,
-    /// The queues of all peers together have reached `Limits::total_queue_bytes`.
+    /// The queues of all peers together have reached `Limits::total_queue_bytes`, or for a stranger
+    /// the part of it that is not reserved.
     EndpointFull,
     /// The frame is longer than `Limits::frame_bytes`, or than the peer's queue can ever hold.
     TooLarge,

@@ -1,3 +1,5 @@
+//! Errors of starting an endpoint.
+
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;

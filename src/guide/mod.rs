@@ -5,6 +5,7 @@
 //! | [`runtimes`] | running an endpoint on smol, on your own executor, inside tokio; streams |
 //! | [`delivery`] | what happens to a frame: what waits, what is refused, what comes back |
 //! | [`peers`] | what happens to a peer: redial, resume, merge, dead peers, who may connect |
+//! | [`strangers`] | what a neighbour that nobody knows can take of this node, and what it cannot |
 //! | [`encryption`] | how to encrypt links, and against whom that helps |
 //! | [`small_boxes`] | the program `netmod-node`; building it small; systemd, OpenWrt, ARM |
 //! | [`ratman`] | the adapter to Ratman's driver trait |
@@ -31,6 +32,8 @@
 /// [`InetEndpoint::shutdown`](crate::InetEndpoint::shutdown).
 pub mod runtimes {}
 
+/// [strangers]: crate::guide::strangers
+///
 #[doc = include_str!("delivery.md")]
 ///
 /// # In the reference
@@ -62,6 +65,15 @@ pub mod delivery {}
 /// [`PeerInfo`](crate::PeerInfo), [`Event`](crate::Event),
 /// [`AcceptPolicy`](crate::AcceptPolicy), [`Limits`](crate::Limits).
 pub mod peers {}
+
+/// [wire]: crate::guide::wire
+///
+#[doc = include_str!("strangers.md")]
+///
+/// # In the reference
+///
+/// [`Limits`](crate::Limits), [`AcceptPolicy`](crate::AcceptPolicy).
+pub mod strangers {}
 
 /// [wire]: crate::guide::wire
 /// [benchmarks]: crate::guide::benchmarks

@@ -27,17 +27,17 @@ pub(crate) struct ByteRate {
 
 impl ByteRate {
     pub(crate) fn add(&mut self, bytes: usize, now: Instant) {
-        let left = self.decayed(now);
-        self.lasted = if left > 0.0 { self.observed_for(now).as_secs_f32() } else { 0.0 };
-        self.per_second = left + bytes as f32 / TIME_CONSTANT.as_secs_f32();
+        let decayed = self.decayed(now);
+        self.lasted = if decayed > 0.0 { self.observed_for(now).as_secs_f32() } else { 0.0 };
+        self.per_second = decayed + bytes as f32 / TIME_CONSTANT.as_secs_f32();
         self.last = Some(now);
     }
 
     /// Bytes per second, averaged over the last seconds.
     pub(crate) fn per_second(&self, now: Instant) -> u64 {
         // Correct for the bias of a flow that began only recently.
-        let seen = self.observed_for(now).max(MIN_WINDOW);
-        (self.decayed(now) / (1.0 - decay(seen))).round() as u64
+        let observed = self.observed_for(now).max(MIN_WINDOW);
+        (self.decayed(now) / (1.0 - decay(observed))).round() as u64
     }
 
     /// For how long the flow has been observed, up to [`MAX_WINDOW`].
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_steady_flow_is_told_as_what_it_is_from_the_first_second_on() {
+    fn the_rate_of_a_steady_flow_is_accurate_from_the_first_second() {
         let mut rate = ByteRate::default();
         let mut now = Instant::now();
         assert_eq!(rate.per_second(now), 0);
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn it_follows_the_flow_and_forgets_it() {
+    fn the_rate_follows_the_flow_and_decays_to_zero() {
         let mut rate = ByteRate::default();
         let now = flow(&mut rate, 1_000, Instant::now(), 20_000 * MS);
         let now = flow(&mut rate, 3_000, now, 20_000 * MS);
@@ -103,11 +103,11 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_is_what_came_within_a_second() {
+    fn a_burst_is_averaged_over_a_second() {
         let mut rate = ByteRate::default();
         let now = Instant::now();
         rate.add(1_000_000, now);
-        let told = rate.per_second(now);
-        assert!((1_000_000..1_200_000).contains(&told), "{told}");
+        let rate = rate.per_second(now);
+        assert!((1_000_000..1_200_000).contains(&rate), "{rate}");
     }
 }

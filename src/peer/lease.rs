@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use crate::peer::Peer;
-use crate::peer::send::queue::register_waker;
 
 /// The exclusive right to serve a peer. Dropping it releases the lease.
 #[derive(Debug)]
@@ -23,11 +22,11 @@ impl Lease {
     ///
     /// If this is dropped before it completes, the other task keeps or regains the lease.
     pub(crate) async fn acquire(peer: &Arc<Peer>) -> Lease {
-        let _wish = LeaseRequest::new(peer);
+        let _request = LeaseRequest::new(peer);
         loop {
             let changed = peer.signal.listen();
-            if let Some(turn) = Lease::try_acquire(peer) {
-                return turn;
+            if let Some(lease) = Lease::try_acquire(peer) {
+                return lease;
             }
             changed.await;
         }
@@ -35,25 +34,27 @@ impl Lease {
 
     /// Acquires the lease if it is free. `None` if another task holds it.
     pub(crate) fn try_acquire(peer: &Arc<Peer>) -> Option<Lease> {
-        let mut history = peer.status();
-        if history.is_leased {
+        let mut status = peer.status();
+        if status.is_leased {
             return None;
         }
-        history.is_leased = true;
-        history.lease_epoch = history.lease_epoch.wrapping_add(1);
+        status.is_leased = true;
+        status.lease_epoch = status.lease_epoch.wrapping_add(1);
         Some(Lease { peer: peer.clone() })
     }
 
     /// Completes when another task requests the lease. The future may be moved to another task.
     pub(crate) fn requested(&self) -> impl Future<Output = ()> + Send + use<> {
         let peer = self.peer.clone();
-        // A waker takes less memory than a listener, and every idle link waits here.
+        // A waker takes less memory than a listener, and every idle link waits here. It is a plain
+        // slot, not an `AtomicWaker`, since the requests are checked under the same lock.
         poll_fn(move |cx| {
-            let mut history = peer.status();
-            match history.lease_requests > 0 {
+            let mut status = peer.status();
+            match status.lease_requests > 0 {
                 true => Poll::Ready(()),
                 false => {
-                    register_waker(&mut history.lease_waker, cx);
+                    let waker = cx.waker();
+                    status.lease_waker.get_or_insert_with(|| waker.clone()).clone_from(waker);
                     Poll::Pending
                 }
             }
@@ -69,17 +70,17 @@ impl Lease {
     /// withdrawn before one is granted, and `None` otherwise.
     pub(crate) async fn yield_now(self) -> Option<Lease> {
         let peer = self.peer.clone();
-        let turns = peer.status().lease_epoch;
+        let epoch = peer.status().lease_epoch;
         drop(self);
         loop {
             let changed = peer.signal.listen();
-            let (begun, wishes) = {
-                let history = peer.status();
-                (history.lease_epoch != turns, history.lease_requests)
+            let (is_granted, requests) = {
+                let status = peer.status();
+                (status.lease_epoch != epoch, status.lease_requests)
             };
-            match begun {
+            match is_granted {
                 true => return None,
-                false if wishes == 0 => return Lease::try_acquire(&peer),
+                false if requests == 0 => return Lease::try_acquire(&peer),
                 false => changed.await,
             }
         }
@@ -98,12 +99,12 @@ struct LeaseRequest<'a>(&'a Peer);
 
 impl LeaseRequest<'_> {
     fn new(peer: &Peer) -> LeaseRequest<'_> {
-        let mut history = peer.status();
-        history.lease_requests += 1;
-        let server = history.lease_waker.take();
-        drop(history);
-        if let Some(server) = server {
-            server.wake();
+        let mut status = peer.status();
+        status.lease_requests += 1;
+        let waker = status.lease_waker.take();
+        drop(status);
+        if let Some(waker) = waker {
+            waker.wake();
         }
         peer.signal.notify_all();
         LeaseRequest(peer)
@@ -127,33 +128,33 @@ mod tests {
 
     fn peer() -> Arc<Peer> {
         let queue = SendQueue::new(MemoryBudget::new(1), 1, 1);
-        Arc::new(Peer::linked(0, PeerType::Standard, Origin::Accepted, queue))
+        Arc::new(Peer::linked(0.into(), PeerType::Standard, Origin::Accepted, queue))
     }
 
     #[test]
-    fn a_turn_goes_to_who_wants_it() {
+    fn a_lease_passes_to_the_task_that_requests_it() {
         block_on(async {
             let peer = peer();
             let first = Lease::try_acquire(&peer).unwrap();
             assert!(Lease::try_acquire(&peer).is_none() && !first.is_requested());
-            let mut take = pin!(Lease::acquire(&peer));
-            assert!(poll_once(&mut take).await.is_none());
+            let mut acquiring = pin!(Lease::acquire(&peer));
+            assert!(poll_once(&mut acquiring).await.is_none());
             first.requested().await;
-            let mut giving = pin!(first.yield_now());
-            assert!(poll_once(&mut giving).await.is_none());
-            let second = take.await;
-            assert!(giving.await.is_none() && !second.is_requested());
+            let mut yielding = pin!(first.yield_now());
+            assert!(poll_once(&mut yielding).await.is_none());
+            let second = acquiring.await;
+            assert!(yielding.await.is_none() && !second.is_requested());
         });
     }
 
     #[test]
-    fn a_wish_that_is_given_up_leaves_the_turn_where_it_was() {
+    fn a_withdrawn_request_returns_the_lease_to_its_holder() {
         block_on(async {
             let peer = peer();
             let first = Lease::try_acquire(&peer).unwrap();
             {
-                let mut take = pin!(Lease::acquire(&peer));
-                assert!(poll_once(&mut take).await.is_none());
+                let mut acquiring = pin!(Lease::acquire(&peer));
+                assert!(poll_once(&mut acquiring).await.is_none());
             }
             assert!(!first.is_requested());
             assert!(first.yield_now().await.is_some());

@@ -32,9 +32,9 @@ impl Peer {
         link: &'a Arc<Link>,
         inbound: &'a InboundSender,
         drain: &'a Duration,
-        notices: OnMergeMessage<'a>,
+        on_merge: OnMergeMessage<'a>,
     ) -> impl Future<Output = DownReason> + Send + use<'a> {
-        let reading = run_reader(self, link, inbound, notices);
+        let reading = run_reader(self, link, inbound, on_merge);
         let writing = future::or(self.write(link, drain), run_monitor(self, link));
         let mut serving =
             Some(future::or(reading, future::or(writing, self.drain_deadline(drain))));
@@ -51,9 +51,9 @@ impl Peer {
     fn finish(&self, link: &Link, reason: DownReason) -> DownReason {
         // The remote may have closed its write direction only, and still read.
         flush_final_ack(self, link);
-        let history = self.status();
-        let goodbye = history.close.goodbye.map(DownReason::Goodbye);
-        history.close.stopping.clone().or(goodbye).unwrap_or(reason)
+        let status = self.status();
+        let goodbye = status.close.goodbye.map(DownReason::Goodbye);
+        status.close.stopping.clone().or(goodbye).unwrap_or(reason)
     }
 
     /// Runs the writer to its end, and then lingers for the reader to read to the end.
@@ -63,14 +63,14 @@ impl Peer {
         drain: &'a Duration,
     ) -> impl Future<Output = DownReason> + Send + Unpin + use<'a> {
         let mut writing = Some(run_writer(self, link));
-        let mut leaving = None;
+        let mut lingering = None;
         poll_fn(move |cx: &mut Context<'_>| {
             if let Some(at_work) = &mut writing {
                 let done = ready!(Pin::new(at_work).poll(cx));
                 writing = None;
-                leaving = Some(Box::pin(linger(link, done, drain)));
+                lingering = Some(Box::pin(linger(done, drain)));
             }
-            leaving.as_mut().map_or(Poll::Pending, |leaving| leaving.as_mut().poll(cx))
+            lingering.as_mut().map_or(Poll::Pending, |lingering| lingering.as_mut().poll(cx))
         })
     }
 
@@ -91,16 +91,13 @@ impl Peer {
 }
 
 /// Waits for as long as the reader may go on after the writer has ended.
-async fn linger(link: &Link, written: Result<(), DownReason>, drain: &Duration) -> DownReason {
+async fn linger(written: Result<(), DownReason>, drain: &Duration) -> DownReason {
     match written {
         // Data that arrived before the link broke can still be read.
         Err(reason) => {
             clock::after(*drain).await;
             reason
         }
-        Ok(()) => {
-            link.stream.close_write();
-            future::pending().await
-        }
+        Ok(()) => future::pending().await,
     }
 }

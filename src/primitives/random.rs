@@ -2,8 +2,6 @@
 
 use std::io;
 
-use crate::proto::Id;
-
 /// Fills `bytes` with randomness from the operating system.
 pub(crate) fn fill(bytes: &mut [u8]) -> io::Result<()> {
     #[cfg(test)]
@@ -13,6 +11,13 @@ pub(crate) fn fill(bytes: &mut [u8]) -> io::Result<()> {
         return Ok(());
     }
     fill_from_system(bytes)
+}
+
+/// Returns random bytes from the operating system.
+pub(crate) fn array<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    fill(&mut bytes)?;
+    Ok(bytes)
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -30,24 +35,4 @@ fn fill_from_system(bytes: &mut [u8]) -> io::Result<()> {
 fn fill_from_system(bytes: &mut [u8]) -> io::Result<()> {
     use std::io::Read;
     std::fs::File::open("/dev/urandom")?.read_exact(bytes)
-}
-
-impl Id {
-    /// Generates a random identity from the system's generator.
-    ///
-    /// # Errors
-    ///
-    /// Returns the error of the system if it cannot provide randomness.
-    ///
-    /// ```
-    /// use netmod_inet::Id;
-    ///
-    /// assert_ne!(Id::random()?, Id::random()?);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn random() -> io::Result<Id> {
-        let mut bytes = [0; 32];
-        fill(&mut bytes)?;
-        Ok(Id::from_bytes(bytes))
-    }
 }

@@ -1,4 +1,4 @@
-//! Frame counters for acknowledgement and resumption.
+//! Frame counters for acknowledgement and resumption, and when an acknowledgement is due.
 //!
 //! Every router frame of a session has an implicit sequence number: its position in the stream,
 //! counted over all links of the session. Numbers are never written to the wire. The receiver
@@ -34,7 +34,7 @@ pub(crate) struct SendCounter {
     /// resume over a link that it had already abandoned.
     highest: u64,
     acknowledged: u64,
-    pub(crate) rtt: RttEstimator,
+    rtt: RttEstimator,
 }
 
 impl SendCounter {
@@ -51,31 +51,36 @@ impl SendCounter {
     /// Handles an acknowledgement of `count` frames in total, and returns how many of them are
     /// newly acknowledged.
     ///
-    /// `held` is the time by which the remote delayed it, or `None` if it is a reply to a ping.
-    /// Only delayed acknowledgements yield round-trip samples.
+    /// `ack_delay` is the time by which the remote delayed it, or `None` if it is a reply to a
+    /// ping. Only delayed acknowledgements yield round-trip samples.
     pub(crate) fn acknowledge(
         &mut self,
         count: u64,
-        held: Option<Duration>,
+        ack_delay: Option<Duration>,
         now: Instant,
     ) -> Result<usize, InvalidAck> {
-        let more = self.take_count(count, self.total)?;
-        if let Some(held) = held {
-            self.rtt.on_ack(count, held, now);
+        let newly_acked = self.advance(count, self.total)?;
+        if let Some(ack_delay) = ack_delay {
+            self.rtt.on_ack(count, ack_delay, now);
             if count == self.total {
                 self.rtt.clear();
             }
         }
-        Ok(more)
+        Ok(newly_acked)
     }
 
     /// Resumes on a new link whose remote has received `count` frames, and returns how many of them
     /// are newly acknowledged. The rest is to be retransmitted.
     pub(crate) fn resume(&mut self, count: u64) -> Result<usize, InvalidAck> {
-        let more = self.take_count(count, self.highest)?;
+        let newly_acked = self.advance(count, self.highest)?;
         self.total = count;
-        self.rtt.begin(count);
-        Ok(more)
+        self.rtt.resume(count);
+        Ok(newly_acked)
+    }
+
+    /// Number of frames that were acknowledged.
+    pub(crate) fn acknowledged(&self) -> u64 {
+        self.acknowledged
     }
 
     /// Number of frames that await retransmission.
@@ -88,13 +93,13 @@ impl SendCounter {
         self.rtt.smoothed()
     }
 
-    fn take_count(&mut self, count: u64, most: u64) -> Result<usize, InvalidAck> {
-        if count < self.acknowledged || count > most {
+    fn advance(&mut self, count: u64, max: u64) -> Result<usize, InvalidAck> {
+        if count < self.acknowledged || count > max {
             return Err(InvalidAck);
         }
-        let more = count - self.acknowledged;
+        let newly_acked = count - self.acknowledged;
         self.acknowledged = count;
-        usize::try_from(more).map_err(|_| InvalidAck)
+        usize::try_from(newly_acked).map_err(|_| InvalidAck)
     }
 }
 
@@ -157,11 +162,13 @@ impl AckScheduler {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::rtt::MAX_SAMPLES;
+    use std::collections::VecDeque;
 
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn counts_that_cannot_be_are_refused() {
+    fn impossible_counts_are_refused() {
         let now = Instant::now();
         let mut sent = SendCounter::default();
         sent.add(5, now);
@@ -177,7 +184,7 @@ mod tests {
     /// The remote dialed, gave up, and received more over another link. Its first count, which is
     /// the smaller, arrives last.
     #[test]
-    fn a_count_that_came_late_does_not_make_the_true_one_impossible() {
+    fn a_late_count_does_not_invalidate_a_higher_one() {
         let mut sent = SendCounter::default();
         sent.add(10, Instant::now());
         assert_eq!(sent.resume(2), Ok(2));
@@ -187,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn the_round_trip_leaves_out_what_was_held_back() {
+    fn the_ack_delay_is_subtracted_from_the_round_trip() {
         let start = Instant::now();
         let mut sent = SendCounter::default();
         sent.add(1, start);
@@ -200,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_is_told_after_so_many_bytes_or_so_long() {
+    fn an_acknowledgement_is_due_after_enough_bytes_or_time() {
         let start = Instant::now();
         let mut received = AckScheduler::default();
         assert_eq!(received.timing(start), AckTiming::Nothing);
@@ -214,5 +221,80 @@ mod tests {
         assert_eq!(received.timing(start), AckTiming::Now);
         received.resume();
         assert_eq!((received.timing(start), received.total()), (AckTiming::Nothing, 11));
+    }
+
+    /// The estimate for a one-way delay of `delay` milliseconds and one frame of `len` bytes every
+    /// `interval` milliseconds.
+    fn estimate(delay: u32, interval: u32, len: usize) -> Duration {
+        let start = Instant::now();
+        let (mut sent, mut received) = (SendCounter::default(), AckScheduler::default());
+        let mut acks = VecDeque::new();
+        for ms in 0..50 * delay + 3000 {
+            let now = start + ms * MS;
+            if ms % interval == 0 {
+                sent.add(1, now);
+            }
+            if ms >= delay && (ms - delay) % interval == 0 {
+                received.add(1, len, now);
+            }
+            if received.timing(now) == AckTiming::Now {
+                acks.push_back((now + delay * MS, received.take_ack(now).unwrap()));
+            }
+            while let Some((_, (count, ack_delay))) = acks.front().filter(|(at, _)| *at <= now) {
+                sent.acknowledge(*count, Some(*ack_delay), now).unwrap();
+                acks.pop_front();
+            }
+        }
+        sent.round_trip().unwrap()
+    }
+
+    #[test]
+    fn the_round_trip_is_accurate_for_any_flow() {
+        for delay in [1, 20, 1000] {
+            for (interval, len) in
+                [(1, 100), (1, 10_000), (3, 70_000), (10, 100), (30, 100), (700, 1)]
+            {
+                let estimate = estimate(delay, interval, len);
+                let true_rtt = 2 * delay * MS;
+                let bounds = true_rtt - true_rtt / 20..=true_rtt + true_rtt / 8 + 10 * MS;
+                assert!(
+                    bounds.contains(&estimate),
+                    "{estimate:?}, not {true_rtt:?}: {len} bytes every {interval} ms"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn samples_are_bounded_and_an_idle_link_keeps_none() {
+        let start = Instant::now();
+        let mut sent = SendCounter::default();
+        (0..100_000).for_each(|number| sent.add(1, start + number * MS / 10));
+        assert!(sent.rtt.sample_capacity() <= MAX_SAMPLES);
+        sent.acknowledge(100_000, Some(MS), start + 10_000 * MS).unwrap();
+        assert_eq!(sent.rtt.sample_capacity(), 0);
+        assert_eq!(sent.round_trip(), Some(9_999 * MS));
+    }
+
+    #[test]
+    fn a_reply_to_a_ping_yields_no_sample() {
+        let start = Instant::now();
+        let mut sent = SendCounter::default();
+        sent.add(1, start);
+        sent.add(1, start + 10 * MS);
+        sent.acknowledge(1, None, start + 40 * MS).unwrap();
+        assert_eq!(sent.round_trip(), None);
+        sent.acknowledge(2, Some(50 * MS), start + 70 * MS).unwrap();
+        assert_eq!(sent.round_trip(), Some(20 * MS));
+    }
+
+    #[test]
+    fn a_frame_is_timed_from_its_last_byte() {
+        let start = Instant::now();
+        let mut sent = SendCounter::default();
+        sent.add(0, start);
+        sent.add(1, start + 900 * MS);
+        sent.acknowledge(1, Some(Duration::ZERO), start + 910 * MS).unwrap();
+        assert_eq!(sent.round_trip(), Some(10 * MS));
     }
 }

@@ -1,4 +1,4 @@
-//! Textual peer addresses: section 6 of the wire format.
+//! Textual peer addresses: `host:port`, and what may follow it.
 
 mod error;
 mod parse;
@@ -120,17 +120,17 @@ impl PeerAddr {
     }
 
     /// The socket that the address names, regardless of peer type and keys.
-    pub(crate) fn place(&self) -> Place<'_> {
+    pub(crate) fn addr_key(&self) -> AddrKey<'_> {
         match &self.host {
-            Host::Ip(ip) => Place::Ip(ip.to_canonical(), self.port),
-            Host::Name(name) => Place::Name(name.strip_suffix('.').unwrap_or(name), self.port),
+            Host::Ip(ip) => AddrKey::Ip(ip.to_canonical(), self.port),
+            Host::Name(name) => AddrKey::Name(name.strip_suffix('.').unwrap_or(name), self.port),
         }
     }
 }
 
 /// The socket that an address names, in canonical form, so that equal sockets compare equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Place<'a> {
+pub(crate) enum AddrKey<'a> {
     Ip(IpAddr, u16),
     Name(&'a str, u16),
 }
@@ -161,7 +161,7 @@ impl TryFrom<&String> for PeerAddr {
 
 impl fmt::Display for PeerAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.text.contains(':') {
+        match self.text.as_bytes().contains(&b':') {
             true => write!(f, "[{}]:{}", self.text, self.port)?,
             false => write!(f, "{}:{}", self.text, self.port)?,
         }
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn all_the_ways_to_write_one() {
+    fn every_notation_is_parsed_and_shown_in_canonical_form() {
         for (text, canonical) in [
             ("host:9000", "host:9000"),
             (" Host.Example:1 ", "host.example:1"),
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_wrong() {
+    fn errors_name_the_fault() {
         use AddressError::*;
         for (text, error) in [
             ("", Empty),
@@ -256,7 +256,9 @@ mod tests {
             ("[::1:9000", OpenBracket),
             ("[::1]", NoPort),
             ("[::1%]:1", Ipv6("::1%".into())),
-            ("[fe80::1%eth\0]:1", Ipv6("fe80::1%eth\0".into())),
+            ("[fe80::1%eth\0]:1", Ipv6("fe80::1%eth\\u{0}".into())),
+            ("ho\u{202e}st:9000", Host("ho\\u{202e}st".into())),
+            ("host:\u{1b}[2J", Port("\\u{1b}[2J".into())),
             ("[fe80::1%e h]:1", Ipv6("fe80::1%e h".into())),
             ("[fe80::1%a%b]:1", Ipv6("fe80::1%a%b".into())),
             ("[fe80::1%sixteen-bytes-it]:1", Ipv6("fe80::1%sixteen-bytes-it".into())),

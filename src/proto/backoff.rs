@@ -1,4 +1,4 @@
-//! Redial delays: exponential back-off, and staggered reconnects.
+//! Redial delays: the curve of the exponential back-off, and staggered reconnects.
 
 use std::time::Duration;
 
@@ -11,8 +11,12 @@ use std::time::Duration;
 pub(crate) struct Backoff {
     first: Duration,
     cap: Duration,
+    /// Up to `MAX_FAILURES`.
     failures: u32,
 }
+
+/// Failures after which the ceiling no longer doubles: it is far beyond any cap.
+const MAX_FAILURES: u32 = 30;
 
 impl Backoff {
     pub(crate) fn new(first: Duration, cap: Duration) -> Backoff {
@@ -21,9 +25,20 @@ impl Backoff {
 
     /// Returns the delay before the next attempt. `random` must be uniformly distributed.
     pub(crate) fn next(&mut self, random: u32) -> Duration {
-        let ceiling = self.first.saturating_mul(1 << self.failures.min(30)).min(self.cap);
-        self.failures = self.failures.saturating_add(1);
+        let ceiling = self.ceiling();
+        self.failures = (self.failures + 1).min(MAX_FAILURES);
         ceiling.mul_f64(f64::from(random) / f64::from(u32::MAX))
+    }
+
+    /// Lowers the ceiling to `max`, or to `first` if that is longer. It doubles on from there.
+    pub(crate) fn lower(&mut self, max: Duration) {
+        while self.failures > 0 && self.ceiling() > max {
+            self.failures -= 1;
+        }
+    }
+
+    fn ceiling(&self) -> Duration {
+        self.first.saturating_mul(1 << self.failures).min(self.cap)
     }
 }
 
@@ -56,10 +71,10 @@ pub(crate) fn staggered_retry_after(
 mod tests {
     use super::*;
 
-    const HERD: usize = 10_000;
+    const DIALERS: usize = 10_000;
 
     /// The highest number of reconnects within one second.
-    fn most_in_a_second(mut times: Vec<Duration>) -> usize {
+    fn max_per_second(mut times: Vec<Duration>) -> usize {
         times.sort_unstable();
         let second = Duration::from_secs(1);
         let count = |(at, start): (usize, &Duration)| {
@@ -68,40 +83,40 @@ mod tests {
         times.iter().enumerate().map(count).max().unwrap_or(0)
     }
 
-    /// The times at which all dialers reconnect to a listener that was down for `away`.
-    fn after_an_absence(away: Duration) -> Vec<Duration> {
+    /// The times at which all dialers reconnect to a listener that was down for `downtime`.
+    fn reconnects_after(downtime: Duration) -> Vec<Duration> {
         let mut random = fastrand::Rng::with_seed(7);
         let mut dialer = || {
             let mut backoff = backoff();
             let mut now = backoff.next(random.u32(..));
-            while now < away {
+            while now < downtime {
                 now += backoff.next(random.u32(..));
             }
             now
         };
-        (0..HERD).map(|_| dialer()).collect()
+        (0..DIALERS).map(|_| dialer()).collect()
     }
 
     #[test]
-    fn a_herd_comes_back_within_the_cap_and_no_more_than_a_fifth_in_a_second() {
-        let away = Duration::from_secs(30);
-        let back = after_an_absence(away);
-        assert!(back.iter().all(|time| *time <= away + Duration::from_secs(60)));
-        let most = most_in_a_second(back);
-        assert!(most <= HERD / 5, "{most}");
+    fn after_an_outage_reconnects_are_spread_out_within_the_cap() {
+        let downtime = Duration::from_secs(30);
+        let times = reconnects_after(downtime);
+        assert!(times.iter().all(|time| *time <= downtime + Duration::from_secs(60)));
+        let max = max_per_second(times);
+        assert!(max <= DIALERS / 5, "{max}");
     }
 
     #[test]
-    fn a_herd_that_was_asked_to_stay_away_comes_back_one_by_one() {
-        let away = Duration::from_secs(20);
-        let back: Vec<_> = staggered_retry_after(HERD, away).collect();
-        assert!(back.len() == HERD && back[0] == away);
-        let most = most_in_a_second(back);
-        assert!(most <= HERD / 20, "{most}");
-        let few: Vec<_> = staggered_retry_after(3, away).collect();
-        assert!(few[2] < away + Duration::from_millis(100), "{few:?}");
-        assert!(staggered_retry_after(HERD, Duration::MAX).all(|time| time <= MAX_RETRY_AFTER));
-        assert_eq!(staggered_retry_after(0, away).count(), 0);
+    fn announced_reconnects_are_staggered() {
+        let downtime = Duration::from_secs(20);
+        let times: Vec<_> = staggered_retry_after(DIALERS, downtime).collect();
+        assert!(times.len() == DIALERS && times[0] == downtime);
+        let max = max_per_second(times);
+        assert!(max <= DIALERS / 20, "{max}");
+        let few: Vec<_> = staggered_retry_after(3, downtime).collect();
+        assert!(few[2] < downtime + Duration::from_millis(100), "{few:?}");
+        assert!(staggered_retry_after(DIALERS, Duration::MAX).all(|time| time <= MAX_RETRY_AFTER));
+        assert_eq!(staggered_retry_after(0, downtime).count(), 0);
     }
 
     fn backoff() -> Backoff {
@@ -128,9 +143,19 @@ mod tests {
     }
 
     #[test]
-    fn failures_without_end_stay_at_the_cap() {
+    fn any_number_of_failures_stays_at_the_cap() {
         let mut backoff = backoff();
-        backoff.failures = u32::MAX;
+        (0..100).for_each(|_| _ = backoff.next(0));
         assert_eq!(backoff.next(u32::MAX), Duration::from_secs(60));
+    }
+
+    #[test]
+    fn the_ceiling_can_be_lowered_and_doubles_on() {
+        let mut backoff = backoff();
+        (0..100).for_each(|_| _ = backoff.next(0));
+        backoff.lower(Duration::from_secs(3));
+        assert_eq!([1_600, 3_200], [0; 2].map(|_| backoff.next(u32::MAX).as_millis()));
+        backoff.lower(Duration::ZERO);
+        assert_eq!(backoff.next(u32::MAX).as_millis(), 100);
     }
 }

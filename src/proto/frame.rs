@@ -3,6 +3,7 @@
 mod build;
 mod error;
 mod header;
+mod layout;
 #[cfg(test)]
 mod tests;
 
@@ -11,7 +12,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::proto::Id;
-use header::FIXED;
+use layout::FIXED;
 
 pub use build::FrameBuilder;
 pub use error::FrameError;
@@ -50,7 +51,7 @@ pub enum Recipient {
 /// use netmod_inet::SequenceId;
 ///
 /// // The first of three frames.
-/// let place = SequenceId { hash: [9; 32], num: 0, last: 2 };
+/// let sequence_id = SequenceId { hash: [9; 32], num: 0, last: 2 };
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SequenceId {
@@ -93,13 +94,13 @@ impl Frame {
     /// assert_eq!(frame.len(), Frame::MIN_LEN);
     /// # Ok::<(), netmod_inet::FrameError>(())
     /// ```
-    pub const MIN_LEN: usize = 41;
+    pub const MIN_LEN: usize = layout::MIN_LEN;
     /// Length of the largest frame: a header with every field, and the largest payload.
     ///
     /// ```
     /// assert_eq!(netmod_inet::Frame::MAX_LEN, 65_768);
     /// ```
-    pub const MAX_LEN: usize = 233 + Self::MAX_PAYLOAD;
+    pub const MAX_LEN: usize = layout::MAX_LEN;
     /// Length of the largest payload.
     ///
     /// ```
@@ -108,7 +109,7 @@ impl Frame {
     /// let builder = Frame::builder(8, Id::from_bytes([7; 32]));
     /// assert!(builder.payload(vec![0; Frame::MAX_PAYLOAD + 1]).build().is_err());
     /// ```
-    pub const MAX_PAYLOAD: usize = 65_535;
+    pub const MAX_PAYLOAD: usize = layout::MAX_PAYLOAD;
 
     /// Parses the carrier frame at the start of `bytes`.
     ///
@@ -135,22 +136,6 @@ impl Frame {
         }
         bytes.truncate(header.frame_len());
         Ok(Frame { bytes, pinned: 0 })
-    }
-
-    /// Creates a builder for a frame with these modes and this sender.
-    ///
-    /// The modes give the type of the payload: 4..=7 announcements, 8 a data block, 9 a manifest,
-    /// 64..=127 between routers, 128 and more anycast. The modes 32..=63 are reserved for the
-    /// netmod, and an endpoint refuses to send them.
-    ///
-    /// ```
-    /// # use netmod_inet::{Frame, Id};
-    /// let frame = Frame::builder(8, Id::from_bytes([7; 32])).payload("hello").build()?;
-    /// assert_eq!(frame.payload(), b"hello");
-    /// # Ok::<(), netmod_inet::FrameError>(())
-    /// ```
-    pub fn builder(modes: u16, sender: Id) -> FrameBuilder {
-        FrameBuilder::new(modes, sender)
     }
 
     /// Creates a frame from a slice of a larger buffer of `pinned` bytes, which it keeps alive.

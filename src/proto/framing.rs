@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bounds() {
+    fn lengths_out_of_bounds_are_refused() {
         for len in [41, 42, 65_767, 65_768] {
             assert_eq!(peek_len(&encode_length(len)), Ok(Some(len + 4)));
         }

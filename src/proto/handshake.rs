@@ -116,14 +116,14 @@ pub(crate) struct Hello {
 }
 
 impl Hello {
-    /// Encodes the Hello, with an extension block in `records` behind its fields.
-    pub(crate) fn encode(&self, records: &[u8]) -> Result<Frame, crate::proto::FrameError> {
-        let mut payload = Vec::with_capacity(54 + records.len());
+    /// Encodes the Hello, with the extension block `extension` behind its fields.
+    pub(crate) fn encode(&self, extension: &[u8]) -> Result<Frame, crate::proto::FrameError> {
+        let mut payload = Vec::with_capacity(54 + extension.len());
         payload.extend_from_slice(&0u32.to_le_bytes());
         put_peer_type(&mut payload, self.peer_type);
         payload.extend_from_slice(&self.port.to_le_bytes());
         put_id(&mut payload, self.id);
-        payload.extend_from_slice(records);
+        payload.extend_from_slice(extension);
         Frame::builder(HELLO, self.id).payload(payload).build()
     }
 
@@ -144,13 +144,13 @@ pub(crate) struct Ack {
 }
 
 impl Ack {
-    /// Encodes the Ack, with an extension block in `records` behind its fields.
-    pub(crate) fn encode(&self, records: &[u8]) -> Result<Frame, crate::proto::FrameError> {
-        let mut payload = Vec::with_capacity(52 + records.len());
+    /// Encodes the Ack, with the extension block `extension` behind its fields.
+    pub(crate) fn encode(&self, extension: &[u8]) -> Result<Frame, crate::proto::FrameError> {
+        let mut payload = Vec::with_capacity(52 + extension.len());
         payload.extend_from_slice(&1u32.to_le_bytes());
         put_peer_type(&mut payload, self.peer_type);
         put_id(&mut payload, self.id);
-        payload.extend_from_slice(records);
+        payload.extend_from_slice(extension);
         Frame::builder(ACK, self.id).payload(payload).build()
     }
 
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_is_noticed_and_more_is_ignored() {
+    fn truncation_is_refused_and_trailing_bytes_are_ignored() {
         let id = Id::from_bytes([9; 32]);
         let whole = Hello { id, peer_type: TYPES[2], port: 1 }.encode(b"").unwrap();
         let with = |payload: &[u8]| {
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn names_what_is_wrong() {
+    fn errors_name_the_fault() {
         let id = Id::from_bytes([9; 32]);
         let ack = Ack { id, peer_type: PeerType::Standard }.encode(b"").unwrap();
         assert_eq!(Hello::decode(&ack), Err(HelloError::Modes { due: 32, found: 33 }));

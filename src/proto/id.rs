@@ -112,14 +112,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_and_back() {
+    fn text_round_trips() {
         let id = Id::from_bytes(std::array::from_fn(|i| (i * 7) as u8));
         assert_eq!(id.to_string().parse(), Ok(id));
         assert_eq!(id.to_string().to_uppercase().parse(), Ok(id));
     }
 
     #[test]
-    fn says_what_is_wrong() {
+    fn errors_name_the_fault() {
         assert_eq!("ab".parse::<Id>(), Err(ParseIdError::Length(2)));
         let text = format!("{}x{}", "0".repeat(40), "0".repeat(23));
         assert_eq!(text.parse::<Id>(), Err(ParseIdError::Digit(40)));

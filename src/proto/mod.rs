@@ -4,6 +4,7 @@
 //! both in.
 
 mod ack;
+mod addr_block;
 mod address;
 mod backoff;
 mod extension;
@@ -17,6 +18,7 @@ mod peer_list;
 mod public_key;
 mod rtt;
 mod session_secret;
+mod session_values;
 mod target;
 #[cfg(test)]
 mod vectors_test;
@@ -31,9 +33,10 @@ pub use public_key::{ParseKeyError, PublicKey};
 pub use target::Target;
 
 pub(crate) use ack::{ACK_BYTES, AckScheduler, AckTiming, InvalidAck, SendCounter};
+pub(crate) use addr_block::AddrBlock;
 pub(crate) use address::shorten;
 pub(crate) use backoff::{Backoff, MAX_RETRY_AFTER, staggered_retry_after};
-pub(crate) use extension::{CONTROL, CloseRecord, RECORDS_VERSION, Records};
+pub(crate) use extension::{CONTROL, CloseRecord, EXTENSION_VERSION, Extension};
 pub(crate) use frame::{Header, VERSION, is_peering};
 pub(crate) use framing::{LENGTH_PREFIX, encode_length, peek_len};
 pub(crate) use handshake::{Ack, Hello};
@@ -42,4 +45,5 @@ pub(crate) use noise::{Capabilities, KeyExchange, Suite};
 pub(crate) use peer_list::first_duplicate;
 #[cfg(feature = "noise")]
 pub(crate) use public_key::read_digits;
-pub(crate) use session_secret::{Bits, Role, SessionSecret};
+pub(crate) use session_secret::{Role, SessionSecret};
+pub(crate) use session_values::{InstanceId, KeyShare, Nonce, Proof, SessionName};

@@ -110,14 +110,14 @@ impl KeyExchange {
     ///
     /// Any other field in the frame makes it invalid, since only the message is authenticated.
     pub(crate) fn decode(self, sender: Id, frame: &Frame) -> Option<&[u8]> {
-        let due = self.encode(sender, frame.payload().to_vec()).ok()?;
-        (due == *frame).then(|| frame.payload())
+        let expected = self.encode(sender, frame.payload().to_vec()).ok()?;
+        (expected == *frame).then(|| frame.payload())
     }
 
-    /// The prologue, which both ends must agree on. `spoken` is Hello and Ack, each behind its
+    /// The prologue, which both ends must agree on. `transcript` is Hello and Ack, each behind its
     /// length.
-    pub(crate) fn prologue(spoken: &[u8]) -> Vec<u8> {
-        [PROLOGUE, spoken].concat()
+    pub(crate) fn prologue(transcript: &[u8]) -> Vec<u8> {
+        [PROLOGUE, transcript].concat()
     }
 }
 
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_best_that_both_have_is_chosen() {
+    fn the_best_common_suite_is_chosen() {
         let [plain, fast] = [false, true].map(|has_aes| Capabilities::new(has_aes, false));
         assert_eq!(plain.choose(fast), Some(Suite::ChaChaPoly));
         assert_eq!(fast.choose(fast), Some(Suite::AesGcm));
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_read_in_its_own_turn_only() {
+    fn a_message_is_valid_only_at_its_step() {
         let frame = KeyExchange::Second.encode(Id::from_bytes([3; 32]), vec![7; 96]).unwrap();
         assert_eq!((frame.modes(), frame.sender()), (35, Id::from_bytes([3; 32])));
         let sender = frame.sender();

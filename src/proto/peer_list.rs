@@ -55,9 +55,9 @@ impl PeerAddr {
 /// Finds the first of `addrs` that names the same socket as an earlier one. Returns the positions
 /// of both.
 pub(crate) fn first_duplicate(addrs: &[PeerAddr]) -> Option<(usize, usize)> {
-    let mut seen = BTreeMap::new();
-    let mut places = addrs.iter().map(PeerAddr::place).enumerate();
-    places.find_map(|(at, place)| seen.insert(place, at).map(|earlier| (at, earlier)))
+    let mut first = BTreeMap::new();
+    let mut keys = addrs.iter().map(PeerAddr::addr_key).enumerate();
+    keys.find_map(|(at, key)| first.insert(key, at).map(|earlier| (at, earlier)))
 }
 
 /// Parses a line of a peer file into its text and address. `None` if the line has no entry.
@@ -104,7 +104,8 @@ impl PeerListError {
         self.line
     }
 
-    /// The text of the entry, shortened if it is long.
+    /// The text of the entry, shortened if it is long. Control characters and others that a terminal
+    /// does not show as themselves are escaped, as `\u{1b}`.
     ///
     /// ```
     /// let error = netmod_inet::PeerAddr::parse_list(b"a.example:1\nno-port\n").unwrap_err();
@@ -131,13 +132,14 @@ impl std::error::Error for PeerListError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::primitives::hidden::is_hidden;
 
     fn parse(text: &str) -> Result<PeerAddr, AddressError> {
         text.parse()
     }
 
     #[test]
-    fn a_list_names_the_line() {
+    fn errors_name_the_line() {
         let list = |text: &[u8]| PeerAddr::parse_list(text).map_err(|error| error.to_string());
         assert_eq!(list(b"# none\r\n\r\n \n").unwrap(), []);
         assert_eq!(list(b"a:1\n  b:2X\r\n").unwrap().len(), 2);
@@ -145,6 +147,8 @@ mod tests {
         assert_eq!(error, "line 4: `A:1X`: the same place as in line 1");
         let error = list(b"a:1\n\xFFb:1").unwrap_err();
         assert_eq!(error, "line 2: `\u{FFFD}b:1`: not UTF-8 text");
+        let error = list(b"\x1b]0;owned\x07\xc2\x9b\xe2\x80\xae:1").unwrap_err();
+        assert!(!error.contains(is_hidden) && error.contains("\\u{1b}]0;owned\\u{7}"), "{error}");
         assert!(list("x".repeat(100_000).as_bytes()).unwrap_err().len() < 200);
         assert_eq!(list(b"\xEF\xBB\xBFa:1\n").unwrap(), [parse("a:1").unwrap()]);
         assert!(list(b"a:1\n\xEF\xBB\xBFb:1").is_err(), "in the middle it is junk");
@@ -155,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_place_in_other_words() {
+    fn notations_of_one_address_are_duplicates() {
         for (one, other) in [
             ("host:9", "HOST:9X"),
             ("host.example:9", "host.example.:9"),

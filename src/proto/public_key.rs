@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_and_back() {
+    fn text_round_trips() {
         let key = PublicKey::from_bytes(std::array::from_fn(|at| (at * 9) as u8));
         assert_eq!(key.to_string().parse(), Ok(key));
         assert_eq!("12".parse::<PublicKey>(), Err(ParseKeyError::Length(2)));

@@ -12,8 +12,7 @@ use std::fmt;
 
 use siphasher::sip128::SipHasher24;
 
-/// 128 random bits from the system's generator.
-pub(crate) type Bits = [u8; 16];
+use crate::proto::session_values::{InstanceId, KeyShare, Nonce, Proof, SessionName};
 
 /// The role of a node in a handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,61 +23,62 @@ pub(crate) enum Role {
 
 /// The secret of a session.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct SessionSecret(Bits);
+pub(crate) struct SessionSecret([u8; 16]);
 
 impl SessionSecret {
-    /// Derives the secret of a session from the contributions of its dialer and its listener.
-    pub(crate) fn new(dialer: &Bits, listener: &Bits) -> SessionSecret {
-        SessionSecret(mac(dialer, &[b"netmod-inet pair secret", listener]))
+    /// Derives the secret of a session from the key shares of its dialer and its listener.
+    pub(crate) fn new(dialer: &KeyShare, listener: &KeyShare) -> SessionSecret {
+        let parts: [&[u8]; 2] = [b"netmod-inet pair secret", listener.as_bytes()];
+        SessionSecret(mac(dialer.as_bytes(), &parts))
     }
 
     /// The name of the session, which may be sent in the clear.
-    pub(crate) fn public_name(&self) -> [u8; 8] {
-        let name = mac(&self.0, &[b"netmod-inet pair name"]);
-        let mut short = [0; 8];
-        short.copy_from_slice(&name[..8]);
-        short
+    pub(crate) fn public_name(&self) -> SessionName {
+        let [a, b, c, d, e, f, g, h, ..] = mac(&self.0, &[b"netmod-inet pair name"]);
+        [a, b, c, d, e, f, g, h].into()
     }
 
     /// The proof of `role` in the handshake with these nonces.
-    pub(crate) fn proof(&self, role: Role, dialer: &Bits, listener: &Bits) -> Bits {
+    pub(crate) fn proof(&self, role: Role, dialer: &Nonce, listener: &Nonce) -> Proof {
         let role: &[u8] = match role {
             Role::Dialer => b"netmod-inet proof of the dialer",
             Role::Listener => b"netmod-inet proof of the listener",
         };
-        mac(&self.0, &[role, dialer, listener])
+        mac(&self.0, &[role, dialer.as_bytes(), listener.as_bytes()]).into()
     }
 
-    /// The MAC by which the instance `boot` proves, over a link of the session called `other`, that
+    /// The MAC by which the node `instance` proves, over a link of the session called `other`, that
     /// it is an end of this session too.
-    pub(crate) fn duplicate_mac(&self, boot: &Bits, other: &[u8; 8]) -> Bits {
-        mac(&self.0, &[b"netmod-inet same node", boot, other])
+    pub(crate) fn duplicate_mac(&self, instance: &InstanceId, other: &SessionName) -> Proof {
+        let parts: [&[u8]; 3] = [b"netmod-inet same node", instance.as_bytes(), other.as_bytes()];
+        mac(&self.0, &parts).into()
     }
 
-    /// The MAC by which the instance `boot` requests that this session be merged into the one
+    /// The MAC by which the node `instance` requests that this session be merged into the one
     /// called `stays`.
     ///
     /// A node in the middle that relayed a handshake, and so has a session with both ends, cannot
     /// compute it.
-    pub(crate) fn merge_mac(&self, boot: &Bits, stays: &[u8; 8], received: u64) -> Bits {
-        mac(&self.0, &[b"netmod-inet merge", boot, stays, &received.to_be_bytes()])
-    }
-
-    /// Checks the proof of `role` in constant time.
-    pub(crate) fn verify(&self, shown: &Bits, role: Role, dialer: &Bits, listener: &Bits) -> bool {
-        let due = self.proof(role, dialer, listener);
-        due.iter().zip(shown).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+    pub(crate) fn merge_mac(
+        &self,
+        instance: &InstanceId,
+        stays: &SessionName,
+        received: u64,
+    ) -> Proof {
+        let parts: [&[u8]; 4] =
+            [b"netmod-inet merge", instance.as_bytes(), stays.as_bytes(), &received.to_be_bytes()];
+        mac(&self.0, &parts).into()
     }
 }
 
 impl fmt::Debug for SessionSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PairSecret")
+        f.write_str("SessionSecret")
     }
 }
 
 /// SipHash-2-4-128 of the concatenated parts.
-fn mac(key: &Bits, parts: &[&[u8]]) -> Bits {
+fn mac(key: &[u8; 16], parts: &[&[u8]]) -> [u8; 16] {
     SipHasher24::new_with_key(key).hash(&parts.concat()).as_bytes()
 }
 
@@ -104,15 +104,31 @@ mod tests {
     }
 
     #[test]
-    fn a_proof_is_good_for_one_role_one_pair_and_one_handshake() {
-        let secret = SessionSecret::new(&[1; 16], &[2; 16]);
-        let proof = secret.proof(Role::Dialer, &[3; 16], &[4; 16]);
-        assert!(secret.verify(&proof, Role::Dialer, &[3; 16], &[4; 16]));
-        assert!(!secret.verify(&proof, Role::Listener, &[3; 16], &[4; 16]));
-        assert!(!secret.verify(&proof, Role::Dialer, &[4; 16], &[3; 16]));
-        assert!(!secret.verify(&proof, Role::Dialer, &[3; 16], &[5; 16]));
-        let other = SessionSecret::new(&[2; 16], &[1; 16]);
-        assert!(!other.verify(&proof, Role::Dialer, &[3; 16], &[4; 16]));
+    fn a_proof_is_valid_for_one_role_one_session_and_one_handshake() {
+        let nonce = |byte| Nonce::from([byte; 16]);
+        let new = |dialer, listener| {
+            SessionSecret::new(&KeyShare::from([dialer; 16]), &KeyShare::from([listener; 16]))
+        };
+        let (secret, other) = (new(1, 2), new(2, 1));
+        let proof = secret.proof(Role::Dialer, &nonce(3), &nonce(4));
+        assert_eq!(secret.proof(Role::Dialer, &nonce(3), &nonce(4)), proof);
+        for invalid in [
+            secret.proof(Role::Listener, &nonce(3), &nonce(4)),
+            secret.proof(Role::Dialer, &nonce(4), &nonce(3)),
+            secret.proof(Role::Dialer, &nonce(3), &nonce(5)),
+            other.proof(Role::Dialer, &nonce(3), &nonce(4)),
+        ] {
+            assert_ne!(invalid, proof);
+        }
         assert_ne!(secret.public_name(), other.public_name());
+    }
+
+    #[test]
+    fn proofs_differ_if_any_byte_does() {
+        for at in 0..16 {
+            let mut bytes = [7; 16];
+            bytes[at] = 6;
+            assert_ne!(Proof::from(bytes), Proof::from([7; 16]));
+        }
     }
 }

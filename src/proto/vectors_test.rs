@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::proto::{
-    Ack, Bits, CloseRecord, Frame, Hello, Id, PeerType, Records, Role, SessionSecret,
+    Ack, CloseRecord, Extension, Frame, Hello, Id, Nonce, PeerType, Role, SessionSecret,
 };
 
 const SAMPLES: &str = include_str!("../../tests/vectors/records.json");
@@ -23,8 +23,11 @@ fn bytes(hex: &Value) -> Vec<u8> {
     (0..hex.len()).step_by(2).map(byte).collect()
 }
 
-fn fixed<const N: usize>(hex: &Value) -> [u8; N] {
-    bytes(hex).try_into().unwrap()
+fn fixed<T>(hex: &Value) -> T
+where
+    T: for<'a> TryFrom<&'a [u8], Error: std::fmt::Debug>,
+{
+    T::try_from(&bytes(hex)).unwrap()
 }
 
 fn number<T: TryFrom<u64>>(value: &Value) -> T {
@@ -32,43 +35,44 @@ fn number<T: TryFrom<u64>>(value: &Value) -> T {
 }
 
 /// The extension that a vector describes.
-fn records(told: &Value) -> Records {
-    let mut records = Records::default();
-    for (name, value) in told.as_object().unwrap() {
-        let counted = || (fixed(&value["name"]), number(&value["received"]));
+fn extension(expected: &Value) -> Extension {
+    let mut extension = Extension::default();
+    for (name, value) in expected.as_object().unwrap() {
+        let name_and_count = || (fixed(&value["name"]), number(&value["received"]));
         match name.as_str() {
-            "version" => records.version = Some((number(&value[0]), number(&value[1]))),
-            "boot" => records.boot = Some(fixed(value)),
-            "nonce" => records.nonce = Some(fixed(value)),
-            "share" => records.share = Some(fixed(value)),
-            "pair" => records.pair = Some(fixed(value)),
-            "proof" => records.proof = Some(fixed(value)),
-            "received" => records.received = Some(number(value)),
-            "held" => records.held = Some(number(value)),
+            "version" => extension.version = Some((number(&value[0]), number(&value[1]))),
+            "boot" => extension.instance_id = Some(fixed(value)),
+            "nonce" => extension.nonce = Some(fixed(value)),
+            "share" => extension.key_share = Some(fixed(value)),
+            "pair" => extension.session = Some(fixed(value)),
+            "proof" => extension.proof = Some(fixed(value)),
+            "received" => extension.ack = Some(number(value)),
+            "held" => extension.ack_delay = Some(number(value)),
             "end" => {
                 let retry_after_ms = number(&value["retry_after_ms"]);
-                records.end =
+                extension.close =
                     Some(CloseRecord { reason: number(&value["reason"]), retry_after_ms });
             }
-            "probe" => records.probe = Some(()),
-            "busy" => records.busy = Some(()),
-            "same" => records.same = Some((fixed(&value["name"]), fixed(&value["proof"]))),
+            "probe" => extension.ping = Some(()),
+            "busy" => extension.paused = Some(()),
+            "same" => extension.duplicate = Some((fixed(&value["name"]), fixed(&value["proof"]))),
             "merge" => {
-                let (name, received) = counted();
-                records.merge = Some((name, (received, fixed(&value["proof"]))));
+                let (name, received) = name_and_count();
+                extension.merge = Some((name, (received, fixed(&value["proof"]))));
             }
-            "merged" => records.merged = Some(counted()),
-            other => panic!("a record that this test does not know: {other}"),
+            "credit" => extension.credit = Some(number(value)),
+            "merged" => extension.merge_ack = Some(name_and_count()),
+            other => panic!("a record of unknown name: {other}"),
         }
     }
-    records
+    extension
 }
 
 fn control(sample: &Value, sender: u8) {
-    let (bytes, records) = (bytes(&sample["frame_hex"]), records(&sample["records"]));
+    let (bytes, extension) = (bytes(&sample["frame_hex"]), extension(&sample["records"]));
     let frame = Frame::parse(bytes.clone()).unwrap();
-    assert_eq!(Records::decode(frame.payload()).as_ref(), Some(&records), "{sample}");
-    let written = records.into_frame(Id::from_bytes([sender; 32])).unwrap();
+    assert_eq!(Extension::decode(frame.payload()).as_ref(), Some(&extension), "{sample}");
+    let written = extension.into_frame(Id::from_bytes([sender; 32])).unwrap();
     assert_eq!(written.as_bytes(), bytes, "{sample}");
 }
 
@@ -79,54 +83,54 @@ fn control_frames() {
 }
 
 #[test]
-fn blocks_that_others_may_write() {
+fn blocks_that_only_other_encoders_write() {
     let samples = samples();
     for sample in list(&samples, "blocks_read_only") {
-        let told = sample["records"].as_object().map(|_| records(&sample["records"]));
-        assert_eq!(Records::decode(&bytes(&sample["block_hex"])), told, "{sample}");
+        let expected = sample["records"].as_object().map(|_| extension(&sample["records"]));
+        assert_eq!(Extension::decode(&bytes(&sample["block_hex"])), expected, "{sample}");
     }
 }
 
 /// The session secret of the vectors.
 fn secret(samples: &Value) -> SessionSecret {
-    let pair = &samples["pair"];
-    SessionSecret::new(&fixed(&pair["dialer_share"]), &fixed(&pair["listener_share"]))
+    let session = &samples["pair"];
+    SessionSecret::new(&fixed(&session["dialer_share"]), &fixed(&session["listener_share"]))
 }
 
 #[test]
-fn what_is_derived_from_the_secret_of_a_pair() {
+fn values_derived_from_a_session_secret() {
     let samples = samples();
-    let (pair, secret) = (&samples["pair"], secret(&samples));
-    assert_eq!(secret.public_name(), fixed(&pair["name"]));
-    let shown = secret.duplicate_mac(&fixed(&pair["boot"]), &fixed(&pair["other_name"]));
-    assert_eq!(shown, fixed(&pair["same_node"]));
-    let shown = secret.merge_mac(&fixed(&pair["boot"]), &fixed(&pair["other_name"]), 300);
-    assert_eq!(shown, fixed(&pair["decision"]));
+    let (session, secret) = (&samples["pair"], secret(&samples));
+    assert_eq!(secret.public_name(), fixed(&session["name"]));
+    let expected = secret.duplicate_mac(&fixed(&session["boot"]), &fixed(&session["other_name"]));
+    assert_eq!(expected, fixed(&session["same_node"]));
+    let expected = secret.merge_mac(&fixed(&session["boot"]), &fixed(&session["other_name"]), 300);
+    assert_eq!(expected, fixed(&session["decision"]));
 }
 
 #[test]
-fn whole_handshakes() {
+fn complete_handshakes() {
     let samples = samples();
     let secret = secret(&samples);
     for exchange in list(&samples, "exchanges") {
         let messages = list(exchange, "messages");
         for message in messages {
-            shaking(message);
+            handshake_message(message);
         }
-        let nonce = |at: usize| -> Bits { fixed(&messages[at]["records"]["nonce"]) };
+        let nonce = |at: usize| -> Nonce { fixed(&messages[at]["records"]["nonce"]) };
         let (dialer, listener) = (nonce(0), nonce(1));
-        let shown = fixed(&messages[2]["records"]["proof"]);
-        assert_eq!(secret.proof(Role::Dialer, &dialer, &listener), shown, "{exchange}");
+        let expected = fixed(&messages[2]["records"]["proof"]);
+        assert_eq!(secret.proof(Role::Dialer, &dialer, &listener), expected, "{exchange}");
         if messages[0]["records"]["pair"].is_string() {
-            assert_eq!(fixed(&messages[0]["records"]["pair"]), secret.public_name());
-            let shown = fixed(&messages[1]["records"]["proof"]);
-            assert_eq!(secret.proof(Role::Listener, &dialer, &listener), shown, "{exchange}");
+            assert_eq!(secret.public_name(), fixed(&messages[0]["records"]["pair"]));
+            let expected = fixed(&messages[1]["records"]["proof"]);
+            assert_eq!(secret.proof(Role::Listener, &dialer, &listener), expected, "{exchange}");
         }
     }
 }
 
 /// Checks one handshake message.
-fn shaking(message: &Value) {
+fn handshake_message(message: &Value) {
     let sender = if message["from"] == "dialer" { 0xd1 } else { 0x71 };
     let (id, peer_type) = (Id::from_bytes([sender; 32]), PeerType::Standard);
     let bytes = bytes(&message["frame_hex"]);
@@ -135,14 +139,20 @@ fn shaking(message: &Value) {
         "hello" => {
             let hello = Hello { id, peer_type, port: number(&message["port"]) };
             let (read, rest) = Hello::decode(&frame).unwrap();
-            assert_eq!((read, Records::decode(rest)), (hello, Some(records(&message["records"]))));
-            hello.encode(&records(&message["records"]).encode())
+            assert_eq!(
+                (read, Extension::decode(rest)),
+                (hello, Some(extension(&message["records"])))
+            );
+            hello.encode(&extension(&message["records"]).encode())
         }
         "ack" => {
             let ack = Ack { id, peer_type };
             let (read, rest) = Ack::decode(&frame).unwrap();
-            assert_eq!((read, Records::decode(rest)), (ack, Some(records(&message["records"]))));
-            ack.encode(&records(&message["records"]).encode())
+            assert_eq!(
+                (read, Extension::decode(rest)),
+                (ack, Some(extension(&message["records"])))
+            );
+            ack.encode(&extension(&message["records"]).encode())
         }
         _ => return control(message, sender),
     };

@@ -7,10 +7,10 @@ use futures_lite::future;
 
 use crate::config::Incoming;
 use crate::error::{DropReason, Goodbye, GoodbyeReason, HandshakeError};
-use crate::peer::{Origin, Peer, Session};
+use crate::peer::{InitialCredit, Origin, Peer, Session, WindowSize};
 use crate::primitives::clock::within;
 use crate::proto::{Hello, Id, InvalidAck, PublicKey};
-use crate::session::handshake::{Handshake, LocalHello, Negotiated, RemoteExtension};
+use crate::session::handshake::{Handshake, LocalHello, Negotiated, Progress, RemoteExtension};
 use crate::session::key_exchange;
 use crate::session::peer_lease::PeerLease;
 use crate::shared::TaskRef;
@@ -36,10 +36,10 @@ pub(crate) async fn accept(
     let mut known = None;
     let accepted = accept_connection(&running, stream, addr, &mut known).await;
     let reason = match accepted {
-        Ok(Handshaken { hello, session: pair, link }) => {
+        Ok(Handshaken { hello, session, link }) => {
             let is_resumed = known.is_some();
-            match known.or_else(|| register_peer(&running, &hello, pair, &link)) {
-                Some(service) => return Accepted::Established(service, link, hello.id, is_resumed),
+            match known.or_else(|| register_peer(&running, &hello, session, &link)) {
+                Some(lease) => return Accepted::Established(lease, link, hello.id, is_resumed),
                 None if running.is_stopping() => DropReason::ShuttingDown,
                 None => DropReason::TooManyPeers,
             }
@@ -53,11 +53,14 @@ pub(crate) async fn accept(
     Accepted::Failed(None)
 }
 
+/// A new session, its receive window and the credit of both nodes.
+type NewSession = (Session, WindowSize, InitialCredit);
+
 /// An inbound stream whose handshake is complete.
 struct Handshaken {
     hello: Hello,
     /// The new session. `None` if a peer was resumed, or if the remote node is plain.
-    session: Option<Session>,
+    session: Option<NewSession>,
     link: Arc<Link>,
 }
 
@@ -69,22 +72,22 @@ async fn accept_connection(
     addr: SocketAddr,
     known: &mut Option<PeerLease>,
 ) -> Result<Handshaken, DropReason> {
-    let ticket = running.handshake_slots.acquire(addr.ip(), stream.clone());
+    let slot = running.handshake_slots.acquire(addr.ip(), stream.clone());
     let stopping = async {
         running.stopping().await;
         Err(DropReason::ShuttingDown)
     };
-    let displaced = async {
-        ticket.evicted().await;
+    let evicted = async {
+        slot.evicted().await;
         Err(DropReason::Evicted)
     };
     // Boxed: the futures that wrap it would each reserve space for it again.
-    let shaking = Box::pin(run_handshake(running, stream, addr, known));
-    let shaking = future::or(displaced, future::or(stopping, shaking));
-    let shaken = within(running.limits.handshake_timeout, shaking).await;
-    match ticket.was_evicted() {
+    let handshake = Box::pin(run_handshake(running, stream, addr, known));
+    let handshake = future::or(evicted, future::or(stopping, handshake));
+    let result = within(running.limits.handshake_timeout, handshake).await;
+    match slot.was_evicted() {
         true => Err(DropReason::Evicted),
-        false => shaken.unwrap_or(Err(DropReason::Handshake(HandshakeError::TimedOut))),
+        false => result.unwrap_or(Err(DropReason::Handshake(HandshakeError::TimedOut))),
     }
 }
 
@@ -97,7 +100,7 @@ async fn run_handshake(
 ) -> Result<Handshaken, DropReason> {
     let limit = running.limits.handshake_bytes;
     let mut handshake = Handshake::new(stream, limit, Some(running), &[]);
-    let (hello, offer) = handshake.recv_hello().await?;
+    let (hello, remote) = handshake.recv_hello().await?;
     let incoming = Incoming {
         addr,
         id: hello.id,
@@ -105,17 +108,17 @@ async fn run_handshake(
         listening_port: hello.port,
         key: None,
     };
-    if let Some((reason, goodbye)) = admission_error(running, &hello, offer.as_ref(), &incoming) {
-        if offer.is_some() {
+    if let Some((reason, goodbye)) = admission_error(running, &hello, remote.as_ref(), &incoming) {
+        if remote.is_some() {
             handshake.send_close(running.id, Goodbye::new(goodbye).into()).await?;
         }
         return Err(reason);
     }
-    let pair = match &offer {
-        Some(offer) => {
-            let peer = find_resumable(running, &hello, offer);
+    let session = match &remote {
+        Some(remote) => {
+            let peer = find_resumable(running, &hello, remote);
             handshake.key_exchange.mark_expected(running, peer.as_deref(), addr);
-            respond_extended(running, &mut handshake, &hello, &incoming, offer, known).await?
+            respond_extended(running, &mut handshake, &hello, &incoming, remote, known).await?
         }
         None => {
             handshake.send_ack(running.id, &hello).await?;
@@ -128,34 +131,39 @@ async fn run_handshake(
     }
     let key = handshake.key();
     let (stream, ahead) = handshake.into_stream();
-    let control_sender = offer.map(|_| running.control_sender.clone());
-    let link = Link::keyed(stream, Some(addr), ahead, control_sender, key);
-    Ok(Handshaken { hello, session: pair, link })
+    let control_sender = remote.map(|_| running.control_sender.clone());
+    let link = Link::new(stream, Some(addr), ahead, control_sender, key);
+    Ok(Handshaken { hello, session, link })
 }
 
 /// Why a dialer is not admitted after its Hello, and the reason to send to it.
 fn admission_error(
     running: &TaskRef,
     hello: &Hello,
-    offer: Option<&RemoteExtension>,
+    remote: Option<&RemoteExtension>,
     incoming: &Incoming,
 ) -> Option<(DropReason, GoodbyeReason)> {
-    let is_judged_later =
-        offer.is_some_and(|offer| key_exchange::will_authenticate(running, offer));
+    let offered = remote.and_then(|remote| remote.noise);
+    let is_checked_later = key_exchange::will_authenticate(running, offered);
     // The address is checked again: the policy may have changed since the connection was accepted.
-    let is_admitted = running.admits_addr(incoming.addr);
-    if !is_admitted || !(is_judged_later || running.admits(incoming)) {
-        return Some((DropReason::NotAllowed, GoodbyeReason::NotAllowed));
+    let checked = match running.admits_addr(incoming.addr) {
+        false => Err(DropReason::NotAllowed),
+        true if is_checked_later => Ok(()),
+        true => running.check_callback(incoming),
+    };
+    if let Err(reason) = checked {
+        return Some((reason, GoodbyeReason::NotAllowed));
     }
-    let known = offer.and_then(|offer| find_resumable(running, hello, offer));
-    if let Some(refused) = key_exchange::admission_error(running, hello, offer, known.as_deref()) {
+    let known = remote.and_then(|remote| find_resumable(running, hello, remote));
+    if let Some(refused) = key_exchange::admission_error(running, hello, offered, known.as_deref())
+    {
         return Some(refused);
     }
     match known {
-        Some(peer) if loses_simultaneous_open(running, &peer, offer) => {
+        Some(peer) if loses_simultaneous_open(running, &peer, remote) => {
             Some((DropReason::Duplicate, GoodbyeReason::Duplicate))
         }
-        None if !running.can_accept(incoming.addr) => {
+        None if !running.can_accept(incoming.addr, is_checked_later) => {
             Some((DropReason::TooManyPeers, GoodbyeReason::Busy))
         }
         _ => None,
@@ -168,15 +176,15 @@ fn admission_error(
 fn loses_simultaneous_open(
     running: &TaskRef,
     peer: &Peer,
-    offer: Option<&RemoteExtension>,
+    remote: Option<&RemoteExtension>,
 ) -> bool {
-    let goes_first = offer.is_some_and(|offer| running.instance_id < offer.instance_id);
+    let goes_first = remote.is_some_and(|remote| running.instance_id < remote.instance_id);
     peer.is_merge_loser() || (goes_first && peer.is_dialing())
 }
 
 /// The peer that the dialer asks to resume. The claim is not proved yet.
-fn find_resumable(running: &TaskRef, hello: &Hello, offer: &RemoteExtension) -> Option<Arc<Peer>> {
-    let peer = running.resumable_peer(&offer.session?, &offer.instance_id)?;
+fn find_resumable(running: &TaskRef, hello: &Hello, remote: &RemoteExtension) -> Option<Arc<Peer>> {
+    let peer = running.resumable_peer(remote.session?, remote.instance_id)?;
     (peer.peer_type() == hello.peer_type.mirrored()).then_some(peer)
 }
 
@@ -187,46 +195,51 @@ async fn respond_extended(
     handshake: &mut Handshake<'_>,
     hello: &Hello,
     incoming: &Incoming,
-    offer: &RemoteExtension,
+    remote: &RemoteExtension,
     known: &mut Option<PeerLease>,
-) -> Result<Option<Session>, DropReason> {
-    let fresh = LocalHello::new(running.instance_id)?;
-    let peer = find_resumable(running, hello, offer);
-    let pair = peer.as_ref().and_then(|peer| peer.session());
-    let secret = pair.as_ref().map(|pair| &pair.secret);
-    handshake.send_extended_ack(running.id, hello, &fresh, offer, secret).await?;
+) -> Result<Option<NewSession>, DropReason> {
+    let (window, credit) = running.initial_window(None);
+    let local = LocalHello::new(running.instance_id, credit)?;
+    let peer = find_resumable(running, hello, remote);
+    let session = peer.as_ref().and_then(|peer| peer.session());
+    let secret = session.as_ref().map(|session| &session.secret);
+    handshake.send_extended_ack(running.id, hello, &local, remote, secret).await?;
     // The key may be another than that of the session: then this is another node.
     let key = handshake.key();
-    let peer = peer.filter(|_| pair.as_ref().is_some_and(|pair| pair.key() == key));
+    let peer = peer.filter(|_| session.as_ref().is_some_and(|session| session.key() == key));
     let secret = secret.filter(|_| peer.is_some());
-    let terms = handshake.recv_proof(&fresh, offer, secret).await?;
+    let negotiated = handshake.recv_proof(&local, remote, secret).await?;
     // Not earlier: closing a socket with unread data may reset the connection, and discard the
     // refusal.
-    if let Err(reason) = check_policy(running, incoming, offer, key, peer.as_deref()) {
-        let end = Goodbye::new(GoodbyeReason::NotAllowed).into();
-        handshake.send_close(running.id, end).await?;
+    if let Err(reason) = check_policy(running, incoming, remote, key, peer.as_deref()) {
+        let goodbye = match reason {
+            DropReason::TooManyPeers => GoodbyeReason::Busy,
+            _ => GoodbyeReason::NotAllowed,
+        };
+        handshake.send_close(running.id, Goodbye::new(goodbye).into()).await?;
         return Err(reason);
     }
-    match (terms, peer) {
-        (Negotiated::New(pair), _) => {
+    match (negotiated, peer) {
+        (Negotiated::New(session, credit), _) => {
             if key.is_some() {
-                handshake.send_ack_count(running.id, 0).await?;
+                let progress = Progress { received: 0, credit: credit.granted };
+                handshake.send_progress(running.id, progress).await?;
             }
-            Ok(Some(pair))
+            Ok(Some((session, window, credit)))
         }
-        (Negotiated::Resumed { received }, Some(peer)) => {
-            if loses_simultaneous_open(running, &peer, Some(offer)) {
+        (Negotiated::Resumed(Progress { received, credit }), Some(peer)) => {
+            if loses_simultaneous_open(running, &peer, Some(remote)) {
                 let goodbye = Goodbye::new(GoodbyeReason::Duplicate);
                 return Err(HandshakeError::Refused(goodbye).into());
             }
-            let service = known.insert(PeerLease::acquire(running, &peer).await);
-            service.peer.set_coming_up(true);
-            if service.peer.has_ended() {
+            let lease = known.insert(PeerLease::acquire(running, &peer).await);
+            lease.peer.set_coming_up(true);
+            if lease.peer.has_ended() {
                 return Err(HandshakeError::NotProved.into());
             }
-            let queue = &service.peer.queue;
-            queue.resume(received).map_err(|InvalidAck| HandshakeError::NotProved)?;
-            handshake.send_ack_count(running.id, queue.received_total()).await?;
+            let queue = &lease.peer.queue;
+            queue.resume(received, credit).map_err(|InvalidAck| HandshakeError::NotProved)?;
+            handshake.send_progress(running.id, Progress::of(queue)).await?;
             Ok(None)
         }
         _ => Err(HandshakeError::NotProved.into()),
@@ -238,15 +251,21 @@ async fn respond_extended(
 fn check_policy(
     running: &TaskRef,
     incoming: &Incoming,
-    offer: &RemoteExtension,
+    remote: &RemoteExtension,
     key: Option<PublicKey>,
     known: Option<&Peer>,
 ) -> Result<(), DropReason> {
     key_exchange::check_policy(running, incoming.id, key, known)?;
     let incoming = Incoming { key, ..incoming.clone() };
-    match key_exchange::will_authenticate(running, offer) && !running.admits(&incoming) {
-        true => Err(DropReason::NotAllowed),
-        false => Ok(()),
+    if !key_exchange::will_authenticate(running, remote.noise) {
+        return Ok(());
+    }
+    running.check_callback(&incoming)?;
+    // Part of the places is reserved for keys that are listed or pinned.
+    let is_trusted = key_exchange::is_trusted(running, key);
+    match known.is_some() || running.can_accept(incoming.addr, is_trusted) {
+        true => Ok(()),
+        false => Err(DropReason::TooManyPeers),
     }
 }
 
@@ -254,11 +273,12 @@ fn check_policy(
 fn register_peer(
     running: &Arc<TaskRef>,
     hello: &Hello,
-    pair: Option<Session>,
+    session: Option<NewSession>,
     link: &Link,
 ) -> Option<PeerLease> {
     let peer_type = hello.peer_type.mirrored();
-    let peer = running.add_linked(peer_type, Origin::Accepted, link.addr)?;
-    running.start_session(&peer, hello.id, pair);
+    let is_trusted = key_exchange::is_trusted(running, link.key());
+    let peer = running.add_linked(peer_type, Origin::Accepted, link.addr, is_trusted)?;
+    running.start_session(&peer, hello.id, session);
     PeerLease::try_acquire(running, &peer)
 }

@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use futures_lite::future;
 
+use crate::config::Resolve;
 use crate::error::{AttemptError, HandshakeError};
 use crate::peer::Peer;
+use crate::primitives::callback::catch_panic;
 use crate::primitives::clock::{self, within};
 use crate::proto::PeerAddr;
 use crate::shared::Shared;
@@ -27,7 +29,7 @@ pub(crate) struct FailedAttempt {
 }
 
 impl FailedAttempt {
-    /// The retry-after that the remote node asked for, if it refused the handshake.
+    /// The retry-after that the remote node requested, if it refused the handshake.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match &self.reason {
             AttemptError::Handshake(HandshakeError::Refused(goodbye)) => goodbye.retry_after,
@@ -39,25 +41,25 @@ impl FailedAttempt {
 /// Resolves the address of a peer, and connects to the first address that answers. If `last` is one
 /// of them, they are tried from the one after it on.
 pub(crate) async fn connect_any(
-    context: &Shared,
+    shared: &Shared,
     peer: &Peer,
     dial: &PeerAddr,
     last: Option<SocketAddr>,
 ) -> Result<(Arc<dyn Stream>, SocketAddr), Vec<FailedAttempt>> {
     let started = clock::now();
-    let mut addrs = match look_up(context, peer, dial).await {
+    let mut addrs = match look_up(shared, peer, dial).await {
         Ok(addrs) => addrs,
         Err(reason) => {
             let addr = format!("{}:{}", dial.host(), dial.port());
             return Err(vec![FailedAttempt { addr, reason, took: clock::since(started) }]);
         }
     };
-    let tried = addrs.iter().position(|addr| Some(*addr) == last);
-    addrs.rotate_left(tried.map_or(0, |at| at + 1));
-    let limits = &context.limits;
+    let last_at = addrs.iter().position(|addr| Some(*addr) == last);
+    addrs.rotate_left(last_at.map_or(0, |at| at + 1));
+    let limits = &shared.limits;
     let (stagger, timeout) = (limits.connect_stagger, limits.connect_timeout);
     let mut failures = Vec::new();
-    match happy_eyeballs(&*context.connector, addrs, stagger, timeout, &mut failures).await {
+    match happy_eyeballs(&*shared.connector, addrs, stagger, timeout, &mut failures).await {
         Some(connected) => {
             for FailedAttempt { addr, reason, took } in failures {
                 peer.record_attempt(addr, took, Some(&reason));
@@ -71,15 +73,15 @@ pub(crate) async fn connect_any(
 /// Resolves an address to the socket addresses to try, in order. If the lookup fails, uses the
 /// result of the previous one.
 async fn look_up(
-    context: &Shared,
+    shared: &Shared,
     peer: &Peer,
     dial: &PeerAddr,
 ) -> Result<Vec<SocketAddr>, AttemptError> {
     if let Some(addr) = dial.literal() {
         return Ok(vec![addr]);
     }
-    let lookup = context.resolver.resolve(dial.host(), dial.port());
-    let found = match within(context.limits.resolve_timeout, lookup).await {
+    let lookup = ask(&*shared.resolver, dial);
+    let found = match within(shared.limits.resolve_timeout, lookup).await {
         Some(found) => found,
         None => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")),
     };
@@ -96,6 +98,18 @@ async fn look_up(
         last if last.is_empty() => Err(reason),
         last => Ok(last),
     }
+}
+
+/// Asks the resolver. If it panics, the lookup fails.
+async fn ask(resolver: &dyn Resolve, dial: &PeerAddr) -> io::Result<Vec<SocketAddr>> {
+    let resolve = || resolver.resolve(dial.host(), dial.port());
+    let panicked = || io::Error::other("the resolver panicked");
+    let mut lookup = catch_panic(resolve).ok_or_else(panicked)?;
+    poll_fn(|cx| {
+        let polled = catch_panic(|| lookup.as_mut().poll(cx));
+        polled.unwrap_or_else(|| Poll::Ready(Err(panicked())))
+    })
+    .await
 }
 
 /// Interleaves the two address families, beginning with that of the first address (RFC 8305,
@@ -134,15 +148,15 @@ async fn happy_eyeballs(
     timeout: Duration,
     failures: &mut Vec<FailedAttempt>,
 ) -> Option<(Arc<dyn Stream>, SocketAddr)> {
-    let mut waiting = addrs.into_iter();
-    let mut tries: Vec<Attempt> = Vec::new();
+    let mut remaining = addrs.into_iter();
+    let mut attempts: Vec<Attempt> = Vec::new();
     let deadline = clock::now() + timeout;
     loop {
-        if let Some(addr) = waiting.next() {
+        if let Some(addr) = remaining.next() {
             let connecting = connector.connect(addr);
-            tries.push(Attempt { addr, started: clock::now(), connecting });
+            attempts.push(Attempt { addr, started: clock::now(), connecting });
         }
-        let until = match waiting.len() {
+        let until = match remaining.len() {
             0 => deadline,
             _ => deadline.min(clock::now() + stagger),
         };
@@ -150,19 +164,19 @@ async fn happy_eyeballs(
             clock::at(until).await;
             None
         };
-        match future::or(async { Some(first_done(&mut tries).await) }, timer).await {
+        match future::or(async { Some(first_done(&mut attempts).await) }, timer).await {
             Some((addr, _, Ok(stream))) => return Some((stream, addr)),
             Some((addr, started, Err(error))) => failures.push(failure(addr, started, error)),
             None if clock::now() >= deadline => {
-                let timed_out = |open: Attempt| {
-                    failure(open.addr, open.started, io::ErrorKind::TimedOut.into())
+                let timed_out = |attempt: Attempt| {
+                    failure(attempt.addr, attempt.started, io::ErrorKind::TimedOut.into())
                 };
-                failures.extend(tries.drain(..).map(timed_out));
+                failures.extend(attempts.drain(..).map(timed_out));
                 return None;
             }
             None => {}
         }
-        if tries.is_empty() && waiting.len() == 0 {
+        if attempts.is_empty() && remaining.len() == 0 {
             return None;
         }
     }
@@ -173,14 +187,14 @@ fn failure(addr: SocketAddr, started: Instant, error: io::Error) -> FailedAttemp
     FailedAttempt { addr: addr.to_string(), reason, took: clock::since(started) }
 }
 
-/// Waits until one of `tries` succeeds or fails, and removes it.
+/// Waits until one of `attempts` succeeds or fails, and removes it.
 async fn first_done(
-    tries: &mut Vec<Attempt>,
+    attempts: &mut Vec<Attempt>,
 ) -> (SocketAddr, Instant, io::Result<Arc<dyn Stream>>) {
     poll_fn(|cx| {
-        for at in 0..tries.len() {
-            if let Poll::Ready(result) = tries[at].connecting.as_mut().poll(cx) {
-                let done = tries.swap_remove(at);
+        for at in 0..attempts.len() {
+            if let Poll::Ready(result) = attempts[at].connecting.as_mut().poll(cx) {
+                let done = attempts.swap_remove(at);
                 return Poll::Ready((done.addr, done.started, result));
             }
         }
@@ -200,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn families_take_turns() {
+    fn families_are_interleaved() {
         let (a, b, c) = ("[::1]:1", "[::2]:1", "[::3]:1");
         let (x, y) = ("1.1.1.1:1", "2.2.2.2:1");
         assert_eq!(interleave_families(addrs(&[a, b, c, x, y])), addrs(&[a, x, b, y, c]));
@@ -210,20 +224,21 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_address_does_not_hold_up_the_next() {
+    fn a_refused_address_does_not_delay_the_next() {
         smol::block_on(async {
             let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             let good = listener.local_addr().unwrap();
-            let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            // Systems hand out no port below 1024.
+            let closed = SocketAddr::from(([127, 0, 0, 1], 1));
             let long = Duration::from_secs(30);
             let tcp = TcpConnector { keepalive: Keepalive::new(&Limits::default()) };
-            for addrs in [vec![gone, good], vec![gone]] {
+            for addrs in [vec![closed, good], vec![closed]] {
                 let mut failures = Vec::new();
                 let connected =
                     happy_eyeballs(&tcp, addrs.clone(), long, long, &mut failures).await;
                 let connected = connected.map(|(_, addr)| addr);
                 assert_eq!(connected, addrs.contains(&good).then_some(good));
-                assert_eq!((failures.len(), &failures[0].addr), (1, &gone.to_string()));
+                assert_eq!((failures.len(), &failures[0].addr), (1, &closed.to_string()));
             }
         });
     }

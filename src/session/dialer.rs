@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use futures_lite::future;
 
-use crate::config::Limits;
 use crate::error::{AttemptError, HandshakeError};
 use crate::events::Event;
-use crate::peer::Peer;
+use crate::peer::{Peer, WindowSize};
 use crate::primitives::clock::{self, within};
 use crate::proto::{Hello, Id, InvalidAck, PeerAddr, PublicKey};
 use crate::session::connect::{FailedAttempt, connect_any};
-use crate::session::handshake::{Handshake, LocalHello, Negotiated};
+use crate::session::handshake::{Handshake, LocalHello, Negotiated, Progress};
 use crate::session::key_exchange;
 use crate::shared::TaskRef;
 use crate::transport::{Link, Stream};
@@ -24,18 +23,18 @@ pub(crate) type Established = (Arc<Link>, Id);
 
 /// Dials until a handshake succeeds. `None` once the peer has no address.
 pub(crate) async fn connect(running: &TaskRef, peer: &Arc<Peer>) -> Option<Established> {
-    let mut opened = None;
+    let mut last_connected = None;
     for number in 0.. {
-        let seen = peer.kicks();
+        let kicks = peer.kicks();
         peer.connecting();
         let addrs = peer.dial_addrs();
         let addr = addrs.get(number % addrs.len().max(1))?;
         // Boxed, here and below: a peer that waits for its next dial does not hold the memory of
         // one, and the futures that wrap it would each reserve space for it again.
-        let dialing = Box::pin(attempt(running, peer, addr, &mut opened));
+        let dialing = Box::pin(attempt(running, peer, addr, &mut last_connected));
         let dialing = async { Some(dialing.await) };
         let kicked = async {
-            peer.kicked(seen).await;
+            peer.kicked(kicks).await;
             None
         };
         let failures = match future::or(dialing, kicked).await {
@@ -43,42 +42,42 @@ pub(crate) async fn connect(running: &TaskRef, peer: &Arc<Peer>) -> Option<Estab
             Some(Err(failures)) => failures,
             None => continue,
         };
-        let asked = failures.iter().filter_map(FailedAttempt::retry_after).max();
-        let retry = next_delay(&running.limits, peer, asked);
+        let retry_after = failures.iter().filter_map(FailedAttempt::retry_after).max();
+        let retry = next_delay(peer.back_off(&running.limits), retry_after);
         for failure in failures {
             report(running, peer, failure, Some(retry));
         }
-        peer.wait_or_kick(retry, seen).await;
+        peer.wait_or_kick(retry, kicks).await;
     }
     None
 }
 
-/// The delay before the next dial: the longer of the back-off and the `asked` retry-after, so that
-/// no remote node can make this one dial faster than its back-off.
-pub(crate) fn next_delay(limits: &Limits, peer: &Peer, asked: Option<Duration>) -> Duration {
-    peer.back_off(limits).max(asked.unwrap_or_default())
+/// The delay before the next dial: the longer of the back-off and the `retry_after` of the remote
+/// node, which can therefore not make this node dial faster than its back-off allows.
+pub(crate) fn next_delay(back_off: Duration, retry_after: Option<Duration>) -> Duration {
+    back_off.max(retry_after.unwrap_or_default())
 }
 
-/// Dials once. Stores in `opened` the address that connected, and starts after the one that
+/// Dials once. Stores in `last_connected` the address that connected, and starts after the one that
 /// connected last time: its handshake failed.
 async fn attempt(
     running: &TaskRef,
     peer: &Arc<Peer>,
     dial: &PeerAddr,
-    opened: &mut Option<SocketAddr>,
+    last_connected: &mut Option<SocketAddr>,
 ) -> Result<Established, Vec<FailedAttempt>> {
-    let begun = clock::now();
-    let (stream, addr) = connect_any(running, peer, dial, *opened).await?;
-    *opened = Some(addr);
     let started = clock::now();
+    let (stream, addr) = connect_any(running, peer, dial, *last_connected).await?;
+    *last_connected = Some(addr);
+    let connected_at = clock::now();
     let keys = acceptable_keys(peer, dial);
-    let shaken = handshake(running, peer, stream, Some(addr), &keys).await;
-    if shaken.is_ok() {
-        peer.record_attempt(addr.to_string(), clock::since(begun), None);
+    let result = handshake(running, peer, stream, Some(addr), &keys).await;
+    if result.is_ok() {
+        peer.record_attempt(addr.to_string(), clock::since(started), None);
     }
-    shaken.map_err(|error| {
+    result.map_err(|error| {
         let reason = AttemptError::Handshake(error);
-        vec![FailedAttempt { addr: addr.to_string(), reason, took: clock::since(started) }]
+        vec![FailedAttempt { addr: addr.to_string(), reason, took: clock::since(connected_at) }]
     })
 }
 
@@ -107,23 +106,24 @@ pub(crate) async fn handshake(
 ) -> Result<Established, HandshakeError> {
     let port = running.port.load(Ordering::Relaxed);
     let hello = Hello { id: running.id, peer_type: peer.peer_type(), port };
-    let fresh = LocalHello::new(running.instance_id)?;
-    let pair = peer.session();
-    let pair = pair.as_ref().map(|pair| (pair, peer.queue.received_total()));
+    let (window, credit) = running.initial_window(Some(peer));
+    let local = LocalHello::new(running.instance_id, credit)?;
+    let session = peer.session();
+    let session = session.as_ref().map(|session| (session, Progress::of(&peer.queue)));
     let limit = running.limits.handshake_bytes;
     let mut handshake = Handshake::new(stream, limit, Some(running), keys);
-    let _shaking = DialGuard::begin(peer);
-    let shaking = Box::pin(handshake.dial(&hello, &fresh, pair));
-    let shaken = within(running.limits.handshake_timeout, shaking).await;
-    let (id, terms) = shaken.ok_or(HandshakeError::TimedOut)??;
+    let _dialing = DialGuard::begin(peer);
+    let dialing = Box::pin(handshake.dial(&hello, &local, session));
+    let result = within(running.limits.handshake_timeout, dialing).await;
+    let (id, negotiated) = result.ok_or(HandshakeError::TimedOut)??;
     let key = handshake.key();
     key_exchange::check_claim(running, id, key, Some(peer))?;
-    let shares_records = !matches!(terms, Negotiated::Plain);
+    let is_extended = !matches!(negotiated, Negotiated::Plain);
     peer.set_coming_up(true);
-    apply_terms(running, peer, id, terms)?;
+    apply_terms(running, peer, id, negotiated, window)?;
     let (stream, ahead) = handshake.into_stream();
-    let control_sender = shares_records.then(|| running.control_sender.clone());
-    Ok((Link::keyed(stream, addr, ahead, control_sender, key), id))
+    let control_sender = is_extended.then(|| running.control_sender.clone());
+    Ok((Link::new(stream, addr, ahead, control_sender, key), id))
 }
 
 /// Marks the peer as being dialed while it lives.
@@ -147,14 +147,17 @@ fn apply_terms(
     running: &TaskRef,
     peer: &Arc<Peer>,
     id: Id,
-    terms: Negotiated,
+    negotiated: Negotiated,
+    window: WindowSize,
 ) -> Result<(), HandshakeError> {
-    match terms {
-        Negotiated::Resumed { received } => {
-            let resumed = peer.queue.resume(received);
+    match negotiated {
+        Negotiated::Resumed(Progress { received, credit }) => {
+            let resumed = peer.queue.resume(received, credit);
             return resumed.map_err(|InvalidAck| HandshakeError::NotProved);
         }
-        Negotiated::New(pair) => running.start_session(peer, id, Some(pair)),
+        Negotiated::New(session, credit) => {
+            running.start_session(peer, id, Some((session, window, credit)));
+        }
         Negotiated::Plain => running.start_session(peer, id, None),
     }
     Ok(())
@@ -177,17 +180,18 @@ pub(crate) fn report(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Limits;
     use crate::peer::{MemoryBudget, Origin, SendQueue};
     use crate::proto::PeerType;
 
     #[test]
-    fn the_longer_of_back_off_and_retry_after_is_waited() {
+    fn the_delay_is_the_longer_of_back_off_and_retry_after() {
         let [short, long] = [1, 600].map(Duration::from_secs);
-        let next = |most, asked| {
-            let limits = Limits { redial_first: most, redial_cap: most, ..Limits::default() };
+        let next = |cap, retry_after| {
+            let limits = Limits { redial_first: cap, redial_cap: cap, ..Limits::default() };
             let queue = SendQueue::new(MemoryBudget::new(1), 1, 1);
-            let peer = Peer::linked(0, PeerType::Standard, Origin::Accepted, queue);
-            next_delay(&limits, &peer, asked)
+            let peer = Peer::linked(0.into(), PeerType::Standard, Origin::Accepted, queue);
+            next_delay(peer.back_off(&limits), retry_after)
         };
         assert_eq!(next(Duration::ZERO, None), Duration::ZERO);
         assert_eq!(next(Duration::ZERO, Some(long)), long);

@@ -1,31 +1,23 @@
 //! The handshake: Hello and Ack, and between extended nodes the key exchange and the session proof.
 //! The caller bounds it by one deadline.
 
-use std::future::poll_fn;
-use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use crate::error::{Goodbye, HandshakeError};
-use crate::peer::Session;
+use crate::peer::{InitialCredit, SendQueue, Session};
 use crate::primitives::random;
 use crate::proto::{
-    Ack, Bits, CONTROL, CloseRecord, Frame, FrameError, Hello, Id, LENGTH_PREFIX, PublicKey,
-    RECORDS_VERSION, Records, Role, SessionSecret, encode_length, peek_len,
+    Ack, CONTROL, CloseRecord, EXTENSION_VERSION, Extension, Frame, Hello, Id, InstanceId,
+    KeyShare, Nonce, Proof, PublicKey, Role, SessionName, SessionSecret,
 };
 use crate::session::key_exchange::Encryption;
+use crate::session::message_stream::MessageStream;
 use crate::shared::Shared;
 use crate::transport::Stream;
 
 /// A handshake in progress on one stream.
-///
-/// Reads no more than `limit` bytes ahead, and keeps bytes that follow the message that it waited
-/// for.
 pub(crate) struct Handshake<'a> {
-    pub(crate) stream: Arc<dyn Stream>,
-    /// Bytes that were read and not decoded yet. Invariant: at most `limit` bytes long.
-    pub(crate) buffer: Vec<u8>,
-    /// The longest message that is accepted, in bytes, including its length prefix.
-    pub(crate) limit: usize,
+    messages: MessageStream,
     pub(crate) key_exchange: Encryption<'a>,
 }
 
@@ -34,47 +26,68 @@ pub(crate) enum Negotiated {
     /// The remote node is a plain Ratman node.
     Plain,
     /// Both nodes are extended, and start this session.
-    New(Session),
-    /// Both know the secret of the previous session and resume it. The remote node has received
-    /// `received` of its frames.
-    Resumed { received: u64 },
+    New(Session, InitialCredit),
+    /// Both know the secret of the previous session and resume it, from here on.
+    Resumed(Progress),
 }
 
-/// The local contribution to one handshake: the instance id of this node, and a fresh nonce and key
-/// share.
+/// How far a node has got with the frames of a session that is resumed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// How many it received.
+    pub(crate) received: u64,
+    /// The credit that it gives.
+    pub(crate) credit: u64,
+}
+
+impl Progress {
+    /// How far the local node has got.
+    pub(crate) fn of(queue: &SendQueue) -> Progress {
+        Progress { received: queue.received_total(), credit: queue.granted_credit() }
+    }
+
+    fn extension(self) -> Extension {
+        Extension { ack: Some(self.received), credit: Some(self.credit), ..Extension::default() }
+    }
+}
+
+/// The local contribution to one handshake: the instance id of this node, a fresh nonce and key
+/// share, and the credit for a new session.
 pub(crate) struct LocalHello {
-    instance_id: Bits,
-    nonce: Bits,
-    share: Bits,
+    instance_id: InstanceId,
+    nonce: Nonce,
+    key_share: KeyShare,
+    credit: u64,
 }
 
 impl LocalHello {
-    pub(crate) fn new(instance_id: Bits) -> Result<LocalHello, HandshakeError> {
-        let (mut nonce, mut share) = ([0; 16], [0; 16]);
-        random::fill(&mut nonce)?;
-        random::fill(&mut share)?;
-        Ok(LocalHello { instance_id, nonce, share })
+    pub(crate) fn new(instance_id: InstanceId, credit: u64) -> Result<LocalHello, HandshakeError> {
+        let (nonce, key_share) = (random::array()?.into(), random::array()?.into());
+        Ok(LocalHello { instance_id, nonce, key_share, credit })
     }
 
-    fn records(&self) -> Records {
-        Records {
-            version: Some((RECORDS_VERSION, RECORDS_VERSION)),
-            boot: Some(self.instance_id),
+    fn extension(&self) -> Extension {
+        Extension {
+            version: Some((EXTENSION_VERSION, EXTENSION_VERSION)),
+            instance_id: Some(self.instance_id),
             nonce: Some(self.nonce),
-            share: Some(self.share),
-            ..Records::default()
+            key_share: Some(self.key_share),
+            credit: Some(self.credit),
+            ..Extension::default()
         }
     }
 }
 
 /// The extension of the remote Hello or Ack, with every mandatory field present.
 pub(crate) struct RemoteExtension {
-    pub(crate) instance_id: Bits,
-    nonce: Bits,
-    share: Bits,
+    pub(crate) instance_id: InstanceId,
+    nonce: Nonce,
+    key_share: KeyShare,
+    /// The credit for a new session.
+    credit: u64,
     /// The public name of the session that the remote node wants to resume.
-    pub(crate) session: Option<[u8; 8]>,
-    proof: Option<Bits>,
+    pub(crate) session: Option<SessionName>,
+    proof: Option<Proof>,
     /// The encryption capabilities of the remote node, if it has any.
     pub(crate) noise: Option<u8>,
 }
@@ -83,36 +96,34 @@ impl RemoteExtension {
     /// Decodes an extension. `None` if the bytes are anything else, or name only unsupported
     /// versions: the remote node is then treated as plain.
     fn read(bytes: &[u8]) -> Option<RemoteExtension> {
-        let records = Records::decode(bytes)?;
-        let (lowest, highest) = records.version?;
-        let known = (lowest..=highest).contains(&RECORDS_VERSION);
-        let offer = RemoteExtension {
-            instance_id: records.boot?,
-            nonce: records.nonce?,
-            share: records.share?,
-            session: records.pair,
-            proof: records.proof,
-            noise: records.noise,
+        let extension = Extension::decode(bytes)?;
+        let (lowest, highest) = extension.version?;
+        let known = (lowest..=highest).contains(&EXTENSION_VERSION);
+        let remote = RemoteExtension {
+            instance_id: extension.instance_id?,
+            nonce: extension.nonce?,
+            key_share: extension.key_share?,
+            credit: extension.credit?,
+            session: extension.session,
+            proof: extension.proof,
+            noise: extension.noise,
         };
-        known.then_some(offer)
+        known.then_some(remote)
     }
 }
 
 impl<'a> Handshake<'a> {
-    /// Starts a handshake. `context` belongs to an endpoint that may encrypt. If `keys` is not
-    /// empty, the remote node must have one of them.
+    /// Starts a handshake with messages of at most `limit` bytes. `shared` belongs to an endpoint
+    /// that may encrypt. If `keys` is not empty, the remote node must have one of them.
     pub(crate) fn new(
         stream: Arc<dyn Stream>,
         limit: usize,
-        context: Option<&'a Shared>,
+        shared: Option<&'a Shared>,
         keys: &'a [PublicKey],
     ) -> Handshake<'a> {
-        Handshake {
-            stream,
-            buffer: Vec::new(),
-            limit,
-            key_exchange: Encryption::new(context, keys),
-        }
+        let key_exchange = Encryption::new(shared, keys);
+        let messages = MessageStream::new(stream, limit, key_exchange.has_policy());
+        Handshake { messages, key_exchange }
     }
 
     /// The key that the remote node has authenticated with, once the stream is encrypted.
@@ -123,21 +134,21 @@ impl<'a> Handshake<'a> {
     /// Runs the handshake as the dialer: sends the Hello and receives the Ack. Returns the router
     /// id that the remote node claims, and the negotiated terms.
     ///
-    /// `pair` is the session to resume, and how many of its frames have been received.
+    /// `session` is the session to resume, and how far it has got.
     pub(crate) async fn dial(
         &mut self,
         hello: &Hello,
-        fresh: &LocalHello,
-        pair: Option<(&Session, u64)>,
+        local: &LocalHello,
+        session: Option<(&Session, Progress)>,
     ) -> Result<(Id, Negotiated), HandshakeError> {
-        let name = pair.map(|(pair, _)| pair.secret.public_name());
+        let name = session.map(|(session, _)| session.secret.public_name());
         let noise = self.key_exchange.capabilities();
-        let records = Records { pair: name, noise, ..fresh.records() };
-        self.send(hello.encode(&records.encode())).await?;
-        let (ack, offer) =
+        let extension = Extension { session: name, noise, ..local.extension() };
+        self.messages.send(hello.encode(&extension.encode())).await?;
+        let (ack, remote) =
             self.recv_ack().await.map_err(|error| self.key_exchange.strip_retry_after(error))?;
         if ack.id == hello.id
-            || offer.as_ref().is_some_and(|offer| offer.instance_id == fresh.instance_id)
+            || remote.as_ref().is_some_and(|remote| remote.instance_id == local.instance_id)
         {
             return Err(HandshakeError::OwnSelf);
         }
@@ -145,15 +156,15 @@ impl<'a> Handshake<'a> {
             let (asked, echoed) = (hello.peer_type, ack.peer_type);
             return Err(HandshakeError::PeerType { asked, echoed });
         }
-        let noise = offer.as_ref().and_then(|offer| offer.noise);
-        self.initiate(hello.id, ack.id, noise).await?;
-        match offer {
+        let noise = remote.as_ref().and_then(|remote| remote.noise);
+        self.key_exchange.initiate(&mut self.messages, hello.id, ack.id, noise).await?;
+        match remote {
             None => Ok((ack.id, Negotiated::Plain)),
-            Some(offer) => {
+            Some(remote) => {
                 // A session with another node cannot be resumed.
-                let pair = pair.filter(|(pair, _)| pair.key() == self.key());
-                let terms = self.finish_dial(hello.id, fresh, &offer, pair).await?;
-                Ok((ack.id, terms))
+                let session = session.filter(|(session, _)| session.key() == self.key());
+                let negotiated = self.finish_dial(hello.id, local, &remote, session).await?;
+                Ok((ack.id, negotiated))
             }
         }
     }
@@ -162,60 +173,69 @@ impl<'a> Handshake<'a> {
     async fn finish_dial(
         &mut self,
         own: Id,
-        fresh: &LocalHello,
-        offer: &RemoteExtension,
-        pair: Option<(&Session, u64)>,
+        local: &LocalHello,
+        remote: &RemoteExtension,
+        session: Option<(&Session, Progress)>,
     ) -> Result<Negotiated, HandshakeError> {
-        let (Some((Session { secret, .. }, received)), Some(proof)) = (pair, &offer.proof) else {
-            let secret = SessionSecret::new(&fresh.share, &offer.share);
-            self.prove(own, &secret, fresh, offer, 0).await?;
+        let (Some((Session { secret, .. }, progress)), Some(proof)) = (session, &remote.proof)
+        else {
+            let secret = SessionSecret::new(&local.key_share, &remote.key_share);
+            let progress = Progress { received: 0, credit: local.credit };
+            self.prove(own, &secret, local, remote, progress).await?;
             if self.key().is_some() {
                 // Only now does the listener decide whether the key of this node is admitted.
-                self.recv_ack_count().await?;
+                self.recv_progress().await?;
             }
-            return Ok(Negotiated::New(Session::new(secret, offer.instance_id, self.key())));
+            return Ok(self.new_session(secret, local, remote));
         };
-        if !secret.verify(proof, Role::Listener, &fresh.nonce, &offer.nonce) {
+        if *proof != secret.proof(Role::Listener, &local.nonce, &remote.nonce) {
             return Err(HandshakeError::NotProved);
         }
-        self.prove(own, secret, fresh, offer, received).await?;
-        Ok(Negotiated::Resumed { received: self.recv_ack_count().await? })
+        self.prove(own, secret, local, remote, progress).await?;
+        Ok(Negotiated::Resumed(self.recv_progress().await?))
     }
 
-    /// Receives how many frames the listener received. With this message it admits this node.
-    async fn recv_ack_count(&mut self) -> Result<u64, HandshakeError> {
-        self.recv_control().await?.received.ok_or(HandshakeError::NotProved)
+    /// The terms of a new session.
+    fn new_session(
+        &self,
+        secret: SessionSecret,
+        local: &LocalHello,
+        remote: &RemoteExtension,
+    ) -> Negotiated {
+        let credit = InitialCredit { granted: local.credit, received: remote.credit };
+        Negotiated::New(Session::new(secret, remote.instance_id, self.key()), credit)
     }
 
-    /// Sends the dialer's proof that it knows the secret, and how many frames it received.
+    /// Receives how far the listener has got. With this message it admits this node.
+    async fn recv_progress(&mut self) -> Result<Progress, HandshakeError> {
+        progress(&self.recv_control().await?)
+    }
+
+    /// Sends the dialer's proof that it knows the secret, and how far it has got.
     async fn prove(
         &mut self,
         own: Id,
         secret: &SessionSecret,
-        fresh: &LocalHello,
-        offer: &RemoteExtension,
-        received: u64,
+        local: &LocalHello,
+        remote: &RemoteExtension,
+        progress: Progress,
     ) -> Result<(), HandshakeError> {
-        let proof = secret.proof(Role::Dialer, &fresh.nonce, &offer.nonce);
-        self.send_control(
-            own,
-            Records { proof: Some(proof), received: Some(received), ..Records::default() },
-        )
-        .await
+        let proof = secret.proof(Role::Dialer, &local.nonce, &remote.nonce);
+        self.send_control(own, Extension { proof: Some(proof), ..progress.extension() }).await
     }
 
     /// Receives the Hello, and the extension behind it if there is one.
     pub(crate) async fn recv_hello(
         &mut self,
     ) -> Result<(Hello, Option<RemoteExtension>), HandshakeError> {
-        let frame = self.recv().await?;
+        let frame = self.messages.recv().await?;
         let (hello, rest) = Hello::decode(&frame).map_err(HandshakeError::Unexpected)?;
         Ok((hello, RemoteExtension::read(rest)))
     }
 
     /// Sends the Ack to a plain node.
     pub(crate) async fn send_ack(&mut self, id: Id, hello: &Hello) -> Result<(), HandshakeError> {
-        self.send(Ack { id, peer_type: hello.peer_type }.encode(&[])).await
+        self.messages.send(Ack { id, peer_type: hello.peer_type }.encode(&[])).await
     }
 
     /// Sends the Ack to an extended node, and runs the key exchange if both can encrypt.
@@ -223,50 +243,51 @@ impl<'a> Handshake<'a> {
         &mut self,
         id: Id,
         hello: &Hello,
-        fresh: &LocalHello,
-        offer: &RemoteExtension,
+        local: &LocalHello,
+        remote: &RemoteExtension,
         known: Option<&SessionSecret>,
     ) -> Result<(), HandshakeError> {
-        let proof = known.map(|secret| secret.proof(Role::Listener, &offer.nonce, &fresh.nonce));
-        let noise = offer.noise.and_then(|_| self.key_exchange.capabilities());
-        let records = Records { proof, noise, ..fresh.records() };
-        self.send(Ack { id, peer_type: hello.peer_type }.encode(&records.encode())).await?;
+        let proof = known.map(|secret| secret.proof(Role::Listener, &remote.nonce, &local.nonce));
+        let noise = remote.noise.and_then(|_| self.key_exchange.capabilities());
+        let extension = Extension { proof, noise, ..local.extension() };
+        self.messages
+            .send(Ack { id, peer_type: hello.peer_type }.encode(&extension.encode()))
+            .await?;
         // A copy of this node closes once it has seen our id; it has nothing to prove.
-        if offer.instance_id == fresh.instance_id || hello.id == id {
+        if remote.instance_id == local.instance_id || hello.id == id {
             return Err(HandshakeError::OwnSelf);
         }
-        self.respond(id, hello.id, offer.noise).await
+        self.key_exchange.respond(&mut self.messages, id, hello.id, remote.noise).await
     }
 
     /// Receives the dialer's proof, and returns the negotiated terms. To admit the dialer, the
-    /// caller still has to call [`send_ack_count`](Handshake::send_ack_count), unless the session
+    /// caller still has to call [`send_progress`](Handshake::send_progress), unless the session
     /// is new and the link plain.
     pub(crate) async fn recv_proof(
         &mut self,
-        fresh: &LocalHello,
-        offer: &RemoteExtension,
+        local: &LocalHello,
+        remote: &RemoteExtension,
         known: Option<&SessionSecret>,
     ) -> Result<Negotiated, HandshakeError> {
-        let answer = self.recv_control().await?;
-        let new = SessionSecret::new(&offer.share, &fresh.share);
+        let extension = self.recv_control().await?;
+        let new = SessionSecret::new(&remote.key_share, &local.key_share);
         let secret = known.unwrap_or(&new);
-        let shown = answer.proof.ok_or(HandshakeError::NotProved)?;
-        let received = answer.received.ok_or(HandshakeError::NotProved)?;
-        match secret.verify(&shown, Role::Dialer, &offer.nonce, &fresh.nonce) {
+        let proof = extension.proof.ok_or(HandshakeError::NotProved)?;
+        let progress = progress(&extension)?;
+        match proof == secret.proof(Role::Dialer, &remote.nonce, &local.nonce) {
             false => Err(HandshakeError::NotProved),
-            true if known.is_some() => Ok(Negotiated::Resumed { received }),
-            true => Ok(Negotiated::New(Session::new(new, offer.instance_id, self.key()))),
+            true if known.is_some() => Ok(Negotiated::Resumed(progress)),
+            true => Ok(self.new_session(new, local, remote)),
         }
     }
 
-    /// Sends how many frames were received. Call it once the old link delivers no more.
-    pub(crate) async fn send_ack_count(
+    /// Sends how far the local node has got. Call it once the old link delivers no more.
+    pub(crate) async fn send_progress(
         &mut self,
         id: Id,
-        received: u64,
+        progress: Progress,
     ) -> Result<(), HandshakeError> {
-        let records = Records { received: Some(received), ..Records::default() };
-        self.send_control(id, records).await
+        self.send_control(id, progress.extension()).await
     }
 
     /// Sends the reason why an extended node is not admitted.
@@ -275,109 +296,42 @@ impl<'a> Handshake<'a> {
         id: Id,
         end: CloseRecord,
     ) -> Result<(), HandshakeError> {
-        self.send_control(id, Records { end: Some(end), ..Records::default() }).await
+        self.send_control(id, Extension { close: Some(end), ..Extension::default() }).await
     }
 
     /// Returns the stream, which may be encrypted now, and the bytes that were read past the
     /// handshake.
     pub(crate) fn into_stream(self) -> (Arc<dyn Stream>, Vec<u8>) {
         self.key_exchange.lift_limit();
-        (self.stream, self.buffer)
+        self.messages.into_parts()
     }
 
     async fn recv_ack(&mut self) -> Result<(Ack, Option<RemoteExtension>), HandshakeError> {
-        let frame = self.recv().await?;
+        let frame = self.messages.recv().await?;
         check_refusal(&frame)?;
         let (ack, rest) = Ack::decode(&frame).map_err(HandshakeError::Unexpected)?;
         Ok((ack, RemoteExtension::read(rest)))
     }
 
-    async fn recv_control(&mut self) -> Result<Records, HandshakeError> {
-        let frame = self.recv().await?;
+    async fn recv_control(&mut self) -> Result<Extension, HandshakeError> {
+        let frame = self.messages.recv().await?;
         check_refusal(&frame)?;
-        match Records::decode(frame.payload()) {
-            Some(records) if frame.modes() == CONTROL => Ok(records),
+        match Extension::decode(frame.payload()) {
+            Some(extension) if frame.modes() == CONTROL => Ok(extension),
             _ => Err(HandshakeError::NotProved),
         }
     }
 
-    async fn send_control(&mut self, id: Id, records: Records) -> Result<(), HandshakeError> {
-        self.send(records.into_frame(id)).await
+    async fn send_control(&mut self, id: Id, extension: Extension) -> Result<(), HandshakeError> {
+        self.messages.send(extension.into_frame(id)).await
     }
+}
 
-    /// Writes a message, and records it in the transcript.
-    pub(crate) async fn send(
-        &mut self,
-        frame: Result<Frame, FrameError>,
-    ) -> Result<(), HandshakeError> {
-        let frame = frame.map_err(HandshakeError::Frame)?;
-        let message = [&encode_length(frame.len()), frame.as_bytes()].concat();
-        self.key_exchange.record_transcript(&message);
-        let mut rest = &message[..];
-        while !rest.is_empty() {
-            // One slice for the whole message: the reader of a plain node may fail on a length
-            // prefix that is split over two segments.
-            match self.stream.try_write(&[IoSlice::new(rest)], true) {
-                Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
-                Ok(written) => rest = &rest[written..],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    poll_fn(|cx| self.stream.poll_writable(cx)).await?;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads the next message.
-    pub(crate) async fn recv(&mut self) -> Result<Frame, HandshakeError> {
-        loop {
-            if let Some(frame) = self.take_frame()? {
-                return Ok(frame);
-            }
-            self.buffer.reserve_exact(self.limit - self.buffer.len());
-            match self.stream.try_read(&mut self.buffer) {
-                Ok(0) => return Err(HandshakeError::Closed),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // Many handshakes may wait here at the same time, so none keeps an unused
-                    // buffer.
-                    self.buffer.shrink_to_fit();
-                    poll_fn(|cx| self.stream.poll_readable(cx)).await?;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
-    /// Fails if the remote node has closed the stream, while no message is due. Bytes that arrived
-    /// early are kept.
-    #[cfg(feature = "noise")]
-    pub(crate) fn check_open(&mut self) -> Result<(), HandshakeError> {
-        self.buffer.reserve_exact(self.limit - self.buffer.len());
-        if self.buffer.len() == self.buffer.capacity() {
-            return Ok(());
-        }
-        match self.stream.try_read(&mut self.buffer) {
-            Ok(0) => Err(HandshakeError::Closed),
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error.into()),
-            _ => Ok(()),
-        }
-    }
-
-    /// Decodes a message from the front of the buffer. `None` if it is not complete yet.
-    fn take_frame(&mut self) -> Result<Option<Frame>, HandshakeError> {
-        let whole = peek_len(&self.buffer).map_err(HandshakeError::Framing)?;
-        let Some(len) = whole else { return Ok(None) };
-        if len > self.limit {
-            return Err(HandshakeError::TooLong(len));
-        }
-        let Some(message) = self.buffer.get(..len) else { return Ok(None) };
-        let frame =
-            Frame::parse(message[LENGTH_PREFIX..].to_vec()).map_err(HandshakeError::Frame)?;
-        self.key_exchange.record_transcript(message);
-        self.buffer.drain(..len);
-        Ok(Some(frame))
+/// How far the remote node has got, according to its message.
+fn progress(extension: &Extension) -> Result<Progress, HandshakeError> {
+    match (extension.ack, extension.credit) {
+        (Some(received), Some(credit)) => Ok(Progress { received, credit }),
+        _ => Err(HandshakeError::NotProved),
     }
 }
 
@@ -386,7 +340,7 @@ fn check_refusal(frame: &Frame) -> Result<(), HandshakeError> {
     if frame.modes() != CONTROL {
         return Ok(());
     }
-    match Records::decode(frame.payload()).and_then(|records| records.end) {
+    match Extension::decode(frame.payload()).and_then(|extension| extension.close) {
         Some(end) => Err(HandshakeError::Refused(Goodbye::from(end))),
         None => Ok(()),
     }

@@ -21,9 +21,9 @@ use std::time::Duration;
 
 use futures_lite::future;
 
-use crate::events::Event;
 use crate::peer::{MergeGuard, MergeMessage, Peer, Session};
 use crate::primitives::clock::{self, within};
+use crate::proto::{Proof, SessionName};
 use crate::session::peer_lease::PeerLease;
 use crate::shared::TaskRef;
 
@@ -51,7 +51,7 @@ pub(crate) fn announce_duplicates(running: &Arc<TaskRef>, peer: &Arc<Peer>) {
 }
 
 async fn repeat_announcement(running: Arc<TaskRef>, peer: Arc<Peer>) {
-    let telling = async {
+    let announcing = async {
         for number in 1..MAX_ANNOUNCEMENTS {
             clock::after(RETRY_INTERVAL * 2u32.pow(number)).await;
             if !peer.queue.is_up() || !announce_if_duplicate(&running, &peer, number) {
@@ -61,30 +61,30 @@ async fn repeat_announcement(running: Arc<TaskRef>, peer: Arc<Peer>) {
     };
     // The stop of the endpoint ends it too: a peer that was merged away meanwhile is not stopped
     // itself.
-    future::or(telling, future::or(peer.stopped(), running.stopping())).await;
+    future::or(announcing, future::or(peer.stopped(), running.stopping())).await;
 }
 
 /// Announces one of the other peers of the same instance, a different one each time. Returns
 /// whether there are any.
 fn announce_if_duplicate(running: &TaskRef, peer: &Arc<Peer>, number: u32) -> bool {
-    let siblings = running.same_instance_peers(peer);
-    let (Some(own), false) = (peer.session(), siblings.is_empty()) else { return false };
-    let sibling = &siblings[number as usize % siblings.len()];
+    let duplicates = running.same_instance_peers(peer);
+    let (Some(own), false) = (peer.session(), duplicates.is_empty()) else { return false };
+    let duplicate = &duplicates[number as usize % duplicates.len()];
     if !peer.is_merging() {
-        announce(running, peer, &own, sibling);
+        announce(running, peer, &own, duplicate);
     }
     if running.instance_id < own.instance_id {
         // Pings early, so that the acknowledgements arrive soon after the remote announcement. Both
         // links, since the remote node may have seen them come up in the other order.
-        sibling.ping_if_stale(PING_TIMEOUT);
+        duplicate.ping_if_stale(PING_TIMEOUT);
         peer.ping_if_stale(PING_TIMEOUT);
     }
     true
 }
 
-/// Sends the name of the session of `sibling`, with its MAC, over the link of `peer`.
-fn announce(running: &TaskRef, peer: &Peer, own: &Session, sibling: &Peer) {
-    let Some(other) = sibling.session() else { return };
+/// Sends the name of the session of `duplicate`, with its MAC, over the link of `peer`.
+fn announce(running: &TaskRef, peer: &Peer, own: &Session, duplicate: &Peer) {
+    let Some(other) = duplicate.session() else { return };
     let proof = other.secret.duplicate_mac(&running.instance_id, &own.secret.public_name());
     peer.queue.queue_duplicate(&other.secret.public_name(), &proof);
 }
@@ -116,33 +116,33 @@ fn on_duplicate(
     running: &Arc<TaskRef>,
     peer: &Arc<Peer>,
     own: &Session,
-    name: &[u8; 8],
-    proof: &[u8; 16],
+    name: &SessionName,
+    proof: &Proof,
 ) -> Option<MergeTask> {
-    let sibling = running.resumable_peer(name, &own.instance_id)?;
-    let other = sibling.session()?;
-    let due = other.secret.duplicate_mac(&own.instance_id, &own.secret.public_name());
+    let duplicate = running.resumable_peer(*name, own.instance_id)?;
+    let other = duplicate.session()?;
+    let expected_mac = other.secret.duplicate_mac(&own.instance_id, &own.secret.public_name());
     if !other.is_same_instance(own)
-        || due != *proof
-        || Arc::ptr_eq(&sibling, peer)
-        || !same_direction(&sibling, peer)
+        || expected_mac != *proof
+        || Arc::ptr_eq(&duplicate, peer)
+        || !same_direction(&duplicate, peer)
     {
         return None;
     }
     peer.set_duplicate(name);
-    sibling.set_duplicate(&own.secret.public_name());
+    duplicate.set_duplicate(&own.secret.public_name());
     if own.instance_id < running.instance_id {
         // The remote node decides, once it knows of the duplicate too.
-        announce(running, peer, own, &sibling);
+        announce(running, peer, own, &duplicate);
         return None;
     }
-    let merging = MergeGuard::begin(peer, &sibling)?;
-    let (one, two) = ((peer.clone(), own.secret.public_name()), (sibling, *name));
+    let guard = MergeGuard::begin(peer, &duplicate)?;
+    let (one, two) = ((peer.clone(), own.secret.public_name()), (duplicate, *name));
     let (older, newer) = match is_older(&one.0, &two.0) {
         true => (one, two),
         false => (two, one),
     };
-    Some(Box::pin(lead(running.clone(), merging, older, newer)))
+    Some(Box::pin(lead(running.clone(), guard, older, newer)))
 }
 
 /// Whether the session of `one` is older than that of `other`.
@@ -162,45 +162,49 @@ fn same_direction(one: &Peer, other: &Peer) -> bool {
 /// comes with the name of the session under which they were shown to be the same instance.
 async fn lead(
     running: Arc<TaskRef>,
-    merging: MergeGuard,
+    guard: MergeGuard,
     older: SessionRef,
     newer: SessionRef,
 ) -> Option<PeerLease> {
-    let ((stays, own_name), (goes, name)) = match answers_ping(&older.0).await {
+    let ((survivor, own_name), (loser, name)) = match answers_ping(&older.0).await {
         true => (older, newer),
         false => (newer, older),
     };
-    let service = PeerLease::acquire(&running, &goes).await;
-    goes.set_merge_loser();
-    let answer = negotiate(&running, (&stays, &own_name), (&goes, &name)).await;
-    drop(merging);
-    match answer {
+    let lease = PeerLease::acquire(&running, &loser).await;
+    loser.set_merge_loser();
+    running.deliver_in_order(&loser, &survivor);
+    let reply = negotiate(&running, (&survivor, &own_name), (&loser, &name)).await;
+    drop(guard);
+    match reply {
         Some(received) => {
-            let left = commit(&running, &stays, service, received).await;
+            let lease = commit(&running, &survivor, lease, received).await;
             // There may be a third link, which could not be announced meanwhile.
-            announce_duplicates(&running, &stays);
-            left
+            announce_duplicates(&running, &survivor);
+            lease
         }
-        None => abort(&running, &stays, service),
+        None => abort(&running, &survivor, lease),
     }
 }
 
 /// Aborts a merge: returns the lease of the losing peer, and announces the duplicate again.
-fn abort(running: &Arc<TaskRef>, stays: &Arc<Peer>, service: PeerLease) -> Option<PeerLease> {
-    announce_duplicates(running, stays);
-    Some(service)
+fn abort(running: &Arc<TaskRef>, survivor: &Arc<Peer>, lease: PeerLease) -> Option<PeerLease> {
+    if let (Some(inbox), Some(other)) = (survivor.inbox(), lease.peer.inbox()) {
+        inbox.stop_waiting_for(other);
+    }
+    announce_duplicates(running, survivor);
+    Some(lease)
 }
 
 /// A peer, and the name of the session that it had when the merge began.
-type SessionRef = (Arc<Peer>, [u8; 8]);
+type SessionRef = (Arc<Peer>, SessionName);
 
 /// Whether two peers still have the sessions of these names, with the same remote instance. Either
 /// may have started another session, with another node, across an await.
-fn is_same_instance(one: (&Peer, &[u8; 8]), other: (&Peer, &[u8; 8])) -> bool {
-    let pair = |(peer, name): (&Peer, &[u8; 8])| {
-        peer.session().filter(|pair| pair.secret.public_name() == *name)
+fn is_same_instance(one: (&Peer, &SessionName), other: (&Peer, &SessionName)) -> bool {
+    let session = |(peer, name): (&Peer, &SessionName)| {
+        peer.session().filter(|session| session.secret.public_name() == *name)
     };
-    match (pair(one), pair(other)) {
+    match (session(one), session(other)) {
         (Some(one), Some(other)) => one.is_same_instance(&other),
         _ => false,
     }
@@ -232,40 +236,40 @@ async fn answers_ping(peer: &Peer) -> bool {
 /// the remote node does not know the losing peer any more.
 async fn negotiate(
     running: &TaskRef,
-    (stays, own_name): (&Peer, &[u8; 8]),
-    (goes, name): (&Peer, &[u8; 8]),
+    (survivor, own_name): (&Peer, &SessionName),
+    (loser, name): (&Peer, &SessionName),
 ) -> Option<u64> {
-    let (own, other) = (stays.session()?, goes.session()?);
-    let received = goes.queue.received_total();
+    let (own, other) = (survivor.session()?, loser.session()?);
+    let received = loser.queue.received_total();
     let proof = other.secret.merge_mac(&running.instance_id, own_name, received);
-    let mut unheeded = 0;
-    // Another instance of the remote node knows nothing of the sessions, and another node must not
-    // be asked.
-    let is_on = || is_same_instance((stays, own_name), (goes, name));
-    while unheeded < MAX_IGNORED && !stays.is_closing() && !goes.is_closing() && is_on() {
+    let mut ignored = 0;
+    // Another instance of the remote node does not know the sessions, and another node must not
+    // receive the request.
+    let is_unchanged = || is_same_instance((survivor, own_name), (loser, name));
+    while ignored < MAX_IGNORED && !survivor.is_closing() && !loser.is_closing() && is_unchanged() {
         // Announces again: an earlier announcement may have arrived before the remote node knew
         // both sessions.
-        announce(running, stays, &own, goes);
-        stays.queue.queue_merge(name, received, &proof);
-        let before = stays.ack_count();
-        stays.queue.queue_ping();
+        announce(running, survivor, &own, loser);
+        survivor.queue.queue_merge(name, received, &proof);
+        let before = survivor.ack_count();
+        survivor.queue.queue_ping();
         let answered = async {
             loop {
-                let changed = stays.listen();
-                if let Some(received) = stays.merge_ack(name) {
+                let changed = survivor.listen();
+                if let Some(received) = survivor.merge_ack(name) {
                     return Some(received);
                 }
                 changed.await;
             }
         };
-        let again = async {
+        let retry = async {
             clock::after(RETRY_INTERVAL).await;
             None
         };
-        if let Some(received) = future::or(answered, again).await {
-            return is_on().then_some(received);
+        if let Some(received) = future::or(answered, retry).await {
+            return is_unchanged().then_some(received);
         }
-        unheeded += u32::from(stays.ack_count() != before);
+        ignored += u32::from(survivor.ack_count() != before);
     }
     None
 }
@@ -275,50 +279,55 @@ fn on_request(
     running: &Arc<TaskRef>,
     peer: &Arc<Peer>,
     own: &Session,
-    name: [u8; 8],
+    name: SessionName,
     received: u64,
-    proof: &[u8; 16],
+    proof: &Proof,
 ) -> Option<MergeTask> {
-    if let Some(told) = peer.merge_reply(&name) {
+    if let Some(reply) = peer.merge_reply(&name) {
         // Carried out before; the answer was lost with a link.
-        peer.queue.queue_merge_ack(&name, told);
+        peer.queue.queue_merge_ack(&name, reply);
         return None;
     }
-    let goes = running.resumable_peer(&name, &own.instance_id)?;
-    let other = goes.session()?;
-    let due = other.secret.merge_mac(&own.instance_id, &own.secret.public_name(), received);
-    let is_shown = other.is_same_instance(own) && due == *proof;
+    let loser = running.resumable_peer(name, own.instance_id)?;
+    let other = loser.session()?;
+    let expected_mac =
+        other.secret.merge_mac(&own.instance_id, &own.secret.public_name(), received);
+    let is_shown = other.is_same_instance(own) && expected_mac == *proof;
     let may_decide = own.instance_id < running.instance_id && peer.is_duplicate(&name) && is_shown;
-    if !may_decide || Arc::ptr_eq(&goes, peer) || !same_direction(&goes, peer) {
+    if !may_decide || Arc::ptr_eq(&loser, peer) || !same_direction(&loser, peer) {
         return None;
     }
-    let merging = MergeGuard::begin(peer, &goes)?;
+    let guard = MergeGuard::begin(peer, &loser)?;
     let names = [own.secret.public_name(), name];
-    Some(Box::pin(follow(running.clone(), merging, peer.clone(), goes, names, received)))
+    Some(Box::pin(follow(running.clone(), guard, peer.clone(), loser, names, received)))
 }
 
 /// Follows a merge that the remote node decided, if the peers still have the sessions of these
 /// names.
 async fn follow(
     running: Arc<TaskRef>,
-    merging: MergeGuard,
-    stays: Arc<Peer>,
-    goes: Arc<Peer>,
-    [own_name, name]: [[u8; 8]; 2],
+    guard: MergeGuard,
+    survivor: Arc<Peer>,
+    loser: Arc<Peer>,
+    [own_name, name]: [SessionName; 2],
     received: u64,
 ) -> Option<PeerLease> {
-    let service = PeerLease::acquire(&running, &goes).await;
-    if !is_same_instance((&stays, &own_name), (&goes, &name)) {
-        drop(merging);
-        return abort(&running, &stays, service);
+    let lease = PeerLease::acquire(&running, &loser).await;
+    if !is_same_instance((&survivor, &own_name), (&loser, &name)) {
+        drop(guard);
+        return abort(&running, &survivor, lease);
     }
-    goes.set_merge_loser();
-    let own = goes.queue.received_total();
-    stays.set_merge_reply(name, own);
-    drop(merging);
-    let left = commit(&running, &stays, service, received).await;
-    stays.queue.queue_merge_ack(&name, own);
-    left
+    loser.set_merge_loser();
+    running.deliver_in_order(&loser, &survivor);
+    let own = loser.queue.received_total();
+    drop(guard);
+    let lease = commit(&running, &survivor, lease, received).await;
+    // Only once it is carried out: the remote node then retires its peer too.
+    if lease.is_none() {
+        survivor.set_merge_reply(name, own);
+        survivor.queue.queue_merge_ack(&name, own);
+    }
+    lease
 }
 
 /// Commits a merge: transfers the remaining frames to the surviving peer, and makes the target of
@@ -326,24 +335,24 @@ async fn follow(
 /// received. Returns the lease if the losing peer has to stay.
 async fn commit(
     running: &Arc<TaskRef>,
-    stays: &Arc<Peer>,
-    service: PeerLease,
+    survivor: &Arc<Peer>,
+    lease: PeerLease,
     received: u64,
 ) -> Option<PeerLease> {
-    let goes = service.peer.clone();
-    if goes.has_ended() {
+    let loser = lease.peer.clone();
+    if loser.has_ended() {
         return None;
     }
     // Removing one peer does not remove the other, and a remote node that sends an impossible count
     // does not decide which peers this node dials.
-    if stays.is_closing() || goes.queue.resume(received).is_err() {
-        return abort(running, stays, service);
+    if survivor.is_closing() || loser.queue.resume(received, 0).is_err() {
+        return abort(running, survivor, lease);
     }
-    stays.adopt_addrs(&goes);
-    if !running.make_alias(&goes, stays) {
-        return abort(running, stays, service);
+    survivor.adopt_addrs(&loser);
+    if !running.make_alias(&loser, survivor) {
+        return abort(running, survivor, lease);
     }
-    running.routes.remove_peer(goes.target()).await;
-    running.events.emit(Event::Merged { target: stays.target(), retired: goes.target() });
+    running.routes.remove_peer(loser.target()).await;
+    running.events.emit_merged(&loser, survivor);
     None
 }

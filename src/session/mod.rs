@@ -7,6 +7,7 @@ mod dialer;
 pub(crate) mod handshake;
 mod key_exchange;
 mod merge;
+mod message_stream;
 mod peer_lease;
 mod probe;
 mod supervisor;

@@ -18,30 +18,35 @@ use crate::transport::{Keepalive, TcpConnector};
 
 /// A node that does not listen, and whose name lookups never complete.
 pub(crate) fn running(spawner: impl Spawn) -> Arc<TaskRef> {
-    of(parts(spawner))
+    of(config(spawner))
+}
+
+/// The same, with these limits.
+pub(crate) fn with_limits(spawner: impl Spawn, limits: Limits) -> Arc<TaskRef> {
+    of(SharedConfig { limits, ..config(spawner) })
 }
 
 /// The same, with encryption.
 #[cfg(feature = "noise")]
 pub(crate) fn encrypting(spawner: impl Spawn, encryption: Encryption) -> Arc<TaskRef> {
-    of(SharedConfig { encryption: Some(encryption), ..parts(spawner) })
+    of(SharedConfig { encryption: Some(encryption), ..config(spawner) })
 }
 
-fn of(parts: SharedConfig) -> Arc<TaskRef> {
-    let (sender, inbound) = inbound(parts.limits.inbound_bytes, parts.limits.inbound_frames);
-    TaskRef::new(Arc::new(Shared::new(parts, inbound)), sender)
+fn of(config: SharedConfig) -> Arc<TaskRef> {
+    let (sender, inbound) = inbound(config.limits.inbound_bytes);
+    TaskRef::new(Arc::new(Shared::new(config, inbound)), sender)
 }
 
-fn parts(spawner: impl Spawn) -> SharedConfig {
+fn config(spawner: impl Spawn) -> SharedConfig {
     let limits = Limits::default();
-    let patience = Keepalive::new(&limits);
+    let keepalive = Keepalive::new(&limits);
     SharedConfig {
         id: Id::from_bytes([1; 32]),
-        instance_id: [1; 16],
+        instance_id: [1; 16].into(),
         limits,
         frames_follow_id: false,
         resolver: Box::new(Silent),
-        connector: Box::new(TcpConnector { keepalive: patience }),
+        connector: Box::new(TcpConnector { keepalive }),
         policy: AcceptPolicy::all(),
         #[cfg(feature = "noise")]
         encryption: None,

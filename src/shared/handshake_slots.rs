@@ -1,116 +1,107 @@
-//! Admission of inbound handshakes: a bounded number of slots, with eviction of the oldest.
+//! Admission of inbound handshakes: a bounded number of slots, with eviction of the oldest of the
+//! address block that holds most.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::task::{Poll, Waker};
+use std::time::Instant;
 
-use rustix::process::{Resource, getrlimit};
-
+use crate::primitives::clock;
+use crate::primitives::lock::Mutex;
+use crate::proto::AddrBlock;
+use crate::shared::fair_share::{Holding, largest_block};
 use crate::transport::Stream;
-
-/// The divisor of the limit on open files: inbound handshakes may use this fraction of it, and
-/// those from one prefix half of that. The rest is for links and for dialing.
-const SHARE_OF_FILES: usize = 2;
 
 /// The inbound handshakes in progress.
 pub(crate) struct HandshakeSlots {
-    strangers: Mutex<Entries>,
+    entries: Mutex<Entries>,
     /// The maximum number of handshakes.
-    most: usize,
-    /// The maximum number of handshakes from one address prefix.
-    most_per_place: usize,
+    max: usize,
+    /// The maximum number of handshakes from one host: an IPv4 address or an IPv6 /64.
+    max_per_host: usize,
 }
 
 #[derive(Default)]
 struct Entries {
-    /// Oldest first. Invariant: sorted by `number`, without duplicates.
-    queue: VecDeque<Entry>,
+    /// Invariant: sorted by `key`, without duplicates.
+    sorted: Vec<Entry>,
     /// The number of the newest entry.
     last: u64,
 }
 
+/// The address block of a handshake, and its number: the older of two has the lower one.
+type Key = (AddrBlock, u64);
+
 struct Entry {
-    number: u64,
-    prefix: AddrPrefix,
+    key: Key,
+    since: Instant,
     stream: Arc<dyn Stream>,
     /// The waker of the task that runs the handshake.
     waker: Option<Waker>,
 }
 
-/// The unit of the per-address limit: an IPv4 address, or an IPv6 /64, which is what one household
-/// or server has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum AddrPrefix {
-    V4([u8; 4]),
-    V6([u8; 8]),
-}
+impl Entries {
+    fn find(&self, key: Key) -> Result<usize, usize> {
+        self.sorted.binary_search_by(|entry| entry.key.cmp(&key))
+    }
 
-impl From<IpAddr> for AddrPrefix {
-    fn from(ip: IpAddr) -> AddrPrefix {
-        match ip.to_canonical() {
-            IpAddr::V4(ip) => AddrPrefix::V4(ip.octets()),
-            IpAddr::V6(ip) => {
-                let mut network = [0; 8];
-                network.copy_from_slice(&ip.octets()[..8]);
-                AddrPrefix::V6(network)
-            }
-        }
+    /// Finds the oldest handshake of the host that holds most, in the network that holds most.
+    fn oldest_of_largest(&self) -> Option<usize> {
+        let holding = |entry: &Entry| Holding { block: entry.key.0, amount: 1, since: entry.since };
+        let largest = largest_block(&mut self.sorted.iter().map(holding))?;
+        Some(self.first_of(largest.block))
+    }
+
+    /// The position of the oldest handshake of a host.
+    fn first_of(&self, block: AddrBlock) -> usize {
+        let (Ok(at) | Err(at)) = self.find((block, 0));
+        at
     }
 }
 
 impl HandshakeSlots {
-    /// Creates slots for `most` handshakes, and `most_per_place` from one prefix, both reduced to
-    /// what the limit on open files allows.
-    pub(crate) fn new(most: usize, most_per_place: usize) -> HandshakeSlots {
-        let share = (most_files() / SHARE_OF_FILES).max(2);
-        HandshakeSlots {
-            strangers: Mutex::default(),
-            most: most.min(share),
-            most_per_place: most_per_place.min(share / 2),
-        }
+    /// Creates slots for `max` handshakes, and `max_per_host` from one host.
+    pub(crate) fn new(max: usize, max_per_host: usize) -> HandshakeSlots {
+        HandshakeSlots { entries: Mutex::default(), max, max_per_host }
     }
 
-    /// Acquires a slot, and aborts the oldest handshake if all slots are in use.
+    /// Acquires a slot. If all are in use, aborts the oldest handshake of the address block that
+    /// holds most.
     ///
-    /// If the limit of the prefix is reached, its own oldest is evicted, so that one prefix cannot
+    /// If the limit of the host is reached, its own oldest is evicted, so that one host cannot
     /// evict the handshakes of another.
     pub(crate) fn acquire(&self, ip: IpAddr, stream: Arc<dyn Stream>) -> Slot<'_> {
-        let place = AddrPrefix::from(ip);
-        let mut strangers = self.lock();
-        let crowd = strangers.queue.iter().filter(|other| other.prefix == place).count();
-        let oldest = match crowd >= self.most_per_place {
-            true => strangers.queue.iter().position(|other| other.prefix == place),
-            false => (strangers.queue.len() >= self.most).then_some(0),
+        let block = AddrBlock::from(ip);
+        let mut entries = self.lock();
+        entries.last += 1;
+        let key = (block, entries.last);
+        let (Ok(at) | Err(at)) = entries.find(key);
+        entries.sorted.insert(at, Entry { key, since: clock::now(), stream, waker: None });
+        let first = entries.first_of(block);
+        let oldest = match at - first >= self.max_per_host {
+            true => Some(first),
+            false if entries.sorted.len() > self.max => entries.oldest_of_largest(),
+            false => None,
         };
-        let displaced = oldest.and_then(|at| strangers.queue.remove(at));
-        strangers.last += 1;
-        let number = strangers.last;
-        strangers.queue.push_back(Entry { number, prefix: place, stream, waker: None });
-        drop(strangers);
-        if let Some(displaced) = displaced {
-            displaced.stream.abort();
-            displaced.waker.into_iter().for_each(Waker::wake);
+        let evicted = oldest.map(|at| entries.sorted.remove(at));
+        drop(entries);
+        if let Some(evicted) = evicted {
+            evicted.stream.abort();
+            evicted.waker.into_iter().for_each(Waker::wake);
         }
-        Slot { pending: self, number }
+        Slot { slots: self, key }
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
-        self.strangers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock()
     }
-}
-
-/// The soft limit on open files of the process.
-fn most_files() -> usize {
-    let most = getrlimit(Resource::Nofile).current;
-    most.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX)
 }
 
 /// A slot of one handshake. Dropping it frees the slot.
 pub(crate) struct Slot<'a> {
-    pending: &'a HandshakeSlots,
-    number: u64,
+    slots: &'a HandshakeSlots,
+    key: Key,
 }
 
 impl Slot<'_> {
@@ -118,10 +109,10 @@ impl Slot<'_> {
     /// it waits for.
     pub(crate) async fn evicted(&self) {
         poll_fn(|cx| {
-            let mut strangers = self.pending.lock();
-            match self.position(&strangers) {
+            let mut entries = self.slots.lock();
+            match self.position(&entries) {
                 Some(at) => {
-                    strangers.queue[at].waker = Some(cx.waker().clone());
+                    entries.sorted[at].waker = Some(cx.waker().clone());
                     Poll::Pending
                 }
                 None => Poll::Ready(()),
@@ -132,19 +123,19 @@ impl Slot<'_> {
 
     /// Whether this handshake was evicted by a newer one.
     pub(crate) fn was_evicted(&self) -> bool {
-        self.position(&self.pending.lock()).is_none()
+        self.position(&self.slots.lock()).is_none()
     }
 
-    fn position(&self, strangers: &Entries) -> Option<usize> {
-        strangers.queue.binary_search_by_key(&self.number, |stranger| stranger.number).ok()
+    fn position(&self, entries: &Entries) -> Option<usize> {
+        entries.find(self.key).ok()
     }
 }
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        let mut strangers = self.pending.lock();
-        if let Some(at) = self.position(&strangers) {
-            strangers.queue.remove(at);
+        let mut entries = self.slots.lock();
+        if let Some(at) = self.position(&entries) {
+            entries.sorted.remove(at);
         }
     }
 }
@@ -152,84 +143,72 @@ impl Drop for Slot<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::kit::pipe::TestWaker;
-    use std::io::{self, IoSlice};
-    use std::sync::atomic::{AtomicBool, Ordering};
-    use std::task::{Context, Poll};
+    use crate::testing::kit::manual_clock::Clock;
+    use crate::testing::kit::pipe::{Pipe, TestWaker};
+    use std::time::Duration;
 
-    /// A stream that only records whether it was aborted.
-    #[derive(Default)]
-    struct Flag(AtomicBool);
-
-    impl Stream for Flag {
-        fn try_read(&self, _: &mut Vec<u8>) -> io::Result<usize> {
-            Ok(0)
-        }
-
-        fn try_write(&self, _: &[IoSlice<'_>], _: bool) -> io::Result<usize> {
-            Ok(0)
-        }
-
-        fn poll_readable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Pending
-        }
-
-        fn poll_writable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Pending
-        }
-
-        fn close_write(&self) {}
-
-        fn has_pending_write(&self) -> bool {
-            false
-        }
-
-        fn activity(&self) -> u32 {
-            0
-        }
-
-        fn force_keepalive_verdict(&self) {}
-
-        fn start_keepalive_probe(&self) -> bool {
-            true
-        }
-
-        fn restore_keepalive(&self) {}
-
-        fn abort(&self) {
-            self.0.store(true, Ordering::Relaxed);
-        }
+    fn acquire<'a>(slots: &'a HandshakeSlots, ip: &str) -> Slot<'a> {
+        slots.acquire(ip.parse().unwrap(), Pipe::pair().0)
     }
 
     #[test]
-    fn the_newcomer_displaces_the_oldest_of_its_own_place_first() {
-        let pending = HandshakeSlots::new(4, 2);
-        let enter = |ip: &str| pending.acquire(ip.parse().unwrap(), Arc::new(Flag::default()));
-        let first = enter("10.0.0.1");
-        let a1 = enter("2001:db8::1");
-        let a2 = enter("2001:db8::2");
-        let a3 = enter("2001:db8::3");
-        assert_eq!([&first, &a1, &a2, &a3].map(|t| t.was_evicted()), [false, true, false, false]);
+    fn a_new_handshake_evicts_the_oldest_of_its_own_host_first() {
+        let slots = HandshakeSlots::new(4, 2);
+        let new = |ip: &str| acquire(&slots, ip);
+        let first = new("10.0.0.1");
+        let a1 = new("2001:db8::1");
+        let a2 = new("2001:db8::2");
+        let a3 = new("2001:db8::3");
+        assert_eq!(
+            [&first, &a1, &a2, &a3].map(|slot| slot.was_evicted()),
+            [false, true, false, false]
+        );
         drop(a1);
-        let _b = enter("::ffff:10.0.0.1");
+        let _b = new("::ffff:10.0.0.1");
         assert!(!first.was_evicted(), "four fit");
-        let c = enter("10.0.0.2");
-        assert_eq!([&first, &a2, &c].map(|t| t.was_evicted()), [true, false, false]);
         drop((a2, a3));
-        assert_eq!(pending.lock().queue.len(), 2);
+        assert_eq!(slots.lock().sorted.len(), 2);
+    }
+
+    /// Regression: a full table evicted the oldest of all, so one network evicted those of others.
+    #[test]
+    fn a_full_table_evicts_the_oldest_of_the_block_that_holds_most() {
+        let slots = HandshakeSlots::new(4, 4);
+        let new = |ip: &str| acquire(&slots, ip);
+        let other = new("10.0.0.1");
+        let crowd = ["10.0.1.1", "10.0.1.2", "10.0.1.2", "10.0.1.3", "10.0.1.2"].map(new);
+        let evicted = |slots: &[Slot<'_>]| Vec::from_iter(slots.iter().map(Slot::was_evicted));
+        assert_eq!(evicted(&crowd), [false, true, true, false, false]);
+        let newcomer = new("10.0.2.1");
+        assert_eq!(evicted(&crowd), [true, true, true, false, false]);
+        assert_eq!(evicted(&[newcomer, other]), [false, false]);
     }
 
     #[test]
-    fn who_is_displaced_hears_of_it_while_he_waits() {
-        let pending = HandshakeSlots::new(2, 2);
-        let enter = || pending.acquire("10.0.0.1".parse().unwrap(), Arc::new(Flag::default()));
-        let (first, second) = (enter(), enter());
-        let wakes = [TestWaker::new(), TestWaker::new()];
+    fn among_equals_the_oldest_is_evicted() {
+        let clock = Clock::install();
+        let slots = HandshakeSlots::new(3, 3);
+        let entries = ["10.0.2.1", "10.0.1.1", "10.0.3.1", "10.0.0.1"].map(|ip| {
+            clock.advance(Duration::from_millis(1));
+            acquire(&slots, ip)
+        });
+        assert_eq!(entries.map(|slot| slot.was_evicted()), [true, false, false, false]);
+    }
+
+    #[test]
+    fn an_evicted_handshake_is_woken_and_its_stream_aborted() {
+        let slots = HandshakeSlots::new(2, 2);
+        let new = || acquire(&slots, "10.0.0.1");
+        let stream = Pipe::pair().0;
+        let first = slots.acquire("10.0.0.1".parse().unwrap(), stream.clone());
+        let second = new();
+        let wakers = [TestWaker::new(), TestWaker::new()];
         let mut waits = [Box::pin(first.evicted()), Box::pin(second.evicted())];
-        let mut poll = |at: usize| wakes[at].poll(waits[at].as_mut()).is_some();
+        let mut poll = |at: usize| wakers[at].poll(waits[at].as_mut()).is_some();
         assert!(!poll(0) && !poll(1));
-        let _third = enter();
-        assert_eq!([0, 1].map(|at: usize| wakes[at].was_woken()), [true, false]);
+        let _third = new();
+        assert_eq!([0, 1].map(|at: usize| wakers[at].was_woken()), [true, false]);
         assert!(poll(0) && !poll(1));
+        assert!(stream.outgoing().is_closed && stream.incoming().is_broken);
     }
 }

@@ -4,12 +4,13 @@
 //! the holder; any other is rejected, unless the holder has no key.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use crate::error::{DownReason, HandshakeError};
 use crate::peer::{Closing, Origin, Peer};
 use crate::proto::{Id, PublicKey};
-use crate::shared::{KeyPolicy, Shared};
+use crate::shared::Shared;
+use crate::shared::key_policy::KeyPolicy;
 use crate::transport::Link;
 
 /// How far this node trusts a peer, in ascending order. Decides between two claims to one router
@@ -35,12 +36,12 @@ impl Shared {
     /// encryption.
     pub(crate) fn check_key(
         &self,
-        trust: &KeyPolicy,
+        policy: &KeyPolicy,
         key: Option<PublicKey>,
     ) -> Result<(), HandshakeError> {
         match key {
-            None if trust.is_required() => Err(HandshakeError::NotEncrypted),
-            Some(key) if !trust.admits(&key) && !self.is_pinned(&key) => {
+            None if policy.is_required() => Err(HandshakeError::NotEncrypted),
+            Some(key) if !policy.admits(&key) && !self.is_pinned(&key) => {
                 Err(HandshakeError::KeyNotAllowed(key))
             }
             _ => Ok(()),
@@ -61,12 +62,12 @@ impl Shared {
     /// of a higher trust level wins: the peers that it displaces are returned.
     fn resolve_id_conflict(
         &self,
-        trust: &KeyPolicy,
+        policy: &KeyPolicy,
         id: Id,
         key: Option<PublicKey>,
         own: Option<&Peer>,
     ) -> Result<Vec<Arc<Peer>>, HandshakeError> {
-        if !trust.may_claim(&id, key.as_ref()) {
+        if !policy.may_claim(&id, key.as_ref()) {
             return Err(HandshakeError::IdTaken { id, key, holder: None });
         }
         let mut rivals = Vec::new();
@@ -76,27 +77,26 @@ impl Shared {
                 rivals.push(peer.clone());
             }
         });
-        let claimed = self.trust_level(trust, key, own);
-        let goes_first = |rival: &Peer| claimed > self.trust_level(trust, rival.key(), Some(rival));
-        // A plain peer has claimed the id without proof, as anyone can, so it blocks nobody. Nor is
-        // it displaced by a node of the same trust level that merely generated a key, as anyone can
-        // too.
-        let is_in_the_way = |rival: &&Arc<Peer>| rival.key().is_some() && !goes_first(rival);
-        if let Some(rival) = rivals.iter().find(is_in_the_way) {
+        let claimed = self.trust_level(policy, key, own);
+        let outranks = |rival: &Peer| claimed > self.trust_level(policy, rival.key(), Some(rival));
+        // A plain peer has claimed the id without proof, so it blocks no claim. Nor is it displaced
+        // by a node of the same trust level that merely generated a key.
+        let keeps_id = |rival: &&Arc<Peer>| rival.key().is_some() && !outranks(rival);
+        if let Some(rival) = rivals.iter().find(keeps_id) {
             return Err(HandshakeError::IdTaken { id, key, holder: rival.key() });
         }
-        rivals.retain(|rival| rival.queue.is_up() && goes_first(rival));
+        rivals.retain(|rival| rival.queue.is_up() && outranks(rival));
         Ok(rivals)
     }
 
     /// How far this node trusts the remote node of a link.
     fn trust_level(
         &self,
-        trust: &KeyPolicy,
+        policy: &KeyPolicy,
         key: Option<PublicKey>,
         peer: Option<&Peer>,
     ) -> TrustLevel {
-        if key.is_some_and(|key| trust.is_listed(&key) || self.is_pinned(&key)) {
+        if key.is_some_and(|key| policy.is_listed(&key) || self.is_pinned(&key)) {
             return TrustLevel::Trusted;
         }
         match peer.is_some_and(|peer| !is_inbound(peer)) {
@@ -105,9 +105,15 @@ impl Shared {
         }
     }
 
+    /// Whether a key is listed or pinned.
+    pub(crate) fn is_trusted_key(&self, key: Option<PublicKey>) -> bool {
+        let policy = self.key_policy.as_ref();
+        policy.is_some_and(|policy| self.trust_level(policy, key, None) == TrustLevel::Trusted)
+    }
+
     /// Whether this node neither dials a peer nor has its key listed or pinned.
-    pub(crate) fn is_unknown(&self, trust: &KeyPolicy, peer: &Peer) -> bool {
-        self.trust_level(trust, peer.key(), Some(peer)) == TrustLevel::Unknown
+    pub(crate) fn is_unknown(&self, policy: &KeyPolicy, peer: &Peer) -> bool {
+        self.trust_level(policy, peer.key(), Some(peer)) == TrustLevel::Unknown
     }
 
     /// Checks whether a node may have the router id that it claims.
@@ -118,7 +124,7 @@ impl Shared {
         own: Option<&Peer>,
     ) -> Result<(), HandshakeError> {
         match &self.key_policy {
-            Some(trust) => self.resolve_id_conflict(trust, id, key, own).map(drop),
+            Some(policy) => self.resolve_id_conflict(policy, id, key, own).map(drop),
             None => Ok(()),
         }
     }
@@ -132,18 +138,20 @@ impl Shared {
         id: Id,
         link: &Arc<Link>,
     ) -> Result<(), HandshakeError> {
-        let Some(trust) = &self.key_policy else {
+        let Some(policy) = &self.key_policy else {
             peer.link_up(id, link);
             return Ok(());
         };
-        let entering = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        let claims = policy.claims.lock();
         // The policy may have changed since the handshake.
         if is_inbound(peer) {
-            self.check_key(trust, link.key())?;
+            self.check_key(policy, link.key())?;
         }
-        let rivals = self.resolve_id_conflict(trust, id, link.key(), Some(peer))?;
+        let rivals = self.resolve_id_conflict(policy, id, link.key(), Some(peer))?;
+        let level = self.trust_level(policy, link.key(), Some(peer));
+        peer.set_trusted(level == TrustLevel::Trusted);
         peer.link_up(id, link);
-        drop(entering);
+        drop(claims);
         for rival in rivals {
             match (link.key(), rival.is_dialed()) {
                 (Some(key), false) => rival.stop(Closing::Now, DownReason::IdTaken(key)),
@@ -156,16 +164,16 @@ impl Shared {
 
     /// Replaces the list of allowed keys, and stops inbound peers whose keys it does not admit any
     /// more.
-    pub(crate) fn set_allowed_keys(&self, trust: &KeyPolicy, keys: Option<BTreeSet<PublicKey>>) {
+    pub(crate) fn set_allowed_keys(&self, policy: &KeyPolicy, keys: Option<BTreeSet<PublicKey>>) {
         // Under the lock: each link either came up under the old list, and is found here, or is
         // checked against the new one.
-        let _entering = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        trust.set_allowed(keys);
+        let _claims = policy.claims.lock();
+        policy.set_allowed(keys);
         for peer in self.peers() {
             let key = peer.key();
             // A peer without an id has not been checked yet: its link is not up.
-            let is_judged = is_inbound(&peer) && peer.id().is_some();
-            if is_judged && self.check_key(trust, key).is_err() {
+            let was_checked = is_inbound(&peer) && peer.id().is_some();
+            if was_checked && self.check_key(policy, key).is_err() {
                 peer.stop(Closing::Now, DownReason::NotAllowed(key));
             }
         }

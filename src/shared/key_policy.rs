@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::Encryption;
-use crate::config::{KeyPair, NetworkSecret};
+use crate::config::{Encryption, KeyPair, NetworkSecret};
+use crate::primitives::lock::{Mutex, RwLock};
 use crate::proto::{Capabilities, Id, PublicKey, Role, Suite};
 use crate::transport::{HandshakeLimiter, NoiseBuffers, NoiseHandshake, has_aes};
 
-/// The keys of this node, and the keys that it trusts.
+/// The keys of this node, and the rules by which it admits those of others.
 pub(crate) struct KeyPolicy {
     keys: KeyPair,
     is_required: bool,
@@ -19,32 +19,35 @@ pub(crate) struct KeyPolicy {
     allowed: RwLock<Option<BTreeSet<PublicKey>>>,
     /// The keys that may claim a router id. An id that is not listed may be claimed by any node.
     pins: BTreeMap<Id, BTreeSet<PublicKey>>,
-    means: Capabilities,
+    capabilities: Capabilities,
+    /// Serializes claims of router ids: held from the check of a claim until the link is up.
+    pub(super) claims: Mutex<()>,
     /// Limits the CPU time spent on inbound key exchanges.
-    pub(crate) effort: HandshakeLimiter,
+    pub(crate) handshake_limiter: HandshakeLimiter,
     /// The buffer pools of all links.
-    pub(crate) spare: Arc<NoiseBuffers>,
+    pub(crate) buffers: Arc<NoiseBuffers>,
 }
 
 impl KeyPolicy {
-    /// Creates the policy. Inbound key exchanges may use `effort` of CPU time per second.
-    pub(crate) fn new(encryption: Encryption, effort: Duration) -> KeyPolicy {
+    /// Creates the policy. Inbound key exchanges may use `handshake_cpu` of CPU time per second.
+    pub(crate) fn new(encryption: Encryption, handshake_cpu: Duration) -> KeyPolicy {
         let Encryption { keys, is_required, secret, allowed, pins } = encryption;
         KeyPolicy {
-            means: Capabilities::new(has_aes(), secret.is_some()),
+            capabilities: Capabilities::new(has_aes(), secret.is_some()),
             keys,
             is_required,
             secret,
             allowed: RwLock::new(allowed),
             pins,
-            effort: HandshakeLimiter::new(effort),
-            spare: Arc::default(),
+            claims: Mutex::default(),
+            handshake_limiter: HandshakeLimiter::new(handshake_cpu),
+            buffers: Arc::default(),
         }
     }
 
     /// The encryption capabilities of this node.
     pub(crate) fn capabilities(&self) -> Capabilities {
-        self.means
+        self.capabilities
     }
 
     /// Whether all links must be encrypted: explicitly, or because there is a network secret or a
@@ -54,25 +57,25 @@ impl KeyPolicy {
     }
 
     fn lists_keys(&self) -> bool {
-        self.allowed.read().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.allowed.read().is_some()
     }
 
     /// Whether the list of allowed keys admits this key.
     pub(crate) fn admits(&self, key: &PublicKey) -> bool {
-        let allowed = self.allowed.read().unwrap_or_else(PoisonError::into_inner);
+        let allowed = self.allowed.read();
         allowed.as_ref().is_none_or(|allowed| allowed.contains(key))
     }
 
     /// Whether this key is named in the list or in a pin. Such a key takes precedence over others.
     pub(crate) fn is_listed(&self, key: &PublicKey) -> bool {
-        let allowed = self.allowed.read().unwrap_or_else(PoisonError::into_inner);
+        let allowed = self.allowed.read();
         let is_allowed = allowed.as_ref().is_some_and(|allowed| allowed.contains(key));
         is_allowed || self.pins.values().any(|keys| keys.contains(key))
     }
 
     /// Replaces the list of allowed keys.
     pub(crate) fn set_allowed(&self, keys: Option<BTreeSet<PublicKey>>) {
-        *self.allowed.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        *self.allowed.write() = keys;
     }
 
     /// Whether a node with this key, or one on a plain link, may claim this router id.
@@ -82,7 +85,7 @@ impl KeyPolicy {
     }
 
     /// Starts a Noise handshake.
-    pub(crate) fn exchange(
+    pub(crate) fn start_handshake(
         &self,
         suite: Suite,
         role: Role,
@@ -94,6 +97,6 @@ impl KeyPolicy {
 
 impl fmt::Debug for KeyPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Trust").field("keys", &self.keys).finish_non_exhaustive()
+        f.debug_struct("KeyPolicy").field("keys", &self.keys).finish_non_exhaustive()
     }
 }

@@ -1,103 +1,105 @@
 //! The state that the handles of an endpoint share with its tasks.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `peer_table` | every peer, by target |
+//! | `queues` | enqueuing by target, and returning frames |
+//! | `reclaim` | taking memory back from those that come last |
+//! | `returned_frames` | frames that peers returned, until the router takes them |
+//! | `sessions`, `resume` | sessions that may be resumed |
+//! | `capacity` | how many peers there may be |
+//! | `handshake_slots` | how many handshakes may run |
+//! | `file_shares` | how many of these there may be under the limit on open files |
+//! | `fair_share` | which address block is evicted if one of these is used up |
+//! | `key_policy`, `id_claims` | which keys are admitted, and which router ids they may claim |
+//! | `stop_signal`, `task_ref` | how the tasks stop, and what ends with the last of them |
 
 mod capacity;
+mod fair_share;
+mod file_shares;
 pub(crate) mod handshake_slots;
 #[cfg(feature = "noise")]
 mod id_claims;
 #[cfg(feature = "noise")]
 pub(crate) mod key_policy;
-mod session_index;
+mod peer_table;
+mod queues;
+mod reclaim;
+mod resume;
+mod returned_frames;
+mod sessions;
+mod stop_signal;
+mod task_ref;
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
-use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
-use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
-
-use event_listener::Event as Signal;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU16;
+use std::time::{Duration, Instant};
 
 #[cfg(feature = "noise")]
 use crate::config::Encryption;
-use crate::config::Limits;
-use crate::config::Resolve;
-use crate::config::Spawn;
-use crate::config::{AcceptPolicy, Incoming};
-use crate::error::{DownReason, SendErrorKind};
+use crate::config::{AcceptPolicy, Incoming, Limits, Resolve, Spawn};
+use crate::error::{DownReason, DropReason};
 use crate::events::{Event, EventBus};
-use crate::peer::{
-    Admission, Closing, Enqueued, Inbound, InboundSender, MemoryBudget, OnNewSession, Origin, Peer,
-    SendQueue, Session, cost,
-};
-use crate::proto::Target;
-use crate::proto::{Bits, Frame, Id, staggered_retry_after};
+use crate::peer::{Closing, Inbound, MemoryBudget, Peer};
+use crate::primitives::callback::catch_panic;
+use crate::primitives::lock::{Mutex, RwLock};
+use crate::proto::{Id, InstanceId, Target, staggered_retry_after};
 use crate::routes::Routes;
 use crate::transport::Connect;
 
+use file_shares::FileShares;
 use handshake_slots::HandshakeSlots;
 #[cfg(feature = "noise")]
 use key_policy::KeyPolicy;
-use session_index::SessionIndex;
+use peer_table::PeerTable;
+use returned_frames::ReturnedFrames;
+use sessions::Sessions;
+use stop_signal::StopSignal;
 
-/// Peers by target. A merged peer leaves its target behind as an alias: an entry for the peer that
-/// survived.
-pub(crate) type Peers = BTreeMap<Target, Arc<Peer>>;
+pub(crate) use peer_table::Peers;
+pub(crate) use task_ref::{PeerGuard, TaskRef};
 
 /// The shared state of an endpoint.
 pub(crate) struct Shared {
-    // Lock order: `policy` or `claims`, then `peers`, then the locks of `routes` and of a peer. Of
-    // `sessions`, `disconnected` and `unconfirmed`, each is acquired with no other lock of this
-    // struct held.
+    // Lock order: `policy` or the claims of `key_policy`, then `peers`, then the locks of `routes`
+    // and of a peer. Each lock of `sessions` and `returned` is acquired with no other lock of this
+    // struct held. None is held across an await.
     pub(crate) id: Id,
     /// The same id, shared with the extended links, which send control frames under it.
     pub(crate) control_sender: Arc<Id>,
-    /// Distinguishes this instance of the node from earlier and later ones.
-    pub(crate) instance_id: Bits,
+    pub(crate) instance_id: InstanceId,
     pub(crate) limits: Limits,
-    /// Whether queued frames are bound to a router id, rather than to any node at the address of a
-    /// peer.
-    frames_follow_id: bool,
     pub(crate) routes: Arc<Routes>,
     pub(crate) budget: Arc<MemoryBudget>,
     pub(crate) inbound: Inbound,
     pub(crate) events: EventBus,
     pub(crate) resolver: Box<dyn Resolve>,
     pub(crate) connector: Box<dyn Connect>,
+    spawner: Box<dyn Spawn>,
     pub(crate) handshake_slots: HandshakeSlots,
+    file_shares: FileShares,
     pub(crate) policy: RwLock<AcceptPolicy>,
     /// The key policy. `None` if this node does not encrypt.
     #[cfg(feature = "noise")]
     pub(crate) key_policy: Option<KeyPolicy>,
-    /// Serializes claims of router ids: held from the check of a claim until the link is up.
-    #[cfg(feature = "noise")]
-    pub(crate) claims: Mutex<()>,
     /// The port that a Hello advertises. 0 if this node does not listen.
     pub(crate) port: AtomicU16,
-    /// Every peer, from the moment its target is reserved, and the aliases of merged peers.
-    peers: RwLock<Peers>,
-    /// The peers of extended nodes, by their resumable sessions.
-    sessions: Mutex<SessionIndex>,
-    /// Peers with a resumable session that are not dialed and have no link, the ones disconnected
-    /// longest first.
-    disconnected: Mutex<VecDeque<Arc<Peer>>>,
-    /// Frames that peers returned and the router has not taken yet.
-    unconfirmed: Mutex<Unconfirmed>,
-    spawner: Box<dyn Spawn>,
-    /// Set once the tasks should stop.
-    stopping: AtomicBool,
-    /// Set once all tasks have ended.
-    stopped: AtomicBool,
-    /// Notified whenever `stopping` or `stopped` is set.
-    stop: Signal,
+    peers: PeerTable,
+    sessions: Sessions,
+    returned: ReturnedFrames,
+    /// When memory for a stranger was last sought in vain.
+    futile_reclaim: Mutex<Option<Instant>>,
+    stop_signal: StopSignal,
 }
 
 /// The configuration from which the builder makes a [`Shared`].
 pub(crate) struct SharedConfig {
     pub(crate) id: Id,
-    pub(crate) instance_id: Bits,
+    pub(crate) instance_id: InstanceId,
     pub(crate) limits: Limits,
+    /// Whether queued frames are bound to a router id, rather than to any node at the address of a
+    /// peer.
     pub(crate) frames_follow_id: bool,
     pub(crate) resolver: Box<dyn Resolve>,
     pub(crate) connector: Box<dyn Connect>,
@@ -108,111 +110,46 @@ pub(crate) struct SharedConfig {
 }
 
 impl Shared {
-    pub(crate) fn new(parts: SharedConfig, inbound: Inbound) -> Shared {
+    pub(crate) fn new(config: SharedConfig, inbound: Inbound) -> Shared {
+        let limits = config.limits;
         #[cfg(feature = "noise")]
-        let trust = parts.encryption.map(|own| KeyPolicy::new(own, parts.limits.handshake_cpu));
-        let SharedConfig { id, instance_id, limits, resolver, connector, policy, spawner, .. } =
-            parts;
+        let key_policy = config.encryption.map(|own| KeyPolicy::new(own, limits.handshake_cpu));
+        let file_shares = FileShares::now(&limits);
+        let handshake_slots =
+            HandshakeSlots::new(file_shares.handshakes, file_shares.handshakes_per_host);
         Shared {
-            frames_follow_id: parts.frames_follow_id,
-            id,
-            control_sender: Arc::new(id),
-            instance_id,
+            id: config.id,
+            control_sender: Arc::new(config.id),
+            instance_id: config.instance_id,
             routes: Arc::new(Routes::new()),
             budget: MemoryBudget::new(limits.total_queue_bytes),
             inbound,
-            events: EventBus::new(limits.events, limits.drop_events_per_sec),
-            resolver,
-            connector,
-            handshake_slots: HandshakeSlots::new(
-                limits.max_handshakes,
-                limits.max_handshakes_per_addr,
+            events: EventBus::new(
+                limits.events,
+                limits.drop_events_per_sec,
+                limits.stranger_events_per_sec,
             ),
-            policy: RwLock::new(policy),
+            resolver: config.resolver,
+            connector: config.connector,
+            spawner: config.spawner,
+            handshake_slots,
+            file_shares,
+            policy: RwLock::new(config.policy),
             #[cfg(feature = "noise")]
-            key_policy: trust,
-            #[cfg(feature = "noise")]
-            claims: Mutex::default(),
+            key_policy,
             port: AtomicU16::new(0),
-            peers: RwLock::default(),
-            sessions: Mutex::default(),
-            disconnected: Mutex::default(),
-            unconfirmed: Mutex::default(),
-            spawner,
-            stopping: AtomicBool::new(false),
-            stopped: AtomicBool::new(false),
-            stop: Signal::new(),
+            peers: PeerTable::default(),
+            sessions: Sessions::new(config.frames_follow_id),
+            returned: ReturnedFrames::new(limits.unconfirmed_bytes),
+            futile_reclaim: Mutex::default(),
+            stop_signal: StopSignal::new(),
             limits,
         }
     }
 
     /// Returns the peer with this target.
     pub(crate) fn peer(&self, target: Target) -> Option<Arc<Peer>> {
-        self.peers.read().unwrap_or_else(PoisonError::into_inner).get(&target).cloned()
-    }
-
-    /// Enqueues a frame for the peer with this target.
-    ///
-    /// Holds the read lock of the table meanwhile. A merge transfers a queue under the write lock,
-    /// so the frame ends up in the queue of the surviving peer either way.
-    pub(crate) fn push(&self, target: Target, frame: Frame) -> Result<(), (SendErrorKind, Frame)> {
-        self.push_with(target, frame, |peer, frame| peer.push(frame, None, Admission::Bounded))
-    }
-
-    /// Enqueues a frame that must not wait, beyond the limits of the queue.
-    pub(crate) fn forward(
-        &self,
-        target: Target,
-        frame: Frame,
-    ) -> Result<(), (SendErrorKind, Frame)> {
-        let down_limit = self.limits.send_timeout;
-        self.push_with(target, frame, |peer, frame| peer.forward(frame, down_limit))
-    }
-
-    fn push_with(
-        &self,
-        target: Target,
-        frame: Frame,
-        push: impl FnOnce(&Peer, Frame) -> Result<Enqueued, (SendErrorKind, Frame)>,
-    ) -> Result<(), (SendErrorKind, Frame)> {
-        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(peer) = peers.get(&target) else {
-            return Err((SendErrorKind::UnknownTarget, frame));
-        };
-        let pushed = push(peer, frame)?;
-        let is_absent = !pushed.is_up && peer.origin() == Origin::Accepted;
-        drop(peers);
-        // Dropped without the lock: it may release bytes that the caller lent, which may run its
-        // code.
-        drop(pushed);
-        if is_absent {
-            self.evict_disconnected();
-        }
-        Ok(())
-    }
-
-    /// Enqueues frames until the queue accepts no more, or `check` rejects one. Returns how many
-    /// were enqueued, and why the next one was not.
-    pub(crate) fn push_many(
-        &self,
-        target: Target,
-        frames: &VecDeque<Frame>,
-        check: impl Fn(&Frame) -> Option<SendErrorKind>,
-    ) -> (usize, Option<SendErrorKind>) {
-        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(peer) = peers.get(&target) else { return (0, Some(SendErrorKind::UnknownTarget)) };
-        let (taken, is_up, refused) = peer.push_many(frames, check);
-        if taken > 0 && !is_up && peer.origin() == Origin::Accepted {
-            drop(peers);
-            self.evict_disconnected();
-        }
-        (taken, refused)
-    }
-
-    /// Whether no thread holds the lock of the table.
-    #[cfg(test)]
-    pub(crate) fn is_table_free(&self) -> bool {
-        self.peers.try_write().is_ok()
+        self.peers.read().get(&target).cloned()
     }
 
     /// Returns all peers, ordered by target.
@@ -224,10 +161,7 @@ impl Shared {
 
     /// Calls `f` for each peer, ordered by target. Aliases are skipped.
     pub(crate) fn for_each_peer(&self, f: impl FnMut(&Arc<Peer>)) {
-        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
-        // An alias is an entry under another target than the peer's own.
-        let is_own = |(target, peer): &(&Target, &Arc<Peer>)| **target == peer.target();
-        peers.iter().filter(is_own).map(|(_, peer)| peer).for_each(f);
+        self.peers.read().for_each(f);
     }
 
     /// Adds the peers that `make` returns. It is called with the current table under the write
@@ -236,10 +170,7 @@ impl Shared {
         &self,
         make: impl FnOnce(&Peers) -> Result<Vec<Arc<Peer>>, E>,
     ) -> Result<Vec<Arc<Peer>>, E> {
-        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
-        let new = make(&peers)?;
-        peers.extend(new.iter().map(|peer| (peer.target(), peer.clone())));
-        Ok(new)
+        self.peers.add(make)
     }
 
     /// Removes a peer, and all its aliases, from the table.
@@ -249,42 +180,9 @@ impl Shared {
         Some(peer)
     }
 
+    /// Removes a peer and retires its aliases. Its own target is retired when it ends.
     fn remove_peer(&self, peer: &Peer) {
-        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
-        peers.retain(|target, other| {
-            let is_it = std::ptr::eq(&**other, peer);
-            // The peer's own target is retired when it ends.
-            if is_it && *target != peer.target() {
-                self.routes.retire(*target);
-            }
-            !is_it
-        });
-    }
-
-    /// Whether this node was configured to dial this address.
-    pub(crate) fn is_configured(&self, ip: IpAddr) -> bool {
-        let ip = ip.to_canonical();
-        let mut is_configured = false;
-        self.for_each_peer(|peer| is_configured = is_configured || peer.is_configured_at(ip));
-        is_configured
-    }
-
-    /// Whether the accept policy lets a connection from this address start a handshake.
-    pub(crate) fn admits_addr(&self, addr: SocketAddr) -> bool {
-        let policy = self.policy.read().unwrap_or_else(PoisonError::into_inner);
-        policy.admits_addr(addr.ip(), |ip| self.is_configured(ip))
-    }
-
-    /// Whether the accept policy admits an inbound link after its Hello.
-    pub(crate) fn admits(&self, incoming: &Incoming) -> bool {
-        // Called without the lock: the callback is the caller's, and may change the policy.
-        let policy = self.policy.read().unwrap_or_else(PoisonError::into_inner).clone();
-        policy.admits(incoming)
-    }
-
-    /// Returns the send queue for a new peer.
-    pub(crate) fn new_queue(&self) -> SendQueue {
-        SendQueue::new(self.budget.clone(), self.limits.queue_bytes, self.limits.queue_frames)
+        self.peers.remove(peer, |target| self.routes.retire(target));
     }
 
     /// Ends a peer: removes it and its targets, and stores its unsent and unacknowledged frames.
@@ -297,7 +195,7 @@ impl Shared {
         self.forget_session(peer);
         self.store_unconfirmed(peer, frames);
         if peer.was_announced() {
-            self.events.emit(Event::Removed { target });
+            self.events.emit_about(peer, Event::Removed { target });
         }
         self.routes.retire(target);
     }
@@ -305,151 +203,63 @@ impl Shared {
     /// Makes the target of one peer an alias of another, and transfers the queued frames to it.
     /// Returns whether it did: not if the surviving peer has ended.
     pub(crate) fn make_alias(&self, goes: &Peer, stays: &Arc<Peer>) -> bool {
-        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
-        // Under the lock, so that the next lookup of the target finds the surviving peer, and
-        // frames enqueued earlier are sent first.
-        if !goes.queue.transfer_to(&stays.queue) {
+        // Under the lock of the table, so that the next lookup of the target finds the surviving
+        // peer, and frames enqueued earlier are sent first.
+        let mut retired = Vec::new();
+        let transfer = || goes.queue.transfer_to(&stays.queue);
+        if !self
+            .peers
+            .alias(goes, stays, transfer, |alias, is_reported| retired.push((alias, is_reported)))
+        {
             return false;
         }
-        for peer in peers.values_mut().filter(|peer| peer.target() == goes.target()) {
-            *peer = stays.clone();
+        for (target, is_reported) in retired {
+            if is_reported {
+                self.events.emit_about(stays, Event::Removed { target });
+            }
+            self.routes.retire(target);
         }
-        drop(peers);
         self.forget_session(goes);
         goes.mark_ended();
         true
     }
 
-    /// Removes the session of a peer from the index, so that it cannot be resumed.
-    fn forget_session(&self, peer: &Peer) {
-        if let Some(pair) = peer.session() {
-            self.lock(&self.sessions).remove(&(pair.instance_id, pair.secret.public_name()));
+    /// Hands out what was received of a peer that is about to be merged into another one before
+    /// what comes of that one: the remote node sends the remaining frames over its link.
+    pub(crate) fn deliver_in_order(&self, goes: &Peer, stays: &Peer) {
+        if let Some(inbox) = goes.inbox().filter(|inbox| inbox.held() > 0) {
+            stays.get_inbox(self.inbound.pool()).wait_for(inbox);
         }
     }
 
-    /// Starts a new session with a remote node that claims to be `id`; `None` if that node is
-    /// plain. Frames that may not have been received in the previous session are stored, or sent
-    /// again.
-    pub(crate) fn start_session(&self, peer: &Arc<Peer>, id: Id, pair: Option<Session>) {
-        self.forget_session(peer);
-        let key = pair.as_ref().map(|pair| (pair.instance_id, pair.secret.public_name()));
-        let frames = match peer.id() {
-            Some(before) if self.frames_follow_id && before != id => OnNewSession::ReturnAll,
-            _ if self.frames_follow_id => OnNewSession::SendAgain,
-            _ => OnNewSession::ReturnUnacknowledged,
-        };
-        self.store_unconfirmed(peer, peer.start_session(pair, frames));
-        if let Some(key) = key {
-            self.lock(&self.sessions).insert(key, peer.clone());
-        }
+    /// Whether this node was configured to dial this address.
+    pub(crate) fn is_configured(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        let mut is_configured = false;
+        self.for_each_peer(|peer| is_configured = is_configured || peer.is_configured_at(ip));
+        is_configured
     }
 
-    /// Returns the other peers of the same remote instance whose links carry frames in the same
-    /// direction. Peers that this node dials come first: anyone can claim an instance id on an
-    /// inbound link.
-    pub(crate) fn same_instance_peers(&self, peer: &Arc<Peer>) -> Vec<Arc<Peer>> {
-        let Some(own) = peer.session() else { return Vec::new() };
-        let instance_id = own.instance_id;
-        let is_other = |other: &&Arc<Peer>| {
-            let is_sound = !Arc::ptr_eq(other, peer) && !other.is_closing();
-            let is_same = other.session().is_some_and(|other| other.is_same_instance(&own));
-            is_sound && is_same && other.peer_type().same_direction(peer.peer_type())
-        };
-        let paired = self.lock(&self.sessions);
-        let siblings: Vec<_> = paired.by_instance(instance_id).filter(is_other).cloned().collect();
-        drop(paired);
-        let (mut dialed, others): (Vec<_>, Vec<_>) =
-            siblings.into_iter().partition(|peer| peer.is_dialed());
-        dialed.extend(others);
-        dialed
+    /// Whether the accept policy lets a connection from this address start a handshake.
+    pub(crate) fn admits_addr(&self, addr: SocketAddr) -> bool {
+        let policy = self.policy.read();
+        policy.admits_addr(addr.ip(), |ip| self.is_configured(ip))
     }
 
-    /// Returns the peer whose session has this public name, with the same remote instance.
-    pub(crate) fn resumable_peer(&self, name: &[u8; 8], boot: &Bits) -> Option<Arc<Peer>> {
-        self.lock(&self.sessions).get(&(*boot, *name)).cloned()
-    }
-
-    /// Registers a disconnected peer that may resume its session.
-    pub(crate) fn track_disconnected(&self, peer: &Arc<Peer>) {
-        let mut absent = self.lock(&self.disconnected);
-        absent.retain(|other| !Arc::ptr_eq(other, peer));
-        absent.push_back(peer.clone());
-        drop(absent);
-        self.evict_disconnected();
-    }
-
-    /// Stops the peers that have been disconnected the longest, while there are more than
-    /// `resume_peers` of them, or more than `resume_bytes` bytes queued for them.
-    fn evict_disconnected(&self) {
-        let mut absent = self.lock(&self.disconnected);
-        // A peer that was merged with a dialed one must not be evicted by other peers.
-        absent.retain(|peer| peer.is_disconnected() && !peer.is_dialed());
-        let mut bytes: usize = absent.iter().map(|peer| peer.queue.size().1).sum();
-        while absent.len() > self.limits.resume_peers || bytes > self.limits.resume_bytes {
-            let Some(oldest) = absent.pop_front() else { return };
-            bytes -= oldest.queue.size().1.min(bytes);
-            oldest.stop(Closing::Now, DownReason::Removed);
-        }
-    }
-
-    /// Stores frames that a peer returned, for [`take_unconfirmed`](Shared::take_unconfirmed), and
-    /// emits an event.
-    fn store_unconfirmed(&self, peer: &Peer, frames: Vec<Frame>) {
-        if frames.is_empty() {
-            return;
-        }
-        let (target, count) = (peer.target(), frames.len());
-        let is_stranger = peer.origin() == Origin::Accepted && !peer.is_dialed();
-        let limit = self.limits.unconfirmed_bytes;
-        let given_up = self.unconfirmed().push(target, is_stranger, frames, limit);
-        // Dropped without the lock: bytes that the caller lent may run its code.
-        drop(given_up);
-        self.events.emit(Event::Unconfirmed { target, frames: count });
-    }
-
-    /// Takes all frames of a peer that has no link, returned ones first, and forgets its session. A
-    /// peer that is not dialed is stopped. `None` if the peer does not exist, has a link, is about
-    /// to have one or is being merged.
-    pub(crate) fn take_queued(&self, target: Target) -> Option<Vec<Frame>> {
-        let peer = self.peer(target)?;
-        if peer.queue.is_up() || peer.is_coming_up() || peer.is_merging() {
-            return None;
-        }
-        self.forget_session(&peer);
-        let mut frames = self.take_unconfirmed(target);
-        frames.extend(peer.start_session(None, OnNewSession::ReturnAll));
-        if !peer.is_dialed() {
-            peer.stop(Closing::Now, DownReason::Removed);
-        }
-        Some(frames)
-    }
-
-    /// Takes the frames that a peer returned.
-    pub(crate) fn take_unconfirmed(&self, target: Target) -> Vec<Frame> {
-        self.unconfirmed().take(target)
-    }
-
-    /// Frees `bytes` bytes of the memory budget, by returning queued frames of the peers that have
-    /// been down the longest.
-    pub(crate) fn reclaim(&self, bytes: usize) {
-        let is_down = |peer: &Arc<Peer>| !peer.queue.is_up() && peer.queue.size().0 > 0;
-        let down: Vec<_> = self.peers().into_iter().filter(is_down).collect();
-        // A heap rather than a sort: the first few peers usually free enough.
-        let since = |(at, peer): (usize, &Arc<Peer>)| (Reverse(peer.since()), Reverse(at));
-        let mut oldest: BinaryHeap<_> = down.iter().enumerate().map(since).collect();
-        while let Some((_, Reverse(at))) = oldest.pop() {
-            let missing = match self.budget.shortfall(bytes) {
-                None | Some(0) => return,
-                Some(missing) => missing,
-            };
-            self.store_unconfirmed(&down[at], down[at].queue.shed(missing));
+    /// Checks whether the accept policy admits an inbound link after its Hello.
+    pub(crate) fn check_callback(&self, incoming: &Incoming) -> Result<(), DropReason> {
+        // Called without the lock: the callback is the caller's, and may change the policy.
+        let policy = self.policy.read().clone();
+        match catch_panic(|| policy.admits(incoming)) {
+            Some(true) => Ok(()),
+            Some(false) => Err(DropReason::NotAllowed),
+            None => Err(DropReason::CallbackPanicked),
         }
     }
 
     /// Signals all tasks to stop. With [`Closing::Drain`], links send what is queued first.
     pub(crate) fn stop(&self, how: Closing) {
-        self.stopping.store(true, Ordering::SeqCst);
-        self.stop.notify(usize::MAX);
+        self.stop_signal.set_stopping();
         for peer in self.peers() {
             peer.stop(how, DownReason::ShuttingDown);
         }
@@ -470,209 +280,28 @@ impl Shared {
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::SeqCst)
+        self.stop_signal.is_stopping()
     }
 
     /// Waits until the tasks are signalled to stop.
     pub(crate) async fn stopping(&self) {
-        self.until(&self.stopping).await;
+        self.stop_signal.stopping().await;
     }
 
     /// Waits until all tasks have ended.
     pub(crate) async fn stopped(&self) {
-        self.until(&self.stopped).await;
+        self.stop_signal.stopped().await;
     }
 
-    async fn until(&self, flag: &AtomicBool) {
-        loop {
-            let changed = self.stop.listen();
-            if flag.load(Ordering::SeqCst) {
-                return;
-            }
-            changed.await;
-        }
-    }
-
-    fn unconfirmed(&self) -> MutexGuard<'_, Unconfirmed> {
-        self.lock(&self.unconfirmed)
-    }
-
-    fn lock<'a, T>(&self, mutex: &'a Mutex<T>) -> MutexGuard<'a, T> {
-        mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether no thread holds the lock of the table.
+    #[cfg(test)]
+    pub(crate) fn is_table_free(&self) -> bool {
+        self.peers.is_free()
     }
 }
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Context").field("id", &self.id).finish_non_exhaustive()
-    }
-}
-
-/// The reference to the shared state that every task of an endpoint holds, and no handle does.
-///
-/// It is dropped when the last task has ended, or was dropped with its executor. `next` and
-/// `events` then return an error instead of waiting forever.
-#[derive(Debug)]
-pub(crate) struct TaskRef {
-    context: Arc<Shared>,
-    pub(crate) inbound: InboundSender,
-}
-
-impl TaskRef {
-    pub(crate) fn new(context: Arc<Shared>, inbound: InboundSender) -> Arc<TaskRef> {
-        Arc::new(TaskRef { context, inbound })
-    }
-
-    /// Spawns a background task.
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.spawner.spawn(Box::pin(task));
-    }
-}
-
-impl Deref for TaskRef {
-    type Target = Shared;
-
-    fn deref(&self) -> &Shared {
-        &self.context
-    }
-}
-
-impl Drop for TaskRef {
-    fn drop(&mut self) {
-        // The executor may have been dropped without a call to `stop`.
-        self.context.stop(Closing::Now);
-        for peer in self.context.peers() {
-            self.context.end_peer(&peer);
-        }
-        // Peers hold no reference to the shared state; this only frees their memory early.
-        self.context.lock(&self.context.disconnected).clear();
-        self.context.stopped.store(true, Ordering::SeqCst);
-        self.context.stop.notify(usize::MAX);
-        self.context.events.close();
-    }
-}
-
-/// Ends a peer if the task that serves it is dropped before it has done so itself.
-#[derive(Debug)]
-pub(crate) struct PeerGuard {
-    running: Arc<TaskRef>,
-    peer: Option<Arc<Peer>>,
-}
-
-impl PeerGuard {
-    pub(crate) fn new(running: &Arc<TaskRef>, peer: &Arc<Peer>) -> PeerGuard {
-        PeerGuard { running: running.clone(), peer: Some(peer.clone()) }
-    }
-
-    /// Disarms the guard: another task serves the peer.
-    pub(crate) fn disarm(mut self) {
-        self.peer = None;
-    }
-}
-
-impl Drop for PeerGuard {
-    fn drop(&mut self) {
-        if let Some(peer) = self.peer.take() {
-            self.running.end_peer(&peer);
-        }
-    }
-}
-
-/// Returned frames, in the order in which peers returned them first.
-#[derive(Debug, Default)]
-struct Unconfirmed {
-    peers: VecDeque<ReturnedFrames>,
-    /// Invariant: the sum of [`cost`] over all frames.
-    bytes: usize,
-}
-
-/// The frames that one peer returned.
-#[derive(Debug)]
-struct ReturnedFrames {
-    target: Target,
-    /// Whether the peer is inbound only: its frames are evicted first.
-    is_stranger: bool,
-    frames: VecDeque<Frame>,
-}
-
-impl Unconfirmed {
-    /// Adds frames, and evicts others while the total cost exceeds `limit`. Returns the evicted
-    /// frames.
-    fn push(
-        &mut self,
-        target: Target,
-        is_stranger: bool,
-        frames: Vec<Frame>,
-        limit: usize,
-    ) -> Vec<Frame> {
-        self.bytes += frames.iter().map(cost).sum::<usize>();
-        match self.peers.iter_mut().find(|other| other.target == target) {
-            Some(kept) => kept.frames.extend(frames),
-            None => {
-                self.peers.push_back(ReturnedFrames { target, is_stranger, frames: frames.into() })
-            }
-        }
-        let mut given_up = Vec::new();
-        while self.bytes > limit {
-            given_up.extend(self.evict_oldest());
-        }
-        given_up
-    }
-
-    /// Evicts the oldest frame, of an inbound peer if there is one: anyone can dial this node, and
-    /// must not displace frames for the peers that it dials itself.
-    fn evict_oldest(&mut self) -> Option<Frame> {
-        let at = self.peers.iter().position(|peer| peer.is_stranger).unwrap_or(0);
-        let Some(oldest) = self.peers.get_mut(at) else {
-            self.bytes = 0;
-            return None;
-        };
-        let given_up = oldest.frames.pop_front();
-        match &given_up {
-            Some(frame) => self.bytes -= cost(frame),
-            None => drop(self.peers.remove(at)),
-        }
-        given_up
-    }
-
-    /// Removes and returns the frames of one peer.
-    fn take(&mut self, target: Target) -> Vec<Frame> {
-        let at = self.peers.iter().position(|peer| peer.target == target);
-        let Some(peer) = at.and_then(|at| self.peers.remove(at)) else { return Vec::new() };
-        self.bytes -= peer.frames.iter().map(cost).sum::<usize>();
-        peer.frames.into()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn frames(count: usize) -> Vec<Frame> {
-        vec![Frame::builder(8, Id::from_bytes([1; 32])).build().unwrap(); count]
-    }
-
-    #[test]
-    fn what_comes_back_is_kept_within_the_bound_oldest_given_up_first() {
-        let mut unconfirmed = Unconfirmed::default();
-        let limit = 3 * cost(&frames(1)[0]);
-        unconfirmed.push(1, false, frames(1), limit);
-        unconfirmed.push(2, false, frames(1), limit);
-        unconfirmed.push(1, false, frames(1), limit);
-        unconfirmed.push(3, false, frames(1), limit);
-        assert_eq!([1, 2, 3].map(|target| unconfirmed.take(target).len()), [1, 1, 1]);
-        assert_eq!(unconfirmed.bytes, 0);
-        unconfirmed.push(1, false, frames(4), limit);
-        assert_eq!((unconfirmed.take(1).len(), unconfirmed.bytes), (3, 0));
-    }
-
-    #[test]
-    fn what_strangers_left_is_given_up_before_what_was_for_own_peers() {
-        let mut unconfirmed = Unconfirmed::default();
-        let limit = 3 * cost(&frames(1)[0]);
-        unconfirmed.push(1, false, frames(2), limit);
-        unconfirmed.push(2, true, frames(1), limit);
-        unconfirmed.push(3, true, frames(2), limit);
-        assert_eq!([1, 2, 3].map(|target| unconfirmed.take(target).len()), [2, 0, 1]);
+        f.debug_struct("Shared").field("id", &self.id).finish_non_exhaustive()
     }
 }

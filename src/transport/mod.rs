@@ -8,9 +8,10 @@ mod tcp;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, MutexGuard};
 
+use crate::primitives::lock::Mutex;
 use crate::proto::{Id, PublicKey};
 
 #[cfg(feature = "noise")]
@@ -35,6 +36,8 @@ pub(crate) struct Link {
     write_half: Mutex<WriteHalf>,
     /// Number of reads that returned data. Serves liveness detection.
     pub(crate) reads: AtomicU32,
+    /// Whether the reader loop waits for the rest of a frame.
+    is_inside_frame: AtomicBool,
     /// Locked by the reader loop while it reads, and never while it waits.
     read_buffer: Mutex<ReadBuffer>,
 }
@@ -61,40 +64,43 @@ pub(crate) struct ReadBuffer {
     pub(crate) start: usize,
     /// Capacity that the traffic of the link was found to need.
     pub(crate) size: usize,
+    /// Number of times that whole frames were consumed; wraps around.
+    pub(crate) consumed: u32,
 }
 
 impl Link {
     /// Creates an unencrypted link.
     #[cfg(any(fuzzing, test))]
+    pub(crate) fn unencrypted(
+        stream: Arc<dyn Stream>,
+        addr: Option<SocketAddr>,
+        ahead: Vec<u8>,
+        control_sender: Option<Id>,
+    ) -> Arc<Link> {
+        Link::new(stream, addr, ahead, control_sender.map(Arc::new), None)
+    }
+
+    /// Creates a link over `stream`. `ahead` holds bytes that were read past the handshake.
+    ///
+    /// `control_sender` is the local id if the link is extended. `key` is the remote's key if the
+    /// stream is encrypted.
     pub(crate) fn new(
         stream: Arc<dyn Stream>,
         addr: Option<SocketAddr>,
         ahead: Vec<u8>,
-        records_as: Option<Id>,
-    ) -> Arc<Link> {
-        Link::keyed(stream, addr, ahead, records_as.map(Arc::new), None)
-    }
-
-    /// Creates a link over `stream`, from which `ahead` was already read, behind the handshake.
-    ///
-    /// `records_as` is the local id if the link is extended. `key` is that of the remote if the
-    /// stream is encrypted.
-    pub(crate) fn keyed(
-        stream: Arc<dyn Stream>,
-        addr: Option<SocketAddr>,
-        ahead: Vec<u8>,
-        records_as: Option<Arc<Id>>,
+        control_sender: Option<Arc<Id>>,
         key: Option<PublicKey>,
     ) -> Arc<Link> {
-        let read_half = Mutex::new(ReadBuffer { buffer: ahead, ..ReadBuffer::default() });
+        let read_buffer = Mutex::new(ReadBuffer { buffer: ahead, ..ReadBuffer::default() });
         Arc::new(Link {
             stream,
             addr,
-            control_sender: records_as,
+            control_sender,
             key: key.map(Box::new),
             write_half: Mutex::default(),
             reads: AtomicU32::new(0),
-            read_buffer: read_half,
+            is_inside_frame: AtomicBool::new(false),
+            read_buffer,
         })
     }
 
@@ -105,17 +111,33 @@ impl Link {
 
     /// Locks the write half.
     pub(crate) fn write_half(&self) -> MutexGuard<'_, WriteHalf> {
-        self.write_half.lock().unwrap_or_else(PoisonError::into_inner)
+        self.write_half.lock()
     }
 
     /// Locks the read buffer.
     pub(crate) fn read_buffer(&self) -> MutexGuard<'_, ReadBuffer> {
-        self.read_buffer.lock().unwrap_or_else(PoisonError::into_inner)
+        self.read_buffer.lock()
     }
 
     /// The key of the remote, if the link is encrypted.
     pub(crate) fn key(&self) -> Option<PublicKey> {
         self.key.as_deref().copied()
+    }
+
+    /// Records, while the reader loop waits for data, whether that is the rest of a frame.
+    pub(crate) fn set_inside_frame(&self, read_buffer: &ReadBuffer) {
+        let is_inside = self.partial_bytes(read_buffer) > 0;
+        self.is_inside_frame.store(is_inside, Ordering::Relaxed);
+    }
+
+    /// Whether the reader loop waits for the rest of a frame.
+    pub(crate) fn is_inside_frame(&self) -> bool {
+        self.is_inside_frame.load(Ordering::Relaxed)
+    }
+
+    /// Number of bytes of the partial frame, and of the partial record of an encrypted link.
+    pub(crate) fn partial_bytes(&self, read_buffer: &ReadBuffer) -> usize {
+        read_buffer.buffer.len() - read_buffer.start + self.stream.partial_record()
     }
 
     /// Counter that changes whenever data arrives.

@@ -12,7 +12,8 @@ use crate::transport::noise::RecordError;
 ///
 /// Reads and writes come from one task, so one waker per direction suffices.
 pub(crate) trait Stream: Send + Sync + 'static {
-    /// Reads once, into the spare capacity of `buffer`. 0 is the end of the stream.
+    /// Reads once, into the spare capacity of `buffer`. 0 is the end of the stream. The error
+    /// `Interrupted` asks for another read: as much as fits `buffer` was read, but no whole record.
     fn try_read(&self, buffer: &mut Vec<u8>) -> io::Result<usize>;
     /// Writes once.
     ///
@@ -23,6 +24,11 @@ pub(crate) trait Stream: Send + Sync + 'static {
     fn has_pending_write(&self) -> bool;
     /// Number of reads that returned data, including data that cannot be delivered yet.
     fn activity(&self) -> u32;
+    /// Number of bytes that were read and not delivered yet: a partial record, or what is left of one.
+    /// Zero on a stream without records.
+    fn partial_record(&self) -> usize {
+        0
+    }
     /// Waits until the stream is readable.
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     /// Waits until the stream is writable.

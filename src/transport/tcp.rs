@@ -34,22 +34,26 @@ const END_OF_RECORD: SendFlags = SendFlags::empty();
 pub(crate) struct TcpLink {
     socket: Async<TcpStream>,
     keepalive: Keepalive,
+    /// Whether [`PROBE_KEEPALIVE`] is set instead of `keepalive`.
     is_probed: AtomicBool,
 }
 
 impl TcpLink {
     /// Configures a connected socket: `TCP_NODELAY` for small frames, and keepalive, so that the
     /// kernel detects a dead remote and an idle link needs no timer.
-    pub(crate) fn new(socket: Async<TcpStream>, patience: Keepalive) -> io::Result<TcpLink> {
+    pub(crate) fn new(socket: Async<TcpStream>, keepalive: Keepalive) -> io::Result<TcpLink> {
         socket.get_ref().set_nodelay(true)?;
-        patience.set(socket.get_ref())?;
-        Ok(TcpLink { socket, keepalive: patience, is_probed: AtomicBool::new(false) })
+        keepalive.set(socket.get_ref())?;
+        Ok(TcpLink { socket, keepalive, is_probed: AtomicBool::new(false) })
     }
 }
 
 impl Stream for TcpLink {
     fn try_read(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
-        debug_assert!(buffer.capacity() > buffer.len(), "a read without room looks like an end");
+        debug_assert!(
+            buffer.capacity() > buffer.len(),
+            "a read into a full buffer looks like the end of the stream"
+        );
         loop {
             // Reads into spare capacity: for small reads, zeroing the buffer first would double the
             // cost.
@@ -64,8 +68,8 @@ impl Stream for TcpLink {
     fn try_write(&self, slices: &[IoSlice<'_>], ends_record: bool) -> io::Result<usize> {
         let flags = if ends_record { SEND | END_OF_RECORD } else { SEND };
         loop {
-            let mut nothing = SendAncillaryBuffer::default();
-            match sendmsg(self.socket.get_ref(), slices, &mut nothing, flags) {
+            let mut no_control = SendAncillaryBuffer::default();
+            match sendmsg(self.socket.get_ref(), slices, &mut no_control, flags) {
                 Err(rustix::io::Errno::INTR) => {}
                 done => return Ok(done?),
             }
@@ -136,10 +140,10 @@ pub(crate) struct TcpConnector {
 
 impl Connect for TcpConnector {
     fn connect(&self, addr: SocketAddr) -> ConnectFuture {
-        let patience = self.keepalive;
+        let keepalive = self.keepalive;
         Box::pin(async move {
             let stream = Async::<TcpStream>::connect(addr).await?;
-            Ok(Arc::new(TcpLink::new(stream, patience)?) as Arc<dyn Stream>)
+            Ok(Arc::new(TcpLink::new(stream, keepalive)?) as Arc<dyn Stream>)
         })
     }
 }

@@ -39,7 +39,7 @@ fn each_family_on_its_own() {
 fn the_unspecified_ipv6_address_alone_takes_both_as_that_of_a_ratman_node_does() {
     let mut both = node(&["[::]:0"]);
     reaches(format!("[::1]:{}", both.port()));
-    let (peer, target) = both.welcome(STANDARD, 7);
+    let (peer, target) = both.accept_plain(STANDARD, 7);
     let addr = both.info(target).addr.expect("an address");
     assert_eq!(addr, peer.addr());
     assert!(addr.is_ipv4(), "shown as what it is");
@@ -119,12 +119,12 @@ fn a_stream_of_the_callers_is_a_peer_as_long_as_it_lasts() {
     node.until("link", |endpoint| endpoint.peers().first().is_some_and(|peer| peer.links == 1));
     let frame = crate::scripted::carrier(8, 5, b"over a given stream");
     far.send(&frame);
-    node.expect_frames(0, [&frame]);
-    let peer = within("peer", node.endpoint.routes().get_peer_by_id(0));
+    node.expect_frames(0.into(), [&frame]);
+    let peer = within("peer", node.endpoint.routes().get_peer_by_id(0.into()));
     let peer = Arc::downgrade(&peer.expect("it is up"));
     drop(far);
-    node.removed(0);
-    assert!(!within("peer", node.endpoint.routes().exists(0)));
+    node.removed(0.into());
+    assert!(!within("peer", node.endpoint.routes().exists(0.into())));
     node.until("end of what was kept of the peer", |_| peer.upgrade().is_none());
     assert!(listener.stays_alone(std::time::Duration::from_millis(100)), "nobody dials it again");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use netmod_inet::{Event, InetEndpoint, Limits, Resolve, ResolveFuture, Target};
 
 use crate::scripted::{PlainListener, STANDARD, carrier};
-use crate::subject::{Node, PATIENCE, quick};
+use crate::subject::{Node, TIMEOUT, quick};
 
 /// Far longer than a test lasts.
 const LONG: Duration = Duration::from_secs(3600);
@@ -65,7 +65,7 @@ fn a_long_retry_after_is_obeyed_up_to_ten_minutes() {
 
 #[test]
 fn a_kick_cuts_a_hanging_dial_short() {
-    let mut node = built(|limits| limits.handshake_timeout = 6 * PATIENCE);
+    let mut node = built(|limits| limits.handshake_timeout = 6 * TIMEOUT);
     let listener = PlainListener::bind();
     let target = node.add(&listener.addr(""));
     let mut hanging = listener.accept();
@@ -106,9 +106,9 @@ fn an_address_that_stays_mute_does_not_hide_the_others() {
 }
 
 #[test]
-fn a_kick_goes_on_with_the_next_address() {
+fn a_kick_dials_the_next_address() {
     let [mute, good] = [(); 2].map(|()| PlainListener::bind());
-    let (mut node, target) = dials(&[&mute, &good], 6 * PATIENCE);
+    let (mut node, target) = dials(&[&mute, &good], 6 * TIMEOUT);
     mute.accept().read_frame();
     node.endpoint.kick(Some(target)).expect("a peer");
     let _peer = good.answer(STANDARD, 4);

@@ -12,16 +12,17 @@ use netmod_inet::{
     ResolveFuture, SendErrorKind,
 };
 
+use crate::addresses::own_addr;
 use crate::scripted::{PlainListener, STANDARD, carrier, numbered};
-use crate::subject::{Node, PATIENCE, parsed, quick, within};
+use crate::subject::{Node, TIMEOUT, parsed, quick, within};
 
 #[test]
 fn shutdown_sends_what_is_queued_and_hands_out_what_arrived() {
     let mut limits = quick();
     // For as long as this thread may be kept from reading.
-    limits.drain_timeout = PATIENCE;
+    limits.drain_timeout = TIMEOUT;
     let mut node = Node::built(InetEndpoint::builder().bind("127.0.0.1:0").limits(limits));
-    let (mut peer, target) = node.welcome(STANDARD, 5);
+    let (mut peer, target) = node.accept_plain(STANDARD, 5);
     let frames: Vec<_> = (0..100).map(|number| numbered(number, 2_000)).collect();
     peer.send(&frames[0]);
     node.until("arrival", |endpoint| endpoint.peers()[0].frames_received == 1);
@@ -42,29 +43,32 @@ fn shutdown_sends_what_is_queued_and_hands_out_what_arrived() {
 }
 
 #[test]
-fn neighbours_stay_away_for_as_long_as_a_restart_is_said_to_take() {
-    let away = Duration::from_secs(60);
+fn neighbours_redial_after_the_announced_restart_time() {
+    let downtime = Duration::from_secs(60);
     let mut listener = Node::listening();
     let mut dialers = [Node::dial_only(), Node::dial_only()];
     let addr = format!("127.0.0.1:{}", listener.port());
     let targets = dialers.each_mut().map(|dialer| {
         let target = dialer.add(&addr);
         dialer.up();
-        // It is no stranger any more.
+        // The handshake is complete at both nodes.
         listener.up();
         target
     });
-    within("shutdown", listener.endpoint.shutdown_for(away));
+    within("shutdown", listener.endpoint.shutdown_for(downtime));
     let mut asked = Vec::new();
     for (dialer, target) in dialers.iter_mut().zip(targets) {
         let DownReason::Goodbye(goodbye) = dialer.down(target).0 else { panic!() };
         assert_eq!(goodbye.reason, GoodbyeReason::ShuttingDown);
         asked.push(goodbye.retry_after.expect("a time"));
         let retry = dialer.info(target).next_retry.expect("it is dialed again");
-        assert!(retry > away - PATIENCE, "in {retry:?}");
+        assert!(retry > downtime - TIMEOUT, "in {retry:?}");
     }
     asked.sort_unstable();
-    assert!(asked[0] >= away && asked[0] < asked[1] && asked[1] < away + PATIENCE, "{asked:?}");
+    assert!(
+        asked[0] >= downtime && asked[0] < asked[1] && asked[1] < downtime + TIMEOUT,
+        "{asked:?}"
+    );
 }
 
 #[test]
@@ -73,7 +77,7 @@ fn shutdown_gives_up_on_a_peer_that_does_not_read() {
     // More than the kernel's buffers on both sides can take.
     limits.queue_bytes = 48 << 20;
     let mut node = Node::built(InetEndpoint::builder().bind("127.0.0.1:0").limits(limits));
-    let (_peer, target) = node.welcome(STANDARD, 5);
+    let (_peer, target) = node.accept_plain(STANDARD, 5);
     let frame = parsed(&carrier(8, 1, &[7; 60_000]));
     while node.endpoint.try_send(target, frame.clone()).is_ok() {}
     let queued = node.info(target).queued_frames;
@@ -87,7 +91,7 @@ fn a_send_that_waits_for_room_learns_that_the_endpoint_closes() {
     let mut limits = quick();
     limits.send_timeout = Duration::from_secs(3600);
     let mut node = Node::built(InetEndpoint::builder().bind("127.0.0.1:0").limits(limits));
-    let (_peer, target) = node.welcome(STANDARD, 5);
+    let (_peer, target) = node.accept_plain(STANDARD, 5);
     let frame = parsed(&carrier(8, 1, &[7; 60_000]));
     within("refusal", async {
         let waiting = loop {
@@ -104,9 +108,9 @@ fn a_send_that_waits_for_room_learns_that_the_endpoint_closes() {
 
 #[test]
 fn the_last_handle_closes_everything() {
-    let mut node = Node::listening();
-    let port = node.port();
-    let (mut peer, _) = node.welcome(STANDARD, 5);
+    let addr = own_addr().to_string();
+    let mut node = Node::built(InetEndpoint::builder().bind(&addr).limits(quick()));
+    let (mut peer, _) = node.accept_plain(STANDARD, 5);
     let events = node.endpoint.events();
     let other = node.endpoint.clone();
     drop(node);
@@ -116,7 +120,7 @@ fn the_last_handle_closes_everything() {
     peer.expect_end();
     within("the last event", async { while events.next().await.is_ok() {} });
     // The port is free again.
-    let again = within("start", InetEndpoint::start(format!("127.0.0.1:{port}")));
+    let again = within("start", InetEndpoint::start(&addr));
     again.expect("a free port");
 }
 
@@ -151,7 +155,7 @@ fn a_target_is_not_used_again_soon() {
     let mut node = Node::listening();
     let mut seen = Vec::new();
     for id in 0..20 {
-        let (peer, target) = node.welcome(STANDARD, id);
+        let (peer, target) = node.accept_plain(STANDARD, id);
         assert!(!seen.contains(&target));
         seen.push(target);
         drop(peer);
@@ -165,9 +169,7 @@ fn an_unreached_peer_is_explained_and_kicked() {
     limits.redial_first = Duration::from_secs(3600);
     limits.redial_cap = Duration::from_secs(3600);
     let mut node = Node::built(InetEndpoint::builder().limits(limits));
-    let listener = PlainListener::bind();
-    let addr = listener.addr("");
-    drop(listener);
+    let addr = own_addr().to_string();
     let target = node.add(&addr);
     let AttemptError::Connect(error) = node.attempt(target) else { panic!("no connect error") };
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
@@ -185,10 +187,10 @@ fn an_unreached_peer_is_explained_and_kicked() {
     }
     let elapsed = first_failed.elapsed();
     assert!(node.info(target).since >= elapsed, "it is down since before the first kick");
-    assert!(node.endpoint.kick(Some(99)).is_err());
+    assert!(node.endpoint.kick(Some(99.into())).is_err());
 }
 
-/// Answers what the test says, and counts how often it is asked.
+/// Answers what the test sets, and counts how often it is asked.
 #[derive(Clone, Default)]
 struct Names {
     addrs: Arc<Mutex<Vec<SocketAddr>>>,

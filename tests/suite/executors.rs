@@ -114,7 +114,7 @@ fn a_single_task_that_is_dropped_takes_only_its_own_away() {
         }
     };
     let mut node = Node::built(InetEndpoint::builder().bind("127.0.0.1:0").spawner(spawner));
-    let (_stays, target) = node.welcome(STANDARD, 1);
+    let (_stays, target) = node.accept_plain(STANDARD, 1);
     drops.store(true, Ordering::SeqCst);
     PlainPeer::connect(node.port()).expect_end();
     let lost = within("add_peers", node.endpoint.add_peers(["127.0.0.1:1"])).expect("a target");
@@ -167,8 +167,8 @@ fn a_send_that_waits_for_room_ends_with_the_executor() {
     let frame = parsed(&numbered(0, 60_000));
     within("the end of the wait", async {
         // Until the socket is full too: the first ones are written from here.
-        while endpoint.try_send(0, frame.clone()).is_ok() {}
-        let mut waiting = std::pin::pin!(endpoint.send(0, frame.clone()));
+        while endpoint.try_send(0.into(), frame.clone()).is_ok() {}
+        let mut waiting = std::pin::pin!(endpoint.send(0.into(), frame.clone()));
         assert!(future::poll_once(&mut waiting).await.is_none(), "room for another");
         drop(executor);
         assert_eq!(waiting.await.expect_err("nobody sends it").into_frame(), frame);
@@ -177,7 +177,7 @@ fn a_send_that_waits_for_room_ends_with_the_executor() {
 }
 
 #[test]
-fn what_waited_for_a_peer_comes_back_when_the_executor_goes() {
+fn queued_frames_come_back_when_the_executor_is_dropped() {
     let executor = Arc::new(Executor::new());
     let builder = InetEndpoint::builder().spawner(Arc::downgrade(&executor));
     let endpoint = within("start", builder.start()).expect("start");
@@ -211,7 +211,7 @@ impl Tasks {
 }
 
 #[test]
-fn what_was_being_written_arrives_or_comes_back_when_the_executor_goes() {
+fn frames_in_flight_arrive_or_come_back_when_the_executor_is_dropped() {
     const FRAMES: u32 = 400;
     for is_last_first in [false, true] {
         let tasks = Tasks::default();
@@ -267,9 +267,9 @@ fn futures_are_send() {
     let endpoint = within("start", is_send(builder.start())).expect("start");
     let frame = Frame::builder(8, endpoint.router_id()).build().expect("a frame");
     drop(is_send(endpoint.next()));
-    drop(is_send(endpoint.send(0, frame)));
+    drop(is_send(endpoint.send(0.into(), frame)));
     drop(is_send(endpoint.add_peers(["127.0.0.1:1"])));
-    drop(is_send(endpoint.remove_peer(0)));
+    drop(is_send(endpoint.remove_peer(0.into())));
     drop(is_send(endpoint.shutdown()));
-    drop(is_send(endpoint.routes().exists(0)));
+    drop(is_send(endpoint.routes().exists(0.into())));
 }

@@ -1,12 +1,15 @@
 //! The integration tests.
 
+mod addresses;
 mod bad_input;
 mod binds;
+mod callbacks;
 mod dialing;
 #[cfg(feature = "noise")]
 mod encrypted;
 mod ends;
 mod executors;
+mod neighbours;
 mod plain_peer;
 mod policy;
 #[cfg(feature = "node")]

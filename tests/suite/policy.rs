@@ -6,21 +6,21 @@ use netmod_inet::{AcceptPolicy, DropReason, Id, InetEndpoint};
 use crate::scripted::{PlainListener, PlainPeer, STANDARD, hello, prefixed};
 use crate::subject::{Node, quick, within};
 
-/// A stranger that says Hello is dropped for the policy's sake.
-fn is_kept_out(node: &mut Node, id: u8) {
-    let mut stranger = PlainPeer::connect(node.port());
+/// Asserts that the policy drops a connection that sends a Hello.
+fn assert_refused(node: &mut Node, id: u8) {
+    let mut connection = PlainPeer::connect(node.port());
     // The endpoint may have closed already.
-    let _ = stranger.try_write(&prefixed(&hello(STANDARD, 0, id)));
-    assert!(matches!(node.dropped(&stranger), DropReason::NotAllowed));
+    let _ = connection.try_write(&prefixed(&hello(STANDARD, 0, id)));
+    assert!(matches!(node.dropped(&connection), DropReason::NotAllowed));
 }
 
 #[test]
 fn ranges_decide_and_may_change() {
     let mut node = Node::listening();
-    let (_stays, inside) = node.welcome(STANDARD, 1);
+    let (_stays, inside) = node.accept_plain(STANDARD, 1);
     let local = || "127.0.0.0/8".parse().expect("a range");
     let elsewhere = || "192.0.2.0/24".parse().expect("a range");
-    for (policy, lets_in) in [
+    for (policy, is_admitted) in [
         (AcceptPolicy::all().deny(local()), false),
         (AcceptPolicy::all().deny(elsewhere()), true),
         (AcceptPolicy::all().allow(elsewhere()), false),
@@ -30,65 +30,65 @@ fn ranges_decide_and_may_change() {
         (AcceptPolicy::all(), true),
     ] {
         node.endpoint.set_accept_policy(policy.clone());
-        match lets_in {
-            true => drop(node.welcome(STANDARD, 2)),
-            false => is_kept_out(&mut node, 2),
+        match is_admitted {
+            true => drop(node.accept_plain(STANDARD, 2)),
+            false => assert_refused(&mut node, 2),
         }
     }
-    assert_eq!(node.info(inside).links, 1, "who is in stays");
+    assert_eq!(node.info(inside).links, 1, "an admitted peer stays");
 }
 
 #[test]
-fn a_change_holds_for_handshakes_that_are_under_way() {
+fn a_change_applies_to_handshakes_in_progress() {
     let mut node = Node::listening();
     let hello = prefixed(&hello(STANDARD, 0, 2));
-    let mut stranger = PlainPeer::connect(node.port());
-    stranger.write(&hello[..50]);
+    let mut connection = PlainPeer::connect(node.port());
+    connection.write(&hello[..50]);
     // It was accepted by then, since it came first.
-    drop(node.welcome(STANDARD, 1));
+    drop(node.accept_plain(STANDARD, 1));
     node.endpoint.set_accept_policy(AcceptPolicy::none());
-    stranger.write(&hello[50..]);
-    assert!(matches!(node.dropped(&stranger), DropReason::NotAllowed));
-    stranger.expect_end();
+    connection.write(&hello[50..]);
+    assert!(matches!(node.dropped(&connection), DropReason::NotAllowed));
+    connection.expect_end();
 }
 
 #[test]
 fn only_configured_addresses_are_known() {
     let builder = InetEndpoint::builder().bind("127.0.0.1:0").limits(quick());
     let mut node = Node::built(builder.accept(AcceptPolicy::known()));
-    is_kept_out(&mut node, 3);
+    assert_refused(&mut node, 3);
     let listener = PlainListener::bind();
     let target = node.add(&listener.addr(""));
-    let (_peer, _) = node.welcome(STANDARD, 3);
+    let (_peer, _) = node.accept_plain(STANDARD, 3);
     node.remove(target);
-    is_kept_out(&mut node, 3);
+    assert_refused(&mut node, 3);
 }
 
 #[test]
-fn the_callback_sees_who_it_claims_to_be() {
+fn the_callback_gets_the_claimed_id() {
     let policy = AcceptPolicy::all().callback(|incoming| {
         incoming.addr.ip().is_loopback() && incoming.id == Id::from_bytes([4; 32])
     });
     let builder = InetEndpoint::builder().bind("127.0.0.1:0").limits(quick()).accept(policy);
     let mut node = Node::built(builder);
-    is_kept_out(&mut node, 3);
-    let (_peer, _) = node.welcome(STANDARD, 4);
+    assert_refused(&mut node, 3);
+    let (_peer, _) = node.accept_plain(STANDARD, 4);
 }
 
 #[test]
 fn more_peers_than_the_limit_are_refused() {
     let mut node = for_two();
-    let (first, target) = node.welcome(STANDARD, 1);
-    let (_second, _) = node.welcome(STANDARD, 2);
+    let (first, target) = node.accept_plain(STANDARD, 1);
+    let (_second, _) = node.accept_plain(STANDARD, 2);
     let mut third = PlainPeer::connect(node.port());
     third.send(&hello(STANDARD, 0, 3));
     assert!(matches!(node.dropped(&third), DropReason::TooManyPeers));
     drop(first);
     node.removed(target);
-    let (_third, _) = node.welcome(STANDARD, 3);
+    let (_third, _) = node.accept_plain(STANDARD, 3);
 }
 
-/// An endpoint for two strangers, with as much room again for those that it dials.
+/// An endpoint with a limit of two inbound peers, and of two that it dials.
 fn for_two() -> Node {
     let mut limits = quick();
     limits.peers = 2;
@@ -101,31 +101,31 @@ fn adds(node: &Node, addrs: &[&str]) -> Result<usize, AddPeersError> {
 }
 
 #[test]
-fn strangers_leave_room_for_those_that_are_dialed() {
+fn inbound_peers_leave_capacity_for_outbound_ones() {
     let mut node = for_two();
-    let _strangers = [1, 2].map(|id| node.welcome(STANDARD, id));
+    let _inbound = [1, 2].map(|id| node.accept_plain(STANDARD, id));
     assert_eq!(adds(&node, &["192.0.2.1:9", "192.0.2.2:9", "192.0.2.3:9"]), Err(TooMany));
     assert_eq!(adds(&node, &["192.0.2.1:9", "192.0.2.2:9"]), Ok(2));
     assert_eq!(adds(&node, &["192.0.2.3:9"]), Err(TooMany));
 }
 
 #[test]
-fn those_that_are_dialed_leave_room_for_strangers() {
+fn outbound_peers_leave_capacity_for_inbound_ones() {
     let mut node = for_two();
     assert_eq!(adds(&node, &["192.0.2.1:9", "192.0.2.2:9"]), Ok(2));
-    let _strangers = [1, 2].map(|id| node.welcome(STANDARD, id));
+    let _inbound = [1, 2].map(|id| node.accept_plain(STANDARD, id));
     let mut third = PlainPeer::connect(node.port());
     third.send(&hello(STANDARD, 0, 3));
     assert!(matches!(node.dropped(&third), DropReason::TooManyPeers));
 }
 
 #[test]
-fn who_is_dialed_may_dial_though_strangers_are_as_many_as_may_be() {
+fn a_dialed_peer_may_dial_in_though_inbound_capacity_is_exhausted() {
     let mut node = for_two();
-    let _strangers = [1, 2].map(|id| node.welcome(STANDARD, id));
+    let _inbound = [1, 2].map(|id| node.accept_plain(STANDARD, id));
     let listener = PlainListener::bind();
     node.add(&listener.addr(""));
-    let _from_there = [3, 4].map(|id| node.welcome(STANDARD, id));
+    let _from_there = [3, 4].map(|id| node.accept_plain(STANDARD, id));
     let mut fifth = PlainPeer::connect(node.port());
     fifth.send(&hello(STANDARD, 0, 5));
     assert!(matches!(node.dropped(&fifth), DropReason::TooManyPeers), "there is a bound");

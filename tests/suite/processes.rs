@@ -1,7 +1,9 @@
 //! The program `netmod-node`, run as a user or a script would run it.
 
+mod full_queue;
 mod log;
 pub(crate) mod metrics;
+mod open_files;
 mod peer_file;
 pub(crate) mod screen;
 mod watch;
@@ -13,12 +15,13 @@ use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde_json::Value;
 
+use crate::addresses::own_addr;
 use crate::runner;
 use crate::scripted::{STANDARD, carrier, hex, numbered};
-use crate::subject::PATIENCE;
+use crate::subject::TIMEOUT;
 
 /// The program `netmod-node` of this build, or the one that the environment variable `NODE` names,
 /// for instance one built for small boxes.
@@ -34,25 +37,25 @@ pub(crate) struct Process {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
-    told: Vec<String>,
+    seen: Vec<String>,
 }
 
 impl Process {
-    /// One that tells objects.
+    /// One that prints objects.
     pub(crate) fn start(args: &[&str]) -> Process {
         let mut command = runner::command(program());
         command.arg("--json").args(args).stdout(Stdio::piped());
         Process::run(command.stdin(Stdio::piped()))
     }
 
-    /// One that tells lines.
-    fn readable(args: &[&str]) -> Process {
+    /// One that prints lines.
+    fn start_text(args: &[&str]) -> Process {
         let mut command = runner::command(program());
         command.args(args).stdout(Stdio::piped());
         Process::run(command.stdin(Stdio::piped()))
     }
 
-    /// Of its standard output and its standard error, the one that is piped is heard.
+    /// Of its standard output and its standard error, the one that is piped is read.
     pub(crate) fn run(command: &mut Command) -> Process {
         let mut child = command.spawn().expect("a process");
         let (sender, lines) = channel();
@@ -67,7 +70,7 @@ impl Process {
                 }
             }
         });
-        Process { stdin: child.stdin.take(), child, lines, told: Vec::new() }
+        Process { stdin: child.stdin.take(), child, lines, seen: Vec::new() }
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -79,9 +82,21 @@ impl Process {
         kill_process(pid, signal).expect("a process that runs");
     }
 
+    /// Stops the process, and waits until all its threads have stopped. SIGCONT continues it.
+    fn stop(&self) {
+        self.signal(Signal::STOP);
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
+        let end = Instant::now() + TIMEOUT;
+        let pid = Pid::from_child(&self.child);
+        while waitid(WaitId::Pid(pid), options).expect("a child").is_none() {
+            assert!(Instant::now() < end, "it did not stop");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     /// The next line that contains all of `words`.
-    pub(crate) fn hear(&mut self, words: &[&str]) -> String {
-        let end = Instant::now() + PATIENCE;
+    pub(crate) fn wait_line(&mut self, words: &[&str]) -> String {
+        let end = Instant::now() + TIMEOUT;
         loop {
             let line = self.line(end, &words.join("…"));
             if words.iter().all(|word| line.contains(word)) {
@@ -93,20 +108,20 @@ impl Process {
     fn line(&mut self, end: Instant, what: &str) -> String {
         let left = end.saturating_duration_since(Instant::now());
         let Ok(line) = self.lines.recv_timeout(left) else {
-            panic!("no {what}; told only:\n{}", self.told.join("\n"))
+            panic!("no {what}; it printed only:\n{}", self.seen.join("\n"))
         };
-        self.told.push(line.clone());
+        self.seen.push(line.clone());
         line
     }
 
-    pub(crate) fn say(&mut self, command: &str) {
+    pub(crate) fn command(&mut self, command: &str) {
         let stdin = self.stdin.as_mut().expect("open standard input");
         writeln!(stdin, "{command}").expect("a process that listens");
     }
 
-    /// All that it told so far, as far as it was heard.
-    pub(crate) fn told(&self) -> &[String] {
-        &self.told
+    /// The lines that were read so far.
+    pub(crate) fn lines_so_far(&self) -> &[String] {
+        &self.seen
     }
 
     /// The next object of this kind.
@@ -116,7 +131,7 @@ impl Process {
 
     /// The next object of one of these kinds.
     fn wait_any(&mut self, events: &[&str]) -> Value {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         loop {
             let line = self.line(end, &events.join(" or "));
             let object: Value = serde_json::from_str(&line).expect("an object on each line");
@@ -134,14 +149,14 @@ impl Process {
 
     /// Waits for the process to end by itself: its exit code.
     pub(crate) fn end(&mut self) -> Option<i32> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         while Instant::now() < end {
             if let Some(status) = self.child.try_wait().expect("a child") {
                 return status.code();
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        panic!("it did not end; told:\n{}", self.told.join("\n"))
+        panic!("it did not end; it printed:\n{}", self.seen.join("\n"))
     }
 }
 
@@ -164,40 +179,40 @@ fn two_processes_peer_and_exchange_frames() {
     let from_bob = alice.wait("up");
     assert_eq!(from_bob["direction"], "in");
 
-    bob.say("send 0 hello alice");
+    bob.command("send 0 hello alice");
     assert_eq!(bob.wait("sent")["target"], 0);
     let frame = alice.wait("frame");
     assert_eq!(frame["payload"], hex(b"hello alice"));
     assert_eq!((&frame["modes"], &frame["sender"]), (&8.into(), &from_bob["id"]));
 
     let any = numbered(7, 60_000);
-    alice.say(&format!("flood-hex {}", hex(&any)));
+    alice.command(&format!("flood-hex {}", hex(&any)));
     assert_eq!(bob.wait("frame")["frame"], hex(&any));
     for (command, reason) in [
         ("send 9 x", "no peer"),
         (&format!("send-hex 0 {}", hex(&carrier(40, 1, b""))), "reserved"),
         ("send-hex 0 0102", "no carrier frame"),
     ] {
-        bob.say(command);
+        bob.command(command);
         let refused = bob.wait("refused");
         assert!(refused["reason"].as_str().expect("a reason").contains(reason), "{refused}");
     }
-    bob.say("dance");
+    bob.command("dance");
     bob.wait("error");
-    bob.say("peers");
+    bob.command("peers");
     let peer = bob.wait("peer");
     assert_eq!(peer["state"], "up");
     assert!(peer["send_rate"].is_number() && peer["receive_rate"].is_number(), "{peer}");
     assert_eq!(bob.wait("peers-end")["count"], 1);
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     loop {
-        bob.say("peers");
+        bob.command("peers");
         match &bob.wait("peer")["round_trip_ms"] {
             Value::Number(_) => break,
             other => assert!(other.is_null() && Instant::now() < end, "{other}"),
         }
     }
-    bob.say("quit");
+    bob.command("quit");
     assert_eq!(bob.end(), Some(0));
     let down = alice.wait("down");
     assert!(down["reason"].as_str().expect("a reason").contains("shuts down"), "{down}");
@@ -216,24 +231,24 @@ fn the_piped_example_of_the_help_arrives() {
         node.split(' ').map(|arg| if arg.contains(':') { &address } else { arg }).collect();
     let args: Vec<_> = args.into_iter().filter(|arg| *arg != "--json").collect();
     let mut bob = Process::start(&[&["--bind", "127.0.0.1:0"], &args[..]].concat());
-    bob.say(command);
+    bob.command(command);
     bob.stdin = None;
     assert_eq!(alice.wait("frame")["payload"], hex(b"hello"));
 }
 
 #[test]
 fn a_killed_node_is_missed_and_found_again() {
-    let mut alice = Process::start(&["--bind", "127.0.0.1:0"]);
+    let mut alice = Process::start(&["--bind", &own_addr().to_string()]);
     let address = alice.address();
     let mut bob = Process::start(&["--bind", "127.0.0.1:0", "--peer", &address]);
     bob.wait("up");
     drop(alice);
     assert!(bob.wait("down")["retry_ms"].is_number());
     assert!(bob.wait("attempt")["reason"].as_str().expect("a reason").contains("refused"));
-    bob.say("send 0 for later");
+    bob.command("send 0 for later");
     bob.wait("sent");
     let mut alice = Process::start(&["--bind", &address]);
-    bob.say("kick");
+    bob.command("kick");
     assert_eq!(bob.wait("up")["target"], 0);
     assert_eq!(alice.wait("frame")["payload"], hex(b"for later"));
 }
@@ -246,12 +261,12 @@ fn a_scripted_plain_peer_and_the_policy() {
     assert_eq!(node.wait("up")["id"], "05".repeat(32));
     peer.send(&numbered(1, 10));
     assert_eq!(node.wait("frame")["frame"], hex(&numbered(1, 10)));
-    node.say("peers");
+    node.command("peers");
     assert_eq!(node.wait("peer").get("round_trip_ms"), Some(&Value::Null));
     drop(peer);
     assert!(node.wait("down")["retry_ms"].is_null());
-    let mut stranger = crate::scripted::PlainPeer::connect(address.port());
-    stranger.write(&[0xFF; 64]);
+    let mut connection = crate::scripted::PlainPeer::connect(address.port());
+    connection.write(&[0xFF; 64]);
     assert!(node.wait("dropped")["reason"].as_str().expect("a reason").contains("out of step"));
 }
 

@@ -1,7 +1,7 @@
 //! A plain Ratman node, played by hand.
 //!
 //! Blocking `std::net` sockets and bytes written by value: nothing here uses the crate under test,
-//! so a mistake of its codec cannot hide behind the same mistake on this side. Every read and
+//! so a mistake of its codec cannot hide behind the same mistake here. Every read and
 //! write has a deadline.
 
 use std::io::{ErrorKind, Read, Write};
@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use smol::Async;
 
-use crate::subject::{PATIENCE, within};
+use crate::addresses::own_addr;
+use crate::subject::{TIMEOUT, within};
 
 /// The peer types as a Hello writes them.
 pub(crate) const STANDARD: &[u8] = &[0, 0, 0, 0];
@@ -127,18 +128,18 @@ pub(crate) struct PlainPeer {
 }
 
 impl PlainPeer {
-    /// Opens a stream and says nothing yet.
+    /// Opens a stream and sends nothing yet.
     pub(crate) fn connect(port: u16) -> Self {
         Self::connect_to(SocketAddr::from(([127, 0, 0, 1], port)))
     }
 
     /// The same, to any address.
     pub(crate) fn connect_to(addr: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&addr, PATIENCE).expect("connect");
+        let stream = TcpStream::connect_timeout(&addr, TIMEOUT).expect("connect");
         Self::over(stream)
     }
 
-    /// Opens a stream, says Hello and reads the Ack; `0` as the listening port.
+    /// Opens a stream, sends a Hello and reads the Ack; `0` as the listening port.
     pub(crate) fn dial(port: u16, peer_type: &[u8], id: u8) -> Self {
         let mut peer = Self::connect(port);
         peer.write(&prefixed(&hello(peer_type, 0, id)));
@@ -147,11 +148,11 @@ impl PlainPeer {
         peer
     }
 
-    fn over(stream: TcpStream) -> Self {
+    pub(crate) fn over(stream: TcpStream) -> Self {
         // Every write is a segment of its own.
         stream.set_nodelay(true).expect("nodelay");
-        stream.set_read_timeout(Some(PATIENCE)).expect("read deadline");
-        stream.set_write_timeout(Some(PATIENCE)).expect("write deadline");
+        stream.set_read_timeout(Some(TIMEOUT)).expect("read deadline");
+        stream.set_write_timeout(Some(TIMEOUT)).expect("write deadline");
         Self { stream }
     }
 
@@ -160,7 +161,7 @@ impl PlainPeer {
         self.stream
     }
 
-    /// This side's address: what the endpoint calls this peer in its events.
+    /// The local address: what the endpoint calls this peer in its events.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.stream.local_addr().expect("local address")
     }
@@ -200,17 +201,17 @@ impl PlainPeer {
         }
     }
 
-    /// Waits until the endpoint ends the stream, and fails if it says anything before.
+    /// Waits until the endpoint ends the stream, and fails if it sends anything before.
     pub(crate) fn expect_end(&mut self) {
         let (bytes, _) = self.read_to_end();
-        assert!(bytes.is_empty(), "the endpoint said {} before it closed", hex(&bytes));
+        assert!(bytes.is_empty(), "the endpoint sent {} before it closed", hex(&bytes));
     }
 
     /// Waits at most `pause` for bytes or the end: `None` while there are neither.
     pub(crate) fn poll(&mut self, pause: Duration) -> Option<End> {
         self.stream.set_read_timeout(Some(pause)).expect("read deadline");
         let outcome = self.stream.read(&mut [0; 64]);
-        self.stream.set_read_timeout(Some(PATIENCE)).expect("read deadline");
+        self.stream.set_read_timeout(Some(TIMEOUT)).expect("read deadline");
         match outcome {
             Ok(0) => Some(End::Closed),
             Ok(_) => panic!("the endpoint wrote something"),
@@ -221,7 +222,7 @@ impl PlainPeer {
         }
     }
 
-    /// Ends this side's direction only; the endpoint can still be read.
+    /// Ends the outbound direction only; the endpoint can still be read.
     pub(crate) fn half_close(&mut self) {
         self.stream.shutdown(Shutdown::Write).expect("half close");
     }
@@ -238,7 +239,7 @@ impl PlainPeer {
     }
 }
 
-/// A plain node's listener, on a free port of the loopback.
+/// A plain node's listener, at an address that stays the test's own when it is dropped.
 #[derive(Debug)]
 pub(crate) struct PlainListener {
     listener: Async<TcpListener>,
@@ -246,7 +247,7 @@ pub(crate) struct PlainListener {
 
 impl PlainListener {
     pub(crate) fn bind() -> Self {
-        let listener = Async::<TcpListener>::bind(([127, 0, 0, 1], 0)).expect("bind");
+        let listener = Async::<TcpListener>::bind(own_addr()).expect("bind");
         Self { listener }
     }
 
@@ -254,12 +255,12 @@ impl PlainListener {
         self.listener.get_ref().local_addr().expect("local address").port()
     }
 
-    /// What a user would write to dial this listener; `suffix` is `X`, say.
+    /// What a user would write to dial this listener; `suffix` is `X`, for example.
     pub(crate) fn addr(&self, suffix: &str) -> String {
         format!("127.0.0.1:{}{suffix}", self.port())
     }
 
-    /// The next stream, with nothing said on it yet.
+    /// The next stream, on which nothing was sent yet.
     pub(crate) fn accept(&self) -> PlainPeer {
         let (stream, _) = within("a dial", self.listener.accept()).expect("accept");
         let stream = stream.into_inner().expect("blocking stream");

@@ -9,20 +9,21 @@ use std::task::{Context, Wake, Waker};
 use futures_lite::future::{Future, poll_once};
 use netmod_inet::{DropReason, Event, InetEndpoint, Limits, PeerType, StartError, Task};
 
+use crate::addresses::own_addr;
 use crate::scripted::PlainPeer;
-use crate::subject::{Node, PATIENCE, within};
+use crate::subject::{Node, TIMEOUT, quick, within};
 
-/// An executor that can be told to keep new tasks waiting.
+/// An executor that can hold new tasks back.
 #[derive(Clone, Default)]
-struct Gate {
+struct HoldingSpawner {
     is_closed: Arc<AtomicBool>,
-    waiting: Arc<Mutex<Vec<Task>>>,
+    held: Arc<Mutex<Vec<Task>>>,
 }
 
-impl Gate {
+impl HoldingSpawner {
     fn spawn(&self, task: Task) {
         match self.is_closed.load(Ordering::SeqCst) {
-            true => self.waiting.lock().expect("no panic").push(task),
+            true => self.held.lock().expect("no panic").push(task),
             false => smol::spawn(task).detach(),
         }
     }
@@ -33,27 +34,28 @@ impl Gate {
 
     fn open(&self) {
         self.is_closed.store(false, Ordering::SeqCst);
-        let waiting = std::mem::take(&mut *self.waiting.lock().expect("no panic"));
-        waiting.into_iter().for_each(|task| self.spawn(task));
+        let held = std::mem::take(&mut *self.held.lock().expect("no panic"));
+        held.into_iter().for_each(|task| self.spawn(task));
     }
 }
 
-/// A listening node whose new tasks wait at the gate, with a handshake time that no test waits for.
-fn gated() -> (Node, Gate) {
+/// A listening node whose new tasks can be held back, with a handshake timeout that no test
+/// reaches.
+fn with_holding_spawner() -> (Node, HoldingSpawner) {
     let mut limits = Limits::default();
-    limits.handshake_timeout = 6 * PATIENCE;
-    let gate = Gate::default();
-    let spawner = gate.clone();
+    limits.handshake_timeout = 6 * TIMEOUT;
+    let spawner = HoldingSpawner::default();
+    let spawn = spawner.clone();
     let builder = InetEndpoint::builder().bind("127.0.0.1:0").limits(limits);
-    (Node::built(builder.spawner(move |task| spawner.spawn(task))), gate)
+    (Node::built(builder.spawner(move |task| spawn.spawn(task))), spawner)
 }
 
 /// Opens a silent stream, and waits until the node has accepted it, and no more than that.
-fn accepted_only(node: &Node, gate: &Gate) -> PlainPeer {
-    gate.close();
-    let stranger = PlainPeer::connect(node.port());
-    node.until("accepted stream", |_| !gate.waiting.lock().expect("no panic").is_empty());
-    stranger
+fn accepted_only(node: &Node, spawner: &HoldingSpawner) -> PlainPeer {
+    spawner.close();
+    let connection = PlainPeer::connect(node.port());
+    node.until("accepted stream", |_| !spawner.held.lock().expect("no panic").is_empty());
+    connection
 }
 
 fn shutting_down(node: &mut Node) {
@@ -65,39 +67,39 @@ fn shutting_down(node: &mut Node) {
 }
 
 #[test]
-fn shutdown_does_not_wait_for_a_stranger_that_was_accepted_before() {
-    let (mut node, gate) = gated();
-    let mut stranger = accepted_only(&node, &gate);
+fn shutdown_does_not_wait_for_an_unfinished_handshake() {
+    let (mut node, spawner) = with_holding_spawner();
+    let mut connection = accepted_only(&node, &spawner);
     within("shutdown", async {
         let mut shutdown = pin!(node.endpoint.shutdown());
         assert!(poll_once(&mut shutdown).await.is_none());
-        gate.open();
+        spawner.open();
         shutdown.await;
     });
     shutting_down(&mut node);
-    stranger.expect_end();
+    connection.expect_end();
 }
 
 #[test]
 fn shutdown_ends_the_handshakes_that_are_under_way() {
-    let (mut node, _) = gated();
-    let mut stranger = PlainPeer::connect(node.port());
-    stranger.write(&[0, 0, 0, 95]);
-    node.serves("a stranger that said a length");
+    let (mut node, _) = with_holding_spawner();
+    let mut connection = PlainPeer::connect(node.port());
+    connection.write(&[0, 0, 0, 95]);
+    node.serves("a connection that sent a length");
     within("shutdown", node.endpoint.shutdown());
     shutting_down(&mut node);
-    stranger.expect_end();
+    connection.expect_end();
 }
 
 #[test]
-fn the_last_handle_does_not_wait_for_a_stranger_either() {
-    let (node, gate) = gated();
-    let mut stranger = accepted_only(&node, &gate);
+fn dropping_the_last_handle_does_not_wait_for_an_unfinished_handshake() {
+    let (node, spawner) = with_holding_spawner();
+    let mut connection = accepted_only(&node, &spawner);
     let events = node.endpoint.events();
     drop(node);
-    gate.open();
+    spawner.open();
     within("end", async { while events.next().await.is_ok() {} });
-    stranger.expect_end();
+    connection.expect_end();
 }
 
 /// Each time that it is woken, looks whether the endpoint has ended and its port is still taken.
@@ -117,11 +119,11 @@ impl Wake for Lookout {
     }
 }
 
-/// Whoever waits for `shutdown` is woken by the task that ends last.
+/// A caller of `shutdown` is woken by the task that ends last.
 #[test]
 fn the_port_is_free_when_shutdown_returns() {
-    let node = Node::listening();
-    let addr = node.endpoint.local_addrs()[0];
+    let addr = own_addr();
+    let node = Node::built(InetEndpoint::builder().bind(addr.to_string()).limits(quick()));
     let (endpoint, is_late, is_woken) = (node.endpoint.clone(), false.into(), false.into());
     let lookout = Arc::new(Lookout { endpoint, addr, is_late, is_woken });
     let waker = Waker::from(lookout.clone());
@@ -140,12 +142,12 @@ fn more_streams_than_peers_leave_no_port_open() {
     let mut limits = Limits::default();
     limits.peers = 1;
     // The listener is the caller's, so that its port is known: it goes with the failed start.
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let addr = listener.local_addr().expect("an address");
+    let addr = own_addr();
+    let listener = TcpListener::bind(addr).expect("a port");
     // Its tasks never run, so nothing is closed by one that ends a little later.
     let spawner = |task: Task| {
         let late = async {
-            smol::Timer::after(PATIENCE).await;
+            smol::Timer::after(TIMEOUT).await;
             task.await;
         };
         smol::spawn(late).detach();

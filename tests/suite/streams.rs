@@ -11,7 +11,7 @@ const COUNT: u32 = 1_000;
 #[test]
 fn a_stream_yields_what_arrives_in_order_and_ends_with_the_endpoint() {
     let mut node = Node::listening();
-    let (mut peer, target) = node.welcome(STANDARD, 5);
+    let (mut peer, target) = node.accept_plain(STANDARD, 5);
     let mut frames = node.endpoint.frames();
     assert!(smol::block_on(future::poll_once(frames.next())).is_none(), "nothing was sent");
     let sender = std::thread::spawn(move || {
@@ -33,7 +33,7 @@ fn a_stream_yields_what_arrives_in_order_and_ends_with_the_endpoint() {
 #[test]
 fn two_streams_share_the_frames() {
     let mut node = Node::listening();
-    let (mut peer, target) = node.welcome(STANDARD, 5);
+    let (mut peer, target) = node.accept_plain(STANDARD, 5);
     let (mut one, mut other) = (node.endpoint.frames(), node.endpoint.frames());
     // Both wait, and the one that was first is served first.
     assert!(smol::block_on(future::poll_once(one.next())).is_none());
@@ -51,12 +51,12 @@ fn events_are_a_stream_that_ends_with_the_endpoint() {
     let mut node = Node::listening();
     let events = node.endpoint.events();
     let waiting = std::thread::spawn(move || within("events", events.collect::<Vec<Event>>()));
-    let (peer, target) = node.welcome(STANDARD, 5);
+    let (peer, target) = node.accept_plain(STANDARD, 5);
     drop(peer);
     node.removed(target);
     within("shutdown", node.endpoint.shutdown());
-    let told: Vec<_> = waiting.join().expect("events").iter().map(Event::to_string).collect();
-    let [up, down, removed, stopped] = &told[..] else { panic!("{told:?}") };
-    assert!(up.starts_with("peer 0 up") && down.starts_with("peer 0 down"), "{told:?}");
+    let texts: Vec<_> = waiting.join().expect("events").iter().map(Event::to_string).collect();
+    let [up, down, removed, stopped] = &texts[..] else { panic!("{texts:?}") };
+    assert!(up.starts_with("peer 0 up") && down.starts_with("peer 0 down"), "{texts:?}");
     assert_eq!((removed.as_str(), stopped.as_str()), ("peer 0 ended", "stopped"));
 }

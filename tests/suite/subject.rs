@@ -17,13 +17,13 @@ use smol::Timer;
 use crate::scripted::{PlainPeer, STANDARD, carrier};
 
 /// Far longer than anything takes here: a wait that lasts so long has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Drives one future to its end, or fails the test and names what it waited for.
 pub(crate) fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
     let late = async {
-        Timer::after(PATIENCE).await;
-        panic!("no {what} within {PATIENCE:?}")
+        Timer::after(TIMEOUT).await;
+        panic!("no {what} within {TIMEOUT:?}")
     };
     smol::block_on(future::or(work, late))
 }
@@ -34,7 +34,9 @@ pub(crate) fn quick() -> Limits {
     limits.redial_first = Duration::from_millis(5);
     limits.redial_cap = Duration::from_millis(20);
     limits.send_timeout = Duration::from_millis(500);
-    // A scripted peer does not close by itself when the endpoint says that nothing more comes.
+    // Many tests wait for the events of each link, one after the other.
+    limits.stranger_events_per_sec = 1 << 20;
+    // A scripted peer does not close by itself when the endpoint ends its direction.
     limits.drain_timeout = Duration::from_millis(200);
     limits
 }
@@ -67,11 +69,11 @@ fn with_key(builder: Builder, _: Option<u8>) -> Builder {
     builder
 }
 
-/// One endpoint and everything it told about itself.
+/// One endpoint and the events that were read from it.
 pub(crate) struct Node {
     pub(crate) endpoint: InetEndpoint,
     events: Events,
-    told: String,
+    seen: String,
 }
 
 impl Node {
@@ -96,11 +98,11 @@ impl Node {
         Self::started(with_key(builder, Some(number)))
     }
 
-    /// As it is, whatever the environment says: for attackers who speak plain records by hand.
+    /// As it is, whatever the environment sets: for attackers that write plain records by hand.
     pub(crate) fn started(builder: Builder) -> Self {
         let endpoint = within("start", builder.start()).expect("start");
         let events = endpoint.events();
-        Self { endpoint, events, told: String::new() }
+        Self { endpoint, events, seen: String::new() }
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -120,7 +122,7 @@ impl Node {
 
     /// The first event, from the last one looked at, that `pick` makes something of.
     pub(crate) fn wait<T>(&mut self, what: &str, mut pick: impl FnMut(&Event) -> Option<T>) -> T {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         loop {
             let late = async {
                 Timer::at(end).await;
@@ -128,9 +130,9 @@ impl Node {
             };
             let next = async { Some(self.events.next().await) };
             let Some(Ok(event)) = smol::block_on(future::or(next, late)) else {
-                panic!("no {what}; the endpoint told only:\n{}", self.told);
+                panic!("no {what}; the endpoint reported only:\n{}", self.seen);
             };
-            writeln!(self.told, "  {event}").expect("a string takes everything");
+            writeln!(self.seen, "  {event}").expect("a string takes everything");
             if let Some(found) = pick(&event) {
                 return found;
             }
@@ -169,11 +171,11 @@ impl Node {
         })
     }
 
-    /// Why this stranger's stream was dropped.
-    pub(crate) fn dropped(&mut self, stranger: &PlainPeer) -> DropReason {
-        let stranger = stranger.addr();
+    /// Why this connection was dropped.
+    pub(crate) fn dropped(&mut self, connection: &PlainPeer) -> DropReason {
+        let connection = connection.addr();
         self.wait("dropped event", |event| match event {
-            Event::Dropped { addr: Some(addr), reason, .. } if *addr == stranger => {
+            Event::Dropped { addr: Some(addr), reason, .. } if *addr == connection => {
                 Some(reason.clone())
             }
             _ => None,
@@ -207,9 +209,9 @@ impl Node {
         peers.find(|info| info.target == peer).expect("a peer in the list")
     }
 
-    /// Waits for a state that no event tells, such as a counter.
+    /// Waits for a state that no event reports, such as a counter.
     pub(crate) fn until(&self, what: &str, mut is_so: impl FnMut(&InetEndpoint) -> bool) {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         while !is_so(&self.endpoint) {
             assert!(Instant::now() < end, "no {what}; peers: {:#?}", self.endpoint.peers());
             std::thread::sleep(Duration::from_millis(1));
@@ -217,7 +219,7 @@ impl Node {
     }
 
     /// A scripted peer comes in, and it is up.
-    pub(crate) fn welcome(&mut self, peer_type: &[u8], id: u8) -> (PlainPeer, Target) {
+    pub(crate) fn accept_plain(&mut self, peer_type: &[u8], id: u8) -> (PlainPeer, Target) {
         let peer = PlainPeer::dial(self.port(), peer_type, id);
         let addr = peer.addr();
         let target = self.wait("up event of the welcomed peer", |event| match event {
@@ -229,7 +231,7 @@ impl Node {
 
     /// Shows that the endpoint still serves: a good peer comes in and exchanges a frame each way.
     pub(crate) fn serves(&mut self, case: &str) {
-        let (mut peer, target) = self.welcome(STANDARD, 0x99);
+        let (mut peer, target) = self.accept_plain(STANDARD, 0x99);
         let question = carrier(8, 0x99, case.as_bytes());
         let answer = carrier(9, 0x42, case.as_bytes());
         peer.send(&question);

@@ -10,7 +10,7 @@ use crate::subject::Node;
 
 const SAMPLES: &str = include_str!("../vectors/carrier.json");
 
-/// The optional fields of a sample, by its name; the file tells them only in words.
+/// The optional fields of a sample, by its name; the file has them only in words.
 struct Fields {
     sender: u8,
     recipient: Option<Recipient>,
@@ -85,7 +85,7 @@ fn payload_of(sample: &Value) -> Vec<u8> {
     (0..=250u8).cycle().take(number(sample, "payload_len")).collect()
 }
 
-/// All bytes of a sample; the largest one is told by its header only.
+/// All bytes of a sample; of the largest one the file has the header only.
 fn bytes_of(sample: &Value) -> Vec<u8> {
     match sample["frame_hex"].as_str() {
         Some(whole) => from_hex(whole),
@@ -153,7 +153,7 @@ fn the_scripted_handshake_is_that_of_the_samples() {
 }
 
 #[test]
-fn a_dialing_endpoint_says_the_sampled_hello() {
+fn a_dialing_endpoint_sends_the_sampled_hello() {
     let builder = InetEndpoint::builder().router_id(Id::from_bytes([2; 32]));
     let mut node = Node::built(builder);
     let listener = PlainListener::bind();

@@ -47,29 +47,29 @@ impl Command {
         Ok(Some(match name {
             b"" => return Ok(None),
             b"send" => {
-                let (target, content) = targeted("send TARGET TEXT", rest)?;
+                let (target, content) = parse_targeted("send TARGET TEXT", rest)?;
                 Command::Send { target, content: Content::Text(content.to_vec()) }
             }
             b"send-hex" => {
-                let (target, digits) = targeted("send-hex TARGET HEX", rest)?;
-                Command::Send { target, content: frame_bytes("send-hex", digits)? }
+                let (target, digits) = parse_targeted("send-hex TARGET HEX", rest)?;
+                Command::Send { target, content: parse_frame("send-hex", digits)? }
             }
             b"flood" => {
                 Command::Flood(Content::Text(rest.ok_or_else(|| usage("flood TEXT"))?.to_vec()))
             }
             b"flood-hex" => {
                 let digits = rest.ok_or_else(|| usage("flood-hex HEX"))?;
-                Command::Flood(frame_bytes("flood-hex", digits)?)
+                Command::Flood(parse_frame("flood-hex", digits)?)
             }
-            b"add" => Command::Add(address(rest)?),
+            b"add" => Command::Add(parse_addr(rest)?),
             b"remove" => {
                 let word = only_word(rest).ok_or_else(|| usage("remove TARGET"))?;
-                Command::Remove(target("remove", word)?)
+                Command::Remove(parse_target("remove", word)?)
             }
             b"kick" if is_blank(rest) => Command::Kick(None),
             b"kick" => {
                 let word = only_word(rest).ok_or_else(|| usage("kick [TARGET]"))?;
-                Command::Kick(Some(target("kick", word)?))
+                Command::Kick(Some(parse_target("kick", word)?))
             }
             b"peers" if is_blank(rest) => Command::Peers,
             b"help" if is_blank(rest) => Command::Help,
@@ -91,33 +91,33 @@ fn split_word(text: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
-fn targeted<'a>(shape: &str, rest: Option<&'a [u8]>) -> Result<(u64, &'a [u8]), String> {
+fn parse_targeted<'a>(shape: &str, rest: Option<&'a [u8]>) -> Result<(u64, &'a [u8]), String> {
     let name = shape.split(' ').next().unwrap_or(shape);
     let (word, content) = split_word(rest.unwrap_or_default());
     if word.is_empty() {
         return Err(usage(shape));
     }
-    let target = target(name, word)?;
+    let target = parse_target(name, word)?;
     Ok((target, content.ok_or_else(|| usage(shape))?))
 }
 
 /// Parses a target. The result is wider than `Target`: a number out of range is an unknown target,
 /// not a syntax error.
-fn target(command: &str, word: &[u8]) -> Result<u64, String> {
+fn parse_target(command: &str, word: &[u8]) -> Result<u64, String> {
     let number = std::str::from_utf8(word).ok().filter(|text| !text.starts_with('+'));
     number
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| format!("{command}: {} is not the number of a target", quoted(word)))
 }
 
-fn frame_bytes(command: &str, digits: &[u8]) -> Result<Content, String> {
+fn parse_frame(command: &str, digits: &[u8]) -> Result<Content, String> {
     match hex::parse(digits.trim_ascii()) {
         Ok(bytes) => Ok(Content::Frame(bytes)),
         Err(error) => Err(format!("{command}: {error}")),
     }
 }
 
-fn address(rest: Option<&[u8]>) -> Result<String, String> {
+fn parse_addr(rest: Option<&[u8]>) -> Result<String, String> {
     let word = only_word(rest).ok_or_else(|| usage("add ADDR"))?;
     let text = std::str::from_utf8(word);
     Ok(text.map_err(|_| "add: the address is not UTF-8")?.to_owned())
@@ -180,13 +180,13 @@ mod tests {
     }
 
     #[test]
-    fn blank_lines_are_nothing() {
+    fn blank_lines_are_skipped() {
         assert_eq!(Command::parse(b""), Ok(None));
         assert_eq!(Command::parse(b" \t"), Ok(None));
     }
 
     #[test]
-    fn what_cannot_be_understood() {
+    fn invalid_commands_are_refused() {
         for line in [
             "sned 0 x",
             "send",

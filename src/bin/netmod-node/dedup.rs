@@ -34,6 +34,18 @@ struct Outage {
     failed_dials: usize,
 }
 
+impl Outage {
+    /// Counts a failed dial. Returns whether its failure is to be reported.
+    fn record_failure(&mut self, failure: u64) -> bool {
+        self.failed_dials += 1;
+        let is_new = self.reported.len() < MAX_FAILURES && !self.reported.contains(&failure);
+        if is_new {
+            self.reported.push(failure);
+        }
+        is_new
+    }
+}
+
 /// An event that may be repeated by a remote that is not a peer.
 struct Repeat {
     hash: u64,
@@ -62,18 +74,12 @@ impl Dedup {
                 Some(Annotation { outage: time, count: outage.failed_dials })
             }
             Event::Down { target, .. } => {
-                self.outage(*target).since = Some(now);
+                self.outage_mut(*target).since = Some(now);
                 Some(Annotation::default())
             }
             Event::Attempt { target, addr, reason, .. } => {
-                let failure = hash(&[addr, reason]);
-                let outage = self.outage(*target);
-                outage.failed_dials += 1;
-                if outage.reported.len() < MAX_FAILURES && !outage.reported.contains(&failure) {
-                    outage.reported.push(failure);
-                    return Some(Annotation::default());
-                }
-                None
+                let is_new = self.outage_mut(*target).record_failure(hash(&[addr, reason]));
+                is_new.then(Annotation::default)
             }
             Event::Removed { target } => {
                 let since = self.end_outage(*target).and_then(|outage| outage.since);
@@ -86,9 +92,9 @@ impl Dedup {
             }
             Event::Dropped { addr, reason, .. } => {
                 let ip = addr.map(|addr| addr.ip().to_string()).unwrap_or_default();
-                self.repeatable(hash(&[&ip, reason]), now)
+                self.observe_repeatable(hash(&[&ip, reason]), now)
             }
-            Event::AcceptFailed { reason, .. } => self.repeatable(hash(&[reason]), now),
+            Event::AcceptFailed { reason, .. } => self.observe_repeatable(hash(&[reason]), now),
             // Implied by the end of the output.
             Event::Stopped => None,
             _ => Some(Annotation::default()),
@@ -100,7 +106,7 @@ impl Dedup {
     }
 
     /// The outage of a peer, which begins here if there is none.
-    fn outage(&mut self, target: Target) -> &mut Outage {
+    fn outage_mut(&mut self, target: Target) -> &mut Outage {
         let at = self.find(target).unwrap_or_else(|at| {
             let outage = Outage { target, since: None, reported: Vec::new(), failed_dials: 0 };
             self.outages.insert(at, outage);
@@ -115,7 +121,7 @@ impl Dedup {
     }
 
     /// Reports an event unless it was reported within `REPEAT_INTERVAL`.
-    fn repeatable(&mut self, hash: u64, now: Instant) -> Option<Annotation> {
+    fn observe_repeatable(&mut self, hash: u64, now: Instant) -> Option<Annotation> {
         let known = self.repeats.iter().position(|repeat| repeat.hash == hash);
         let mut suppressed = 0;
         if let Some(at) = known {
@@ -161,13 +167,14 @@ mod tests {
 
     fn attempt(port: u16) -> Event {
         let (addr, reason) = (format!("10.0.0.1:{port}"), AttemptError::NoAddress);
-        Event::Attempt { target: 3, addr, reason, retry: None }
+        Event::Attempt { target: 3.into(), addr, reason, retry: None }
     }
 
     #[test]
     fn the_same_failure_is_reported_once_until_the_peer_is_up() {
         let (mut dedup, now) = (Dedup::default(), Instant::now());
-        let down = Event::Down { target: 3, reason: DownReason::Closed, retry: Some(SECOND) };
+        let down =
+            Event::Down { target: 3.into(), reason: DownReason::Closed, retry: Some(SECOND) };
         assert!(dedup.observe(&down, now).is_some());
         let reported = |dedup: &mut Dedup, port| dedup.observe(&attempt(port), now).is_some();
         assert_eq!(
@@ -176,7 +183,7 @@ mod tests {
         );
         let id = "ab".repeat(32).parse().unwrap();
         let (origin, peer_type) = (netmod_inet::Origin::Dialed, netmod_inet::PeerType::Standard);
-        let up = Event::Up { target: 3, id, addr: None, origin, peer_type, key: None };
+        let up = Event::Up { target: 3.into(), id, addr: None, origin, peer_type, key: None };
         let annotation = dedup.observe(&up, now + SECOND);
         assert_eq!(annotation, Some(Annotation { outage: Some(SECOND), count: 5 }));
         assert!(reported(&mut dedup, 1), "a new outage");
@@ -187,8 +194,8 @@ mod tests {
     #[test]
     fn a_peer_that_ends_with_its_link_is_one_change() {
         let (mut dedup, now) = (Dedup::default(), Instant::now());
-        let down = Event::Down { target: 3, reason: DownReason::Closed, retry: None };
-        let removed = Event::Removed { target: 3 };
+        let down = Event::Down { target: 3.into(), reason: DownReason::Closed, retry: None };
+        let removed = Event::Removed { target: 3.into() };
         assert!(dedup.observe(&down, now).is_some());
         assert!(dedup.observe(&removed, now).is_none());
         assert!(dedup.observe(&down, now).is_some());
@@ -203,14 +210,14 @@ mod tests {
     #[test]
     fn a_repeated_drop_is_reported_once_per_interval() {
         let (mut dedup, now) = (Dedup::default(), Instant::now());
-        let knock = |port| Event::Dropped {
+        let dropped = |port| Event::Dropped {
             addr: Some(([10, 0, 0, 9], port).into()),
             reason: DropReason::NotAllowed,
             suppressed: 0,
         };
-        assert!(dedup.observe(&knock(1), now).is_some());
-        assert!((2..9).all(|port| dedup.observe(&knock(port), now).is_none()));
-        let annotation = dedup.observe(&knock(9), now + REPEAT_INTERVAL);
+        assert!(dedup.observe(&dropped(1), now).is_some());
+        assert!((2..9).all(|port| dedup.observe(&dropped(port), now).is_none()));
+        let annotation = dedup.observe(&dropped(9), now + REPEAT_INTERVAL);
         assert_eq!(annotation, Some(Annotation { outage: None, count: 7 }));
     }
 }

@@ -11,7 +11,7 @@ use smol::future::block_on;
 use std::io::{self, BufReader};
 use std::time::Duration;
 
-/// How long a command waits for room in the send queue. The commands behind it wait as long.
+/// How long a command waits for room in the send queue. The commands behind it wait as well.
 const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Executes commands until `quit`, for which it returns `true`, or the end of input.
@@ -21,7 +21,7 @@ pub(crate) fn run(endpoint: &InetEndpoint, output: &Output) -> bool {
     let mut reader = BufReader::with_capacity(input::BLOCK, io::stdin().lock());
     let (mut line, mut answer) = (Vec::new(), Vec::new());
     loop {
-        let (done, end) = match input::next(&mut reader, &mut line) {
+        let (result, is_end) = match input::next(&mut reader, &mut line) {
             Input::Command(Command::Quit) => return true,
             Input::Command(command) => {
                 (execute(endpoint, &*output.format, &mut answer, command), false)
@@ -29,12 +29,12 @@ pub(crate) fn run(endpoint: &InetEndpoint, output: &Output) -> bool {
             Input::Invalid(message) => (Err(message), false),
             Input::End(end) => (end.map_err(|error| format!("standard input: {error}")), true),
         };
-        if let Err(message) = done {
+        if let Err(message) = result {
             output.format.error(&mut answer, &message);
         }
         output.print(&answer);
         answer.clear();
-        if end {
+        if is_end {
             return false;
         }
     }
@@ -75,7 +75,8 @@ fn execute(
 
 fn send(endpoint: &InetEndpoint, number: u64, content: Content) -> Result<Target, String> {
     let frame = content.into_frame(endpoint.router_id()).map_err(|error| error.to_string())?;
-    let target = Target::try_from(number).map_err(|_| SendErrorKind::UnknownTarget.to_string())?;
+    let target = u16::try_from(number).map_err(|_| SendErrorKind::UnknownTarget.to_string())?;
+    let target = Target::from(target);
     match block_on(endpoint.send_within(target, frame, SEND_TIMEOUT)) {
         Ok(()) => Ok(target),
         Err(error) => Err(error.to_string()),
@@ -93,7 +94,7 @@ fn flood(endpoint: &InetEndpoint, format: &dyn Format, answer: &mut Vec<u8>, con
                 format.sent(answer, *target);
             }
             for (target, refusal) in &flooded.refused {
-                format.refused(answer, Some((*target).into()), refusal);
+                format.refused(answer, Some(u16::from(*target).into()), refusal);
             }
             if answer.is_empty() {
                 format.info(answer, "nothing was sent: there is no peer");
@@ -105,7 +106,7 @@ fn flood(endpoint: &InetEndpoint, format: &dyn Format, answer: &mut Vec<u8>, con
 
 fn add(endpoint: &InetEndpoint, text: &str) -> Result<Target, String> {
     let addr: PeerAddr =
-        text.parse().map_err(|error| format!("`{}`: {error}", peer_files::without_key(text)))?;
+        text.parse().map_err(|error| format!("`{}`: {error}", peer_files::redact_key(text)))?;
     match peer_files::add(endpoint, vec![addr]) {
         Ok(targets) => Ok(targets[0]),
         // The index is omitted: there is one entry.
@@ -118,6 +119,7 @@ fn add(endpoint: &InetEndpoint, text: &str) -> Result<Target, String> {
 
 /// Converts a number to a target.
 fn to_target(command: &str, number: u64) -> Result<Target, String> {
-    Target::try_from(number)
+    u16::try_from(number)
+        .map(Target::from)
         .map_err(|_| format!("{command}: there is no peer with target {number}"))
 }

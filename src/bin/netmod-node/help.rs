@@ -23,18 +23,19 @@ Usage: netmod-node [OPTION]...
 Try it, in two terminals:
   netmod-node --bind [::1]:9000
   netmod-node --bind [::1]:9001 --peer [::1]:9000 --watch
-and stop the first with Ctrl-C: the second shows why the link went, and dials on.
+and stop the first with Ctrl-C: the second shows why the link went down, and
+redials.
 
 Options:
   --bind ADDR           listen there, e.g. [::]:9000 or 127.0.0.1:0; may be
                         repeated. Default: [::]:9000 for IPv6 and IPv4, or
                         0.0.0.0:9000 on a machine without IPv6
   --peer ADDR           dial this peer; may be repeated
-  --peer-file FILE      dial every peer in this file; may be repeated. SIGHUP has
-                        the files read again: see below
+  --peer-file FILE      dial every peer in this file; may be repeated. SIGHUP
+                        reloads the files: see below
   --id HEX64            router id, 64 hex digits. Default: a random one
-  --accept all|known    who may dial in: anyone (default), or only from the
-                        addresses of configured peers
+  --accept all|known    which nodes may dial in: all (default), or only those at
+                        the addresses of configured peers
   --allow CIDR          let these addresses in, e.g. 10.0.0.0/8 or fe80::/10,
   --deny CIDR           keep these out; both may be repeated. The longest range
                         that matches decides, --deny wins a tie. With any
@@ -55,7 +56,7 @@ Options:
   --version             show the version
 
 ADDR of a peer is host:port or [v6]:port, and may begin with inet: or inet#.
-A final X makes a cross connection, where both sides dial: mynas.example:9000X
+A final X makes a cross connection, where both nodes dial: mynas.example:9000X
 A final ?limited=send or ?limited=recv lets frames flow one way only.
 
 A peer file has one such ADDR per line; blank lines and lines that begin with #
@@ -63,20 +64,44 @@ are skipped:
   # the neighbours
   mynas.example:9000X
   [2001:db8::7]:9000?limited=recv
-kill -HUP PID has it read again: new peers are dialed, those that are gone are
-removed, the others keep their links. If a line is wrong the node says which,
-and nothing changes.
+kill -HUP PID reloads it: new peers are dialed, those that are gone are removed,
+the others keep their links. If a line is invalid, the node names it and changes
+nothing.
 
 The log has one line for each change. A dial that fails again in the same way is
 no change.
 
 ";
 
+#[cfg(feature = "noise")]
+const ENCRYPTION: &str = "\
+Encryption:
+  --key-file FILE       encrypt links, with the key in this file; links to plain
+                        nodes stay plain unless an option below or key= in the
+                        address of a peer asks for more
+  --encrypted-only      refuse plain links
+  --allow-key KEY       let only nodes with this key dial in; may be repeated
+                        (--allow is for addresses)
+  --network-secret-file FILE
+                        only link with nodes that have the same secret
+A final ?key=KEY in the ADDR of a peer pins its key, 64 hex digits:
+mynas.example:9000?key=KEY. A further &key=KEY allows another one.
+
+Commands for keys:
+  netmod-node keygen FILE           make a key, and show its public half
+  netmod-node keygen --secret FILE  make a secret for a network
+  netmod-node keygen --show FILE    show the public half of a key
+
+";
+
+#[cfg(not(feature = "noise"))]
+const ENCRYPTION: &str = "";
+
 const EXAMPLES: &str = "
 Examples:
   netmod-node                               listen on port 9000
   netmod-node --peer-file peers.txt --accept known
-                                            dial a list, let nobody else in
+                                            dial a list, admit only these peers
   netmod-node --allow 192.168.0.0/16 --allow ::1
                                             only the local network may dial in
   netmod-node --limit queue_bytes=64k --limit redial_cap=5m
@@ -85,19 +110,15 @@ Examples:
 
 Exit status:
   0  a clean end: quit, SIGINT or SIGTERM; SIGHUP without a peer file
-  1  a failure on the way, such as standard output that cannot be written
-  2  an option or a line of a peer file that cannot be used; do not start again
-  3  an address that cannot be listened on now
-  4  a second signal, before everything was handed on
+  1  a failure at run time, such as standard output that cannot be written
+  2  an option or a line of a peer file is invalid; a restart does not help
+  3  the node cannot listen; a later start may succeed
+  4  a second signal, before everything was delivered
 ";
 
 /// The text of `--help`.
 pub(crate) fn text() -> String {
-    #[cfg(feature = "noise")]
-    let keys = crate::keys::HELP;
-    #[cfg(not(feature = "noise"))]
-    let keys = "";
-    [OPTIONS, keys, COMMANDS, "\n", EXAMPLES].concat()
+    [OPTIONS, ENCRYPTION, COMMANDS, "\n", EXAMPLES].concat()
 }
 
 /// The text of `--limits`.

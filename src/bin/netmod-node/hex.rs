@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_byte_there_and_back() {
+    fn every_byte_round_trips() {
         let bytes: Vec<u8> = (0..=255).collect();
         let mut text = Vec::new();
         push(&mut text, &bytes);

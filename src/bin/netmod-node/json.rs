@@ -1,6 +1,7 @@
 //! Writes JSON objects into a byte buffer.
 
 use crate::hex;
+use crate::hidden::is_hidden;
 use std::fmt::{self, Display, Write as _};
 
 /// An object being written. [`end`](Object::end) closes it and ends its line.
@@ -13,7 +14,7 @@ impl<'a> Object<'a> {
     /// Opens a line `{"event":"<event>"`.
     pub(crate) fn event(out: &'a mut Vec<u8>, event: &str) -> Object<'a> {
         out.extend_from_slice(b"{\"event\":");
-        push_text(out, event);
+        push_text(out, &event);
         Object { out }
     }
 
@@ -31,7 +32,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    pub(crate) fn text(mut self, key: &str, value: impl Display) -> Self {
+    pub(crate) fn text(mut self, key: &str, value: &dyn Display) -> Self {
         self.key(key);
         push_text(self.out, value);
         self
@@ -40,7 +41,7 @@ impl<'a> Object<'a> {
     /// Writes `null` for `None`.
     pub(crate) fn text_or_null(self, key: &str, value: Option<impl Display>) -> Self {
         match value {
-            Some(value) => self.text(key, value),
+            Some(value) => self.text(key, &value),
             None => self.null(key),
         }
     }
@@ -93,7 +94,7 @@ pub(crate) struct Member<'a> {
 
 impl<'a> Member<'a> {
     /// Writes the first key. The others are written through the returned object.
-    pub(crate) fn text(self, key: &str, value: impl Display) -> Object<'a> {
+    pub(crate) fn text(self, key: &str, value: &dyn Display) -> Object<'a> {
         push_key(self.out, key);
         push_text(self.out, value);
         Object { out: self.out }
@@ -107,11 +108,11 @@ pub(crate) fn push_number(out: &mut Vec<u8>, value: u64) {
 }
 
 fn push_key(out: &mut Vec<u8>, key: &str) {
-    push_text(out, key);
+    push_text(out, &key);
     out.push(b':');
 }
 
-fn push_text(out: &mut Vec<u8>, value: impl Display) {
+fn push_text(out: &mut Vec<u8>, value: &dyn Display) {
     out.push(b'"');
     let _ = write!(Escaped(out), "{value}");
     out.push(b'"');
@@ -122,18 +123,20 @@ struct Escaped<'a>(&'a mut Vec<u8>);
 
 impl fmt::Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            match byte {
-                b'"' | b'\\' => self.0.extend_from_slice(&[b'\\', byte]),
-                b'\n' => self.0.extend_from_slice(b"\\n"),
-                b'\r' => self.0.extend_from_slice(b"\\r"),
-                b'\t' => self.0.extend_from_slice(b"\\t"),
-                // DEL is legal in JSON, but a terminal may interpret it.
-                0..=0x1f | 0x7f => {
-                    self.0.extend_from_slice(b"\\u00");
-                    hex::push(self.0, &[byte]);
+        for c in text.chars() {
+            match c {
+                '"' | '\\' => self.0.extend_from_slice(&[b'\\', c as u8]),
+                '\n' => self.0.extend_from_slice(b"\\n"),
+                '\r' => self.0.extend_from_slice(b"\\r"),
+                '\t' => self.0.extend_from_slice(b"\\t"),
+                // Most of them are legal in JSON, but a terminal may interpret them.
+                _ if is_hidden(c) => {
+                    for unit in c.encode_utf16(&mut [0; 2]) {
+                        self.0.extend_from_slice(b"\\u");
+                        hex::push(self.0, &unit.to_be_bytes());
+                    }
                 }
-                _ => self.0.push(byte),
+                _ => self.0.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
             }
         }
         Ok(())
@@ -167,16 +170,18 @@ mod tests {
 
     #[test]
     fn text_is_escaped() {
-        let text = line(|out| push_text(out, "a\"\\\n\r\t\u{0}\u{1b}\u{7f}é\u{1f980}"));
+        let text = line(|out| push_text(out, &"a\"\\\n\r\t\u{0}\u{1b}\u{7f}é\u{1f980}"));
         assert_eq!(text, "\"a\\\"\\\\\\n\\r\\t\\u0000\\u001b\\u007fé\u{1f980}\"");
+        let text = line(|out| push_text(out, &"\u{9b}\u{202e}\u{e0041}"));
+        assert_eq!(text, "\"\\u009b\\u202e\\udb40\\udc41\"");
     }
 
     #[test]
     fn arrays_of_objects() {
         let text = line(|out| {
             Object::event(out, "peer")
-                .array("list", [1_u64, 2], |member, n| member.text("a", n).number("b", n))
-                .array("none", [""], |member, text| member.text("c", text))
+                .array("list", [1_u64, 2], |member, n| member.text("a", &n).number("b", n))
+                .array("none", [""], |member, text| member.text("c", &text))
                 .end();
         });
         let expected =

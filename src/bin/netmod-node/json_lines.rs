@@ -14,18 +14,18 @@ pub(crate) struct JsonLines;
 impl Format for JsonLines {
     fn listening(&self, out: &mut Vec<u8>, endpoint: &InetEndpoint) {
         for addr in endpoint.local_addrs() {
-            Object::event(out, "listening").text("addr", addr).end();
+            Object::event(out, "listening").text("addr", &addr).end();
         }
     }
 
     fn serving_metrics(&self, out: &mut Vec<u8>, addr: SocketAddr) {
-        Object::event(out, "metrics").text("addr", addr).end();
+        Object::event(out, "metrics").text("addr", &addr).end();
     }
 
     fn event(&self, out: &mut Vec<u8>, event: &Event) {
         match event {
             Event::Up { target, id, addr, origin, peer_type, key } => Object::event(out, "up")
-                .number("target", *target)
+                .number("target", u16::from(*target))
                 .text("id", id)
                 .text_or_null("addr", addr.as_ref())
                 .text("direction", origin)
@@ -33,35 +33,35 @@ impl Format for JsonLines {
                 .text_or_null("key", key.as_ref())
                 .end(),
             Event::Down { target, reason, retry } => Object::event(out, "down")
-                .number("target", *target)
+                .number("target", u16::from(*target))
                 .text("reason", reason)
                 .number_or_null("retry_ms", retry.map(millis))
                 .end(),
             Event::Attempt { target, addr, reason, retry } => Object::event(out, "attempt")
-                .number("target", *target)
+                .number("target", u16::from(*target))
                 .text("addr", addr)
                 .text("reason", reason)
                 .number_or_null("retry_ms", retry.map(millis))
                 .end(),
             Event::Unconfirmed { target, frames } => Object::event(out, "unconfirmed")
-                .number("target", *target)
+                .number("target", u16::from(*target))
                 .number("frames", *frames as u64)
                 .end(),
             Event::Removed { target } => {
-                Object::event(out, "removed").number("target", *target).end();
+                Object::event(out, "removed").number("target", u16::from(*target)).end();
             }
             Event::Merged { target, retired } => Object::event(out, "merged")
-                .number("target", *target)
-                .number("retired", *retired)
+                .number("target", u16::from(*target))
+                .number("retired", u16::from(*retired))
                 .end(),
-            other => other_event(out, other),
+            other => write_other_event(out, other),
         }
     }
 
     fn frame(&self, out: &mut Vec<u8>, target: Target, frame: &Frame) {
         out.reserve(2 * (frame.len() + frame.payload().len()) + 256);
         Object::event(out, "frame")
-            .number("target", target)
+            .number("target", u16::from(target))
             .number("modes", frame.modes())
             .hex("sender", frame.sender().as_bytes())
             .hex("frame", frame.as_bytes())
@@ -70,7 +70,7 @@ impl Format for JsonLines {
     }
 
     fn sent(&self, out: &mut Vec<u8>, target: Target) {
-        Object::event(out, "sent").number("target", target).end();
+        Object::event(out, "sent").number("target", u16::from(target)).end();
     }
 
     fn refused(&self, out: &mut Vec<u8>, target: Option<u64>, reason: &dyn Display) {
@@ -79,7 +79,7 @@ impl Format for JsonLines {
 
     fn peers(&self, out: &mut Vec<u8>, peers: &[PeerInfo]) {
         for info in peers {
-            peer(out, info);
+            write_peer(out, info);
         }
         Object::event(out, "peers-end").number("count", peers.len() as u64).end();
     }
@@ -93,7 +93,7 @@ impl Format for JsonLines {
     }
 
     fn error(&self, out: &mut Vec<u8>, message: &str) {
-        Object::event(out, "error").text("message", message).end();
+        Object::event(out, "error").text("message", &message).end();
     }
 
     fn info(&self, _: &mut Vec<u8>, _: &str) {}
@@ -105,7 +105,7 @@ impl Format for JsonLines {
 }
 
 /// Writes an event that does not belong to a peer.
-fn other_event(out: &mut Vec<u8>, event: &Event) {
+fn write_other_event(out: &mut Vec<u8>, event: &Event) {
     match event {
         Event::Dropped { addr, reason, suppressed } => {
             let line = Object::event(out, "dropped")
@@ -124,17 +124,17 @@ fn other_event(out: &mut Vec<u8>, event: &Event) {
     }
 }
 
-fn peer(out: &mut Vec<u8>, info: &PeerInfo) {
+fn write_peer(out: &mut Vec<u8>, info: &PeerInfo) {
     let line = Object::event(out, "peer")
-        .number("target", info.target)
+        .number("target", u16::from(info.target))
         .text_or_null("id", info.id)
         .text_or_null("key", info.key)
         .text_or_null("addr", info.addr)
         .text_or_null("dial", info.dial.as_ref())
-        .text("state", info.state)
+        .text("state", &info.state)
         .number("since_ms", millis(info.since))
-        .text("direction", info.origin)
-        .text("type", info.peer_type);
+        .text("direction", &info.origin)
+        .text("type", &info.peer_type);
     line.number("frames_sent", info.frames_sent)
         .number("bytes_sent", info.bytes_sent)
         .number("send_rate", info.send_rate)

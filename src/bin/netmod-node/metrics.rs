@@ -31,6 +31,7 @@ const ACCEPT_RETRY: Duration = Duration::from_secs(1);
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
 
+/// The listener of the metrics server.
 pub(crate) struct Server {
     listener: Async<TcpListener>,
 }
@@ -46,13 +47,13 @@ impl Server {
 
     /// Serves requests while it is polled.
     pub(crate) async fn run(&self, endpoint: &InetEndpoint, output: &Output) {
-        let mut open: Vec<Pin<Box<dyn Future<Output = ()> + '_>>> = Vec::new();
+        let mut connections: Vec<Pin<Box<dyn Future<Output = ()> + '_>>> = Vec::new();
         loop {
             let accepted = {
                 let mut accepting = pin!(self.listener.accept());
                 // Polls the open connections as well: they have no tasks of their own.
                 poll_fn(|cx| {
-                    open.retain_mut(|connection| connection.as_mut().poll(cx).is_pending());
+                    connections.retain_mut(|connection| connection.as_mut().poll(cx).is_pending());
                     accepting.as_mut().poll(cx)
                 })
                 .await
@@ -61,10 +62,10 @@ impl Server {
                 Timer::after(ACCEPT_RETRY).await;
                 continue;
             };
-            if open.len() == MAX_CONNECTIONS {
-                drop(open.remove(0));
+            if connections.len() == MAX_CONNECTIONS {
+                drop(connections.remove(0));
             }
-            open.push(Box::pin(async move {
+            connections.push(Box::pin(async move {
                 let timeout = async {
                     Timer::after(DEADLINE).await;
                     Ok(())
@@ -82,15 +83,15 @@ async fn serve(
     output: &Output,
 ) -> io::Result<()> {
     let request = read(&mut stream).await?;
-    let respond = respond(&request, endpoint, output);
-    stream.write_all(respond.as_bytes()).await?;
+    let response = respond(&request, endpoint, output);
+    stream.write_all(response.as_bytes()).await?;
     stream.get_ref().shutdown(std::net::Shutdown::Write)?;
     // Closing a socket with unread input would discard the response.
-    let (mut rest, mut block) = (0, [0; 1024]);
-    while rest < MAX_DISCARDED {
+    let (mut discarded, mut block) = (0, [0; 1024]);
+    while discarded < MAX_DISCARDED {
         match stream.read(&mut block).await? {
             0 => break,
-            len => rest += len,
+            len => discarded += len,
         }
     }
     Ok(())
@@ -139,10 +140,11 @@ enum Status {
 fn status(request: &[u8]) -> Status {
     if !is_complete(request) {
         return match request.len() >= MAX_REQUEST {
-            true => {
-                Status::Bad("431 Request Header Fields Too Large", "The request is too long.\n")
-            }
-            false => Status::Bad("400 Bad Request", "This is no request.\n"),
+            true => Status::Bad(
+                "431 Request Header Fields Too Large",
+                "The request header is too long.\n",
+            ),
+            false => Status::Bad("400 Bad Request", "This is not an HTTP request.\n"),
         };
     }
     let end = request.iter().position(|byte| *byte == b'\r').unwrap_or_default();
@@ -152,11 +154,11 @@ fn status(request: &[u8]) -> Status {
     let path = path.and_then(|path| path.split(|byte| *byte == b'?').next());
     match (method, path) {
         _ if !is_http || words.next().is_some() => {
-            Status::Bad("400 Bad Request", "This is no request.\n")
+            Status::Bad("400 Bad Request", "This is not an HTTP request.\n")
         }
         (Some(b"GET"), Some(b"/metrics")) => Status::Good,
-        (Some(b"GET"), _) => Status::Bad("404 Not Found", "There is /metrics, and nothing else.\n"),
-        _ => Status::Bad("405 Method Not Allowed", "There is only GET.\n"),
+        (Some(b"GET"), _) => Status::Bad("404 Not Found", "Only /metrics is served.\n"),
+        _ => Status::Bad("405 Method Not Allowed", "Only GET is supported.\n"),
     }
 }
 
@@ -165,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_each_request_gets() {
+    fn each_request_has_its_status() {
         for (request, expected) in [
             ("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", "200"),
             ("GET /metrics?name=x HTTP/1.0\r\n\r\n", "200"),

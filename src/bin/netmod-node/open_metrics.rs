@@ -1,11 +1,12 @@
 //! The metrics of a node as OpenMetrics text, version 1.0.
 
+use crate::hidden::is_hidden;
 use netmod_inet::{Event, PeerInfo, PeerState};
 use std::fmt::{self, Display, Write as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Counts events by kind.
+/// Counts events by kind, those that were not delivered included.
 #[derive(Default)]
 pub(crate) struct EventCounters([AtomicUsize; KINDS.len()]);
 
@@ -14,18 +15,18 @@ const KINDS: [&str; 9] =
 
 impl EventCounters {
     pub(crate) fn record(&self, event: &Event) {
-        let kind = match event {
-            Event::Up { .. } => 0,
-            Event::Down { .. } => 1,
-            Event::Attempt { .. } => 2,
-            Event::Dropped { .. } => 3,
-            Event::Unconfirmed { .. } => 4,
-            Event::Merged { .. } => 5,
-            Event::Removed { .. } => 6,
-            Event::Missed { .. } => 7,
-            _ => 8,
+        let (kind, count) = match event {
+            Event::Up { .. } => (0, 1),
+            Event::Down { .. } => (1, 1),
+            Event::Attempt { .. } => (2, 1),
+            Event::Dropped { suppressed, .. } => (3, 1 + suppressed),
+            Event::Unconfirmed { .. } => (4, 1),
+            Event::Merged { .. } => (5, 1),
+            Event::Removed { .. } => (6, 1),
+            Event::Missed { count } => (7, *count),
+            _ => (8, 1),
         };
-        self.0[kind].fetch_add(1, Ordering::Relaxed);
+        self.0[kind].fetch_add(count, Ordering::Relaxed);
     }
 }
 
@@ -33,14 +34,14 @@ impl EventCounters {
 const FAMILIES: [(&str, &str); 12] = [
     ("sent_frames", "Frames written to its links."),
     ("sent_bytes", "Bytes of those frames with their lengths."),
-    ("received_frames", "Frames that came from it."),
+    ("received_frames", "Frames received from it."),
     ("received_bytes", "Bytes of those frames with their lengths."),
-    ("ignored_frames", "Frames that came from it and were dropped."),
-    ("links", "Links that it has had."),
-    ("up", "Whether it has a link."),
-    ("since_seconds", "For how long it has had its link, or been without one."),
-    ("queue_frames", "Frames that wait for it."),
-    ("queue_bytes", "What those frames count against the limit."),
+    ("ignored_frames", "Frames received from it and dropped."),
+    ("links", "Links to it so far."),
+    ("up", "Whether its link is up."),
+    ("since_seconds", "Time since its link went up or down."),
+    ("queue_frames", "Frames in its send queue."),
+    ("queue_bytes", "Bytes that those frames count against the limit."),
     ("round_trip_seconds", "Smoothed round trip."),
     ("next_retry_seconds", "Time until it is dialed next."),
 ];
@@ -69,30 +70,30 @@ fn values(info: &PeerInfo) -> [Option<u64>; FAMILIES.len()] {
 /// Appends the exposition.
 pub(crate) fn write(out: &mut String, peers: &[PeerInfo], counters: &EventCounters) {
     // Writing into memory cannot fail.
-    let _ = families(out, peers, counters);
+    let _ = write_families(out, peers, counters);
 }
 
-fn families(out: &mut String, peers: &[PeerInfo], counters: &EventCounters) -> fmt::Result {
-    head(out, "node", INFO, "The program.")?;
+fn write_families(out: &mut String, peers: &[PeerInfo], counters: &EventCounters) -> fmt::Result {
+    write_head(out, "node", INFO, "The program.")?;
     writeln!(out, "netmod_inet_node_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"))?;
-    head(out, "peers", GAUGE, "Peers in each state.")?;
+    write_head(out, "peers", GAUGE, "Peers in each state.")?;
     for state in [PeerState::Up, PeerState::Connecting, PeerState::Down] {
         let count = peers.iter().filter(|info| info.state == state).count();
         writeln!(out, "netmod_inet_peers{{state=\"{state}\"}} {count}")?;
     }
-    head(out, "events", COUNTER, "Changes and failed attempts.")?;
+    write_head(out, "events", COUNTER, "Changes and failed attempts.")?;
     for (kind, count) in KINDS.iter().zip(&counters.0) {
         let count = count.load(Ordering::Relaxed);
         writeln!(out, "netmod_inet_events_total{{event=\"{kind}\"}} {count}")?;
     }
-    head(out, "peer", INFO, "What the number of each peer stands for.")?;
+    write_head(out, "peer", INFO, "The addresses and the router id of each peer.")?;
     for info in peers {
-        peer(out, info)?;
+        write_peer_info(out, info)?;
     }
     for (index, (name, help)) in FAMILIES.iter().enumerate() {
         let name = ["peer_", name].concat();
         let (kind, suffix) = if index < COUNTERS { (COUNTER, "_total") } else { (GAUGE, "") };
-        head(out, &name, kind, help)?;
+        write_head(out, &name, kind, help)?;
         for info in peers {
             let Some(value) = values(info)[index] else { continue };
             write!(out, "netmod_inet_{name}{suffix}{{peer=\"{}\"}} ", info.target)?;
@@ -111,7 +112,7 @@ const COUNTER: &str = "counter";
 const GAUGE: &str = "gauge";
 const SECONDS: &str = "_seconds";
 
-fn head(out: &mut String, name: &str, kind: &str, help: &str) -> fmt::Result {
+fn write_head(out: &mut String, name: &str, kind: &str, help: &str) -> fmt::Result {
     writeln!(out, "# TYPE netmod_inet_{name} {kind}")?;
     for unit in [SECONDS, "_bytes"] {
         if name.ends_with(unit) {
@@ -121,7 +122,7 @@ fn head(out: &mut String, name: &str, kind: &str, help: &str) -> fmt::Result {
     writeln!(out, "# HELP netmod_inet_{name} {help}")
 }
 
-fn peer(out: &mut String, info: &PeerInfo) -> fmt::Result {
+fn write_peer_info(out: &mut String, info: &PeerInfo) -> fmt::Result {
     write!(out, "netmod_inet_peer_info{{peer=\"{}\"", info.target)?;
     let labels: [(&str, Option<&dyn Display>); 5] = [
         ("dial", info.dial.as_ref().map(|dial| dial as _)),
@@ -150,6 +151,7 @@ impl fmt::Write for Escaped<'_> {
             match character {
                 '"' | '\\' => self.0.extend(['\\', character]),
                 '\n' => self.0.push_str("\\n"),
+                _ if is_hidden(character) => self.0.push('\u{fffd}'),
                 _ => self.0.push(character),
             }
         }
@@ -169,7 +171,7 @@ mod tests {
     fn a_text_without_peers() {
         let mut text = String::new();
         let counters = EventCounters::default();
-        counters.record(&Event::Removed { target: 1 });
+        counters.record(&Event::Removed { target: 1.into() });
         write(&mut text, &[], &counters);
         assert!(text.starts_with("# TYPE netmod_inet_node info\n# HELP netmod_inet_node The"));
         assert!(text.contains("\nnetmod_inet_events_total{event=\"removed\"} 1\n"));
@@ -179,7 +181,7 @@ mod tests {
     #[test]
     fn labels_are_escaped() {
         let mut text = String::new();
-        write!(Escaped(&mut text), "a\"b\\c\nd").unwrap();
-        assert_eq!(text, "a\\\"b\\\\c\\nd");
+        write!(Escaped(&mut text), "a\"b\\c\nd\u{1b}\u{202e}").unwrap();
+        assert_eq!(text, "a\\\"b\\\\c\\nd\u{fffd}\u{fffd}");
     }
 }

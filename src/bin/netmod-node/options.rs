@@ -68,13 +68,13 @@ impl Request {
                 Ok(Some(other)) => return Err(other.unexpected().to_string()),
                 Err(error) => return Err(error.to_string()),
             };
-            reader.option(&option, &mut options)?;
+            reader.parse_option(&option, &mut options)?;
         }
         #[cfg(feature = "noise")]
         {
             options.encryption = std::mem::take(&mut reader.keys).encryption()?;
         }
-        options.accept = reader.policy();
+        options.accept = reader.into_policy();
         if options.json && (options.watch || options.time) {
             return Err(
                 "--json is for programs: it goes with neither --watch nor --time".to_owned()
@@ -94,33 +94,33 @@ struct Reader {
 }
 
 impl Reader {
-    fn option(&mut self, name: &str, options: &mut Options) -> Result<(), String> {
+    fn parse_option(&mut self, name: &str, options: &mut Options) -> Result<(), String> {
         match name {
-            "bind" => options.binds.push(text(&mut self.parser, name)?),
+            "bind" => options.binds.push(text_value(&mut self.parser, name)?),
             "peer" => {
-                let peer = value(&mut self.parser, name)?;
-                peer_files::check_new(&options.peers.always, &peer)
+                let peer = parsed_value(&mut self.parser, name)?;
+                peer_files::check_unique(&options.peers.permanent, &peer)
                     .map_err(|error| format!("--{name} {error}"))?;
-                options.peers.always.push(peer);
+                options.peers.permanent.push(peer);
             }
-            "peer-file" => options.peers.paths.push(raw(&mut self.parser, name)?.into()),
-            "id" => options.id = Some(value(&mut self.parser, name)?),
+            "peer-file" => options.peers.paths.push(os_value(&mut self.parser, name)?.into()),
+            "id" => options.id = Some(parsed_value(&mut self.parser, name)?),
             "json" => options.json = true,
             "quiet" => options.quiet = true,
             "time" => options.time = true,
             "watch" => options.watch = true,
-            "metrics" => options.metrics = Some(self.metrics(name)?),
+            "metrics" => options.metrics = Some(self.parse_metrics(name)?),
             "accept" => {
-                let text = text(&mut self.parser, name)?;
+                let text = text_value(&mut self.parser, name)?;
                 self.known_only = match text.as_str() {
                     "all" => false,
                     "known" => true,
-                    _ => return Err(bad(name, &text, &"neither all nor known")),
+                    _ => return Err(invalid(name, &text, &"neither all nor known")),
                 };
             }
-            "allow" => self.allow.push(value(&mut self.parser, name)?),
-            "deny" => self.deny.push(value(&mut self.parser, name)?),
-            "limit" => self.limit(name, &mut options.limits)?,
+            "allow" => self.allow.push(parsed_value(&mut self.parser, name)?),
+            "deny" => self.deny.push(parsed_value(&mut self.parser, name)?),
+            "limit" => self.parse_limit(name, &mut options.limits)?,
             #[cfg(feature = "noise")]
             _ if self.keys.parse_option(&mut self.parser, name)? => {}
             #[cfg(not(feature = "noise"))]
@@ -132,40 +132,40 @@ impl Reader {
         Ok(())
     }
 
-    fn metrics(&mut self, name: &str) -> Result<SocketAddr, String> {
-        let text = text(&mut self.parser, name)?;
-        text.parse().map_err(|_| bad(name, &text, &"no socket address (write 127.0.0.1:9100)"))
+    fn parse_metrics(&mut self, name: &str) -> Result<SocketAddr, String> {
+        let text = text_value(&mut self.parser, name)?;
+        text.parse().map_err(|_| invalid(name, &text, &"no socket address (write 127.0.0.1:9100)"))
     }
 
-    fn limit(&mut self, name: &str, limits: &mut Limits) -> Result<(), String> {
-        let text = text(&mut self.parser, name)?;
+    fn parse_limit(&mut self, name: &str, limits: &mut Limits) -> Result<(), String> {
+        let text = text_value(&mut self.parser, name)?;
         let Some((limit, value)) = text.split_once('=') else {
-            return Err(bad(name, &text, &"not of the form NAME=VALUE"));
+            return Err(invalid(name, &text, &"not of the form NAME=VALUE"));
         };
-        limits.set(limit, value).map_err(|error| bad(name, &text, &error))
+        limits.set(limit, value).map_err(|error| invalid(name, &text, &error))
     }
 
-    fn policy(self) -> AcceptPolicy {
+    fn into_policy(self) -> AcceptPolicy {
         let base = if self.known_only { AcceptPolicy::known() } else { AcceptPolicy::all() };
         let policy = self.allow.into_iter().fold(base, AcceptPolicy::allow);
         self.deny.into_iter().fold(policy, AcceptPolicy::deny)
     }
 }
 
-fn raw(parser: &mut Parser, name: &str) -> Result<OsString, String> {
+fn os_value(parser: &mut Parser, name: &str) -> Result<OsString, String> {
     parser.value().map_err(|_| format!("--{name} needs a value"))
 }
 
-fn text(parser: &mut Parser, name: &str) -> Result<String, String> {
-    let value = raw(parser, name)?;
-    value.into_string().map_err(|value| bad(name, &value.to_string_lossy(), &"not UTF-8"))
+fn text_value(parser: &mut Parser, name: &str) -> Result<String, String> {
+    let value = os_value(parser, name)?;
+    value.into_string().map_err(|value| invalid(name, &value.to_string_lossy(), &"not UTF-8"))
 }
 
-fn value<T: FromStr<Err: Display>>(parser: &mut Parser, name: &str) -> Result<T, String> {
-    let text = text(parser, name)?;
-    text.parse().map_err(|error| bad(name, &text, &error))
+fn parsed_value<T: FromStr<Err: Display>>(parser: &mut Parser, name: &str) -> Result<T, String> {
+    let text = text_value(parser, name)?;
+    text.parse().map_err(|error| invalid(name, &text, &error))
 }
 
-fn bad(name: &str, value: &str, error: &dyn Display) -> String {
-    format!("--{name} `{}`: {error}", peer_files::without_key(value))
+fn invalid(name: &str, value: &str, error: &dyn Display) -> String {
+    format!("--{name} `{}`: {error}", peer_files::redact_key(value))
 }

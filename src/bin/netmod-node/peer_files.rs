@@ -16,8 +16,8 @@ const MAX_FILE: u64 = 16 << 20;
 pub(crate) struct PeerFiles {
     pub(crate) paths: Vec<PathBuf>,
     /// Peers of the command line. A reload does not remove them.
-    pub(crate) always: Vec<PeerAddr>,
-    always_targets: Vec<Target>,
+    pub(crate) permanent: Vec<PeerAddr>,
+    permanent_targets: Vec<Target>,
     listed: Vec<(PeerAddr, Target)>,
 }
 
@@ -38,15 +38,15 @@ impl PeerFiles {
     }
 
     /// Adds all peers to an endpoint: those of the command line, and `listed` of the files.
-    pub(crate) fn start(
+    pub(crate) fn add_all(
         &mut self,
         endpoint: &InetEndpoint,
         listed: Vec<PeerAddr>,
     ) -> Result<(), AddPeersError> {
-        let peers = self.always.iter().chain(&listed).cloned().collect();
+        let peers = self.permanent.iter().chain(&listed).cloned().collect();
         let mut targets = add(endpoint, peers)?;
-        let of_files = targets.split_off(self.always.len());
-        self.always_targets = targets;
+        let of_files = targets.split_off(self.permanent.len());
+        self.permanent_targets = targets;
         self.listed = listed.into_iter().zip(of_files).collect();
         Ok(())
     }
@@ -62,7 +62,7 @@ impl PeerFiles {
             }
         })?;
         let (mut old, mut reload) = (std::mem::take(&mut self.listed), Reload::default());
-        let (mut staying, mut new) = (self.always_targets.clone(), Vec::new());
+        let (mut staying, mut new) = (self.permanent_targets.clone(), Vec::new());
         for addr in wanted {
             let Some(at) = old.iter().position(|(other, _)| *other == addr) else {
                 new.push(addr);
@@ -85,13 +85,14 @@ impl PeerFiles {
     fn read_all(&self, open: fn(&Path) -> io::Result<File>) -> Result<Vec<PeerAddr>, String> {
         let mut peers: Vec<PeerAddr> = Vec::new();
         for path in &self.paths {
-            let bad = |error: &dyn Display| format!("--peer-file `{}`: {error}", path.display());
-            let text = open(path).and_then(read_file).map_err(|error| bad(&error))?;
-            let entries = PeerAddr::parse_list(&text).map_err(|error| bad(&error))?;
+            let in_file =
+                |error: &dyn Display| format!("--peer-file `{}`: {error}", path.display());
+            let text = open(path).and_then(read_file).map_err(|error| in_file(&error))?;
+            let entries = PeerAddr::parse_list(&text).map_err(|error| in_file(&error))?;
             for entry in &entries {
-                check_new(&self.always, entry)
-                    .and_then(|()| check_new(&peers, entry))
-                    .map_err(|error| bad(&error))?;
+                check_unique(&self.permanent, entry)
+                    .and_then(|()| check_unique(&peers, entry))
+                    .map_err(|error| in_file(&error))?;
             }
             peers.extend(entries);
         }
@@ -160,7 +161,7 @@ fn read_file(file: File) -> io::Result<Vec<u8>> {
 
 /// Checks that a peer is not listed twice. The endpoint checks it as well, but does not know the
 /// file and the line.
-pub(crate) fn check_new(peers: &[PeerAddr], peer: &PeerAddr) -> Result<(), String> {
+pub(crate) fn check_unique(peers: &[PeerAddr], peer: &PeerAddr) -> Result<(), String> {
     let same = |other: &PeerAddr| (other.host(), other.port()) == (peer.host(), peer.port());
     match peers.iter().any(same) {
         true => Err(format!("`{peer}`: this peer is given twice")),
@@ -168,14 +169,15 @@ pub(crate) fn check_new(peers: &[PeerAddr], peer: &PeerAddr) -> Result<(), Strin
     }
 }
 
-/// Truncates an invalid address before anything that may be a key, for use in a message: it may be
-/// a private key given by mistake.
-pub(crate) fn without_key(addr: &str) -> String {
-    let is_part = |run: &[u8]| {
+/// Redacts an invalid address for a message: truncates it before anything that may be a key, since
+/// that may be a private key given by mistake.
+pub(crate) fn redact_key(addr: &str) -> String {
+    let may_be_key = |run: &[u8]| {
         run.iter().all(u8::is_ascii_hexdigit) && run.iter().any(u8::is_ascii_alphabetic)
     };
-    let named = addr.find("key=").map(|at| at + "key=".len());
-    match named.into_iter().chain(addr.as_bytes().windows(16).position(is_part)).min() {
+    let bytes = addr.as_bytes();
+    let named = bytes.windows(4).position(|run| run == b"key=").map(|at| at + 4);
+    match named.into_iter().chain(bytes.windows(16).position(may_be_key)).min() {
         Some(end) => format!("{}…", &addr[..end]),
         None => addr.to_owned(),
     }

@@ -1,14 +1,12 @@
-//! The terminal display of `--watch`: the peers, and the last lines of the log.
+//! The screen of `--watch`: the peers, and the last lines of the log.
 
 use crate::clock;
-use crate::output::Output;
-use crate::table::{Page, Row, render};
+use crate::table::{self, Motion, Page, Row, Viewport};
 use crate::terminal;
+use crate::units::ShortId;
 use netmod_inet::{Event, InetEndpoint, PeerState, Target};
 use smol::channel::{Receiver, Sender, bounded};
-use smol::future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 /// Log lines that are kept.
 const MAX_LOG_LINES: usize = 100;
@@ -16,36 +14,29 @@ const MAX_LOG_LINES: usize = 100;
 /// Bytes of a log line that are kept.
 const MAX_LINE_LEN: usize = 500;
 
-/// Redraw interval: rates, ages and queues change without an event.
-const REDRAW_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Minimum time between two redraws.
-const MIN_REDRAW_INTERVAL: Duration = Duration::from_millis(100);
-
-/// The state of the display that the endpoint does not hold.
+/// What the screen shows, except for what the endpoint holds.
 pub(crate) struct Screen {
     state: Mutex<State>,
     redraw: Sender<()>,
 }
 
 #[derive(Default)]
-pub(crate) struct State {
-    pub(crate) log: Vec<String>,
+struct State {
+    log: Vec<String>,
     /// Why the last link of each peer went down. The endpoint keeps only the latest error, which
     /// may be that of a dial.
-    pub(crate) down_reasons: Vec<(Target, String)>,
-    /// The first row on the page, and the number of rows on it.
-    pub(crate) top: usize,
-    pub(crate) page: usize,
+    down_reasons: Vec<(Target, String)>,
+    viewport: Viewport,
 }
 
 impl Screen {
-    /// The receiver, for [`show`], gets the requests to redraw.
+    /// Returns a screen, and the receiver of its redraw requests.
     pub(crate) fn new() -> (Screen, Receiver<()>) {
         let (redraw, requests) = bounded(1);
         (Screen { state: Mutex::default(), redraw }, requests)
     }
 
+    /// Appends lines to the log, each with the time.
     pub(crate) fn log(&self, lines: &[u8]) {
         let (now, mut state) = (clock::time(), self.state());
         for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
@@ -59,6 +50,7 @@ impl Screen {
         self.request_redraw();
     }
 
+    /// Records why a link went down.
     pub(crate) fn observe(&self, event: &Event) {
         let (target, reason) = match event {
             Event::Down { target, reason, .. } => (*target, Some(reason)),
@@ -70,18 +62,37 @@ impl Screen {
         state.down_reasons.extend(reason.map(|reason| (target, reason.to_string())));
     }
 
-    /// Scrolls by one row or by one page.
-    pub(crate) fn scroll(&self, down: bool, by_page: bool) {
-        let mut state = self.state();
-        let by = if by_page { state.page.max(1) } else { 1 };
-        state.top = if down { state.top + by } else { state.top.saturating_sub(by) };
-        drop(state);
+    pub(crate) fn scroll(&self, motion: Motion) {
+        self.state().viewport.scroll(motion);
         self.request_redraw();
     }
 
-    /// Requests a redraw.
     pub(crate) fn request_redraw(&self) {
         let _ = self.redraw.try_send(());
+    }
+
+    /// Draws the screen into `frame`.
+    pub(crate) fn draw(&self, endpoint: &InetEndpoint, frame: &mut Vec<u8>) {
+        let peers = endpoint.peers();
+        let mut state = self.state();
+        let State { log, down_reasons, viewport } = &mut *state;
+        // Peers that are not up come first.
+        let mut rows = Vec::new();
+        for is_up in [false, true] {
+            let peers = peers.iter().filter(|info| (info.state == PeerState::Up) == is_up);
+            rows.extend(peers.map(|info| Row::new(info, down_reasons)));
+        }
+        let (columns, lines) = terminal::size();
+        let page = Page {
+            title: &title(endpoint),
+            time: &clock::time(),
+            keys: if terminal::has_keys() { "q quits, j and k scroll" } else { "" },
+            rows: &rows,
+            log,
+            columns,
+            lines,
+        };
+        table::render(frame, &page, viewport);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -89,41 +100,11 @@ impl Screen {
     }
 }
 
-/// Redraws until the output is closed. Blocks while it writes.
-pub(crate) async fn show(endpoint: &InetEndpoint, output: &Output, requests: Receiver<()>) {
-    let Some(screen) = &output.screen else { return };
-    let mut frame = Vec::new();
-    while !output.is_closed() {
-        frame.clear();
-        draw(endpoint, screen, &mut frame);
-        output.draw(&frame);
-        smol::Timer::after(MIN_REDRAW_INTERVAL).await;
-        let tick = async {
-            smol::Timer::after(REDRAW_INTERVAL - MIN_REDRAW_INTERVAL).await;
-        };
-        let requested = async {
-            let _ = requests.recv().await;
-        };
-        future::or(requested, tick).await;
-    }
-}
-
-fn draw(endpoint: &InetEndpoint, screen: &Screen, frame: &mut Vec<u8>) {
-    let peers = endpoint.peers();
-    // Peers that are not up come first.
-    let mut state = screen.state();
-    let mut rows = Vec::new();
-    for is_up in [false, true] {
-        let peers = peers.iter().filter(|info| (info.state == PeerState::Up) == is_up);
-        rows.extend(peers.map(|info| Row::new(info, &state.down_reasons)));
-    }
-    let mut title = format!("node {}", crate::text_lines::ShortId(endpoint.router_id()));
+fn title(endpoint: &InetEndpoint) -> String {
+    let mut title = format!("node {}", ShortId(endpoint.router_id()));
     for (index, addr) in endpoint.local_addrs().iter().enumerate() {
         title.push_str(if index == 0 { " on " } else { ", " });
         title.push_str(&addr.to_string());
     }
-    let (columns, lines) = terminal::size();
-    let keys = if terminal::has_keys() { "q quits, j and k scroll" } else { "" };
-    let page = Page { title: &title, time: &clock::time(), keys, rows: &rows, columns, lines };
-    render(frame, &page, &mut state);
+    title
 }

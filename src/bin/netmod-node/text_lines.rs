@@ -2,12 +2,14 @@
 
 use crate::dedup::{Annotation, Dedup};
 use crate::format::Format;
+use crate::hidden::is_hidden;
 use crate::peer_files::Reload;
-use netmod_inet::{Event, Frame, Id, InetEndpoint, PeerInfo, Target};
+use crate::units::{HumanDuration, ShortId};
+use netmod_inet::{Event, Frame, InetEndpoint, PeerInfo, Target};
 use std::fmt::{self, Display, Write as _};
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Reports each change once.
 #[derive(Default)]
@@ -17,14 +19,14 @@ pub(crate) struct TextLines {
 
 impl Format for TextLines {
     fn listening(&self, out: &mut Vec<u8>, endpoint: &InetEndpoint) {
-        line(out, format_args!("router id {}", endpoint.router_id()));
+        write_line(out, format_args!("router id {}", endpoint.router_id()));
         for addr in endpoint.local_addrs() {
-            line(out, format_args!("listening on {addr}"));
+            write_line(out, format_args!("listening on {addr}"));
         }
     }
 
     fn serving_metrics(&self, out: &mut Vec<u8>, addr: SocketAddr) {
-        line(out, format_args!("metrics on http://{addr}/metrics"));
+        write_line(out, format_args!("metrics on http://{addr}/metrics"));
     }
 
     fn event(&self, out: &mut Vec<u8>, event: &Event) {
@@ -42,43 +44,46 @@ impl Format for TextLines {
     fn frame(&self, out: &mut Vec<u8>, target: Target, frame: &Frame) {
         let (sender, modes) = (ShortId(frame.sender()), frame.modes());
         let payload = Payload(frame.payload());
-        line(out, format_args!("frame from {target}: {payload} (modes {modes}, sender {sender})"));
+        write_line(
+            out,
+            format_args!("frame from {target}: {payload} (modes {modes}, sender {sender})"),
+        );
     }
 
     fn sent(&self, out: &mut Vec<u8>, target: Target) {
-        line(out, format_args!("queued for {target}"));
+        write_line(out, format_args!("queued for {target}"));
     }
 
     fn refused(&self, out: &mut Vec<u8>, target: Option<u64>, reason: &dyn Display) {
         match target {
-            Some(target) => line(out, format_args!("not sent to {target}: {reason}")),
-            None => line(out, format_args!("not sent: {reason}")),
+            Some(target) => write_line(out, format_args!("not sent to {target}: {reason}")),
+            None => write_line(out, format_args!("not sent: {reason}")),
         }
     }
 
     fn peers(&self, out: &mut Vec<u8>, peers: &[PeerInfo]) {
         for info in peers {
-            peer(out, info);
+            write_peer(out, info);
         }
-        line(out, format_args!("{} {}", peers.len(), plural(peers.len(), "peer", "peers")));
+        write_line(out, format_args!("{} {}", peers.len(), plural(peers.len(), "peer", "peers")));
     }
 
     fn reloaded(&self, out: &mut Vec<u8>, reload: &Reload) {
         let Reload { added, removed, kept, .. } = reload;
-        line(out, format_args!("peer files: {added} added, {removed} removed, {kept} kept"));
+        write_line(out, format_args!("peer files: {added} added, {removed} removed, {kept} kept"));
     }
 
     fn error(&self, out: &mut Vec<u8>, message: &str) {
-        line(out, format_args!("error: {message}"));
+        write_line(out, format_args!("error: {message}"));
     }
 
     fn info(&self, out: &mut Vec<u8>, message: &str) {
-        line(out, format_args!("{message}"));
+        write_line(out, format_args!("{message}"));
     }
 
     fn help(&self, out: &mut Vec<u8>, text: &str) {
         for text in text.lines() {
-            line(out, format_args!("{text}"));
+            write_line(out, format_args!("{text}"));
         }
     }
 }
@@ -115,13 +120,13 @@ fn write_event(text: &mut Sanitized<'_>, event: &Event, annotation: Annotation) 
             write!(text, "{event}")?;
             match annotation.count {
                 0 => Ok(()),
-                more => write!(text, " ({more} more were not told)"),
+                more => write!(text, " ({more} more were not reported)"),
             }
         }
     }
 }
 
-fn peer(out: &mut Vec<u8>, info: &PeerInfo) {
+fn write_peer(out: &mut Vec<u8>, info: &PeerInfo) {
     let mut text = Sanitized(out);
     // Writing into memory cannot fail.
     let _ = write!(text, "peer {}: {} for {}", info.target, info.state, HumanDuration(info.since));
@@ -141,20 +146,20 @@ fn peer(out: &mut Vec<u8>, info: &PeerInfo) {
         None => {}
     }
     text.end();
-    counters(out, info);
+    write_counters(out, info);
     if let Some(error) = &info.last_error {
-        line(out, format_args!("    last error: {error}"));
+        write_line(out, format_args!("    last error: {error}"));
     }
     for attempt in &info.attempts {
         let outcome = attempt.error.as_deref().unwrap_or("answered");
-        line(out, format_args!("    tried {}: {outcome}", attempt.addr));
+        write_line(out, format_args!("    tried {}: {outcome}", attempt.addr));
     }
     if let Some(retry) = info.next_retry {
-        line(out, format_args!("    next retry in {}", HumanDuration(retry)));
+        write_line(out, format_args!("    next retry in {}", HumanDuration(retry)));
     }
 }
 
-fn counters(out: &mut Vec<u8>, info: &PeerInfo) {
+fn write_counters(out: &mut Vec<u8>, info: &PeerInfo) {
     let mut text = Sanitized(out);
     let _ = write!(text, "    sent {}", FrameCount(info.frames_sent, info.bytes_sent));
     let _ = write!(text, ", received {}", FrameCount(info.frames_received, info.bytes_received));
@@ -171,7 +176,7 @@ fn counters(out: &mut Vec<u8>, info: &PeerInfo) {
     text.end();
 }
 
-fn line(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
+fn write_line(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
     let mut shown = Sanitized(out);
     let _ = shown.write_fmt(text);
     shown.end();
@@ -181,9 +186,8 @@ fn plural(count: usize, one: &'static str, more: &'static str) -> &'static str {
     if count == 1 { one } else { more }
 }
 
-/// A line being written. Replaces control characters: text of a remote must not control the
-/// terminal.
-pub(crate) struct Sanitized<'a>(pub(crate) &'a mut Vec<u8>);
+/// A line being written. Replaces hidden characters: text of a remote must not control the terminal.
+struct Sanitized<'a>(&'a mut Vec<u8>);
 
 impl Sanitized<'_> {
     fn end(self) {
@@ -194,23 +198,11 @@ impl Sanitized<'_> {
 impl fmt::Write for Sanitized<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for character in text.chars() {
-            let shown = if character.is_control() { '\u{fffd}' } else { character };
+            let shown = if is_hidden(character) { '\u{fffd}' } else { character };
             let mut bytes = [0; 4];
             self.0.extend_from_slice(shown.encode_utf8(&mut bytes).as_bytes());
         }
         Ok(())
-    }
-}
-
-/// The first bytes of an id.
-pub(crate) struct ShortId(pub(crate) Id);
-
-impl Display for ShortId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for byte in &self.0.as_bytes()[..4] {
-            write!(f, "{byte:02x}")?;
-        }
-        f.write_str("…")
     }
 }
 
@@ -251,20 +243,5 @@ impl Display for FrameCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let frames = if self.0 == 1 { "frame" } else { "frames" };
         write!(f, "{} {frames} ({} bytes)", self.0, self.1)
-    }
-}
-
-/// A duration in a suitable unit.
-pub(crate) struct HumanDuration(pub(crate) Duration);
-
-impl Display for HumanDuration {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0.as_secs();
-        match seconds {
-            0 => write!(f, "{} ms", self.0.as_millis()),
-            1..=119 => write!(f, "{seconds} s"),
-            120..=7199 => write!(f, "{} min", seconds / 60),
-            _ => write!(f, "{} h", seconds / 3600),
-        }
     }
 }

@@ -1,6 +1,35 @@
-//! Numbers and durations formatted for narrow columns.
+//! Ids, numbers and durations formatted for people.
 
+use netmod_inet::Id;
+use std::fmt::{self, Display};
 use std::time::Duration;
+
+/// The first bytes of an id.
+pub(crate) struct ShortId(pub(crate) Id);
+
+impl Display for ShortId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for byte in &self.0.as_bytes()[..4] {
+            write!(f, "{byte:02x}")?;
+        }
+        f.write_str("…")
+    }
+}
+
+/// A duration in a suitable unit.
+pub(crate) struct HumanDuration(pub(crate) Duration);
+
+impl Display for HumanDuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        match seconds {
+            0 => write!(f, "{} ms", self.0.subsec_millis()),
+            1..=119 => write!(f, "{seconds} s"),
+            120..=7199 => write!(f, "{} min", seconds / 60),
+            _ => write!(f, "{} h", seconds / 3600),
+        }
+    }
+}
 
 /// A number with an SI prefix, at most four characters wide.
 pub(crate) struct SiNumber(pub(crate) u64);
@@ -35,7 +64,8 @@ pub(crate) fn age(time: Duration) -> String {
 
 /// Formats a round-trip time, at most six characters wide.
 pub(crate) fn rtt(time: Duration) -> String {
-    let micros = time.as_micros();
+    // 64 bits, since formatting 128 takes a kilobyte of code.
+    let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     match micros {
         0..=999 => format!("{micros}us"),
         1_000..=9_999 => format!("{}.{}ms", micros / 1_000, micros / 100 % 10),

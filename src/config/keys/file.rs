@@ -10,20 +10,24 @@ use std::sync::Arc;
 use rustix::process::geteuid;
 use zeroize::Zeroizing;
 
-use super::{SecretBytes, read_secret};
+use crate::config::keys::secret::{SecretBytes, read_secret};
 use crate::proto::ParseKeyError;
 
 /// Maximum length of a file: the digits, and some lines of comment.
-const LONGEST: u64 = 4096;
+const MAX_LEN: u64 = 4096;
+
+/// What a file that this crate wrote begins with. What the secret is for follows.
+const HEADER: &str = "# netmod-inet: ";
 
 /// Permission bits of group and others.
-const OTHERS: u32 = 0o077;
+const GROUP_AND_OTHERS: u32 = 0o077;
 
-/// Reads the secret from a file: the only line that is neither blank nor starts with `#`.
-pub(crate) fn load(path: &Path) -> Result<SecretBytes, KeyError> {
+/// Reads the secret from a file: the only line that is neither blank nor starts with `#`. `what` is
+/// what it must be for, if the file names a purpose.
+pub(crate) fn load(path: &Path, what: &str) -> Result<SecretBytes, KeyError> {
     let failed = |error| KeyError::io(path, error);
     let fault = |fault| KeyError { path: path.to_owned(), fault };
-    // Checked before opening: to open a FIFO would block until there is a writer.
+    // Checked before opening: opening a FIFO blocks until there is a writer.
     if !fs::metadata(path).map_err(failed)?.is_file() {
         return Err(fault(KeyFault::NotAFile));
     }
@@ -31,15 +35,23 @@ pub(crate) fn load(path: &Path) -> Result<SecretBytes, KeyError> {
     is_private(&file.metadata().map_err(failed)?).map_err(fault)?;
     // Maximum capacity from the start, so that the string never reallocates and leaves copies
     // behind.
-    let mut text = Zeroizing::new(String::with_capacity(LONGEST as usize + 1));
-    file.take(LONGEST + 1).read_to_string(&mut text).map_err(failed)?;
-    if text.len() as u64 > LONGEST {
+    let mut text = Zeroizing::new(String::with_capacity(MAX_LEN as usize + 1));
+    file.take(MAX_LEN + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > MAX_LEN {
         return Err(fault(KeyFault::TooLong));
+    }
+    let purpose = text.lines().find_map(|line| line.trim().strip_prefix(HEADER));
+    if purpose.is_some_and(|purpose| !purpose.starts_with(what)) {
+        return Err(fault(KeyFault::OtherPurpose));
     }
     let mut lines = text.lines().map(str::trim);
     let mut line = || lines.find(|line| !line.is_empty() && !line.starts_with('#'));
     match (line(), line()) {
-        (Some(digits), None) => read_secret(digits).map_err(|error| fault(KeyFault::Digits(error))),
+        (Some(digits), None) => match read_secret(digits) {
+            Ok(secret) if secret.iter().all(|byte| *byte == 0) => Err(fault(KeyFault::Zero)),
+            Ok(secret) => Ok(secret),
+            Err(error) => Err(fault(KeyFault::Digits(error))),
+        },
         (None, _) => Err(fault(KeyFault::Empty)),
         (Some(_), Some(_)) => Err(fault(KeyFault::TooLong)),
     }
@@ -50,7 +62,7 @@ fn is_private(metadata: &Metadata) -> Result<(), KeyFault> {
     let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
     match () {
         () if owner != 0 && owner != geteuid().as_raw() => Err(KeyFault::Owner(owner)),
-        () if mode & OTHERS != 0 => Err(KeyFault::Permissions(mode)),
+        () if mode & GROUP_AND_OTHERS != 0 => Err(KeyFault::Permissions(mode)),
         () => Ok(()),
     }
 }
@@ -62,9 +74,9 @@ pub(crate) fn create(
     what: &str,
     note: &str,
 ) -> Result<(), KeyError> {
-    let mut text = Zeroizing::new(String::with_capacity(LONGEST as usize));
+    let mut text = Zeroizing::new(String::with_capacity(MAX_LEN as usize));
     // Writing to a `String` cannot fail.
-    let _ = write!(text, "# netmod-inet: {what}. Keep this file to yourself.\n# {note}\n");
+    let _ = write!(text, "{HEADER}{what}. Keep this file to yourself.\n# {note}\n");
     secret.iter().for_each(|byte| _ = write!(text, "{byte:02x}"));
     text.push('\n');
     write_new(path, text.as_bytes()).map_err(|error| KeyError::io(path, error))
@@ -161,6 +173,11 @@ pub enum KeyFault {
     TooLong,
     /// Its content is not a valid key.
     Digits(ParseKeyError),
+    /// All of its digits are zero: a placeholder that anybody can guess.
+    Zero,
+    /// By its first line it is the key of a node where the secret of a network is needed, or the
+    /// reverse.
+    OtherPurpose,
 }
 
 impl KeyError {
@@ -203,14 +220,18 @@ impl fmt::Display for KeyFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             KeyFault::Io(error) => error.fmt(f),
-            KeyFault::NotAFile => f.write_str("it is no file"),
+            KeyFault::NotAFile => f.write_str("it is not a regular file"),
             KeyFault::Permissions(mode) => {
-                write!(f, "others may read or change it (mode {mode:03o}): say chmod 600")
+                write!(f, "other users can read or change it (mode {mode:03o}): run chmod 600")
             }
             KeyFault::Owner(owner) => write!(f, "it belongs to another user ({owner})"),
-            KeyFault::Empty => f.write_str("there is no key in it"),
-            KeyFault::TooLong => f.write_str("there is more than one key in it"),
+            KeyFault::Empty => f.write_str("it holds no key"),
+            KeyFault::TooLong => f.write_str("it holds more than one key"),
             KeyFault::Digits(error) => error.fmt(f),
+            KeyFault::Zero => f.write_str("it holds zeros: generate a key"),
+            KeyFault::OtherPurpose => f.write_str(
+                "it is the key of a node in place of the secret of a network, or the reverse",
+            ),
         }
     }
 }
@@ -218,7 +239,7 @@ impl fmt::Display for KeyFault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::KeyPair;
+    use crate::{KeyPair, NetworkSecret};
     use std::os::unix::fs::PermissionsExt;
 
     /// A folder of this test, removed on drop.
@@ -241,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_written_for_its_owner_alone_and_read_again() {
+    fn a_key_is_written_for_its_owner_only_and_can_be_read_again() {
         let folder = Folder::new("keys");
         let path = folder.0.join("node.key");
         let keys = KeyPair::create(&path).unwrap();
@@ -260,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_may_have_the_longest_name_that_there_is() {
+    fn a_file_name_may_have_the_maximum_length() {
         let folder = Folder::new("longest");
         let path = folder.0.join("k".repeat(255));
         KeyPair::create(&path).unwrap();
@@ -268,23 +289,37 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_is_named_and_never_quoted() {
+    fn zeros_and_secrets_for_another_purpose_are_refused() {
+        let folder = Folder::new("purpose");
+        let [key, secret, zeros] = ["key", "secret", "zeros"].map(|name| folder.0.join(name));
+        KeyPair::create(&key).unwrap();
+        NetworkSecret::create(&secret).unwrap();
+        assert!(KeyPair::load(&key).is_ok() && NetworkSecret::load(&secret).is_ok());
+        let other = [KeyPair::load(&secret).unwrap_err(), NetworkSecret::load(&key).unwrap_err()];
+        assert!(other.iter().all(|error| matches!(error.fault(), KeyFault::OtherPurpose)));
+        write_new(&zeros, "0".repeat(64).as_bytes()).unwrap();
+        let zero = [KeyPair::load(&zeros).unwrap_err(), NetworkSecret::load(&zeros).unwrap_err()];
+        assert!(zero.iter().all(|error| matches!(error.fault(), KeyFault::Zero)));
+    }
+
+    #[test]
+    fn errors_name_the_fault_and_never_quote_the_file() {
         let folder = Folder::new("faults");
         let path = folder.0.join("node.key");
         let digits = "a7".repeat(32);
-        for (text, mode, told) in [
-            (digits.clone(), 0o640, "others may read or change it (mode 640): say chmod 600"),
-            (digits.clone(), 0o602, "others may read or change it (mode 602): say chmod 600"),
-            ("# nothing\n\n".into(), 0o600, "there is no key in it"),
-            (format!("{digits}\n{digits}\n"), 0o600, "there is more than one key in it"),
-            ("#".repeat(5000), 0o600, "there is more than one key in it"),
+        for (text, mode, expected) in [
+            (digits.clone(), 0o640, "other users can read or change it (mode 640): run chmod 600"),
+            (digits.clone(), 0o602, "other users can read or change it (mode 602): run chmod 600"),
+            ("# nothing\n\n".into(), 0o600, "it holds no key"),
+            (format!("{digits}\n{digits}\n"), 0o600, "it holds more than one key"),
+            ("#".repeat(5000), 0o600, "it holds more than one key"),
             (digits[1..].to_owned(), 0o600, "a key has 64 hexadecimal digits, not 63"),
             (digits.replacen('a', "x", 1), 0o600, "character 1 of the key is no hexadecimal digit"),
         ] {
             fs::write(&path, text).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             let error = KeyPair::load(&path).unwrap_err();
-            assert_eq!(error.to_string(), format!("{}: {told}", path.display()));
+            assert_eq!(error.to_string(), format!("{}: {expected}", path.display()));
             assert!(!format!("{error:?}").contains("a7a7"));
         }
         assert!(matches!(KeyPair::load(&folder.0).unwrap_err().fault(), KeyFault::NotAFile));

@@ -1,6 +1,7 @@
 //! Node keys and network secrets, and the files that hold them.
 
 mod file;
+mod secret;
 
 use std::fmt;
 use std::path::Path;
@@ -9,13 +10,15 @@ use std::str::FromStr;
 use curve25519_dalek::MontgomeryPoint;
 use zeroize::Zeroizing;
 
-use crate::primitives::random;
-use crate::proto::{ParseKeyError, PublicKey, read_digits};
+use crate::proto::{ParseKeyError, PublicKey};
 
 pub use file::{KeyError, KeyFault};
+pub(crate) use secret::SecretBytes;
+use secret::{random_secret, read_secret};
 
-/// The bytes of a secret, zeroized on drop.
-pub(crate) type SecretBytes = Zeroizing<[u8; 32]>;
+/// What the secrets in files are for; the first line of a file names it.
+const KEY: &str = "the key of a node";
+const SECRET: &str = "the secret of a network";
 
 /// The static key pair of a node, which authenticates it on encrypted links.
 ///
@@ -81,7 +84,8 @@ impl KeyPair {
     ///
     /// ```
     /// # use netmod_inet::KeyPair;
-    /// # let path = std::env::temp_dir().join(format!("netmod-inet-load-{}.key", std::process::id()));
+    /// # let name = format!("netmod-inet-load-{}.key", std::process::id());
+    /// # let path = std::env::temp_dir().join(name);
     /// # let _ = std::fs::remove_file(&path);
     /// let made = KeyPair::create(&path)?;
     /// let keys = KeyPair::load(&path)?;
@@ -90,7 +94,7 @@ impl KeyPair {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn load(path: impl AsRef<Path>) -> Result<KeyPair, KeyError> {
-        file::load(path.as_ref()).map(KeyPair::new)
+        file::load(path.as_ref(), KEY).map(KeyPair::new)
     }
 
     /// Generates a new key and writes it to a new file that only its owner may read.
@@ -103,7 +107,8 @@ impl KeyPair {
     ///
     /// ```
     /// # use netmod_inet::KeyPair;
-    /// # let path = std::env::temp_dir().join(format!("netmod-inet-create-{}.key", std::process::id()));
+    /// # let name = format!("netmod-inet-create-{}.key", std::process::id());
+    /// # let path = std::env::temp_dir().join(name);
     /// # let _ = std::fs::remove_file(&path);
     /// let keys = KeyPair::create(&path)?;
     /// println!("{} is the key of {}", path.display(), keys.public());
@@ -115,7 +120,7 @@ impl KeyPair {
         let path = path.as_ref();
         let keys = KeyPair::generate().map_err(|error| KeyError::io(path, error))?;
         let note = format!("public {}", keys.public);
-        file::create(path, &keys.private, "the key of a node", &note)?;
+        file::create(path, &keys.private, KEY, &note)?;
         Ok(keys)
     }
 
@@ -204,7 +209,8 @@ impl NetworkSecret {
     ///
     /// ```
     /// # use netmod_inet::{KeyFault, NetworkSecret};
-    /// # let path = std::env::temp_dir().join(format!("netmod-inet-load-{}.secret", std::process::id()));
+    /// # let name = format!("netmod-inet-load-{}.secret", std::process::id());
+    /// # let path = std::env::temp_dir().join(name);
     /// std::fs::write(&path, "1f".repeat(32))?;
     /// let error = NetworkSecret::load(&path).unwrap_err();
     /// assert!(matches!(error.fault(), KeyFault::Permissions(_)), "others may read it");
@@ -212,7 +218,7 @@ impl NetworkSecret {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn load(path: impl AsRef<Path>) -> Result<NetworkSecret, KeyError> {
-        file::load(path.as_ref()).map(NetworkSecret)
+        file::load(path.as_ref(), SECRET).map(NetworkSecret)
     }
 
     /// Generates a new secret and writes it to a new file that only its owner may read. Blocks the
@@ -224,7 +230,8 @@ impl NetworkSecret {
     ///
     /// ```
     /// # use netmod_inet::NetworkSecret;
-    /// # let path = std::env::temp_dir().join(format!("netmod-inet-create-{}.secret", std::process::id()));
+    /// # let name = format!("netmod-inet-create-{}.secret", std::process::id());
+    /// # let path = std::env::temp_dir().join(name);
     /// # let _ = std::fs::remove_file(&path);
     /// NetworkSecret::create(&path)?;
     /// let secret = NetworkSecret::load(&path)?;
@@ -234,7 +241,7 @@ impl NetworkSecret {
     pub fn create(path: impl AsRef<Path>) -> Result<NetworkSecret, KeyError> {
         let path = path.as_ref();
         let secret = NetworkSecret::generate().map_err(|error| KeyError::io(path, error))?;
-        file::create(path, &secret.0, "the secret of a network", "for all of its nodes")?;
+        file::create(path, &secret.0, SECRET, "for all of its nodes")?;
         Ok(secret)
     }
 
@@ -257,17 +264,6 @@ impl fmt::Debug for NetworkSecret {
     }
 }
 
-fn random_secret() -> std::io::Result<SecretBytes> {
-    let mut secret = SecretBytes::default();
-    random::fill(&mut *secret)?;
-    Ok(secret)
-}
-
-fn read_secret(text: &str) -> Result<SecretBytes, ParseKeyError> {
-    let mut secret = SecretBytes::default();
-    read_digits(text, &mut secret).map(|()| secret)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -282,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_shows_a_secret() {
+    fn debug_output_shows_no_secret() {
         let text = "5e".repeat(32);
         let keys: KeyPair = text.parse().unwrap();
         let secret: NetworkSecret = text.parse().unwrap();

@@ -1,85 +1,88 @@
-//! The inbound queue: received frames that await the router, bounded in bytes and in frames.
+//! The inbound queue: received frames that await the router, of all peers in turn.
+//!
+//! Each peer has an [`Inbox`] of its own. The readers and the router meet in one channel of inboxes
+//! that have something, each in it at most once. The router serves them by deficit round robin, so
+//! that no peer delays another by more than its share.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use async_channel::{Receiver, Sender, TryRecvError, TrySendError};
-use bytes::{Buf, Bytes};
+use async_channel::{Receiver, Sender, TrySendError};
+use atomic_waker::AtomicWaker;
 
 use crate::error::Closed;
-use crate::peer::recv::receive_window::{Permit, ReceiveWindow};
-use crate::peer::send::queue::register_waker;
+use crate::peer::PeerClass;
+use crate::peer::recv::batch::Batch;
+use crate::peer::recv::inbox::Inbox;
+use crate::peer::recv::permit::Permit;
+use crate::peer::recv::receive_pool::ReceivePool;
 use crate::primitives::buffer_pool::BufferPool;
-use crate::proto::Target;
-use crate::proto::{Frame, Header, LENGTH_PREFIX, peek_len};
-
-/// Capacity of the channel, in batches. It bounds only the memory of the channel itself, which is
-/// allocated up front. The limits proper are those of the [`ReceiveWindow`].
-const CHANNEL_CAPACITY: usize = 512;
+use crate::primitives::lock::Mutex;
+use crate::proto::{Frame, Target};
 
 /// The fraction of the byte limit that the read buffer pool keeps while it is idle. With a quarter
 /// of 4 MiB nearly all reads of large frames find a pooled buffer; half as much causes page faults.
 const POOL_FRACTION: usize = 4;
 
-/// Valid frames of one peer, as they were received: each with its length prefix.
-#[derive(Debug)]
-pub(crate) struct Batch {
-    pub(crate) target: Target,
-    pub(crate) messages: Bytes,
-    /// Size of the allocation behind `messages`.
-    pub(crate) pinned: usize,
-    /// Whether in each message the frame fills its length. If not, which is rare, frames are
-    /// truncated.
-    pub(crate) no_trailing: bool,
-    /// The share of the receive window, held until the last frame is handed out.
-    pub(crate) _permit: Permit,
-}
+/// Capacity of the list of waiting peers that is kept while none waits.
+const IDLE_CAPACITY: usize = 64;
 
-impl Batch {
-    /// Removes the first frame.
-    fn pop(&mut self) -> Option<(Target, Frame)> {
-        let len = peek_len(&self.messages).ok()??;
-        let mut message = match len == self.messages.len() {
-            true => std::mem::take(&mut self.messages),
-            false if len < self.messages.len() => self.messages.split_to(len),
-            false => return None,
-        };
-        message.advance(LENGTH_PREFIX);
-        if !self.no_trailing {
-            // Bytes after the payload are not part of the frame.
-            message.truncate(Header::parse(&message).ok()?.frame_len());
-        }
-        Some((self.target, Frame::from_slice(message, self.pinned)))
-    }
-}
+/// Cost of the frames that are released together. A window that only whole batches free, which may
+/// be as large as it, would let the sender wait for each.
+const RELEASE_STEP: usize = 16 << 10;
 
 /// The receiving end of the queue, read by the router.
 #[derive(Debug)]
 pub(crate) struct Inbound {
-    batches: Receiver<Batch>,
-    /// The batch that is being handed out. It stays here if a pending call is cancelled.
-    partial_batch: Mutex<Option<Batch>>,
-    /// Held by the task that waits for the next batch, so that batches keep their order though
-    /// several tasks wait for frames.
+    ready: Receiver<Arc<Inbox>>,
+    round_robin: Mutex<RoundRobin>,
+    /// Held by the task that waits for the next frame, so that frames keep their order though
+    /// several tasks wait.
     fifo: async_lock::Mutex<()>,
-    window: Arc<ReceiveWindow>,
-    consumer: Arc<ConsumerWaker>,
+    /// The task that waits for the next frame. At most one registers at a time: the one that holds
+    /// `fifo`.
+    ///
+    /// It replaces the notification of the channel, which wakes the task while it holds a lock that
+    /// the task takes first: a router on another thread would park once more.
+    consumer: Arc<AtomicWaker>,
+    pool: Arc<ReceivePool>,
+}
+
+/// The peers in the order in which they are served.
+#[derive(Debug, Default)]
+struct RoundRobin {
+    current: Option<ActiveInbox>,
+    /// The peers that have something, but for the current one.
+    waiting: VecDeque<Arc<Inbox>>,
+}
+
+/// The peer that is being served. It stays if a pending call is cancelled.
+#[derive(Debug)]
+struct ActiveInbox {
+    inbox: Arc<Inbox>,
+    batch: Batch,
+    /// Bytes that the peer may still take, including `taken`. Invariant: more than `taken`.
+    deficit: isize,
+    /// Cost of the frames that were handed out and not released yet. They are released together: a
+    /// frame alone would take two atomic operations more.
+    taken: usize,
 }
 
 /// The sending end of the queue, held by the receive loops.
 #[derive(Debug, Clone)]
 pub(crate) struct InboundSender {
-    batches: Sender<Batch>,
-    /// Dropped after `batches`: the last sender closes the channel, and then wakes up the consumer.
+    ready: Sender<Arc<Inbox>>,
+    /// Dropped after `ready`: the last sender closes the channel, and then wakes up the consumer.
     wake_on_drop: WakeOnDrop,
-    gate: Arc<ReceiveWindow>,
+    pool: Arc<ReceivePool>,
     buffers: Arc<BufferPool>,
 }
 
 /// Wakes up the consumer when it is dropped.
 #[derive(Debug, Clone)]
-struct WakeOnDrop(Arc<ConsumerWaker>);
+struct WakeOnDrop(Arc<AtomicWaker>);
 
 impl Drop for WakeOnDrop {
     fn drop(&mut self) {
@@ -87,149 +90,238 @@ impl Drop for WakeOnDrop {
     }
 }
 
-/// The waker of the task that waits for the next batch.
-///
-/// It replaces the notification of the channel, which wakes the task while it holds a lock that the
-/// task takes first: a router on another thread would park once more.
-#[derive(Debug, Default)]
-struct ConsumerWaker(Mutex<Option<Waker>>);
-
-impl ConsumerWaker {
-    fn register(&self, cx: &Context<'_>) {
-        register_waker(&mut self.slot(), cx);
-    }
-
-    fn wake(&self) {
-        let waker = self.slot().take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    fn slot(&self) -> MutexGuard<'_, Option<Waker>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Creates the queue, with limits in bytes and in frames.
-pub(crate) fn inbound(bytes: usize, frames: usize) -> (InboundSender, Inbound) {
-    let (sender, receiver) = async_channel::bounded(CHANNEL_CAPACITY.min(frames));
-    let (gate, waiter) = (ReceiveWindow::new(bytes, frames), Arc::<ConsumerWaker>::default());
-    let buffers = BufferPool::new(bytes / POOL_FRACTION);
-    let (current, turn) = (Mutex::new(None), async_lock::Mutex::new(()));
+/// Creates the queue, with a limit in bytes.
+pub(crate) fn inbound(bytes: usize) -> (InboundSender, Inbound) {
+    // Each inbox is in the channel at most once, so it is bounded by the number of peers. A bounded
+    // channel would be allocated up front.
+    let (sender, receiver) = async_channel::unbounded();
+    let consumer = Arc::<AtomicWaker>::default();
+    let (pool, buffers) = (ReceivePool::new(bytes), BufferPool::new(bytes / POOL_FRACTION));
     (
         InboundSender {
-            batches: sender,
-            wake_on_drop: WakeOnDrop(waiter.clone()),
-            gate: gate.clone(),
+            ready: sender,
+            wake_on_drop: WakeOnDrop(consumer.clone()),
+            pool: pool.clone(),
             buffers,
         },
         Inbound {
-            batches: receiver,
-            partial_batch: current,
-            fifo: turn,
-            window: gate,
-            consumer: waiter,
+            ready: receiver,
+            round_robin: Mutex::default(),
+            fifo: async_lock::Mutex::new(()),
+            consumer,
+            pool,
         },
     )
 }
 
+/// How a frame is taken out of the batch of the peer that is being served, with its cost.
+trait Dequeue<T>: Fn(&mut ActiveInbox, Frame, usize) -> T + Copy {}
+
+impl<T, F: Fn(&mut ActiveInbox, Frame, usize) -> T + Copy> Dequeue<T> for F {}
+
+/// Takes a frame whose part of the window is released together with that of others.
+fn dequeue_frame(active: &mut ActiveInbox, frame: Frame, cost: usize) -> (Target, Frame) {
+    active.taken += cost;
+    (active.inbox.target, frame)
+}
+
+/// Takes a frame that keeps its part of the window.
+fn dequeue_with_permit(
+    active: &mut ActiveInbox,
+    frame: Frame,
+    cost: usize,
+) -> (Target, Frame, Permit) {
+    active.deficit -= cost as isize;
+    let permit = Permit::new(active.inbox.clone(), cost, active.batch.is_stranger);
+    (active.inbox.target, frame, permit)
+}
+
 impl Inbound {
+    /// Waits for the next frame, and releases its part of the window.
     pub(crate) async fn next(&self) -> Result<(Target, Frame), Closed> {
-        // Fast path: the present batch has more frames.
-        if let Some(frame) = self.pop() {
-            return Ok(frame);
-        }
-        let _turn = self.fifo.lock().await;
-        loop {
-            if let Some(frame) = self.pop() {
-                return Ok(frame);
-            }
-            let batch = poll_fn(|cx| self.poll_batch(cx)).await?;
-            *self.partial_batch() = Some(batch);
-        }
+        self.next_by(dequeue_frame).await
     }
 
-    fn poll_batch(&self, cx: &Context<'_>) -> Poll<Result<Batch, Closed>> {
-        if let Poll::Ready(found) = self.take_batch() {
-            return Poll::Ready(found);
-        }
-        self.consumer.register(cx);
-        // A batch may have arrived before the waker was registered.
-        self.take_batch()
-    }
-
-    fn take_batch(&self) -> Poll<Result<Batch, Closed>> {
-        match self.batches.try_recv() {
-            Ok(batch) => Poll::Ready(Ok(batch)),
-            Err(TryRecvError::Empty) => Poll::Pending,
-            Err(TryRecvError::Closed) => Poll::Ready(Err(Closed)),
-        }
+    /// Waits for the next frame, which keeps its part of the window.
+    pub(crate) async fn recv(&self) -> Result<(Target, Frame, Permit), Closed> {
+        self.next_by(dequeue_with_permit).await
     }
 
     pub(crate) fn try_next(&self) -> Result<Option<(Target, Frame)>, Closed> {
-        if let Some(frame) = self.pop() {
+        self.try_next_by(dequeue_frame)
+    }
+
+    pub(crate) fn try_recv(&self) -> Result<Option<(Target, Frame, Permit)>, Closed> {
+        self.try_next_by(dequeue_with_permit)
+    }
+
+    async fn next_by<T, F: Dequeue<T>>(&self, take: F) -> Result<T, Closed> {
+        // Fast path: the present batch has more frames.
+        if let Some(frame) = self.pop_current(take) {
+            return Ok(frame);
+        }
+        let _guard = self.fifo.lock().await;
+        poll_fn(|cx| self.poll_next(cx, take)).await
+    }
+
+    fn poll_next<T, F: Dequeue<T>>(&self, cx: &Context<'_>, take: F) -> Poll<Result<T, Closed>> {
+        if let Poll::Ready(next) = self.take(take) {
+            return Poll::Ready(next);
+        }
+        self.consumer.register(cx.waker());
+        // A frame may have arrived before the waker was registered.
+        self.take(take)
+    }
+
+    fn take<T, F: Dequeue<T>>(&self, take: F) -> Poll<Result<T, Closed>> {
+        // Checked first: what was delivered before the end is still handed out.
+        let is_closed = self.ready.is_closed();
+        match self.pop(take) {
+            Some(frame) => Poll::Ready(Ok(frame)),
+            None if is_closed => Poll::Ready(Err(Closed)),
+            None => Poll::Pending,
+        }
+    }
+
+    fn try_next_by<T, F: Dequeue<T>>(&self, take: F) -> Result<Option<T>, Closed> {
+        if let Some(frame) = self.pop_current(take) {
             return Ok(Some(frame));
         }
         // Another task waits for the next frame, so there is none.
-        let Some(_turn) = self.fifo.try_lock() else { return Ok(None) };
-        loop {
-            if let Some(frame) = self.pop() {
-                return Ok(Some(frame));
-            }
-            match self.take_batch() {
-                Poll::Ready(batch) => *self.partial_batch() = Some(batch?),
-                Poll::Pending => return Ok(None),
-            }
+        let Some(_guard) = self.fifo.try_lock() else { return Ok(None) };
+        match self.take(take) {
+            Poll::Ready(next) => next.map(Some),
+            Poll::Pending => Ok(None),
         }
     }
 
     /// Whether a frame is available.
     pub(crate) fn has_frame(&self) -> bool {
-        self.partial_batch().is_some() || !self.batches.is_empty()
+        let peers = self.round_robin.lock();
+        peers.current.is_some() || !peers.waiting.is_empty() || !self.ready.is_empty()
     }
 
-    /// Removes the first frame of the batch that is being handed out.
-    fn pop(&self) -> Option<(Target, Frame)> {
-        let mut current = self.partial_batch();
-        let frame = current.as_mut()?.pop();
-        if current.as_ref().is_some_and(|batch| batch.messages.is_empty()) {
-            *current = None;
+    /// Removes the next frame.
+    fn pop<T, F: Dequeue<T>>(&self, take: F) -> Option<T> {
+        loop {
+            if let Some(frame) = self.pop_current(take) {
+                return Some(frame);
+            }
+            if !self.round_robin.lock().next_peer(&self.ready) {
+                return None;
+            }
         }
-        frame
     }
 
-    fn partial_batch(&self) -> MutexGuard<'_, Option<Batch>> {
-        self.partial_batch.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Removes the next frame of the peer that is being served.
+    fn pop_current<T, F: Dequeue<T>>(&self, take: F) -> Option<T> {
+        let mut peers = self.round_robin.lock();
+        let active = peers.current.as_mut()?;
+        let (frame, cost) = active.batch.pop()?;
+        let taken = take(active, frame, cost);
+        let goes_on = (active.taken as isize) < active.deficit && !active.batch.messages.is_empty();
+        if goes_on && active.taken < RELEASE_STEP {
+            return Some(taken);
+        }
+        let released = active.release();
+        if !goes_on {
+            peers.advance(&self.ready);
+        }
+        drop(peers);
+        // Without the lock: it may wake up the reader.
+        released.apply();
+        Some(taken)
+    }
+
+    /// The memory that all peers share.
+    pub(crate) fn pool(&self) -> &Arc<ReceivePool> {
+        &self.pool
     }
 
     /// Closes the queue and wakes up all who wait for it, on both ends.
     pub(crate) fn close(&self) {
-        self.batches.close();
-        self.window.wake_waiters();
+        self.ready.close();
+        self.pool.strangers().close();
         self.consumer.wake();
     }
 }
 
-impl InboundSender {
-    /// Bytes that are covered by permits.
-    #[cfg(test)]
-    pub(crate) fn used(&self) -> usize {
-        self.gate.used()
-    }
+/// What frames that were handed out cost, to be released without a lock.
+struct Released {
+    inbox: Arc<Inbox>,
+    cost: usize,
+    is_stranger: bool,
+}
 
-    /// Waits for a permit to read at most `bytes` bytes, and at least one frame.
-    pub(crate) async fn acquire(&self, bytes: usize) -> Result<Permit, Closed> {
-        self.gate.acquire(bytes, || self.batches.is_closed()).await.ok_or(Closed)
+impl Released {
+    fn apply(self) {
+        self.inbox.release(self.cost, self.is_stranger);
     }
+}
 
-    /// Acquires a permit to read at most `bytes` bytes, if it is available and nobody waits for
-    /// one.
-    pub(crate) fn try_acquire(&self, bytes: usize) -> Result<Option<Permit>, Closed> {
-        match self.batches.is_closed() {
-            true => Err(Closed),
-            false => Ok(self.gate.try_acquire(bytes)),
+impl ActiveInbox {
+    /// Takes what the frames cost that were handed out.
+    fn release(&mut self) -> Released {
+        let cost = std::mem::take(&mut self.taken);
+        self.deficit -= cost as isize;
+        Released { inbox: self.inbox.clone(), cost, is_stranger: self.batch.is_stranger }
+    }
+}
+
+impl RoundRobin {
+    /// Continues with the peer that is being served, or with the next one if it has taken its share
+    /// or has no more batches.
+    fn advance(&mut self, ready: &Receiver<Arc<Inbox>>) {
+        let Some(active) = &mut self.current else { return };
+        let has_to_wait = active.inbox.has_to_wait();
+        if active.batch.messages.is_empty() && !has_to_wait {
+            match active.inbox.pop() {
+                Some(batch) => active.batch = batch,
+                None => return self.current = None,
+            }
         }
+        if active.deficit <= 0 || has_to_wait {
+            self.next_peer(ready);
+        }
+    }
+
+    /// Continues with the next peer. Returns `false` if no peer has anything.
+    fn next_peer(&mut self, ready: &Receiver<Arc<Inbox>>) -> bool {
+        while let Ok(inbox) = ready.try_recv() {
+            self.waiting.push_back(inbox);
+        }
+        if let Some(active) = self.current.take() {
+            active.inbox.suspend(active.deficit, active.batch);
+            self.waiting.push_back(active.inbox);
+        }
+        // Those that are waited for are among the others.
+        let mut may_skip = self.waiting.len();
+        while let Some(inbox) = self.waiting.pop_front() {
+            if may_skip > 0 && inbox.has_to_wait() {
+                may_skip -= 1;
+                self.waiting.push_back(inbox);
+                continue;
+            }
+            let Some(batch) = inbox.pop() else { continue };
+            let deficit = inbox.add_quantum();
+            if deficit > 0 {
+                self.current = Some(ActiveInbox { inbox, batch, deficit, taken: 0 });
+                return true;
+            }
+            inbox.suspend(deficit, batch);
+            self.waiting.push_back(inbox);
+        }
+        if self.waiting.capacity() > IDLE_CAPACITY {
+            self.waiting = VecDeque::new();
+        }
+        false
+    }
+}
+
+impl InboundSender {
+    /// The memory that all peers share.
+    pub(crate) fn pool(&self) -> &Arc<ReceivePool> {
+        &self.pool
     }
 
     /// The pool of read buffers.
@@ -237,121 +329,31 @@ impl InboundSender {
         &self.buffers
     }
 
-    /// Delivers a batch, or returns it if the channel is full.
-    pub(crate) fn try_send(&self, batch: Batch) -> Result<Option<Batch>, Closed> {
-        match self.batches.try_send(batch) {
-            Ok(()) => {
-                self.wake_on_drop.0.wake();
-                Ok(None)
-            }
-            Err(TrySendError::Full(batch)) => Ok(Some(batch)),
-            Err(TrySendError::Closed(_)) => Err(Closed),
-        }
+    /// Whether the router takes no more frames.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.ready.is_closed()
     }
 
-    /// Delivers a batch. Waits while the channel is full.
-    pub(crate) async fn send(&self, batch: Batch) -> Result<(), Closed> {
-        self.batches.send(batch).await.map_err(|_| Closed)?;
-        self.wake_on_drop.0.wake();
+    /// Delivers a batch of a peer of this class to its inbox.
+    pub(crate) fn deliver(
+        &self,
+        inbox: &Arc<Inbox>,
+        batch: Batch,
+        class: PeerClass,
+    ) -> Result<(), Closed> {
+        if self.is_closed() {
+            return Err(Closed);
+        }
+        if inbox.push(batch, class) {
+            match self.ready.try_send(inbox.clone()) {
+                // The channel is unbounded.
+                Ok(()) | Err(TrySendError::Full(_)) => self.wake_on_drop.0.wake(),
+                Err(TrySendError::Closed(_)) => return Err(Closed),
+            }
+        }
         Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::proto::{Id, encode_length};
-    use crate::testing::kit::pipe::TestWaker;
-    use futures_lite::future::{block_on, poll_once};
-
-    fn message(number: u8, trailing: usize) -> Vec<u8> {
-        let frame = Frame::builder(8, Id::from_bytes([number; 32])).build().unwrap();
-        let len = encode_length(frame.len() + trailing);
-        [&len, frame.as_bytes(), &vec![0xEE; trailing]].concat()
-    }
-
-    fn batch(room: Permit, messages: Vec<u8>) -> Batch {
-        let pinned = messages.len();
-        let messages = messages.into();
-        Batch { target: 7, messages, pinned, no_trailing: false, _permit: room }
-    }
-
-    #[test]
-    fn frames_come_out_whole_and_trailing_bytes_do_not() {
-        block_on(async {
-            let (sender, inbound) = inbound(10_000, 100);
-            let room = sender.acquire(1000).await.unwrap();
-            let messages = [message(1, 0), message(2, 5), message(3, 0)].concat();
-            sender.send(batch(room, messages)).await.unwrap();
-            for number in 1..=3 {
-                let (target, frame) = inbound.next().await.unwrap();
-                assert_eq!((target, frame.len()), (7, 41));
-                assert_eq!(frame.sender(), Id::from_bytes([number; 32]));
-            }
-            assert_eq!(inbound.try_next(), Ok(None));
-            drop(sender);
-            assert_eq!(inbound.next().await, Err(Closed));
-        });
-    }
-
-    #[test]
-    fn a_waiter_that_is_dropped_loses_nothing() {
-        block_on(async {
-            let (sender, inbound) = inbound(10_000, 100);
-            assert!(poll_once(inbound.next()).await.is_none());
-            let room = sender.acquire(100).await.unwrap();
-            sender.send(batch(room, [message(1, 0), message(2, 0)].concat())).await.unwrap();
-            assert!(poll_once(inbound.next()).await.is_some());
-            assert!(poll_once(inbound.next()).await.is_some());
-            assert!(poll_once(inbound.next()).await.is_none());
-        });
-    }
-
-    #[test]
-    fn who_waits_for_a_frame_is_woken_by_it_and_by_the_end() {
-        let (sender, inbound) = inbound(10_000, 100);
-        let other = sender.clone();
-        let wakes = TestWaker::new();
-        let next = || Box::pin(inbound.next());
-        let mut first = next();
-        assert!(wakes.poll(first.as_mut()).is_none());
-        let room = sender.try_acquire(100).unwrap().unwrap();
-        assert!(sender.try_send(batch(room, message(1, 0))).unwrap().is_none());
-        assert!(wakes.was_woken() && wakes.poll(first.as_mut()).unwrap().is_ok());
-        let mut second = next();
-        assert!(wakes.poll(second.as_mut()).is_none());
-        let room = sender.try_acquire(100).unwrap().unwrap();
-        block_on(sender.send(batch(room, message(1, 0)))).unwrap();
-        assert!(wakes.was_woken() && wakes.poll(second.as_mut()).unwrap().is_ok());
-        let mut third = next();
-        assert!(wakes.poll(third.as_mut()).is_none());
-        drop(sender);
-        assert!(wakes.poll(third.as_mut()).is_none(), "there is another one");
-        drop(other);
-        assert!(wakes.was_woken());
-        assert_eq!(wakes.poll(third.as_mut()), Some(Err(Closed)));
-    }
-
-    #[test]
-    fn closing_wakes_who_waits_for_a_frame() {
-        let (_sender, inbound) = inbound(10_000, 100);
-        let wakes = TestWaker::new();
-        let mut next = Box::pin(inbound.next());
-        assert!(wakes.poll(next.as_mut()).is_none());
-        inbound.close();
-        assert!(wakes.was_woken());
-        assert_eq!(wakes.poll(next.as_mut()), Some(Err(Closed)));
-    }
-
-    #[test]
-    fn closing_frees_those_who_wait_for_room() {
-        block_on(async {
-            let (sender, inbound) = inbound(1000, 100);
-            let _all = sender.acquire(1000).await.unwrap();
-            let mut waiting = Box::pin(sender.acquire(1));
-            assert!(poll_once(&mut waiting).await.is_none());
-            inbound.close();
-            assert!(matches!(waiting.await, Err(Closed)));
-        });
-    }
-}
+mod tests;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::primitives::buffer_pool::BufferPool;
-use crate::proto::peek_len;
 use crate::transport::{Link, ReadBuffer};
 
 /// Smallest capacity for a read. It holds the frames of a burst of small ones, and is small enough
@@ -34,6 +33,7 @@ impl ReadBuffer {
     /// Consumes the first `len` bytes.
     pub(crate) fn skip(&mut self, len: usize) {
         self.start += len;
+        self.consumed = self.consumed.wrapping_add(1);
     }
 
     /// Discards all bytes.
@@ -46,11 +46,6 @@ impl ReadBuffer {
     pub(crate) fn compact(&mut self) {
         self.buffer.drain(..self.start);
         self.start = 0;
-    }
-
-    /// Length of the partial message in the buffer, if its prefix is there.
-    pub(crate) fn partial_len(&self) -> Option<usize> {
-        peek_len(self.unread()).ok()?
     }
 
     /// Whether the link is busy: recent reads filled a good part of a large buffer.
@@ -105,22 +100,8 @@ impl ReadBuffer {
         let run = std::mem::replace(&mut self.buffer, tail);
         let pinned = run.capacity();
         let start = std::mem::take(&mut self.start);
-        (buffers.pooled_bytes_of(run).slice(start..), pinned)
-    }
-
-    /// Releases memory while decoded frames wait for the router, if less than half of the buffer is
-    /// unread. Doing so for every batch would copy the rest each time, at quadratic cost.
-    pub(crate) fn maybe_release(&mut self, buffers: &BufferPool) {
-        if self.unread().len() < self.buffer.capacity() / 2 {
-            self.release_memory(buffers);
-        }
-    }
-
-    /// Ensures that the buffer can hold exactly `target` bytes in all. A pooled buffer is larger,
-    /// and would read the start of the next frame as well.
-    pub(crate) fn reserve_exact(&mut self, target: usize, buffers: &BufferPool) {
-        self.release_memory(buffers);
-        self.buffer.reserve_exact(target.saturating_sub(self.buffer.len()));
+        self.consumed = self.consumed.wrapping_add(1);
+        (buffers.freeze(run).slice(start..), pinned)
     }
 
     /// Releases memory while nothing is read. Unread bytes are copied to an exact allocation.
@@ -138,30 +119,34 @@ mod tests {
     #[test]
     fn long_runs_are_not_copied_and_short_ones_free_the_buffer() {
         let buffers = BufferPool::new(0);
-        let mut half = ReadBuffer { buffer: vec![7; COPY_MAX + 12], ..ReadBuffer::default() };
-        let start = half.buffer.as_ptr();
-        half.skip(2);
-        let (run, pinned) = half.split_front(COPY_MAX + 1, &buffers);
+        let mut read_buffer =
+            ReadBuffer { buffer: vec![7; COPY_MAX + 12], ..ReadBuffer::default() };
+        let start = read_buffer.buffer.as_ptr();
+        read_buffer.skip(2);
+        let (run, pinned) = read_buffer.split_front(COPY_MAX + 1, &buffers);
         assert_eq!((run.as_ptr(), run.len()), (start.wrapping_add(2), COPY_MAX + 1));
-        assert_eq!(half.unread(), [7; 9]);
+        assert_eq!(read_buffer.unread(), [7; 9]);
         assert!(pinned >= COPY_MAX + 12);
-        let (run, pinned) = half.split_front(3, &buffers);
-        assert_eq!((&run[..], pinned, half.unread()), (&[7; 3][..], 3, &[7; 6][..]));
+        let (run, pinned) = read_buffer.split_front(3, &buffers);
+        assert_eq!((&run[..], pinned, read_buffer.unread()), (&[7; 3][..], 3, &[7; 6][..]));
     }
 
     #[test]
-    fn what_is_left_stays_in_place_until_the_next_read() {
+    fn unread_bytes_are_not_moved_until_the_next_read() {
         let buffers = BufferPool::new(0);
-        let mut half = ReadBuffer { buffer: vec![7; 90_000], ..ReadBuffer::default() };
-        let start = half.buffer.as_ptr();
+        let mut read_buffer = ReadBuffer { buffer: vec![7; 90_000], ..ReadBuffer::default() };
+        let start = read_buffer.buffer.as_ptr();
         for handled in 1..=1000 {
             match handled % 2 {
-                0 => half.skip(45),
-                _ => drop(half.split_front(45, &buffers)),
+                0 => read_buffer.skip(45),
+                _ => drop(read_buffer.split_front(45, &buffers)),
             }
-            assert_eq!(half.unread().as_ptr(), start.wrapping_add(45 * handled));
+            assert_eq!(read_buffer.unread().as_ptr(), start.wrapping_add(45 * handled));
         }
-        half.release_memory(&buffers);
-        assert_eq!((half.unread().len(), half.start, half.buffer.capacity()), (45_000, 0, 45_000));
+        read_buffer.release_memory(&buffers);
+        assert_eq!(
+            (read_buffer.unread().len(), read_buffer.start, read_buffer.buffer.capacity()),
+            (45_000, 0, 45_000)
+        );
     }
 }

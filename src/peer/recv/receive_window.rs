@@ -1,242 +1,131 @@
-//! Receive-side flow control: a window of bytes and frames that await the router.
+//! Flow control of one peer: how much it may send, and how much of that it has used.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use crate::peer::PeerClass;
+use crate::peer::recv::batch::MAX_FRAME_COST;
+use crate::peer::recv::inbox::Held;
+use crate::peer::recv::receive_pool::WindowSize;
 
-use event_listener::Event;
+/// What has to be free of the window for the credit to be raised that a peer has used up: a part of
+/// the window, and at most this many bytes. Less than the part of the credit that a router's own frames
+/// leave to those that it forwards.
+const STEP_FRACTION: usize = 8;
+const MAX_STEP: usize = 16 << 10;
 
-use crate::proto::{Frame, LENGTH_PREFIX};
-
-/// Cost of a batch beside its bytes: its slot in the channel, and its allocation.
-const OVERHEAD: usize = 128;
-
-/// The fraction of the byte limit by which partially read frames may overdraw the window.
-const OVERDRAFT_FRACTION: usize = 4;
-
-/// A weighted semaphore, in bytes and frames, that is shared by all readers of an endpoint.
+/// The receive window of one peer.
 ///
-/// Readers acquire a permit before they read. Without one they do not read, and TCP flow control
-/// throttles the sender.
-#[derive(Debug)]
+/// Offsets count what frames cost, from the start of the session on and over all its links. A
+/// remote that supports the extension is sent the offset below which a frame may begin: its
+/// *credit*. On a link to a plain node the reader pauses instead.
+#[derive(Debug, Default)]
 pub(crate) struct ReceiveWindow {
-    /// Sum of all permits. Invariant: `frames` never exceeds the limit; `bytes` may be overdrawn.
-    used: Mutex<Usage>,
-    limit: Usage,
-    /// Notified when permits are released.
-    released: Event,
-    /// Held by the first of those who wait for a permit; the others queue up for this lock.
-    fifo: async_lock::Mutex<()>,
+    size: WindowSize,
+    /// The offset behind the last frame.
+    received: u64,
+    /// The credit. Invariant: never decreases during a session.
+    granted: u64,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Usage {
-    bytes: usize,
-    frames: usize,
-}
+/// The remote began a frame beyond its credit.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct CreditExceeded;
 
 impl ReceiveWindow {
-    pub(crate) fn new(bytes: usize, frames: usize) -> Arc<ReceiveWindow> {
-        Arc::new(ReceiveWindow {
-            used: Mutex::default(),
-            limit: Usage { bytes, frames },
-            released: Event::new(),
-            fifo: async_lock::Mutex::new(()),
-        })
+    /// Starts a session in which the remote was sent `credit`, which may be less than the window:
+    /// frames of the previous session may still await the router.
+    pub(crate) fn start_session(&mut self, size: WindowSize, credit: u64) {
+        *self = ReceiveWindow { size, received: 0, granted: credit };
     }
 
-    /// Bytes that are covered by permits.
-    #[cfg(test)]
-    pub(crate) fn used(&self) -> usize {
-        self.lock().bytes
+    /// The size of the window in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.size.bytes()
     }
 
-    /// Waits for a permit to read at most `bytes` bytes, and at least one frame. `None` if the
-    /// window `is_closed` for good.
+    /// The credit of the remote.
+    pub(crate) fn credit(&self) -> u64 {
+        self.granted
+    }
+
+    /// Counts received frames that cost `cost` bytes. One frame may begin within the credit and end
+    /// beyond it.
+    pub(crate) fn add(&mut self, cost: usize) -> Result<(), CreditExceeded> {
+        self.received += cost as u64;
+        match self.received > self.granted + MAX_FRAME_COST as u64 {
+            true => Err(CreditExceeded),
+            false => Ok(()),
+        }
+    }
+
+    /// The credit is to be raised once less than this is held of what the peer sent: then half of
+    /// the window is neither held nor promised. Zero if it is too early.
     ///
-    /// Waiters are served in FIFO order. Otherwise a large request would starve behind small ones.
-    pub(crate) async fn acquire(
-        self: &Arc<Self>,
-        bytes: usize,
-        is_closed: impl Fn() -> bool,
-    ) -> Option<Permit> {
-        let _turn = self.fifo.lock().await;
-        loop {
-            let opened = self.released.listen();
-            if is_closed() {
-                return None;
-            }
-            if let Some(room) = ReceiveWindow::take(self, bytes) {
-                return Some(room);
-            }
-            opened.await;
+    /// If the peer has used up its credit, a small part of the window is enough: routers in a ring
+    /// may each wait for it, and each holds what another waits for.
+    pub(crate) fn raise_below(&self) -> usize {
+        let size = self.size.bytes();
+        match self.granted.saturating_sub(self.received) {
+            0 => size + 1 - (size / STEP_FRACTION).min(MAX_STEP),
+            promised => usize::try_from(promised)
+                .map_or(0, |promised| (size / 2 + 1).saturating_sub(promised)),
         }
     }
 
-    /// Acquires a permit to read at most `bytes` bytes, if it is available and nobody waits for
-    /// one.
-    pub(crate) fn try_acquire(self: &Arc<Self>, bytes: usize) -> Option<Permit> {
-        let _turn = self.fifo.try_lock()?;
-        ReceiveWindow::take(self, bytes)
-    }
-
-    /// Wakes up all waiters, so that they check whether the window is closed.
-    pub(crate) fn wake_waiters(&self) {
-        self.released.notify(usize::MAX);
-    }
-
-    fn take(gate: &Arc<ReceiveWindow>, bytes: usize) -> Option<Permit> {
-        // `bytes` bytes hold at most this many frames. Acquire permits for all of them up front:
-        // bytes that were read without one are not counted.
-        let most_frames = 1 + bytes / (LENGTH_PREFIX + Frame::MIN_LEN);
-        // A read larger than the whole window could never be granted.
-        let bytes = (bytes + OVERHEAD).min(gate.limit.bytes);
-        let frames = most_frames.min(gate.limit.frames);
-        let mut used = gate.lock();
-        let fits = used.bytes + bytes <= gate.limit.bytes;
-        if !fits || used.frames + frames > gate.limit.frames {
-            return None;
+    /// Raises the credit while this is held. Returns the new one.
+    ///
+    /// The window grows if the router keeps up, so that it is the network that limits the peer, or
+    /// the one to which its frames are forwarded. A larger one would only make frames wait for a
+    /// slow router.
+    pub(crate) fn raise(&mut self, held: Held, class: PeerClass) -> u64 {
+        if held.queued() <= self.size.bytes() / 4 {
+            self.size.grow(class);
         }
-        used.bytes += bytes;
-        used.frames += frames;
-        drop(used);
-        Some(Permit { window: gate.clone(), bytes, frames })
+        let credit = self.received + self.size.bytes().saturating_sub(held.all) as u64;
+        self.granted = self.granted.max(credit);
+        self.granted
     }
 
-    fn lock(&self) -> MutexGuard<'_, Usage> {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A share of the window. Dropping it releases the share.
-#[derive(Debug)]
-pub(crate) struct Permit {
-    window: Arc<ReceiveWindow>,
-    bytes: usize,
-    frames: usize,
-}
-
-impl Permit {
-    /// Number of frames that the permit covers.
-    pub(crate) fn frames(&self) -> usize {
-        self.frames
-    }
-
-    /// Whether the permit is enough to read `bytes` bytes.
-    pub(crate) fn covers(&self, bytes: usize) -> bool {
-        self.bytes >= (bytes + OVERHEAD).min(self.window.limit.bytes)
-    }
-
-    /// Grows the permit to cover `bytes` bytes, if that overdraws the window by no more than
-    /// [`OVERDRAFT_FRACTION`].
-    pub(crate) fn try_overdraw(&mut self, bytes: usize) -> bool {
-        let more = (bytes + OVERHEAD).saturating_sub(self.bytes);
-        let mut used = self.window.lock();
-        let limit = self.window.limit.bytes;
-        let fits =
-            used.bytes.saturating_add(more) <= limit.saturating_add(limit / OVERDRAFT_FRACTION);
-        if fits {
-            used.bytes += more;
-            self.bytes += more;
-        }
-        fits
-    }
-
-    /// Grows the permit to cover `bytes` bytes, even beyond the limit. Later requests wait longer.
-    pub(crate) fn force_grow(&mut self, bytes: usize) {
-        let more = (bytes + OVERHEAD).saturating_sub(self.bytes);
-        if more > 0 {
-            self.window.lock().bytes += more;
-            self.bytes += more;
-        }
-    }
-
-    /// Splits off the permit of a batch of `frames` frames that keeps `bytes` bytes of memory
-    /// alive.
-    pub(crate) fn split(&mut self, bytes: usize, frames: usize) -> Permit {
-        let bytes = self.bytes.min(bytes + OVERHEAD);
-        let frames = self.frames.min(frames);
-        self.bytes -= bytes;
-        self.frames -= frames;
-        Permit { window: self.window.clone(), bytes, frames }
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let mut used = self.window.lock();
-        used.bytes -= self.bytes;
-        used.frames -= self.frames;
-        drop(used);
-        self.window.released.notify(1);
+    /// Grows the window of a peer whose reader paused, and resumes.
+    pub(crate) fn grow(&mut self, class: PeerClass) -> usize {
+        self.size.grow(class);
+        self.size.bytes()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_lite::future::{block_on, poll_once};
+    use crate::peer::recv::receive_pool::ReceivePool;
 
-    fn open() -> bool {
-        false
+    fn window() -> ReceiveWindow {
+        let size = WindowSize::initial(&ReceivePool::new(4 << 20), PeerClass::Dialed);
+        let credit = size.bytes() as u64;
+        let mut window = ReceiveWindow::default();
+        window.start_session(size, credit);
+        window
     }
 
     #[test]
-    fn room_is_taken_waited_for_and_given_back() {
-        block_on(async {
-            let gate = ReceiveWindow::new(1000, 100);
-            let mut first = gate.acquire(800, open).await.unwrap();
-            let mut second = Box::pin(gate.acquire(800, open));
-            assert!(poll_once(&mut second).await.is_none());
-            let batch = first.split(45, 1);
-            drop(first);
-            assert!(poll_once(&mut second).await.is_none(), "still too little");
-            drop(batch);
-            let second = second.await.unwrap();
-            assert_eq!((second.bytes, second.frames), (928, 18));
-            drop(second);
-            let all = gate.acquire(5000, open).await.unwrap();
-            assert_eq!((all.bytes, all.frames), (1000, 100), "never more than there is");
-        });
+    fn one_frame_may_exceed_the_credit() {
+        let mut window = window();
+        window.add(window.size() - 1).unwrap();
+        window.add(MAX_FRAME_COST).unwrap();
+        assert_eq!(window.add(FRAME), Err(CreditExceeded));
     }
 
-    #[test]
-    fn what_goes_beyond_the_bound_has_the_next_one_wait() {
-        let gate = ReceiveWindow::new(1000, 100);
-        let mut room = gate.try_acquire(100).unwrap();
-        room.force_grow(50);
-        assert_eq!(room.bytes, 228);
-        room.force_grow(2000);
-        let batch = room.split(2000, 1);
-        assert_eq!((batch.bytes, room.bytes), (2128, 0));
-        drop(room);
-        assert!(gate.try_acquire(1).is_none());
-        drop(batch);
-        assert_eq!(gate.try_acquire(5000).unwrap().bytes, 1000);
-    }
+    const FRAME: usize = 109;
 
     #[test]
-    fn no_room_is_given_for_a_part_of_the_frames() {
-        let gate = ReceiveWindow::new(100_000, 30);
-        let room = gate.try_acquire(900).unwrap();
-        assert_eq!(room.frames(), 21);
-        assert!(gate.try_acquire(450).is_none(), "11 may come");
-        assert_eq!(gate.try_acquire(400).unwrap().frames(), 9);
-    }
-
-    #[test]
-    fn who_wants_much_is_not_passed_by_who_wants_little() {
-        block_on(async {
-            let gate = ReceiveWindow::new(1000, 100);
-            let first = gate.acquire(100, open).await.unwrap();
-            let mut much = Box::pin(gate.acquire(800, open));
-            assert!(poll_once(&mut much).await.is_none());
-            assert!(gate.try_acquire(100).is_none(), "there is some, and it is taken");
-            let mut little = Box::pin(gate.acquire(10, open));
-            assert!(poll_once(&mut little).await.is_none());
-            drop(first);
-            let much = poll_once(&mut much).await.unwrap().unwrap();
-            assert!(poll_once(&mut little).await.is_none(), "930 of 1000 are taken");
-            drop(much);
-            assert!(poll_once(&mut little).await.is_some());
-        });
+    fn the_credit_is_raised_when_half_of_the_window_is_free() {
+        let mut window = window();
+        let size = window.size();
+        assert_eq!(window.raise_below(), 0, "all of it is promised");
+        window.add(size / 2).unwrap();
+        assert_eq!(window.raise_below(), 1, "once the router holds nothing");
+        window.add(size / 2).unwrap();
+        assert_eq!(window.raise_below(), size + 1 - size / 8, "it has used up its credit");
+        let mut raise = |all, forwarded| window.raise(Held { all, forwarded }, PeerClass::Dialed);
+        assert_eq!(raise(size / 2, 0), (size + size / 2) as u64, "the router is slow");
+        assert_eq!(raise(size / 2, size / 2), (size + 2 * size - size / 2) as u64, "it keeps up");
+        assert_eq!(raise(4 * size, 0), (size + 2 * size - size / 2) as u64, "never less");
     }
 }

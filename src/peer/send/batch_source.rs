@@ -1,17 +1,17 @@
 //! The source of write batches: selects what the writer of a link writes next.
 
 use std::future::Future;
-use std::ops::DerefMut;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use crate::peer::send::queue::{Closing, SendQueue, SendState, register_waker};
+use crate::peer::send::queue::SendQueue;
+use crate::peer::send::state::SendState;
 use crate::peer::send::write_batch::WriteBatch;
 use crate::primitives::clock::{self, Timer};
 use crate::primitives::lazy_box::LazyBox;
-use crate::proto::{Frame, Records};
+use crate::proto::{Extension, Frame};
 use crate::transport::Link;
 
 /// The outcome of [`BatchSource::poll_stage`].
@@ -45,70 +45,71 @@ impl<'a> BatchSource<'a> {
     /// Waits for something to write, and stages as much of it as fits into one write.
     pub(crate) fn poll_stage(&mut self, cx: &mut Context<'_>) -> Poll<Staged> {
         // Before locking: dropping bytes that a user owns may run code of the user.
-        if !self.batch.is_empty() {
-            self.batch.reset(None);
+        if let Some(batch) = self.batch.get_mut() {
+            batch.reset(None);
         }
         let mut state = self.queue.lock();
         state.parked_link = None;
-        if let Some(begun) = state.partial_batch.take() {
-            self.batch = begun.into();
+        if let Some(batch) = state.partial_batch.take() {
+            self.batch = batch.into();
             return Poll::Ready(Staged::Batch);
         }
         let now = clock::now();
-        stage_batch(&mut self.batch, &mut state, self.link, now);
+        stage_batch(|| self.batch.get_or_allocate(), &mut state, self.link, now);
         if self.batch.unwritten() > 0 {
             return Poll::Ready(Staged::Batch);
         }
-        if state.closing.is_some() || state.remote_closing {
+        if (state.closing.is_some() || state.remote_closing) && !state.waits_for_credit() {
             return Poll::Ready(Staged::Closing);
         }
-        register_waker(&mut state.writer, cx);
-        state.parked_link = Some(self.link.clone());
-        let tell_at = SendQueue::ack_deadline(&state, now);
+        state.register_writer(cx);
+        state.parked_link = (state.credit_left() > 0).then(|| self.link.clone());
+        let deadline = state.ack_deadline(now);
         drop(state);
         self.batch = LazyBox::default();
-        self.poll_ack_timer(cx, tell_at)
+        self.poll_ack_timer(cx, deadline)
     }
 
     /// Stages the goodbye alone.
-    pub(crate) fn stage_goodbye(&mut self, records: Records) {
-        if let Some(frame) = control_frame(self.link, Some(records)) {
-            self.batch.begin_goodbye(&frame);
+    pub(crate) fn stage_goodbye(&mut self, goodbye: Extension) {
+        if let Some(frame) = control_frame(self.link, Some(goodbye)) {
+            self.batch.get_or_allocate().begin_goodbye(&frame);
         }
     }
 
     /// Stages control extensions alone.
-    pub(crate) fn stage_control(&mut self, records: Records) {
-        self.batch.reset(control_frame(self.link, Some(records)).as_ref());
+    pub(crate) fn stage_control(&mut self, extension: Extension) {
+        let frame = control_frame(self.link, Some(extension));
+        self.batch.get_or_allocate().reset(frame.as_ref());
     }
 
     /// After the goodbye: waits for control extensions to write, until the remote's goodbye
     /// arrives.
     pub(crate) fn poll_final_control(&mut self, cx: &mut Context<'_>) -> Poll<Staged> {
         let mut state = self.queue.lock();
-        match SendQueue::take_pending_control(&mut state, clock::now()) {
-            Some(records) => {
+        match state.take_pending_control(clock::now()) {
+            Some(extension) => {
                 drop(state);
-                self.stage_control(records);
+                self.stage_control(extension);
                 Poll::Ready(Staged::Batch)
             }
             None if state.remote_closing => Poll::Ready(Staged::Closing),
             None => {
-                register_waker(&mut state.writer, cx);
+                state.register_writer(cx);
                 Poll::Pending
             }
         }
     }
 
     /// Polls the delayed-ack timer, and stages a batch once the acknowledgement is due.
-    fn poll_ack_timer(&mut self, cx: &mut Context<'_>, at: Option<Instant>) -> Poll<Staged> {
+    fn poll_ack_timer(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> Poll<Staged> {
         // A timer that fires too early is set again then. Resetting it for every frame would
         // wake up the reactor each time.
-        if at.is_some_and(|at| self.ack_timer.as_ref().is_none_or(|tell| tell.0 > at)) {
-            self.ack_timer = at.map(|at| Box::new((at, clock::at(at))));
+        if deadline.is_some_and(|at| self.ack_timer.as_ref().is_none_or(|timer| timer.0 > at)) {
+            self.ack_timer = deadline.map(|at| Box::new((at, clock::at(at))));
         }
-        let Some(tell) = &mut self.ack_timer else { return Poll::Pending };
-        match Pin::new(&mut tell.1).poll(cx) {
+        let Some(timer) = &mut self.ack_timer else { return Poll::Pending };
+        match Pin::new(&mut timer.1).poll(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(_) => {
                 self.ack_timer = None;
@@ -128,28 +129,31 @@ impl Drop for BatchSource<'_> {
     }
 }
 
-/// Stages the control extensions that are due, and as many queued frames as fit into one write. The
-/// batch may be lazily allocated: it is not touched if there is nothing to write.
-pub(crate) fn stage_batch(
-    plan: &mut impl DerefMut<Target = WriteBatch>,
+/// Stages the control extensions that are due, and as many queued frames as fit into one write.
+///
+/// `batch` returns an empty batch. It may allocate one: it is not called if there is nothing to
+/// write.
+pub(crate) fn stage_batch<'a>(
+    batch: impl FnOnce() -> &'a mut WriteBatch,
     state: &mut SendState,
     link: &Link,
     now: Instant,
 ) {
-    let records = SendQueue::take_pending_control(state, now);
-    if let Some(frame) = control_frame(link, records) {
-        plan.reset(Some(&frame));
+    let extension = state.take_pending_control(now);
+    let control = control_frame(link, extension);
+    state.fill_buffer();
+    let has_frames = state.may_send() && state.is_writable();
+    if control.is_none() && !has_frames {
+        return;
     }
-    let may_send = match state.closing {
-        Some(how) => how == Closing::Drain,
-        None => !state.remote_closing,
-    };
-    if may_send && state.buffer.has_unwritten() {
-        state.buffer.fill_batch(plan);
+    let batch = batch();
+    batch.reset(control.as_ref());
+    if has_frames {
+        state.buffer.fill_batch(batch, state.credit_left());
     }
 }
 
 /// Encodes control extensions as a frame. `None` if there are none, or the link is not extended.
-pub(crate) fn control_frame(link: &Link, records: Option<Records>) -> Option<Frame> {
-    records?.into_frame(**link.control_sender.as_ref()?).ok()
+pub(crate) fn control_frame(link: &Link, extension: Option<Extension>) -> Option<Frame> {
+    extension?.into_frame(**link.control_sender.as_ref()?).ok()
 }

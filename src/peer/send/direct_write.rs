@@ -4,15 +4,15 @@
 //! the writer is parked. Of many frames in a row only the first goes this way; the others are left
 //! to the writer, which batches them.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::SendErrorKind;
 use crate::peer::send::batch_source::stage_batch;
-use crate::peer::send::memory_budget::SharedReservation;
-use crate::peer::send::queue::{Admission, SendQueue, SendState, wake_writer};
-use crate::peer::send::send_buffer::Segment;
+use crate::peer::send::queue::{Admission, SendQueue};
+use crate::peer::send::segment::Segment;
+use crate::peer::send::state::{SendState, wake_writer};
 use crate::peer::send::write_batch::WriteBatch;
+use crate::peer::send::writer::write_batch;
 use crate::primitives::clock;
 use crate::proto::Frame;
 
@@ -30,7 +30,7 @@ pub(crate) struct DirectWrite {
     pub(crate) bytes: usize,
     /// Segments that need not be kept.
     pub(crate) parts: Vec<Segment>,
-    _plan: WriteBatch,
+    _batch: WriteBatch,
 }
 
 /// The result of enqueuing a frame. Must be dropped after all locks: dropping bytes that a user
@@ -48,23 +48,23 @@ pub(crate) struct Enqueued {
 impl SendQueue {
     /// Enqueues a frame and, if it is likely to be a single one, writes it directly. Returns the
     /// frame with the reason if it is refused.
-    ///
-    /// `flood` is the reservation for the payload of a frame that is queued for several peers.
     pub(crate) fn push(
         &self,
         frame: Frame,
-        flood: Option<Arc<SharedReservation>>,
-        admission: Admission,
+        admission: Admission<'_>,
     ) -> Result<Enqueued, (SendErrorKind, Frame)> {
-        let (mut state, copied) = self.append(frame, flood, admission)?;
+        let (mut state, copied) = self.append(frame, admission)?;
         let is_up = state.up;
-        let direct =
-            state.parked_link.is_some().then(|| self.try_write_direct(&mut state)).flatten();
-        // The write may have made it necessary to request an acknowledgement.
-        let has_more = state.partial_batch.is_some() || !state.control.is_empty();
-        match direct.is_some() && !has_more {
-            true => drop(state),
-            false => wake_writer(state),
+        // Lanes that wait for credit may have some for this frame.
+        state.fill_buffer();
+        let is_parked = state.parked_link.is_some() && state.buffer.has_unwritten();
+        let direct = is_parked.then(|| self.try_write_direct(&mut state)).flatten();
+        let is_left = is_parked && (direct.is_none() || state.partial_batch.is_some());
+        // The frame, or its write, may have made it necessary to request an acknowledgement, also
+        // while the writer awaits credit.
+        match is_left || !state.control.is_empty() {
+            true => wake_writer(state),
+            false => drop(state),
         }
         if direct.as_ref().is_some_and(|direct| !direct.parts.is_empty()) {
             self.room_made();
@@ -77,28 +77,28 @@ impl SendQueue {
     #[cold]
     pub(crate) fn try_write_direct(&self, state: &mut SendState) -> Option<Box<DirectWrite>> {
         // On an extended link, the liveness monitor must learn that an acknowledgement is owed.
-        let is_watched = state.monitor_armed || !state.is_extended;
-        let link = state.parked_link.take_if(|_| is_watched)?;
+        let is_monitored = state.monitor_armed || !state.is_extended;
+        let can_send = state.credit_left() > 0;
+        let link = state.parked_link.take_if(|_| is_monitored && can_send)?;
         let now = clock::now();
         if !state.is_latency_sensitive(now) {
             return None;
         }
-        let mut plan = WriteBatch::default();
-        plan.reset(None);
-        stage_batch(&mut &mut plan, state, &link, now);
-        let Ok(bytes) = plan.write(&link) else {
+        let mut batch = WriteBatch::default();
+        stage_batch(|| &mut batch, state, &link, now);
+        let Ok(bytes) = write_batch(&mut batch, &link) else {
             // The writer will run into the same error. The control extensions are only in this
             // batch.
-            state.partial_batch = (plan.unwritten() > 0).then(|| Box::new(plan));
+            state.partial_batch = (batch.unwritten() > 0).then(|| Box::new(batch));
             return None;
         };
         let (frames, bytes, parts) = self.advance_written(state, bytes, now);
-        match plan.unwritten() {
+        match batch.unwritten() {
             0 => state.parked_link = Some(link),
             // The writer completes the batch.
-            _ => state.partial_batch = Some(Box::new(std::mem::take(&mut plan))),
+            _ => state.partial_batch = Some(Box::new(std::mem::take(&mut batch))),
         }
-        Some(Box::new(DirectWrite { frames, bytes, parts, _plan: plan }))
+        Some(Box::new(DirectWrite { frames, bytes, parts, _batch: batch }))
     }
 }
 
@@ -112,228 +112,195 @@ impl SendState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peer::send::writer::run_writer;
-    use crate::peer::{Admission, MemoryBudget, Origin, Peer};
-    use crate::proto::{CONTROL, Id, LENGTH_PREFIX, PeerType, Records, peek_len};
+    use crate::error::DownReason;
+    use crate::peer::send::test_support::{FRAME_LEN, ID, LinkedPeer, frame};
+    use crate::peer::{MemoryBudget, Peer};
+    use crate::proto::{Extension, LENGTH_PREFIX, encode_length};
     use crate::testing::kit::manual_clock::Clock;
-    use crate::testing::kit::pipe::{Pipe, TestWaker};
-    use crate::transport::Link;
     use std::future::Future;
     use std::pin::pin;
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::task::{Context, Wake};
 
-    /// Length of a frame on the wire, with its length prefix.
-    const LEN: usize = LENGTH_PREFIX + Frame::MIN_LEN + 9;
-
-    fn frame() -> Frame {
-        Frame::builder(8, Id::from_bytes([1; 32])).payload(vec![7; 9]).build().unwrap()
-    }
-
-    fn linked(shares_records: bool) -> (Peer, Arc<Link>, Arc<Pipe>) {
-        linked_with(SendQueue::new(MemoryBudget::new(usize::MAX), usize::MAX, 99), shares_records)
-    }
-
-    fn linked_with(queue: SendQueue, shares_records: bool) -> (Peer, Arc<Link>, Arc<Pipe>) {
-        let peer = Peer::linked(7, PeerType::Standard, Origin::Accepted, queue);
-        let (line, other) = Pipe::pair();
-        line.outgoing().room = usize::MAX;
-        let id = Id::from_bytes([1; 32]);
-        let link = Link::new(line, None, Vec::new(), shares_records.then_some(id));
-        peer.link_up(id, &link);
-        (peer, link, other)
-    }
-
-    fn written(other: &Pipe) -> usize {
-        other.incoming().bytes.len() / LEN
+    /// A peer whose writer is parked.
+    fn parked(is_extended: bool) -> LinkedPeer {
+        let mut linked = LinkedPeer::new(is_extended);
+        assert!(!linked.run_writer());
+        linked
     }
 
     #[test]
-    fn a_lone_frame_is_written_by_who_sends_it_and_the_next_ones_by_the_writer() {
+    fn the_sender_writes_a_lone_frame_and_the_writer_those_that_follow() {
         let clock = Clock::install();
-        let (peer, link, other) = linked(false);
-        let mut writing = pin!(run_writer(&peer, &link));
-        let wakes = TestWaker::new();
-        let send = || peer.push(frame(), None, Admission::Bounded).unwrap();
-        send();
-        assert_eq!(written(&other), 0, "the writer has not begun");
-        assert!(wakes.poll(writing.as_mut()).is_none());
-        assert_eq!(written(&other), 1);
-        send();
-        assert_eq!(written(&other), 1, "it comes right after another one");
-        assert!(wakes.poll(writing.as_mut()).is_none());
+        let mut linked = LinkedPeer::new(false);
+        linked.send();
+        assert_eq!(linked.written_frames(), 0, "the writer is not parked yet");
+        assert!(!linked.run_writer());
+        assert_eq!(linked.written_frames(), 1);
+        linked.send();
+        assert_eq!(linked.written_frames(), 1, "it follows another frame");
+        assert!(!linked.run_writer());
         clock.advance(IDLE_BEFORE_DIRECT);
-        send();
-        assert_eq!((written(&other), peer.queue.size().0), (3, 0));
-        peer.count_received(1, LEN);
-        send();
-        assert_eq!(written(&other), 4, "it is an answer");
-        assert_eq!(peer.info().frames_sent, 4);
+        linked.send();
+        assert_eq!((linked.written_frames(), linked.peer.queue.size().0), (3, 0));
+        linked.peer.count_received(1, FRAME_LEN).unwrap();
+        linked.send();
+        assert_eq!(linked.written_frames(), 4, "it is a reply");
+        assert_eq!(linked.peer.info().frames_sent, 4);
     }
 
     #[test]
-    fn the_writer_goes_on_where_a_short_write_stopped() {
+    fn the_writer_completes_a_short_direct_write() {
         let _clock = Clock::install();
-        let (peer, link, other) = linked(false);
-        let mut writing = pin!(run_writer(&peer, &link));
-        let wakes = TestWaker::new();
-        assert!(wakes.poll(writing.as_mut()).is_none());
-        other.incoming().room = LEN - 1;
-        peer.push(frame(), None, Admission::Bounded).unwrap();
-        assert_eq!(other.incoming().bytes.len(), LEN - 1);
-        peer.push(frame(), None, Admission::Bounded).unwrap();
-        assert!(wakes.poll(writing.as_mut()).is_none());
-        other.incoming().room = usize::MAX;
-        assert!(wakes.poll(writing.as_mut()).is_none());
-        let bytes: Vec<u8> = other.incoming().bytes.iter().copied().collect();
-        let message =
-            [&crate::proto::encode_length(LEN - LENGTH_PREFIX)[..], frame().as_bytes()].concat();
-        assert_eq!(bytes, message.repeat(2));
+        let mut linked = parked(false);
+        linked.limit_writes(FRAME_LEN - 1);
+        linked.send();
+        assert_eq!(linked.written(), FRAME_LEN - 1);
+        linked.send();
+        assert!(!linked.run_writer());
+        linked.limit_writes(usize::MAX);
+        assert!(!linked.run_writer());
+        let bytes: Vec<u8> = linked.remote.incoming().bytes.iter().copied().collect();
+        let length = encode_length(FRAME_LEN - LENGTH_PREFIX);
+        assert_eq!(bytes, [&length[..], frame().as_bytes()].concat().repeat(2));
     }
 
     #[test]
-    fn a_full_socket_is_left_to_the_writer() {
+    fn the_writer_waits_for_a_full_socket() {
         let _clock = Clock::install();
-        let (peer, link, other) = linked(false);
-        let mut writing = pin!(run_writer(&peer, &link));
-        let wakes = TestWaker::new();
-        assert!(wakes.poll(writing.as_mut()).is_none());
-        other.incoming().room = 0;
-        peer.push(frame(), None, Admission::Bounded).unwrap();
-        assert_eq!(peer.queue.size().0, 1);
-        other.incoming().room = usize::MAX;
-        assert!(wakes.poll(writing.as_mut()).is_none());
-        assert_eq!((written(&other), peer.queue.size().0), (1, 0));
+        let mut linked = parked(false);
+        linked.limit_writes(0);
+        linked.send();
+        assert_eq!(linked.peer.queue.size().0, 1);
+        linked.limit_writes(usize::MAX);
+        assert!(!linked.run_writer());
+        assert_eq!((linked.written_frames(), linked.peer.queue.size().0), (1, 0));
     }
 
     #[test]
-    fn what_the_other_side_is_to_acknowledge_goes_this_way_only_while_that_is_watched() {
+    fn direct_writes_on_an_extended_link_require_an_armed_monitor() {
         let clock = Clock::install();
-        let (peer, link, other) = linked(true);
-        let mut writing = pin!(run_writer(&peer, &link));
-        let wakes = TestWaker::new();
-        assert!(wakes.poll(writing.as_mut()).is_none());
-        peer.push(frame(), None, Admission::Bounded).unwrap();
-        assert_eq!(written(&other), 0);
-        assert!(wakes.poll(writing.as_mut()).is_none());
-        assert!(peer.queue.arm_monitor().is_needed());
+        let mut linked = parked(true);
+        linked.send();
+        assert_eq!(linked.written_frames(), 0);
+        assert!(!linked.run_writer());
+        assert!(linked.peer.queue.arm_monitor().is_needed());
         clock.advance(IDLE_BEFORE_DIRECT);
-        peer.push(frame(), None, Admission::Bounded).unwrap();
-        assert_eq!((written(&other), peer.queue.size().0), (2, 2));
-        peer.queue.acknowledge(2, None).unwrap();
-        assert!(!peer.queue.arm_monitor().is_needed());
+        linked.send();
+        assert_eq!((linked.written_frames(), linked.peer.queue.size().0), (2, 2));
+        linked.peer.queue.acknowledge(2, None).unwrap();
+        assert!(!linked.peer.queue.arm_monitor().is_needed());
         clock.advance(IDLE_BEFORE_DIRECT);
-        peer.push(frame(), None, Admission::Bounded).unwrap();
-        assert_eq!(written(&other), 2);
+        linked.send();
+        assert_eq!(linked.written_frames(), 2);
     }
 
-    /// The extensions that were sent.
-    fn records(other: &Pipe) -> Vec<Records> {
-        let bytes: Vec<u8> = other.incoming().bytes.iter().copied().collect();
-        let (mut rest, mut found) = (&bytes[..], Vec::new());
-        while let Some(len) = peek_len(rest).unwrap() {
-            let frame = Frame::parse(rest[LENGTH_PREFIX..len].to_vec()).unwrap();
-            if frame.modes() == CONTROL {
-                found.push(Records::decode(frame.payload()).unwrap());
-            }
-            rest = &rest[len..];
-        }
-        found
+    #[test]
+    fn frames_beyond_the_credit_do_not_wake_the_writer() {
+        let _clock = Clock::install();
+        let mut linked = parked(true);
+        linked.peer.queue.lock().reset_credit(1);
+        linked.send();
+        assert!(linked.waker.was_woken() && !linked.run_writer());
+        linked.send();
+        assert!(!linked.waker.was_woken() && !linked.run_writer());
+        assert_eq!(linked.written_frames(), 1);
+        linked.peer.queue.add_credit(u64::MAX);
+        assert!(linked.waker.was_woken() && !linked.run_writer());
+        assert_eq!(linked.written_frames(), 2);
     }
 
     /// Regression: they were taken from the queue for a write that failed, and were lost.
     #[test]
-    fn records_survive_a_full_socket() {
+    fn control_extensions_survive_a_full_socket() {
         let clock = Clock::install();
-        let (peer, link, other) = linked(true);
-        let mut writing = pin!(run_writer(&peer, &link));
-        let wakes = TestWaker::new();
-        assert!(wakes.poll(writing.as_mut()).is_none());
-        peer.push(frame(), None, Admission::Bounded).unwrap();
-        assert!(wakes.poll(writing.as_mut()).is_none() && peer.queue.arm_monitor().is_needed());
-        other.incoming().room = 0;
-        peer.count_received(1, LEN);
+        let mut linked = parked(true);
+        linked.send();
+        assert!(!linked.run_writer() && linked.peer.queue.arm_monitor().is_needed());
+        linked.limit_writes(0);
+        linked.peer.count_received(1, FRAME_LEN).unwrap();
         clock.advance(Duration::from_millis(50));
-        peer.queue.queue_ping();
-        peer.push(frame(), None, Admission::Bounded).unwrap();
-        other.incoming().room = usize::MAX;
-        assert!(wakes.poll(writing.as_mut()).is_none());
-        let records = records(&other);
-        assert!(records.iter().any(|records| records.probe.is_some()), "{records:?}");
-        assert!(records.iter().any(|records| records.received == Some(1)), "{records:?}");
+        linked.peer.queue.queue_ping();
+        linked.send();
+        linked.limit_writes(usize::MAX);
+        assert!(!linked.run_writer());
+        let written = linked.written_extensions();
+        assert!(written.iter().any(|one| one.ping.is_some()), "{written:?}");
+        assert!(written.iter().any(|one| one.ack == Some(1)), "{written:?}");
     }
 
     /// Regression: the queue stalled until the delayed acknowledgement, since nothing woke the
     /// writer to request one.
     #[test]
-    fn an_acknowledgement_that_a_lone_frame_makes_due_is_asked_for() {
+    fn a_direct_write_that_half_fills_the_queue_requests_an_acknowledgement() {
         let clock = Clock::install();
         let queue = SendQueue::new(MemoryBudget::new(usize::MAX), usize::MAX, 2);
-        let (peer, link, other) = linked_with(queue, true);
-        let mut writing = pin!(run_writer(&peer, &link));
-        let wakes = TestWaker::new();
-        assert!(wakes.poll(writing.as_mut()).is_none());
+        let mut linked = LinkedPeer::with_queue(queue, true);
+        assert!(!linked.run_writer());
         for number in 1..=2 {
-            peer.push(frame(), None, Admission::Bounded).unwrap();
-            assert!(number == 1 || written(&other) > 0, "it waits for the writer");
-            assert!(wakes.was_woken(), "nobody was woken after frame {number}");
-            assert!(wakes.poll(writing.as_mut()).is_none() && peer.queue.arm_monitor().is_needed());
-            let asked = records(&other).iter().filter(|records| records.probe.is_some()).count();
-            assert_eq!(asked, number);
-            peer.queue.acknowledge(number as u64, None).unwrap();
+            linked.send();
+            assert!(number == 1 || linked.written() > 0, "left to the writer");
+            assert!(linked.waker.was_woken(), "no wake-up after frame {number}");
+            assert!(!linked.run_writer() && linked.peer.queue.arm_monitor().is_needed());
+            let is_ping = |extension: &Extension| extension.ping.is_some();
+            assert_eq!(linked.written_extensions().into_iter().filter(is_ping).count(), number);
+            linked.peer.queue.acknowledge(number as u64, None).unwrap();
             clock.advance(IDLE_BEFORE_DIRECT);
         }
     }
 
     /// Regression: each cut of a link that only sends doubled the back-off, until sends timed out.
     #[test]
-    fn a_link_that_had_much_acknowledged_was_a_good_one() {
+    fn acknowledged_bytes_reset_the_back_off() {
         let _clock = Clock::install();
-        let (peer, link, _other) = linked(true);
-        let mut writing = pin!(run_writer(&peer, &link));
-        let wakes = TestWaker::new();
-        let large = Frame::builder(8, Id::from_bytes([1; 32])).payload(vec![7; 40_000]);
-        let large = large.build().unwrap();
+        let mut linked = parked(true);
+        let large = Frame::builder(8, ID).payload(vec![7; 40_000]).build().unwrap();
         let stood = Duration::from_secs(10);
         for number in 1..=2 {
-            peer.push(large.clone(), None, Admission::Bounded).unwrap();
-            assert!(wakes.poll(writing.as_mut()).is_none());
-            assert!(wakes.poll(writing.as_mut()).is_none());
-            peer.queue.acknowledge(number, None).unwrap();
-            assert_eq!(peer.should_reset_backoff(stood), number == 2);
+            linked.peer.push(large.clone(), Admission::Bounded).unwrap();
+            assert!(!linked.run_writer() && !linked.run_writer());
+            linked.peer.queue.acknowledge(number, None).unwrap();
+            assert_eq!(linked.peer.should_reset_backoff(stood), number == 2);
         }
-        peer.link_down(&crate::error::DownReason::Closed, None);
-        peer.link_up(Id::from_bytes([1; 32]), &link);
-        assert!(!peer.should_reset_backoff(stood), "nothing went over this one");
+        linked.peer.link_down(&DownReason::Closed, None);
+        linked.peer.link_up(ID, &linked.link);
+        assert!(!linked.peer.should_reset_backoff(stood), "nothing was sent over this link");
+        linked.peer.count_received(1, (64 << 10) - 1).unwrap();
+        assert!(!linked.peer.should_reset_backoff(stood));
+        linked.peer.count_received(1, 1).unwrap();
+        assert!(linked.peer.should_reset_backoff(stood), "many links only receive");
     }
 
-    /// Tries to lock the queue when it is woken.
-    struct Nosy(Arc<Peer>, AtomicBool);
+    /// A waker that checks whether the queue is locked.
+    struct CheckLock {
+        peer: Arc<Peer>,
+        was_locked: AtomicBool,
+    }
 
-    impl Wake for Nosy {
+    impl Wake for CheckLock {
         fn wake(self: Arc<Self>) {
-            let is_free = self.0.queue.try_lock();
-            self.1.fetch_or(!is_free, Ordering::Relaxed);
+            let is_locked = !self.peer.queue.is_unlocked();
+            self.was_locked.fetch_or(is_locked, Ordering::Relaxed);
         }
     }
 
     #[test]
-    fn nobody_is_woken_under_the_lock() {
+    fn no_task_is_woken_under_the_lock() {
         let _clock = Clock::install();
-        for room in [LEN - 1, usize::MAX] {
-            let (peer, link, other) = linked(false);
-            let peer = Arc::new(peer);
-            let nosy = Arc::new(Nosy(peer.clone(), false.into()));
-            let waker = nosy.clone().into();
+        for room in [FRAME_LEN - 1, usize::MAX] {
+            let mut linked = LinkedPeer::new(false);
+            let peer = linked.peer.clone();
+            let check = Arc::new(CheckLock { peer: peer.clone(), was_locked: false.into() });
+            let waker = check.clone().into();
             let mut cx = Context::from_waker(&waker);
-            let mut writing = pin!(run_writer(&peer, &link));
-            assert!(writing.as_mut().poll(&mut cx).is_pending());
+            assert!(linked.poll_writer(&mut cx).is_pending());
             let mut waiting = pin!(peer.queue.listen());
             assert!(waiting.as_mut().poll(&mut cx).is_pending());
-            other.incoming().room = room;
-            peer.push(frame(), None, Admission::Bounded).unwrap();
-            assert!(waiting.as_mut().poll(&mut cx).is_ready() == (room > LEN));
-            assert!(!nosy.1.load(Ordering::Relaxed));
+            linked.limit_writes(room);
+            linked.send();
+            assert!(waiting.as_mut().poll(&mut cx).is_ready() == (room > FRAME_LEN));
+            assert!(!check.was_locked.load(Ordering::Relaxed));
         }
     }
 }

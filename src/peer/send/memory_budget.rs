@@ -19,17 +19,27 @@ pub(crate) const OVERHEAD: usize = SLOT_COST + 32;
 /// is what two peers have in flight at most.
 const POOL_FRACTION: usize = 64;
 
+/// The fraction of the budget that strangers cannot touch.
+const RESERVED_FRACTION: usize = 4;
+
 /// The cost of a frame against the budget and the queue limits.
 pub(crate) fn cost(frame: &Frame) -> usize {
     frame.len() + OVERHEAD
 }
 
 /// The memory budget of all outbound queues of an endpoint, in bytes.
+///
+/// Strangers get memory only while all peers together use at most the open part of it, so they
+/// never hold more than that, and the reserve is left to the others. One counter suffices. It also
+/// charges the single copy of a flood to those who hold it last: strangers joined it within the
+/// open part, whoever else holds it or has let go of it.
 #[derive(Debug)]
 pub(crate) struct MemoryBudget {
-    /// Reserved bytes. Invariant: at most `limit`.
+    /// Reserved bytes. Invariant: at most `limit`, and of these strangers hold at most `open`.
     used: AtomicUsize,
     limit: usize,
+    /// The part of `limit` that is not reserved for dialed and trusted peers.
+    open: usize,
     /// Pool of the buffers in which small frames are coalesced.
     buffers: Arc<BufferPool>,
     /// Notified when bytes are released.
@@ -42,6 +52,7 @@ impl MemoryBudget {
         Arc::new(MemoryBudget {
             used: AtomicUsize::new(0),
             limit,
+            open: limit - limit / RESERVED_FRACTION,
             buffers,
             released: Notify::new(),
         })
@@ -52,9 +63,15 @@ impl MemoryBudget {
         &self.buffers
     }
 
-    /// Reserves `bytes` bytes. `false`, without any effect, if they are not available.
-    pub(crate) fn try_reserve(&self, bytes: usize) -> bool {
-        let fits = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
+    /// Up to where a peer may fill the budget.
+    fn limit_for(&self, is_stranger: bool) -> usize {
+        if is_stranger { self.open } else { self.limit }
+    }
+
+    /// Reserves `bytes` bytes for a peer. `false`, without any effect, if they are not available.
+    pub(crate) fn try_reserve(&self, bytes: usize, is_stranger: bool) -> bool {
+        let limit = self.limit_for(is_stranger);
+        let fits = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= limit);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
     }
 
@@ -74,16 +91,26 @@ impl MemoryBudget {
         self.released.listen()
     }
 
-    /// Number of bytes that must be released before `bytes` can be reserved. `None` if that exceeds
-    /// the budget.
-    pub(crate) fn shortfall(&self, bytes: usize) -> Option<usize> {
-        let most_used = self.limit.checked_sub(bytes)?;
-        Some(self.used().saturating_sub(most_used))
+    /// Number of bytes that must be released before `bytes` can be reserved for a peer. Zero if
+    /// that exceeds its part of the budget, so that releasing does not help.
+    pub(crate) fn shortfall(&self, bytes: usize, is_stranger: bool) -> usize {
+        let most_used = self.limit_for(is_stranger).checked_sub(bytes);
+        most_used.map_or(0, |most_used| self.used().saturating_sub(most_used))
     }
 
-    /// Whether the budget is large enough for `bytes` bytes at all.
-    pub(crate) fn can_hold(&self, bytes: usize) -> bool {
-        bytes <= self.limit
+    /// Whether the budget is large enough for `bytes` bytes of a peer at all.
+    pub(crate) fn can_hold(&self, bytes: usize, is_stranger: bool) -> bool {
+        bytes <= self.limit_for(is_stranger)
+    }
+
+    /// The part of the budget that strangers cannot touch.
+    pub(crate) fn reserve(&self) -> usize {
+        self.limit - self.open
+    }
+
+    /// Number of bytes that are reserved or released at once, to save work.
+    pub(crate) fn chunk(&self) -> usize {
+        RESERVE_CHUNK.min(self.limit / MAX_CHUNK_FRACTION)
     }
 
     pub(crate) fn used(&self) -> usize {
@@ -108,15 +135,15 @@ impl Reservation<'_> {
         Reservation { budget, bytes: 0 }
     }
 
-    /// Uses `bytes` bytes of the reservation, which grows in chunks. `false` if they are not
-    /// available.
-    pub(crate) fn try_use(&mut self, bytes: usize) -> bool {
+    /// Uses `bytes` bytes of the reservation for a peer. It grows in chunks. `false` if they are
+    /// not available.
+    pub(crate) fn try_use(&mut self, bytes: usize, is_stranger: bool) -> bool {
         if self.bytes < bytes {
-            let missing = bytes - self.bytes;
-            let chunk = RESERVE_CHUNK.min(self.budget.limit / MAX_CHUNK_FRACTION);
+            let shortfall = bytes - self.bytes;
+            let more = shortfall + self.budget.chunk();
             match () {
-                () if self.budget.try_reserve(missing + chunk) => self.bytes += missing + chunk,
-                () if self.budget.try_reserve(missing) => self.bytes += missing,
+                () if self.budget.try_reserve(more, is_stranger) => self.bytes += more,
+                () if self.budget.try_reserve(shortfall, is_stranger) => self.bytes += shortfall,
                 () => return false,
             }
         }
@@ -135,7 +162,8 @@ impl Drop for Reservation<'_> {
 }
 
 /// The reservation for a frame that is queued for several peers. It covers the bytes of the frame
-/// once; each queue reserves a slot in addition.
+/// once; each queue reserves a slot in addition. That is where a stranger is refused if the frame
+/// lies in the reserve.
 #[derive(Debug)]
 pub(crate) struct SharedReservation {
     budget: Arc<MemoryBudget>,
@@ -147,7 +175,7 @@ impl SharedReservation {
     pub(crate) fn new(budget: &Arc<MemoryBudget>, frame: &Frame) -> Option<Arc<SharedReservation>> {
         let bytes = cost(frame) - SLOT_COST;
         budget
-            .try_reserve(bytes)
+            .try_reserve(bytes, false)
             .then(|| Arc::new(SharedReservation { budget: budget.clone(), bytes }))
     }
 }
@@ -164,27 +192,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_what_must_be_given_back() {
+    fn the_shortfall_is_what_must_be_released() {
         let budget = MemoryBudget::new(100);
-        assert!(
-            budget.try_reserve(70) && !budget.try_reserve(31) && !budget.try_reserve(usize::MAX)
-        );
-        assert_eq!(
-            [0, 30, 31, 100, 101].map(|bytes| budget.shortfall(bytes)),
-            [Some(0), Some(0), Some(1), Some(70), None]
-        );
+        assert!(budget.try_reserve(70, false) && !budget.try_reserve(31, false));
+        assert!(!budget.try_reserve(usize::MAX, false));
+        let shortfalls = [0, 30, 31, 100, 101].map(|bytes| budget.shortfall(bytes, false));
+        assert_eq!(shortfalls, [0, 0, 1, 70, 0]);
         budget.release(1);
-        assert!(budget.try_reserve(31));
+        assert!(budget.try_reserve(31, false));
     }
 
     #[test]
-    fn what_was_taken_for_many_and_not_used_comes_back() {
+    fn strangers_cannot_touch_the_reserve() {
+        let budget = MemoryBudget::new(100);
+        assert!(budget.can_hold(75, true) && !budget.can_hold(76, true));
+        assert!(budget.try_reserve(40, true) && budget.try_reserve(30, false));
+        assert!(!budget.try_reserve(6, true) && budget.try_reserve(30, false));
+        assert!(!budget.try_reserve(1, false) && !budget.try_reserve(1, true));
+        assert_eq!((budget.shortfall(1, true), budget.shortfall(1, false)), (26, 1));
+        assert_eq!(budget.shortfall(76, true), 0, "more than there is for strangers");
+        budget.release(26);
+        assert!(budget.try_reserve(1, true) && !budget.try_reserve(1, true));
+    }
+
+    #[test]
+    fn the_unused_part_of_a_chunk_is_released() {
         for limit in [100, RESERVE_CHUNK, 10 * RESERVE_CHUNK] {
             let budget = MemoryBudget::new(limit);
-            let mut charge = Reservation::new(&budget);
-            let taken = (0..).take_while(|_| charge.try_use(30)).count();
+            let mut reservation = Reservation::new(&budget);
+            let taken = (0..).take_while(|_| reservation.try_use(30, false)).count();
             assert_eq!(taken, limit / 30);
-            drop(charge);
+            drop(reservation);
             assert_eq!(budget.used(), 30 * taken);
         }
     }

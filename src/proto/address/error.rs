@@ -1,7 +1,9 @@
 use std::fmt;
 
 use crate::proto::ParseKeyError;
-use crate::proto::address::parse::MOST_KEYS;
+
+/// Maximum number of keys of one address. A key rotation needs two.
+pub(crate) const MAX_KEYS: usize = 16;
 
 /// Why a text is not a peer address.
 ///
@@ -61,7 +63,7 @@ impl fmt::Display for AddressError {
             AddressError::OptionTwice(name) => write!(f, "option `{name}` is given twice"),
             AddressError::CrossAndLimited => f.write_str("a link is either cross or limited"),
             AddressError::Key(error) => error.fmt(f),
-            AddressError::TooManyKeys => write!(f, "more than {MOST_KEYS} keys"),
+            AddressError::TooManyKeys => write!(f, "more than {MAX_KEYS} keys"),
             AddressError::NoEncryption => {
                 f.write_str("key= asks for encryption, which is not built in (feature `noise`)")
             }

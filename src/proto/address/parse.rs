@@ -1,9 +1,12 @@
 //! Parsing of addresses.
 
+use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use crate::proto::address::{AddressError, BYTE_ORDER_MARK, Host, PeerAddr};
+use crate::primitives::hidden::{EscapeHidden, is_hidden};
+use crate::proto::address::error::MAX_KEYS;
+use crate::proto::address::{AddressError, Host, PeerAddr};
 use crate::proto::{Direction, PeerType, PublicKey};
 
 /// Longest DNS name, in bytes.
@@ -12,20 +15,17 @@ const MAX_NAME: usize = 253;
 /// Longest interface name on the supported systems, in bytes.
 const MAX_ZONE: usize = 15;
 
-/// Maximum number of keys of one address. A key rotation needs two.
-pub(crate) const MOST_KEYS: usize = 16;
-
 impl FromStr for PeerAddr {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<PeerAddr, AddressError> {
         let text = text.trim();
         let text = text.strip_prefix("inet:").or(text.strip_prefix("inet#")).unwrap_or(text);
-        let (place, options) = match text.split_once('?') {
-            Some((place, options)) => (place, Some(options)),
+        let (host_port, options) = match text.split_once('?') {
+            Some((host_port, options)) => (host_port, Some(options)),
             None => (text, None),
         };
-        let (host, port) = split_port(place)?;
+        let (host, port) = split_port(host_port)?;
         let (port, cross) = match port.strip_suffix('X') {
             Some(port) => (port, true),
             None => (port, false),
@@ -47,18 +47,18 @@ impl FromStr for PeerAddr {
 }
 
 /// Splits an address into the text of its host, with brackets, and of its port.
-fn split_port(place: &str) -> Result<(&str, &str), AddressError> {
-    if place.is_empty() {
+fn split_port(host_port: &str) -> Result<(&str, &str), AddressError> {
+    if host_port.is_empty() {
         return Err(AddressError::Empty);
     }
-    if place.starts_with('[') {
-        let close = place.find(']').ok_or(AddressError::OpenBracket)?;
-        let (host, rest) = place.split_at(close + 1);
+    if host_port.starts_with('[') {
+        let close = host_port.find(']').ok_or(AddressError::OpenBracket)?;
+        let (host, rest) = host_port.split_at(close + 1);
         let port = rest.strip_prefix(':').ok_or(AddressError::NoPort)?;
         return Ok((host, port));
     }
-    let (host, port) = place.rsplit_once(':').ok_or(AddressError::NoPort)?;
-    match host.contains(':') {
+    let (host, port) = host_port.rsplit_once(':').ok_or(AddressError::NoPort)?;
+    match host.as_bytes().contains(&b':') {
         true => Err(AddressError::NoBrackets),
         false => Ok((host, port)),
     }
@@ -106,7 +106,7 @@ fn is_zone(text: &str) -> bool {
 
 /// Whether a character cannot be in a name.
 fn is_forbidden(c: char) -> bool {
-    c.is_whitespace() || c.is_control() || c == BYTE_ORDER_MARK || "[]/\\?#@%,;\"'<>".contains(c)
+    c.is_whitespace() || is_hidden(c) || "[]/\\?#@%,;\"'<>".chars().any(|no| no == c)
 }
 
 /// The options after `?`.
@@ -133,7 +133,7 @@ impl Options {
         if !self.keys.contains(&key) {
             self.keys.push(key);
         }
-        match self.keys.len() <= MOST_KEYS {
+        match self.keys.len() <= MAX_KEYS {
             true => Ok(()),
             false => Err(AddressError::TooManyKeys),
         }
@@ -155,25 +155,29 @@ fn parse_options(text: &str) -> Result<Options, AddressError> {
 }
 
 /// Shortens input for an error message: enough to identify it, never a whole file, and never a key,
-/// which may be a secret that was given by mistake.
+/// which may be a secret that was given by mistake. Hidden characters are escaped.
 pub(crate) fn shorten(text: &str) -> String {
-    const MOST: usize = 80;
-    let end = text.char_indices().nth(MOST).map_or(text.len(), |(end, _)| end);
+    const MAX_SHOWN: usize = 80;
+    let end = text.char_indices().nth(MAX_SHOWN).map_or(text.len(), |(end, _)| end);
     let end = key_at(text).map_or(end, |at| at.min(end));
-    match end < text.len() {
-        true => format!("{}…", &text[..end]),
-        false => text.to_owned(),
+    let mut shown = String::new();
+    // Writing into memory cannot fail.
+    let _ = EscapeHidden(&mut shown).write_str(&text[..end]);
+    if end < text.len() {
+        shown.push('…');
     }
+    shown
 }
 
 /// Offset of the first text that may be meant as a key, whatever precedes it.
 fn key_at(text: &str) -> Option<usize> {
-    const KEY: &str = "key=";
+    const KEY: &[u8] = b"key=";
     /// Length of a run of hexadecimal digits that is unlikely to be anything but a key.
     const DIGITS: usize = 16;
     let is_part = |run: &[u8]| {
         run.iter().all(u8::is_ascii_hexdigit) && run.iter().any(u8::is_ascii_alphabetic)
     };
-    let named = text.find(KEY).map(|at| at + KEY.len());
-    named.into_iter().chain(text.as_bytes().windows(DIGITS).position(is_part)).min()
+    let text = text.as_bytes();
+    let named = text.windows(KEY.len()).position(|run| run == KEY).map(|at| at + KEY.len());
+    named.into_iter().chain(text.windows(DIGITS).position(is_part)).min()
 }

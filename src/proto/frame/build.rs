@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::proto::Id;
-use crate::proto::frame::header::{BLOCK, FIXED, RECIPIENT, SEQUENCE_ID};
+use crate::proto::frame::layout::{BLOCK, FIXED, RECIPIENT, SEQUENCE_ID};
 use crate::proto::frame::{Frame, FrameError, Recipient, SequenceId, VERSION};
 
 /// Builder of a [`Frame`]; see [`Frame::builder`].
@@ -14,7 +14,7 @@ use crate::proto::frame::{Frame, FrameError, Recipient, SequenceId, VERSION};
 ///     .sequence_id(netmod_inet::SequenceId { hash: [9; 32], num: 0, last: 2 })
 ///     .payload("the first of three")
 ///     .build()?;
-/// assert_eq!(frame.sequence_id().map(|place| place.last), Some(2));
+/// assert_eq!(frame.sequence_id().map(|sequence_id| sequence_id.last), Some(2));
 /// # Ok::<(), netmod_inet::FrameError>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -26,6 +26,24 @@ pub struct FrameBuilder {
     pub(crate) auxiliary_data: Option<[u8; 64]>,
     pub(crate) signature: Option<[u8; 64]>,
     pub(crate) payload: Bytes,
+}
+
+impl Frame {
+    /// Creates a builder for a frame with these modes and this sender.
+    ///
+    /// The modes give the type of the payload: 4..=7 announcements, 8 a data block, 9 a manifest,
+    /// 64..=127 between routers, 128 and more anycast. The modes 32..=63 are reserved for the
+    /// netmod, and an endpoint refuses to send them.
+    ///
+    /// ```
+    /// # use netmod_inet::{Frame, Id};
+    /// let frame = Frame::builder(8, Id::from_bytes([7; 32])).payload("hello").build()?;
+    /// assert_eq!(frame.payload(), b"hello");
+    /// # Ok::<(), netmod_inet::FrameError>(())
+    /// ```
+    pub fn builder(modes: u16, sender: Id) -> FrameBuilder {
+        FrameBuilder::new(modes, sender)
+    }
 }
 
 impl FrameBuilder {
@@ -59,9 +77,9 @@ impl FrameBuilder {
     ///
     /// ```
     /// # use netmod_inet::{Frame, Id, SequenceId};
-    /// let place = SequenceId { hash: [9; 32], num: 0, last: 2 };
-    /// let frame = Frame::builder(8, Id::from_bytes([7; 32])).sequence_id(place).build()?;
-    /// assert_eq!(frame.sequence_id(), Some(place));
+    /// let sequence_id = SequenceId { hash: [9; 32], num: 0, last: 2 };
+    /// let frame = Frame::builder(8, Id::from_bytes([7; 32])).sequence_id(sequence_id).build()?;
+    /// assert_eq!(frame.sequence_id(), Some(sequence_id));
     /// # Ok::<(), netmod_inet::FrameError>(())
     /// ```
     pub fn sequence_id(mut self, sequence_id: SequenceId) -> FrameBuilder {

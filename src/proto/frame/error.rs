@@ -1,6 +1,6 @@
 use std::fmt;
 
-use crate::proto::frame::Frame;
+use crate::proto::frame::layout::{MAX_LEN, MAX_PAYLOAD, MIN_LEN};
 
 /// Why bytes are not a carrier frame, or fields do not make one.
 ///
@@ -39,10 +39,10 @@ impl fmt::Display for FrameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             FrameError::TooShort(len) => {
-                write!(f, "{len} bytes are no carrier frame: the smallest has {}", Frame::MIN_LEN)
+                write!(f, "{len} bytes are no carrier frame: the smallest has {MIN_LEN}")
             }
             FrameError::TooLong(len) => {
-                write!(f, "{len} bytes are no carrier frame: the largest has {}", Frame::MAX_LEN)
+                write!(f, "{len} bytes are no carrier frame: the largest has {MAX_LEN}")
             }
             FrameError::Version(version) => write!(f, "unknown carrier frame version {version}"),
             FrameError::RecipientTag(tag) => write!(f, "unknown recipient tag {tag}"),
@@ -51,7 +51,7 @@ impl fmt::Display for FrameError {
                 write!(f, "payload of {declared} bytes declared, {present} present")
             }
             FrameError::PayloadTooLong(len) => {
-                write!(f, "payload of {len} bytes is over {}", Frame::MAX_PAYLOAD)
+                write!(f, "payload of {len} bytes is over {MAX_PAYLOAD}")
             }
             FrameError::LeadingZero(field) => write!(f, "the {field} must not begin with 0"),
         }

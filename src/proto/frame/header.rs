@@ -1,16 +1,9 @@
-//! The layout of a carrier frame.
+//! Finds the fields of a carrier frame.
 
 use std::ops::Range;
 
-use crate::proto::frame::{Frame, FrameError};
-
-/// Length of the fixed fields: version, modes, sender.
-pub(crate) const FIXED: usize = 1 + 2 + 32;
-
-/// Lengths of the optional fields if present. An absent one is a single byte `00`.
-pub(crate) const RECIPIENT: usize = 1 + 32;
-pub(crate) const SEQUENCE_ID: usize = 1 + 32 + 2;
-pub(crate) const BLOCK: usize = 64;
+use crate::proto::frame::error::FrameError;
+use crate::proto::frame::layout::{BLOCK, FIXED, MAX_LEN, MIN_LEN, RECIPIENT, SEQUENCE_ID};
 
 /// The byte ranges of the fields of a frame. An absent field covers its `00` byte.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,17 +17,17 @@ pub(crate) struct Header {
 impl Header {
     /// Parses the layout of the frame at the start of `bytes`, regardless of its version byte.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Header, FrameError> {
-        if bytes.len() < Frame::MIN_LEN {
+        if bytes.len() < MIN_LEN {
             return Err(FrameError::TooShort(bytes.len()));
         }
-        if bytes.len() > Frame::MAX_LEN {
+        if bytes.len() > MAX_LEN {
             return Err(FrameError::TooLong(bytes.len()));
         }
         if let Some([0, 0, 0, 0, high, low]) = bytes[FIXED..].first_chunk() {
             // Fast path: no optional fields, as in most frames of a busy link.
             let fixed = |at: usize| FIXED + at..FIXED + at + 1;
             let (sequence_id, auxiliary_data, signature) = (fixed(1), fixed(2), fixed(3));
-            let payload = payload(bytes, Frame::MIN_LEN, [*high, *low])?;
+            let payload = payload(bytes, MIN_LEN, [*high, *low])?;
             return Ok(Header { sequence_id, auxiliary_data, signature, payload });
         }
         let recipient = match bytes[FIXED] {

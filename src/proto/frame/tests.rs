@@ -49,7 +49,7 @@ fn ten_thousand_round_trips() {
 }
 
 #[test]
-fn every_cut_is_noticed() {
+fn truncated_frames_are_refused() {
     let mut random = fastrand::Rng::with_seed(7);
     for _ in 0..200 {
         let frame = any_frame(&mut random).build().unwrap();
@@ -60,7 +60,7 @@ fn every_cut_is_noticed() {
 }
 
 #[test]
-fn any_bytes_are_read_without_panic() {
+fn arbitrary_bytes_never_panic() {
     let mut random = fastrand::Rng::with_seed(9);
     for _ in 0..100_000 {
         let len = random.usize(..400);
@@ -76,7 +76,7 @@ fn any_bytes_are_read_without_panic() {
 }
 
 #[test]
-fn names_what_is_wrong() {
+fn errors_name_the_fault() {
     let frame = Frame::builder(8, Id::from_bytes([1; 32])).payload("abc").build().unwrap();
     let changed = |at: usize, to: u8| {
         let mut bytes = frame.as_bytes().to_vec();
@@ -94,7 +94,7 @@ fn names_what_is_wrong() {
 }
 
 #[test]
-fn a_small_slice_lets_go_of_a_large_buffer() {
+fn a_compact_slice_releases_its_large_buffer() {
     let frame = Frame::builder(8, Id::from_bytes([1; 32])).build().unwrap();
     let slice = Frame::from_slice(frame.bytes.clone(), 65_536);
     assert_ne!(slice.compact().as_bytes().as_ptr(), frame.as_bytes().as_ptr());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::error::{DropReason, GoodbyeReason, HandshakeError};
 use crate::peer::Peer;
 use crate::proto::{Hello, Id, PublicKey};
-use crate::session::handshake::{Handshake, RemoteExtension};
+use crate::session::message_stream::MessageStream;
 use crate::shared::{Shared, TaskRef};
 use crate::transport::Link;
 
@@ -27,7 +27,9 @@ impl<'a> Encryption<'a> {
         None
     }
 
-    pub(crate) fn record_transcript(&mut self, _: &[u8]) {}
+    pub(crate) fn has_policy(&self) -> bool {
+        false
+    }
 
     pub(crate) fn strip_retry_after(&self, error: HandshakeError) -> HandshakeError {
         error
@@ -36,11 +38,10 @@ impl<'a> Encryption<'a> {
     pub(crate) fn mark_expected(&mut self, _: &TaskRef, _: Option<&Peer>, _: SocketAddr) {}
 
     pub(crate) fn lift_limit(&self) {}
-}
 
-impl Handshake<'_> {
     pub(crate) async fn initiate(
         &mut self,
+        _: &mut MessageStream,
         _: Id,
         _: Id,
         _: Option<u8>,
@@ -50,6 +51,7 @@ impl Handshake<'_> {
 
     pub(crate) async fn respond(
         &mut self,
+        _: &mut MessageStream,
         _: Id,
         _: Id,
         _: Option<u8>,
@@ -58,14 +60,14 @@ impl Handshake<'_> {
     }
 }
 
-pub(crate) fn will_authenticate(_: &TaskRef, _: &RemoteExtension) -> bool {
+pub(crate) fn will_authenticate(_: &TaskRef, _: Option<u8>) -> bool {
     false
 }
 
 pub(crate) fn admission_error(
     _: &TaskRef,
     _: &Hello,
-    _: Option<&RemoteExtension>,
+    _: Option<u8>,
     _: Option<&Peer>,
 ) -> Option<(DropReason, GoodbyeReason)> {
     None
@@ -78,6 +80,10 @@ pub(crate) fn check_policy(
     _: Option<&Peer>,
 ) -> Result<(), HandshakeError> {
     Ok(())
+}
+
+pub(crate) fn is_trusted(_: &TaskRef, _: Option<PublicKey>) -> bool {
+    false
 }
 
 pub(crate) fn check_claim(

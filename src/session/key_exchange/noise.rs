@@ -8,28 +8,26 @@ use std::sync::Arc;
 use crate::error::{DropReason, Goodbye, GoodbyeReason, HandshakeError};
 use crate::peer::Peer;
 use crate::proto::{Capabilities, Hello, Id, KeyExchange, PublicKey, Role, Suite};
-use crate::session::handshake::{Handshake, RemoteExtension};
+use crate::session::message_stream::MessageStream;
 use crate::shared::key_policy::KeyPolicy;
 use crate::shared::{Shared, TaskRef};
 use crate::transport::{AuthError, Link, NoiseHandshake, NoiseStream, Priority};
 
 /// The encryption state of one handshake.
 pub(crate) struct Encryption<'a> {
-    trust: Option<&'a KeyPolicy>,
+    policy: Option<&'a KeyPolicy>,
     /// The keys of which the remote node must have one. Empty if any will do.
     keys: &'a [PublicKey],
     /// Whether the remote node is expected, as far as this can be known before the key exchange.
     is_expected: bool,
-    /// Hello and Ack as sent over the wire, until the key exchange takes them as its prologue.
-    transcript: Vec<u8>,
     /// The encrypted stream and the remote key, once the key exchange is complete.
     encrypted: Option<(Arc<NoiseStream>, PublicKey)>,
 }
 
 impl<'a> Encryption<'a> {
-    pub(crate) fn new(context: Option<&'a Shared>, keys: &'a [PublicKey]) -> Encryption<'a> {
-        let trust = context.and_then(|context| context.key_policy.as_ref());
-        Encryption { trust, keys, is_expected: false, transcript: Vec::new(), encrypted: None }
+    pub(crate) fn new(shared: Option<&'a Shared>, keys: &'a [PublicKey]) -> Encryption<'a> {
+        let policy = shared.and_then(|shared| shared.key_policy.as_ref());
+        Encryption { policy, keys, is_expected: false, encrypted: None }
     }
 
     /// Gives an inbound handshake priority if it comes from an address that this node dials, or
@@ -40,8 +38,8 @@ impl<'a> Encryption<'a> {
         known: Option<&Peer>,
         addr: SocketAddr,
     ) {
-        self.is_expected = self.trust.is_some_and(|trust| {
-            let is_known = known.is_some_and(|peer| !running.is_unknown(trust, peer));
+        self.is_expected = self.policy.is_some_and(|policy| {
+            let is_known = known.is_some_and(|peer| !running.is_unknown(policy, peer));
             is_known || running.is_configured(addr.ip())
         });
     }
@@ -53,7 +51,7 @@ impl<'a> Encryption<'a> {
 
     /// The encryption capabilities of this node, as encoded in the extension.
     pub(crate) fn capabilities(&self) -> Option<u8> {
-        self.trust.map(|trust| trust.capabilities().bits())
+        self.policy.map(|policy| policy.capabilities().bits())
     }
 
     /// The key that the remote node has authenticated with.
@@ -61,16 +59,14 @@ impl<'a> Encryption<'a> {
         self.encrypted.as_ref().map(|(_, key)| *key)
     }
 
-    /// Appends a plaintext message, sent or received before the key exchange, to the transcript.
-    pub(crate) fn record_transcript(&mut self, message: &[u8]) {
-        if self.trust.is_some() && self.encrypted.is_none() {
-            self.transcript.extend_from_slice(message);
-        }
+    /// Whether the key exchange may need the transcript of the messages before it.
+    pub(crate) fn has_policy(&self) -> bool {
+        self.policy.is_some()
     }
 
     /// Whether an outbound link must be encrypted.
     fn is_mandatory(&self) -> bool {
-        !self.keys.is_empty() || self.trust.is_some_and(KeyPolicy::is_required)
+        !self.keys.is_empty() || self.policy.is_some_and(KeyPolicy::is_required)
     }
 
     /// Removes the retry-after of a refusal that is not authenticated. Where encryption is
@@ -93,118 +89,123 @@ impl<'a> Encryption<'a> {
     }
 
     /// Starts the key exchange if both nodes can encrypt. `None`: the link stays plain.
+    ///
+    /// Its prologue are Hello and Ack, as they were sent over the wire.
     fn begin(
-        &mut self,
+        &self,
+        messages: &mut MessageStream,
         role: Role,
         offered: Option<u8>,
     ) -> Result<Option<(&'a KeyPolicy, NoiseHandshake)>, HandshakeError> {
-        let (Some(trust), Some(offered)) = (self.trust, offered) else { return Ok(None) };
+        let (Some(policy), Some(offered)) = (self.policy, offered) else { return Ok(None) };
         let offered = Capabilities::read(offered);
-        let Some(suite) = negotiate(trust, offered)? else { return Ok(None) };
-        let prologue = KeyExchange::prologue(&std::mem::take(&mut self.transcript));
-        let exchange = trust.exchange(suite, role, &prologue);
-        exchange.map(|exchange| Some((trust, exchange))).ok_or(HandshakeError::NotAuthentic)
+        let Some(suite) = negotiate(policy, offered)? else { return Ok(None) };
+        let prologue = KeyExchange::prologue(&messages.take_transcript());
+        let noise = policy.start_handshake(suite, role, &prologue);
+        noise.map(|noise| Some((policy, noise))).ok_or(HandshakeError::NotAuthentic)
     }
 }
 
 /// Negotiates the cipher suite with a node that offers these capabilities. Fails if only one of the
 /// two has a network secret.
-fn negotiate(trust: &KeyPolicy, offered: Capabilities) -> Result<Option<Suite>, HandshakeError> {
-    let Some(suite) = trust.capabilities().choose(offered) else { return Ok(None) };
-    let here = trust.capabilities().has_secret();
+fn negotiate(policy: &KeyPolicy, offered: Capabilities) -> Result<Option<Suite>, HandshakeError> {
+    let Some(suite) = policy.capabilities().choose(offered) else { return Ok(None) };
+    let here = policy.capabilities().has_secret();
     match here == offered.has_secret() {
         true => Ok(Some(suite)),
         false => Err(HandshakeError::NetworkSecret { here }),
     }
 }
 
-impl Handshake<'_> {
+impl Encryption<'_> {
     /// Runs the dialer's part of the key exchange, after the Ack of a node that offers these
     /// capabilities.
     pub(crate) async fn initiate(
         &mut self,
+        messages: &mut MessageStream,
         own: Id,
-        other: Id,
+        remote: Id,
         offered: Option<u8>,
     ) -> Result<(), HandshakeError> {
-        let Some((trust, mut exchange)) = self.key_exchange.begin(Role::Dialer, offered)? else {
-            return match self.key_exchange.is_mandatory() {
+        let Some((policy, mut noise)) = self.begin(messages, Role::Dialer, offered)? else {
+            return match self.is_mandatory() {
                 true => Err(HandshakeError::NotEncrypted),
                 false => Ok(()),
             };
         };
-        self.send_key_message(own, KeyExchange::First, exchange.write()?).await?;
-        let second = self.recv_key_message(other, KeyExchange::Second).await?;
-        exchange.read(&second)?;
-        let key = exchange.remote_static().ok_or(HandshakeError::NotAuthentic)?;
+        send_key_message(messages, own, KeyExchange::First, noise.write()?).await?;
+        let second = recv_key_message(messages, remote, KeyExchange::Second).await?;
+        noise.read(&second)?;
+        let key = noise.remote_static().ok_or(HandshakeError::NotAuthentic)?;
         // Checked before this node reveals its own key.
-        if !self.key_exchange.keys.is_empty() && !self.key_exchange.keys.contains(&key) {
+        if !self.keys.is_empty() && !self.keys.contains(&key) {
             return Err(HandshakeError::WrongKey(key));
         }
-        self.send_key_message(own, KeyExchange::Third, exchange.write()?).await?;
-        self.switch_to_encrypted(trust, exchange, key)
+        send_key_message(messages, own, KeyExchange::Third, noise.write()?).await?;
+        self.switch_to_encrypted(messages, policy, noise, key)
     }
 
     /// Runs the listener's part of the key exchange, after its own Ack.
     pub(crate) async fn respond(
         &mut self,
+        messages: &mut MessageStream,
         own: Id,
-        other: Id,
+        remote: Id,
         offered: Option<u8>,
     ) -> Result<(), HandshakeError> {
-        let Some((trust, mut exchange)) = self.key_exchange.begin(Role::Listener, offered)? else {
+        let Some((policy, mut noise)) = self.begin(messages, Role::Listener, offered)? else {
             return Ok(());
         };
-        let first = self.recv_key_message(other, KeyExchange::First).await?;
+        let first = recv_key_message(messages, remote, KeyExchange::First).await?;
         // Cheap, and fails if the dialer does not have the network secret.
-        exchange.read(&first)?;
-        let priority = self.key_exchange.priority(Priority::Unknown);
+        noise.read(&first)?;
+        let priority = self.priority(Priority::Unknown);
         let write = || {
-            self.check_open()?;
-            exchange.write().map_err(HandshakeError::from)
+            messages.check_open()?;
+            noise.write().map_err(HandshakeError::from)
         };
-        let second = trust.effort.run(priority, write).await?;
-        self.send_key_message(own, KeyExchange::Second, second).await?;
-        let third = self.recv_key_message(other, KeyExchange::Third).await?;
-        let priority = self.key_exchange.priority(Priority::InProgress);
-        trust.effort.run(priority, || exchange.read(&third)).await?;
-        let key = exchange.remote_static().ok_or(HandshakeError::NotAuthentic)?;
-        self.switch_to_encrypted(trust, exchange, key)
+        let second = policy.handshake_limiter.run(priority, write).await?;
+        send_key_message(messages, own, KeyExchange::Second, second).await?;
+        let third = recv_key_message(messages, remote, KeyExchange::Third).await?;
+        let priority = self.priority(Priority::InProgress);
+        policy.handshake_limiter.run(priority, || noise.read(&third)).await?;
+        let key = noise.remote_static().ok_or(HandshakeError::NotAuthentic)?;
+        self.switch_to_encrypted(messages, policy, noise, key)
     }
 
     /// Switches to the encrypted stream. Bytes that were read ahead are ciphertext, and are passed
     /// to it.
     fn switch_to_encrypted(
         &mut self,
-        trust: &KeyPolicy,
-        exchange: NoiseHandshake,
+        messages: &mut MessageStream,
+        policy: &KeyPolicy,
+        noise: NoiseHandshake,
         key: PublicKey,
     ) -> Result<(), HandshakeError> {
-        let (stream, ahead) = (self.stream.clone(), std::mem::take(&mut self.buffer));
-        let encrypted = exchange.finish(stream, ahead, trust.spare.clone(), self.limit)?;
-        let encrypted = Arc::new(encrypted);
-        self.stream = encrypted.clone();
-        self.key_exchange.encrypted = Some((encrypted, key));
+        let encrypted = messages.wrap(|stream, ahead, limit| {
+            Ok(noise.finish(stream, ahead, policy.buffers.clone(), limit)?)
+        })?;
+        self.encrypted = Some((encrypted, key));
         Ok(())
     }
+}
 
-    async fn send_key_message(
-        &mut self,
-        own: Id,
-        which: KeyExchange,
-        message: Vec<u8>,
-    ) -> Result<(), HandshakeError> {
-        self.send(which.encode(own, message)).await
-    }
+async fn send_key_message(
+    messages: &mut MessageStream,
+    own: Id,
+    which: KeyExchange,
+    message: Vec<u8>,
+) -> Result<(), HandshakeError> {
+    messages.send(which.encode(own, message)).await
+}
 
-    async fn recv_key_message(
-        &mut self,
-        other: Id,
-        which: KeyExchange,
-    ) -> Result<Vec<u8>, HandshakeError> {
-        let frame = self.recv().await?;
-        which.decode(other, &frame).map(<[u8]>::to_vec).ok_or(HandshakeError::NotAuthentic)
-    }
+async fn recv_key_message(
+    messages: &mut MessageStream,
+    remote: Id,
+    which: KeyExchange,
+) -> Result<Vec<u8>, HandshakeError> {
+    let frame = messages.recv().await?;
+    which.decode(remote, &frame).map(<[u8]>::to_vec).ok_or(HandshakeError::NotAuthentic)
 }
 
 impl From<AuthError> for HandshakeError {
@@ -213,9 +214,9 @@ impl From<AuthError> for HandshakeError {
     }
 }
 
-/// Whether a dialer with this extension will authenticate with a key.
-pub(crate) fn will_authenticate(running: &TaskRef, offer: &RemoteExtension) -> bool {
-    let suite = |trust| negotiate(trust, Capabilities::read(offer.noise?)).ok()?;
+/// Whether a dialer that offers these capabilities will authenticate with a key.
+pub(crate) fn will_authenticate(running: &TaskRef, offered: Option<u8>) -> bool {
+    let suite = |policy| negotiate(policy, Capabilities::read(offered?)).ok()?;
     running.key_policy.as_ref().and_then(suite).is_some()
 }
 
@@ -223,15 +224,15 @@ pub(crate) fn will_authenticate(running: &TaskRef, offer: &RemoteExtension) -> b
 pub(crate) fn admission_error(
     running: &TaskRef,
     hello: &Hello,
-    offer: Option<&RemoteExtension>,
+    offered: Option<u8>,
     known: Option<&Peer>,
 ) -> Option<(DropReason, GoodbyeReason)> {
-    let trust = running.key_policy.as_ref()?;
-    let offered = offer.and_then(|offer| offer.noise).map(Capabilities::read);
-    let refused = match offered.map(|offered| negotiate(trust, offered)) {
+    let policy = running.key_policy.as_ref()?;
+    let offered = offered.map(Capabilities::read);
+    let refused = match offered.map(|offered| negotiate(policy, offered)) {
         Some(Ok(Some(_))) => return None,
         Some(Err(error)) => Some(error),
-        _ if trust.is_required() => Some(HandshakeError::NotEncrypted),
+        _ if policy.is_required() => Some(HandshakeError::NotEncrypted),
         _ => None,
     };
     match refused {
@@ -252,11 +253,16 @@ pub(crate) fn check_policy(
     key: Option<PublicKey>,
     known: Option<&Peer>,
 ) -> Result<(), HandshakeError> {
-    if let Some(trust) = &running.key_policy {
+    if let Some(policy) = &running.key_policy {
         // Plain links are checked again too: the policy may have changed since the Hello.
-        running.check_key(trust, key)?;
+        running.check_key(policy, key)?;
     }
     running.check_claim(id, key, known)
+}
+
+/// Whether a key is listed or pinned.
+pub(crate) fn is_trusted(running: &TaskRef, key: Option<PublicKey>) -> bool {
+    running.is_trusted_key(key)
 }
 
 /// Checks whether a node that was dialed may have the router id that it claims.

@@ -1,9 +1,9 @@
-//! Merges that are interrupted.
+//! Tests of merges that are interrupted.
 
 use super::*;
 use crate::config::Global;
 use crate::error::DownReason;
-use crate::peer::Closing;
+use crate::peer::{Closing, InitialCredit, WindowSize};
 use crate::proto::{Id, PublicKey, SessionSecret};
 use crate::session::supervisor::resume;
 use crate::session::test_support::running;
@@ -17,32 +17,36 @@ const OTHER: [u8; 16] = [8; 16];
 /// The key number of a plain node.
 const PLAIN: u8 = 0;
 
-fn pair(number: u8, boot: [u8; 16], key: u8) -> Session {
-    let secret = SessionSecret::new(&[number; 16], &[number; 16]);
+fn session(number: u8, instance_id: [u8; 16], key: u8) -> Session {
+    let secret = SessionSecret::new(&[number; 16].into(), &[number; 16].into());
     let key = (key != PLAIN).then(|| PublicKey::from_bytes([key; 32]));
-    Session::new(secret, boot, key)
+    Session::new(secret, instance_id.into(), key)
 }
 
 /// Two peers of one remote instance that have no link, and the lease of the losing one.
 struct Scene {
     running: Arc<TaskRef>,
-    stays: Arc<Peer>,
-    goes: Arc<Peer>,
-    service: PeerLease,
+    survivor: Arc<Peer>,
+    loser: Arc<Peer>,
+    lease: PeerLease,
 }
 
 fn scene(key: u8) -> Scene {
     let running = running(Global);
     let add = |number: u8| {
         let dial = format!("far:900{number}").parse().unwrap();
-        let peer = Arc::new(Peer::dialed(number.into(), dial, running.new_queue()));
+        let peer = Arc::new(Peer::dialed(u16::from(number).into(), dial, running.new_queue()));
         let peer = running.add_peers(|_| Ok::<_, ()>(vec![peer])).unwrap().remove(0);
-        running.start_session(&peer, ID, Some(pair(number, NODE, key)));
+        running.start_session(
+            &peer,
+            ID,
+            Some((session(number, NODE, key), WindowSize::default(), InitialCredit::default())),
+        );
         peer
     };
-    let (stays, goes) = (add(1), add(2));
-    let service = PeerLease::try_acquire(&running, &goes).unwrap();
-    Scene { running, stays, goes, service }
+    let (survivor, loser) = (add(1), add(2));
+    let lease = PeerLease::try_acquire(&running, &loser).unwrap();
+    Scene { running, survivor, loser, lease }
 }
 
 fn in_time<T>(work: impl Future<Output = T>) -> T {
@@ -50,8 +54,8 @@ fn in_time<T>(work: impl Future<Output = T>) -> T {
 }
 
 impl Scene {
-    fn merging(&self) -> MergeGuard {
-        MergeGuard::begin(&self.stays, &self.goes).unwrap()
+    fn guard(&self) -> MergeGuard {
+        MergeGuard::begin(&self.survivor, &self.loser).unwrap()
     }
 
     /// Starts a merge, and gives one of the two peers another session before the lease of the
@@ -63,24 +67,30 @@ impl Scene {
         another: Session,
     ) {
         let mut merge = pin!(merge);
-        assert!(block_on(poll_once(merge.as_mut())).is_none(), "it does not wait for its turn");
+        assert!(block_on(poll_once(merge.as_mut())).is_none(), "it does not wait for the lease");
         self.become_another(becomes, another);
-        let mut giving = pin!(self.service.yield_now());
-        assert!(block_on(poll_once(giving.as_mut())).is_none());
-        let stays = in_time(merge).expect("it stays");
-        assert!(in_time(giving).is_none());
-        in_time(resume(&self.running, stays));
-        let found = self.running.peer(self.goes.target()).unwrap();
-        assert!(Arc::ptr_eq(&found, &self.goes), "it became another node's");
-        assert!(!self.goes.has_ended() && !self.goes.is_merge_loser() && !self.goes.is_merging());
+        let mut yielding = pin!(self.lease.yield_now());
+        assert!(block_on(poll_once(yielding.as_mut())).is_none());
+        let survivor = in_time(merge).expect("it stays");
+        assert!(in_time(yielding).is_none());
+        in_time(resume(&self.running, survivor));
+        let found = self.running.peer(self.loser.target()).unwrap();
+        assert!(Arc::ptr_eq(&found, &self.loser), "it became another node's");
+        assert!(
+            !self.loser.has_ended() && !self.loser.is_merge_loser() && !self.loser.is_merging()
+        );
     }
 
     /// Gives the peer a session with another node, which acknowledges the merge: session names are
     /// no secret.
     fn become_another(&self, peer: &Peer, another: Session) {
         let peer = self.running.peer(peer.target()).unwrap();
-        self.running.start_session(&peer, ID, Some(another));
-        self.stays.set_merge_ack(self.goes.session().unwrap().secret.public_name(), 0);
+        self.running.start_session(
+            &peer,
+            ID,
+            Some((another, WindowSize::default(), InitialCredit::default())),
+        );
+        self.survivor.set_merge_ack(self.loser.session().unwrap().secret.public_name(), 0);
     }
 }
 
@@ -88,90 +98,118 @@ impl Scene {
 /// no secret, so on plain links another node can claim to be the same instance.
 fn cases() -> impl Iterator<Item = (usize, u8, Session)> {
     let become_another =
-        |which| [(which, 1, pair(3, OTHER, 2)), (which, PLAIN, pair(3, NODE, PLAIN))];
+        |which| [(which, 1, session(3, OTHER, 2)), (which, PLAIN, session(3, NODE, PLAIN))];
     [0, 1].into_iter().flat_map(become_another)
 }
 
 /// Regression: frames for one node went to another.
 #[test]
-fn who_decides_looks_again_when_it_is_its_turn() {
+fn the_leader_checks_the_sessions_again_once_it_has_the_lease() {
     for (which, key, another) in cases() {
         let scene = scene(key);
-        let (stays, goes) = (scene.stays.clone(), scene.goes.clone());
-        let becomes = [&goes, &stays][which].clone();
-        let [stays, goes] = [(stays, 1), (goes, 2)]
-            .map(|(peer, number)| (peer, pair(number, NODE, key).secret.public_name()));
+        let (survivor, loser) = (scene.survivor.clone(), scene.loser.clone());
+        let becomes = [&loser, &survivor][which].clone();
+        let [survivor, loser] = [(survivor, 1), (loser, 2)]
+            .map(|(peer, number)| (peer, session(number, NODE, key).secret.public_name()));
         // The older one has no link, so it loses.
-        let merge = lead(scene.running.clone(), scene.merging(), goes, stays);
+        let merge = lead(scene.running.clone(), scene.guard(), loser, survivor);
         scene.merge(merge, &becomes, another);
     }
 }
 
 #[test]
-fn who_follows_looks_again_when_it_is_its_turn() {
+fn the_follower_checks_the_sessions_again_once_it_has_the_lease() {
     for (which, key, another) in cases() {
         let scene = scene(key);
-        let (stays, goes) = (scene.stays.clone(), scene.goes.clone());
-        let becomes = [&goes, &stays][which].clone();
-        let names = [1, 2].map(|number| pair(number, NODE, key).secret.public_name());
-        let merge = follow(scene.running.clone(), scene.merging(), stays, goes, names, 0);
+        let (survivor, loser) = (scene.survivor.clone(), scene.loser.clone());
+        let becomes = [&loser, &survivor][which].clone();
+        let names = [1, 2].map(|number| session(number, NODE, key).secret.public_name());
+        let merge = follow(scene.running.clone(), scene.guard(), survivor, loser, names, 0);
         scene.merge(merge, &becomes, another);
     }
 }
 
 #[test]
-fn an_answer_of_another_node_is_none() {
+fn an_ack_of_another_node_is_ignored() {
     let scene = scene(1);
-    let (stays, goes) = (scene.stays.clone(), scene.goes.clone());
-    let [own_name, name] = [1, 2].map(|number| pair(number, NODE, 1).secret.public_name());
-    let agreeing = negotiate(&scene.running, (&stays, &own_name), (&goes, &name));
-    let mut agreeing = pin!(agreeing);
-    assert!(block_on(poll_once(agreeing.as_mut())).is_none());
-    scene.become_another(&stays, pair(3, OTHER, 2));
-    assert_eq!(in_time(agreeing), None);
+    let (survivor, loser) = (scene.survivor.clone(), scene.loser.clone());
+    let [own_name, name] = [1, 2].map(|number| session(number, NODE, 1).secret.public_name());
+    let negotiating = negotiate(&scene.running, (&survivor, &own_name), (&loser, &name));
+    let mut negotiating = pin!(negotiating);
+    assert!(block_on(poll_once(negotiating.as_mut())).is_none());
+    scene.become_another(&survivor, session(3, OTHER, 2));
+    assert_eq!(in_time(negotiating), None);
 }
 
 /// Regression: an acknowledgement of another node was applied, and frames were lost or duplicated.
 #[test]
-fn an_answer_of_who_was_at_the_address_before_is_none() {
+fn an_ack_of_an_earlier_node_at_the_address_is_ignored() {
     let scene = scene(1);
-    let (stays, goes) = (&scene.stays, &scene.goes);
-    scene.become_another(stays, pair(3, OTHER, 2));
-    scene.running.start_session(stays, ID, Some(pair(1, NODE, 1)));
-    let [own_name, name] = [1, 2].map(|number| pair(number, NODE, 1).secret.public_name());
-    let mut agreeing = pin!(negotiate(&scene.running, (stays, &own_name), (goes, &name)));
-    assert_eq!(block_on(poll_once(agreeing.as_mut())), None, "nobody answered yet");
-    stays.set_merge_ack(name, 7);
-    assert_eq!(in_time(agreeing), Some(7));
+    let (survivor, loser) = (&scene.survivor, &scene.loser);
+    scene.become_another(survivor, session(3, OTHER, 2));
+    scene.running.start_session(
+        survivor,
+        ID,
+        Some((session(1, NODE, 1), WindowSize::default(), InitialCredit::default())),
+    );
+    let [own_name, name] = [1, 2].map(|number| session(number, NODE, 1).secret.public_name());
+    let mut negotiating = pin!(negotiate(&scene.running, (survivor, &own_name), (loser, &name)));
+    assert_eq!(block_on(poll_once(negotiating.as_mut())), None, "the remote has not answered yet");
+    survivor.set_merge_ack(name, 7);
+    assert_eq!(in_time(negotiating), Some(7));
 }
 
 /// Regression: the losing peer was no longer dialed, though the other one had been removed.
 #[test]
-fn what_was_to_go_stays_if_the_other_one_is_removed() {
+fn the_loser_stays_if_the_survivor_is_removed() {
     for has_ended in [false, true] {
-        let Scene { running, stays, goes, service } = scene(1);
-        running.forget_peer(stays.target()).unwrap();
-        stays.stop(Closing::Now, DownReason::Removed);
+        let Scene { running, survivor, loser, lease } = scene(1);
+        running.forget_peer(survivor.target()).unwrap();
+        survivor.stop(Closing::Now, DownReason::Removed);
         if has_ended {
-            running.end_peer(&stays);
+            running.end_peer(&survivor);
         }
-        let left = in_time(commit(&running, &stays, service, 0)).expect("it stays");
-        in_time(resume(&running, left));
-        assert!(!goes.has_ended());
-        let found = running.peer(goes.target()).unwrap();
-        assert!(Arc::ptr_eq(&found, &goes), "its target is an alias");
-        assert!(PeerLease::try_acquire(&running, &goes).is_none(), "nobody serves it");
+        let lease = in_time(commit(&running, &survivor, lease, 0)).expect("it stays");
+        in_time(resume(&running, lease));
+        assert!(!loser.has_ended());
+        let found = running.peer(loser.target()).unwrap();
+        assert!(Arc::ptr_eq(&found, &loser), "its target is an alias");
+        assert!(PeerLease::try_acquire(&running, &loser).is_none(), "no task serves it");
     }
 }
 
 /// Regression: a node that answered at two addresses for a while could stop one of them from ever
 /// being dialed again.
 #[test]
-fn what_was_to_go_stays_if_the_other_side_counts_what_cannot_be() {
-    let Scene { running, stays, goes, service } = scene(1);
-    let left = in_time(commit(&running, &stays, service, 9)).expect("it stays");
-    in_time(resume(&running, left));
-    assert!(!goes.has_ended());
-    assert!(Arc::ptr_eq(&running.peer(goes.target()).unwrap(), &goes));
-    assert!(PeerLease::try_acquire(&running, &goes).is_none(), "nobody serves it");
+fn the_loser_stays_if_the_remote_acknowledges_an_impossible_count() {
+    let Scene { running, survivor, loser, lease } = scene(1);
+    let lease = in_time(commit(&running, &survivor, lease, 9)).expect("it stays");
+    in_time(resume(&running, lease));
+    assert!(!loser.has_ended());
+    assert!(Arc::ptr_eq(&running.peer(loser.target()).unwrap(), &loser));
+    assert!(PeerLease::try_acquire(&running, &loser).is_none(), "no task serves it");
+}
+
+/// Regression: a merge that failed was acknowledged, and so was each repeated request for it.
+#[test]
+fn only_a_merge_that_was_carried_out_is_acknowledged() {
+    for (received, is_done) in [(9, false), (0, true)] {
+        let Scene { running, survivor, loser, lease } = scene(1);
+        survivor.queue.link_up(true);
+        let names = [1, 2].map(|number| session(number, NODE, 1).secret.public_name());
+        let guard = MergeGuard::begin(&survivor, &loser).unwrap();
+        let mut merge =
+            pin!(follow(running.clone(), guard, survivor.clone(), loser, names, received));
+        assert!(block_on(poll_once(merge.as_mut())).is_none());
+        let mut yielding = pin!(lease.yield_now());
+        assert!(block_on(poll_once(yielding.as_mut())).is_none());
+        let returned = in_time(merge);
+        assert_eq!(returned.is_none(), is_done);
+        let own = survivor.session().unwrap();
+        let proof = [0; 16].into();
+        assert!(on_request(&running, &survivor, &own, names[1], received, &proof).is_none());
+        let control = survivor.queue.lock().control.take();
+        let is_acked = control.is_some_and(|control| control.merge_ack.is_some());
+        assert_eq!(is_acked, is_done, "{received} frames");
+    }
 }

@@ -1,10 +1,10 @@
-use crate::proto::{Ack, Frame, FrameError, Header, Hello, Records, SequenceId, VERSION};
+use crate::proto::{Ack, Extension, Frame, FrameError, Header, Hello, SequenceId, VERSION};
 
 /// Parses the input as a frame, and its payload as every message of this crate.
 ///
 /// Whatever can be decoded is encoded to the same bytes again.
 pub fn frame(bytes: &[u8]) {
-    records(bytes);
+    check_extension(bytes);
     let frame = match Frame::parse(bytes.to_vec()) {
         Ok(frame) => frame,
         Err(FrameError::Version(version)) => {
@@ -19,7 +19,7 @@ pub fn frame(bytes: &[u8]) {
     assert!(Frame::parse(bytes[..frame.len() - 1].to_vec()).is_err(), "one byte is missing");
     assert_eq!(rebuilt(&frame), canonical(&frame));
     handshake_payload(&frame);
-    records(frame.payload());
+    check_extension(frame.payload());
 }
 
 /// Rebuilds a frame from its fields, with a builder.
@@ -53,16 +53,16 @@ fn canonical(frame: &Frame) -> Vec<u8> {
 fn handshake_payload(frame: &Frame) {
     if let Ok((hello, rest)) = Hello::decode(frame) {
         assert_eq!(hello.encode(rest).unwrap().payload(), frame.payload());
-        records(rest);
+        check_extension(rest);
     }
     if let Ok((ack, rest)) = Ack::decode(frame) {
         assert_eq!(ack.encode(rest).unwrap().payload(), frame.payload());
-        records(rest);
+        check_extension(rest);
     }
 }
 
-fn records(bytes: &[u8]) {
-    if let Some(records) = Records::decode(bytes) {
-        assert_eq!(Records::decode(&records.encode()), Some(records));
+fn check_extension(bytes: &[u8]) {
+    if let Some(extension) = Extension::decode(bytes) {
+        assert_eq!(Extension::decode(&extension.encode()), Some(extension));
     }
 }

@@ -39,7 +39,7 @@ mod tests {
     use std::path::Path;
 
     /// A number from the environment, for longer runs and to reproduce a failure.
-    fn given(name: &str) -> Option<u64> {
+    fn from_env(name: &str) -> Option<u64> {
         std::env::var(name).ok()?.parse().ok()
     }
 
@@ -72,13 +72,13 @@ mod tests {
     }
 
     /// Runs random inputs. A third of their bytes are small, as counts and lengths often are.
-    fn random(cases: u64, longest: usize, run: fn(&[u8])) {
-        let seed = given("NETMOD_INET_SEED").unwrap_or_else(|| fastrand::u64(..));
-        let cases = given("NETMOD_INET_CASES").unwrap_or(cases);
+    fn random(cases: u64, max_len: usize, run: fn(&[u8])) {
+        let seed = from_env("NETMOD_INET_SEED").unwrap_or_else(|| fastrand::u64(..));
+        let cases = from_env("NETMOD_INET_CASES").unwrap_or(cases);
         eprintln!("NETMOD_INET_SEED={seed} NETMOD_INET_CASES={cases}");
         let mut random = fastrand::Rng::with_seed(seed);
         for _ in 0..cases {
-            let len = random.usize(..longest);
+            let len = random.usize(..max_len);
             let byte = || match random.u8(..3) {
                 0 => random.u8(..8),
                 _ => random.u8(..),

@@ -1,9 +1,12 @@
 use crate::error::DownReason;
 use crate::peer::recv::reader::run_reader;
-use crate::peer::{Inbound, InboundSender, MemoryBudget, Origin, Peer, SendQueue, inbound};
+use crate::peer::{
+    Inbound, InboundSender, InitialCredit, MemoryBudget, OnNewSession, Origin, Peer, SendQueue,
+    WindowSize, inbound,
+};
 use crate::proto::{
-    CONTROL, CloseRecord, Direction, Frame, FrameError, FramingError, Id, LENGTH_PREFIX, PeerType,
-    Records, SequenceId, encode_length, is_peering, peek_len,
+    CONTROL, CloseRecord, Direction, Extension, Frame, FrameError, FramingError, Id, LENGTH_PREFIX,
+    PeerType, SequenceId, encode_length, is_peering, peek_len,
 };
 use crate::testing::kit::{
     byte_source::ByteSource,
@@ -12,16 +15,14 @@ use crate::testing::kit::{
 use crate::transport::Link;
 
 /// Pieces are added up to this length, which bounds the run time of an input.
-const LONGEST: usize = 70_000;
-
-const INBOUND_BYTES: usize = 80 << 10;
+const MAX_STREAM: usize = 70_000;
 
 /// The configuration of the link, and the fragmentation of its bytes.
 struct Case {
     peer_type: PeerType,
-    carries_records: bool,
-    /// Maximum number of frames that wait for the router.
-    frames: usize,
+    is_extended: bool,
+    /// Size of the inbound queue.
+    inbound_bytes: usize,
     /// Number of bytes that arrive before the link starts, and then in each step.
     cuts: Vec<usize>,
 }
@@ -40,18 +41,18 @@ pub(crate) fn stream(bytes: &[u8]) {
     let flags = input.byte();
     let case = Case {
         peer_type: peer_type(flags),
-        carries_records: flags & 4 != 0,
-        frames: usize::from(input.byte() % 16) + 1,
+        is_extended: flags & 4 != 0,
+        inbound_bytes: (usize::from(input.byte() % 64) + 4) << 10,
         cuts: (0..input.byte() % 32).map(|_| input.size()).collect(),
     };
     let mut stream = Vec::new();
-    while !input.is_empty() && stream.len() < LONGEST {
+    while !input.is_empty() && stream.len() < MAX_STREAM {
         piece(&mut input, &mut stream);
     }
     let expected = expected(&case, &stream);
-    assert_eq!(served(&case, &stream), expected);
-    let whole = Case { cuts: vec![0, stream.len()], ..case };
-    assert_eq!(served(&whole, &stream), expected);
+    assert_eq!(run_fragmented(&case, &stream), expected);
+    let unfragmented = Case { cuts: vec![0, stream.len()], ..case };
+    assert_eq!(run_fragmented(&unfragmented, &stream), expected);
 }
 
 fn peer_type(flags: u8) -> PeerType {
@@ -72,7 +73,7 @@ fn piece(input: &mut ByteSource<'_>, stream: &mut Vec<u8>) {
         1 => frame(8, payload(input)),
         2 => return with_trailing(frame(64, payload(input)), detail, stream),
         3 => frame(32 + u16::from(what & 31), payload(input)),
-        4 => records(detail, input).into_frame(Id::from_bytes([2; 32])).unwrap(),
+        4 => extension(detail, input).into_frame(Id::from_bytes([2; 32])).unwrap(),
         5 => return other_version(what & 31, input, stream),
         6 => with_all_fields(input),
         _ => return stream.extend_from_slice(&encode_length(input.size() + detail)),
@@ -109,72 +110,76 @@ fn with_all_fields(input: &mut ByteSource<'_>) -> Frame {
     builder.auxiliary_data([5; 64]).signature([6; 64]).payload(payload(input)).build().unwrap()
 }
 
-fn records(which: usize, input: &mut ByteSource<'_>) -> Records {
-    let wanted = |bit: usize| which & bit != 0;
-    let end = CloseRecord { reason: input.byte(), retry_after_ms: 7 };
-    Records {
-        received: wanted(1).then(|| input.byte().into()),
-        held: wanted(2).then_some(9),
-        // What follows it is still read.
-        end: (which & 12 == 12).then_some(end),
-        probe: wanted(16).then_some(()),
-        busy: wanted(4).then_some(()),
-        ..Records::default()
+fn extension(which: usize, input: &mut ByteSource<'_>) -> Extension {
+    let has = |bit: usize| which & bit != 0;
+    let close = CloseRecord { reason: input.byte(), retry_after_ms: 7 };
+    Extension {
+        ack: has(1).then(|| input.byte().into()),
+        ack_delay: has(2).then_some(9),
+        credit: has(8).then_some(9),
+        // Later entries are still read.
+        close: (which & 12 == 12).then_some(close),
+        ping: has(16).then_some(()),
+        paused: has(4).then_some(()),
+        ..Extension::default()
     }
 }
 
 /// Runs the reader loop on the fragmented stream.
-fn served(case: &Case, stream: &[u8]) -> Outcome {
+fn run_fragmented(case: &Case, stream: &[u8]) -> Outcome {
     let budget = MemoryBudget::new(0);
     let queue = SendQueue::new(budget, 0, 0);
-    let peer = Peer::linked(7, case.peer_type, Origin::Accepted, queue);
-    peer.queue.link_up(case.carries_records);
-    let (sender, inbound) = inbound(INBOUND_BYTES, case.frames);
+    let peer = Peer::linked(7.into(), case.peer_type, Origin::Accepted, queue);
+    peer.queue.link_up(case.is_extended);
+    let (sender, inbound) = inbound(case.inbound_bytes);
+    let window = WindowSize::initial(sender.pool(), peer.class());
+    let credit = InitialCredit { granted: u64::MAX / 2, received: 0 };
+    peer.start_session(None, OnNewSession::ReturnAll, window, credit);
     let (near, far) = Pipe::pair();
     let mut cuts = case.cuts.iter().copied();
     let (ahead, rest) = stream.split_at(cuts.next().unwrap_or(0).min(stream.len()));
     far.outgoing().write(rest);
-    far.outgoing().ended = true;
-    let records_as = case.carries_records.then_some(Id::from_bytes([8; 32]));
-    let link = Link::new(near, None, ahead.to_vec(), records_as);
-    let (frames, reason) = serve(&peer, &link, (&sender, &inbound), || {
-        let mut way = far.outgoing();
-        way.arrive(cuts.next().unwrap_or(usize::MAX));
+    far.outgoing().is_closed = true;
+    let control_sender = case.is_extended.then_some(Id::from_bytes([8; 32]));
+    let link = Link::unencrypted(near, None, ahead.to_vec(), control_sender);
+    let (frames, reason) = run_to_end(&peer, &link, (&sender, &inbound), || {
+        let mut half = far.outgoing();
+        half.arrive(cuts.next().unwrap_or(usize::MAX));
     });
     check_counts(case, &peer, frames.len() as u64);
     let widest = far.outgoing().widest_read;
     assert!(widest <= (2 * stream.len()).max(16 << 10), "a buffer of {widest} bytes");
     drop(link);
-    check_room(case, &sender);
+    check_memory(&peer, &sender);
     Outcome { frames, ignored: peer.info().frames_ignored, reason: reason.to_string() }
 }
 
 /// Runs the reader loop to its end. Whenever it is pending, takes what it delivered or lets more
 /// bytes arrive.
-fn serve(
+fn run_to_end(
     peer: &Peer,
     link: &Link,
     (sender, inbound): (&InboundSender, &Inbound),
     mut arrive: impl FnMut(),
 ) -> (Vec<Frame>, DownReason) {
-    let wakes = TestWaker::new();
-    let mut receiving = Box::pin(run_reader(peer, link, sender, &|_| ()));
+    let waker = TestWaker::new();
+    let mut reader = Box::pin(run_reader(peer, link, sender, &|_| ()));
     let mut frames = Vec::new();
-    let mut rests = 0;
+    let mut idle_polls = 0;
     let reason = loop {
-        if let Some(reason) = wakes.poll(receiving.as_mut()) {
+        if let Some(reason) = waker.poll(reader.as_mut()) {
             break reason;
         }
         match inbound.try_next().unwrap() {
             Some((target, frame)) => {
-                assert_eq!(target, 7);
+                assert_eq!(target, 7.into());
                 frames.push(frame);
-                rests = 0;
+                idle_polls = 0;
             }
             None => arrive(),
         }
-        rests += 1;
-        assert!(rests < 200, "the loop rests while there is something to read");
+        idle_polls += 1;
+        assert!(idle_polls < 200, "the reader is idle while there is something to read");
     };
     while let Some((_, frame)) = inbound.try_next().unwrap() {
         frames.push(frame);
@@ -184,14 +189,14 @@ fn serve(
 
 fn check_counts(case: &Case, peer: &Peer, frames: u64) {
     assert_eq!(peer.info().frames_received, frames);
-    let counted = if case.carries_records { frames } else { 0 };
-    assert_eq!(peer.queue.received_total(), counted);
+    let expected_total = if case.is_extended { frames } else { 0 };
+    assert_eq!(peer.queue.received_total(), expected_total);
 }
 
-/// Checks that all permits were released.
-fn check_room(case: &Case, sender: &InboundSender) {
-    let room = sender.try_acquire(INBOUND_BYTES).unwrap().expect("some room was not given back");
-    assert_eq!(room.frames(), case.frames);
+/// Checks that all memory was released.
+fn check_memory(peer: &Peer, sender: &InboundSender) {
+    let held = peer.inbox().map_or(0, |inbox| inbox.held());
+    assert_eq!((held, sender.pool().strangers().used()), (0, 0), "inbound memory was not released");
 }
 
 /// The expected outcome: a reference implementation of the rules, frame by frame.
@@ -200,17 +205,17 @@ fn expected(case: &Case, mut bytes: &[u8]) -> Outcome {
     let reason = loop {
         let len = match peek_len(bytes) {
             Ok(Some(len)) if len <= bytes.len() => len,
-            Err(why) => break DownReason::Framing(why),
+            Err(error) => break DownReason::Framing(error),
             _ if bytes.is_empty() => break DownReason::Closed,
             _ => break DownReason::ClosedInsideFrame,
         };
         match Frame::parse(bytes[LENGTH_PREFIX..len].to_vec()) {
             Err(FrameError::Version(_)) => outcome.ignored += 1,
-            Err(why) => break DownReason::Framing(FramingError::Frame(why)),
-            Ok(frame) if frame.modes() == CONTROL && case.carries_records => {
-                let records = Records::decode(frame.payload());
-                outcome.ignored += u64::from(records.is_none());
-                if let Some(reason) = records.and_then(|records| heard(&records)) {
+            Err(error) => break DownReason::Framing(FramingError::Frame(error)),
+            Ok(frame) if frame.modes() == CONTROL && case.is_extended => {
+                let extension = Extension::decode(frame.payload());
+                outcome.ignored += u64::from(extension.is_none());
+                if let Some(reason) = extension.and_then(|extension| invalid_ack(&extension)) {
                     break reason;
                 }
             }
@@ -225,7 +230,7 @@ fn expected(case: &Case, mut bytes: &[u8]) -> Outcome {
 }
 
 /// Nothing was sent, so every acknowledgement but zero is impossible.
-fn heard(records: &Records) -> Option<DownReason> {
-    let count = records.received.filter(|count| *count > 0)?;
+fn invalid_ack(extension: &Extension) -> Option<DownReason> {
+    let count = extension.ack.filter(|count| *count > 0)?;
     Some(DownReason::InvalidAck(count))
 }

@@ -15,7 +15,7 @@ thread_local! {
 struct State {
     now: Instant,
     /// Pending timers, by deadline and then in order of registration.
-    waiting: BTreeMap<(Instant, u64), Waker>,
+    timers: BTreeMap<(Instant, u64), Waker>,
     last: u64,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn install() -> Clock {
-        let state = State { now: Instant::now(), waiting: BTreeMap::new(), last: 0 };
+        let state = State { now: Instant::now(), timers: BTreeMap::new(), last: 0 };
         let before = CLOCK.replace(Some(state));
         assert!(before.is_none(), "a thread has one clock");
         Clock { _here: std::marker::PhantomData }
@@ -49,7 +49,7 @@ impl Clock {
     /// The earliest deadline. `None` if no timer is pending.
     pub(crate) fn next(&self) -> Option<Instant> {
         CLOCK.with_borrow(|clock| {
-            let (&(time, _), _) = clock.as_ref()?.waiting.first_key_value()?;
+            let (&(time, _), _) = clock.as_ref()?.timers.first_key_value()?;
             Some(time)
         })
     }
@@ -60,7 +60,7 @@ impl Clock {
         while let Some(time) = self.next().filter(|time| *time <= to) {
             self.set(time);
             // Outside of the borrow, since a waker may run arbitrary code.
-            let first = CLOCK.with_borrow_mut(|clock| clock.as_mut()?.waiting.pop_first());
+            let first = CLOCK.with_borrow_mut(|clock| clock.as_mut()?.timers.pop_first());
             if let Some((_, waker)) = first {
                 waker.wake();
             }
@@ -145,7 +145,7 @@ impl Alarm {
                 clock.last += 1;
                 clock.last
             });
-            clock.waiting.insert((time, number), cx.waker().clone());
+            clock.timers.insert((time, number), cx.waker().clone());
             Poll::Pending
         })
     }
@@ -154,7 +154,7 @@ impl Alarm {
 impl Drop for Alarm {
     fn drop(&mut self) {
         let (Some(time), Some(number)) = (self.time, self.number) else { return };
-        let waker = CLOCK.with_borrow_mut(|clock| clock.as_mut()?.waiting.remove(&(time, number)));
+        let waker = CLOCK.with_borrow_mut(|clock| clock.as_mut()?.timers.remove(&(time, number)));
         // Outside of the borrow: the waker may own the last reference to a task.
         drop(waker);
     }
@@ -166,7 +166,7 @@ mod tests {
     use futures_lite::future::{block_on, poll_once};
 
     #[test]
-    fn time_stands_still_until_it_is_moved_on() {
+    fn time_passes_only_when_the_clock_is_advanced() {
         let clock = Clock::install();
         let start = now().unwrap();
         let second = Duration::from_secs(1);

@@ -1,3 +1,7 @@
+//! An in-memory duplex stream, and a waker that records its calls.
+//!
+//! Tests use this stream rather than one of their own: it can be slow, full, cut and closed.
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -29,19 +33,32 @@ pub(crate) struct HalfPipe {
     /// How many more bytes the writer may write before it blocks.
     pub(crate) room: usize,
     /// The writer has closed.
-    pub(crate) ended: bool,
+    pub(crate) is_closed: bool,
     /// The reader is gone.
-    pub(crate) broken: bool,
+    pub(crate) is_broken: bool,
     /// Largest capacity of a buffer that was passed to a read.
     pub(crate) widest_read: usize,
     pub(crate) reads: usize,
+    /// The writes that were accepted, in order.
+    #[cfg(test)]
+    pub(crate) writes: Vec<WriteCall>,
+}
+
+/// A write that was accepted, in full or in part.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WriteCall {
+    /// Number of bytes passed to [`Stream::try_write`].
+    pub(crate) requested: usize,
+    pub(crate) written: usize,
+    pub(crate) ends_record: bool,
 }
 
 impl Pipe {
     /// Creates a connection, and returns its two ends.
     pub(crate) fn pair() -> (Arc<Pipe>, Arc<Pipe>) {
-        let ways: [Arc<Mutex<HalfPipe>>; 2] = Default::default();
-        let [one, other] = &ways;
+        let halves: [Arc<Mutex<HalfPipe>>; 2] = Default::default();
+        let [one, other] = &halves;
         let first = Pipe { incoming: one.clone(), outgoing: other.clone() };
         let second = Pipe { incoming: other.clone(), outgoing: one.clone() };
         (Arc::new(first), Arc::new(second))
@@ -66,7 +83,7 @@ impl HalfPipe {
         self.bytes.extend(bytes);
     }
 
-    fn move_to(&mut self, buffer: &mut Vec<u8>, count: usize) {
+    fn read_into(&mut self, buffer: &mut Vec<u8>, count: usize) {
         // Copies whole slices: byte by byte would dominate the run time of a case.
         let (front, back) = self.bytes.as_slices();
         let split = count.min(front.len());
@@ -76,7 +93,7 @@ impl HalfPipe {
     }
 
     fn is_at_end(&self) -> bool {
-        self.ended && self.bytes.is_empty()
+        self.is_closed && self.bytes.is_empty()
     }
 }
 
@@ -84,54 +101,62 @@ impl Stream for Pipe {
     fn try_read(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         let spare = buffer.capacity() - buffer.len();
         assert!(spare > 0, "a read without room looks like an end");
-        let mut way = self.incoming();
-        way.widest_read = way.widest_read.max(buffer.capacity());
-        way.reads += 1;
-        if way.arrived == 0 && !way.is_at_end() {
+        let mut half = self.incoming();
+        half.widest_read = half.widest_read.max(buffer.capacity());
+        half.reads += 1;
+        if half.arrived == 0 && !half.is_at_end() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let count = way.arrived.min(spare);
-        way.arrived -= count;
-        way.move_to(buffer, count);
+        let count = half.arrived.min(spare);
+        half.arrived -= count;
+        half.read_into(buffer, count);
         Ok(count)
     }
 
-    fn try_write(&self, slices: &[IoSlice<'_>], _ends_record: bool) -> io::Result<usize> {
-        let mut way = self.outgoing();
-        if way.broken || way.ended {
+    fn try_write(&self, slices: &[IoSlice<'_>], ends_record: bool) -> io::Result<usize> {
+        let mut half = self.outgoing();
+        if half.is_broken || half.is_closed {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        if way.room == 0 {
+        if half.room == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let mut written = 0;
         for slice in slices {
-            let part = way.room.min(slice.len());
-            way.write(&slice[..part]);
-            way.room -= part;
-            written += part;
+            let count = half.room.min(slice.len());
+            half.write(&slice[..count]);
+            half.room -= count;
+            written += count;
         }
+        #[cfg(test)]
+        half.writes.push(WriteCall {
+            requested: slices.iter().map(|slice| slice.len()).sum(),
+            written,
+            ends_record,
+        });
+        #[cfg(not(test))]
+        let _ = ends_record;
         Ok(written)
     }
 
     fn poll_readable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let way = self.incoming();
-        match way.arrived > 0 || way.is_at_end() {
+        let half = self.incoming();
+        match half.arrived > 0 || half.is_at_end() {
             true => Poll::Ready(Ok(())),
             false => Poll::Pending,
         }
     }
 
     fn poll_writable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let way = self.outgoing();
-        match way.room > 0 || way.broken {
+        let half = self.outgoing();
+        match half.room > 0 || half.is_broken {
             true => Poll::Ready(Ok(())),
             false => Poll::Pending,
         }
     }
 
     fn close_write(&self) {
-        self.outgoing().ended = true;
+        self.outgoing().is_closed = true;
     }
 
     fn has_pending_write(&self) -> bool {
@@ -151,8 +176,8 @@ impl Stream for Pipe {
     fn restore_keepalive(&self) {}
 
     fn abort(&self) {
-        self.outgoing().ended = true;
-        self.incoming().broken = true;
+        self.outgoing().is_closed = true;
+        self.incoming().is_broken = true;
     }
 }
 
@@ -173,7 +198,7 @@ impl Wake for Flag {
 }
 
 /// Number of polls without any new input after which a task counts as a busy loop.
-const TOO_MANY: usize = 100_000;
+const MAX_POLLS: usize = 100_000;
 
 impl TestWaker {
     pub(crate) fn new() -> TestWaker {
@@ -190,7 +215,7 @@ impl TestWaker {
     /// Polls until the future completes, or is pending and not woken.
     pub(crate) fn poll<T>(&self, mut future: Pin<&mut dyn Future<Output = T>>) -> Option<T> {
         let mut cx = Context::from_waker(&self.waker);
-        for _ in 0..TOO_MANY {
+        for _ in 0..MAX_POLLS {
             self.flag.0.store(false, Ordering::Relaxed);
             if let Poll::Ready(done) = future.as_mut().poll(&mut cx) {
                 return Some(done);
@@ -199,6 +224,6 @@ impl TestWaker {
                 return None;
             }
         }
-        panic!("it never rests");
+        panic!("a busy loop");
     }
 }

@@ -9,7 +9,7 @@ use crate::{Spawn, Task};
 
 /// Polls ready tasks in a random order that is determined by its seed.
 pub(crate) struct Executor {
-    tasks: BTreeMap<u64, Running>,
+    tasks: BTreeMap<u64, Spawned>,
     inbox: Arc<Mutex<Inbox>>,
     random: fastrand::Rng,
     last_task: u64,
@@ -17,10 +17,10 @@ pub(crate) struct Executor {
 }
 
 /// A task, and the group with which it is dropped.
-struct Running {
+struct Spawned {
     task: Task,
     group: u64,
-    wake: Arc<Ready>,
+    ready: Arc<Ready>,
 }
 
 #[derive(Default)]
@@ -58,7 +58,7 @@ impl Spawn for Group {
 }
 
 /// Number of polls between two steps of the clock after which the tasks count as a busy loop.
-const TOO_MANY: usize = 5_000_000;
+const MAX_POLLS: usize = 5_000_000;
 
 impl Executor {
     pub(crate) fn new(seed: u64) -> Executor {
@@ -81,8 +81,8 @@ impl Executor {
     pub(crate) fn end(&mut self, group: &Group) {
         let mut last = 0;
         loop {
-            self.take_spawned();
-            let next = self.tasks.range(last..).find(|(_, running)| running.group == group.number);
+            self.receive_spawned();
+            let next = self.tasks.range(last..).find(|(_, spawned)| spawned.group == group.number);
             let Some((&number, _)) = next else { break };
             // One by one: dropping a task may wake or spawn others.
             drop(self.tasks.remove(&number));
@@ -92,17 +92,17 @@ impl Executor {
 
     /// Runs until no task is ready.
     pub(crate) fn run(&mut self) {
-        for _ in 0..TOO_MANY {
-            self.take_spawned();
+        for _ in 0..MAX_POLLS {
+            self.receive_spawned();
             let Some(number) = self.pick() else { return };
-            let Some(running) = self.tasks.get_mut(&number) else { continue };
-            running.wake.is_queued.store(false, Ordering::Relaxed);
-            let waker = Waker::from(running.wake.clone());
-            if running.task.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+            let Some(spawned) = self.tasks.get_mut(&number) else { continue };
+            spawned.ready.is_queued.store(false, Ordering::Relaxed);
+            let waker = Waker::from(spawned.ready.clone());
+            if spawned.task.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
                 self.tasks.remove(&number);
             }
         }
-        panic!("the tasks never rest");
+        panic!("the tasks never become idle");
     }
 
     fn pick(&mut self) -> Option<u64> {
@@ -110,15 +110,15 @@ impl Executor {
         (!ready.is_empty()).then(|| ready.swap_remove(self.random.usize(..ready.len())))
     }
 
-    fn take_spawned(&mut self) {
+    fn receive_spawned(&mut self) {
         let spawned = std::mem::take(&mut self.inbox.lock().unwrap().spawned);
         for (group, task) in spawned {
             self.last_task += 1;
             let number = self.last_task;
             let (inbox, is_queued) = (self.inbox.clone(), AtomicBool::new(false));
-            let wake = Arc::new(Ready { number, is_queued, inbox });
-            wake.clone().wake();
-            self.tasks.insert(number, Running { task, group, wake });
+            let ready = Arc::new(Ready { number, is_queued, inbox });
+            ready.clone().wake();
+            self.tasks.insert(number, Spawned { task, group, ready });
         }
     }
 }

@@ -5,29 +5,36 @@
 //! and random numbers are replaced. A run is determined by its seed, and its real time depends on
 //! the number of events, not on the simulated time.
 
+mod bad_neighbours;
 mod executor;
+mod flows;
+mod memory;
 mod network;
 mod property;
+mod rings;
 mod simplex;
+mod strangers;
+mod streams;
 mod thundering_herd;
 mod two_nodes;
 
 use std::cell::Cell;
+use std::future::Future;
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use futures_lite::future;
 
 use crate::config::SystemResolver;
-use crate::endpoint::builder::open;
+use crate::endpoint::open::open;
 use crate::primitives::clock;
-use crate::proto::{Bits, Id};
+use crate::proto::{Id, InstanceId};
 use crate::session::handle_stream;
 use crate::shared::{SharedConfig, TaskRef};
 use crate::testing::kit::manual_clock::Clock;
 use crate::{
-    AcceptPolicy, Event, Events, Frame, InetEndpoint, Limits, PeerInfo, PeerState, Target,
+    AcceptPolicy, Event, Events, Frame, InetEndpoint, Limits, PeerInfo, PeerState, Spawn, Target,
 };
 
 use executor::{Executor, Group};
@@ -38,9 +45,9 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// The seeds of a test: `count` fixed ones, unless the environment overrides them.
 fn seeds(count: u64) -> impl Iterator<Item = u64> {
-    let given = |name: &str| std::env::var(name).ok()?.parse().ok();
-    let first: u64 = given("NETMOD_INET_SEED").unwrap_or(0);
-    first..first + given("NETMOD_INET_CASES").unwrap_or(count)
+    let from_env = |name: &str| std::env::var(name).ok()?.parse().ok();
+    let first: u64 = from_env("NETMOD_INET_SEED").unwrap_or(0);
+    first..first + from_env("NETMOD_INET_CASES").unwrap_or(count)
 }
 
 /// The simulated world: network, executor and clock.
@@ -52,9 +59,12 @@ struct World {
     executor: Executor,
     clock: Clock,
     start: Instant,
-    boots: Cell<u64>,
+    instances: Cell<u64>,
     /// Time that a router spends on each frame.
     slowness: Duration,
+    /// Whether nodes never encrypt: some others are scripted, and cannot.
+    #[cfg(feature = "noise")]
+    is_plain: bool,
 }
 
 /// A running instance of a node.
@@ -65,6 +75,7 @@ struct Node {
     /// Frames that its router received.
     arrived: Arc<Mutex<Vec<(Target, Frame)>>>,
     group: Group,
+    running: Weak<TaskRef>,
 }
 
 impl World {
@@ -78,34 +89,44 @@ impl World {
             executor: Executor::new(seed ^ 0x7a5c5),
             clock,
             start: clock::now(),
-            boots: Cell::new(0),
+            instances: Cell::new(0),
             slowness: Duration::ZERO,
+            #[cfg(feature = "noise")]
+            is_plain: false,
         }
     }
 
     /// Generates a fresh instance id, which randomly sorts above or below others.
-    fn new_boot(&self) -> Bits {
-        self.boots.set(self.boots.get() + 1);
-        let mut boot = [0; 16];
-        boot[0] = fastrand::u8(..);
-        boot[8..].copy_from_slice(&self.boots.get().to_be_bytes());
-        boot
+    fn new_instance(&self) -> InstanceId {
+        self.instances.set(self.instances.get() + 1);
+        let mut bytes = [0; 16];
+        bytes[0] = fastrand::u8(..);
+        bytes[8..].copy_from_slice(&self.instances.get().to_be_bytes());
+        bytes.into()
     }
 
     /// Starts a listening node as a new instance.
     fn start(&mut self, host: Host) -> Node {
-        let boot = self.new_boot();
-        self.start_as(host, boot, Limits::default())
+        let instance_id = self.new_instance();
+        self.start_as(host, instance_id, Limits::default())
     }
 
-    fn start_as(&mut self, host: Host, boot: Bits, limits: Limits) -> Node {
+    fn start_as(&mut self, host: Host, instance_id: InstanceId, limits: Limits) -> Node {
+        let node = self.open(host, instance_id, limits);
+        let router = run_router(node.endpoint.clone(), node.arrived.clone(), self.slowness);
+        node.spawn(router);
+        node
+    }
+
+    /// Starts a listening node without a router.
+    fn open(&mut self, host: Host, instance_id: InstanceId, limits: Limits) -> Node {
         let group = self.executor.group();
         let mut id = [0; 32];
         id[..2].copy_from_slice(&host.to_be_bytes());
         let (endpoint, running) = open(
             SharedConfig {
                 id: Id::from_bytes(id),
-                instance_id: boot,
+                instance_id,
                 limits,
                 frames_follow_id: false,
                 resolver: Box::new(SystemResolver::default()),
@@ -118,15 +139,17 @@ impl World {
             &[],
         );
         self.listen(host, &running);
-        let arrived = Arc::new(Mutex::new(Vec::new()));
-        running.spawn(hand_out(endpoint.clone(), arrived.clone(), self.slowness));
-        Node { host, events: endpoint.events(), endpoint, arrived, group }
+        let (arrived, events) = (Arc::default(), endpoint.events());
+        Node { host, events, endpoint, arrived, group, running: Arc::downgrade(&running) }
     }
 
     /// With `NETMOD_INET_ENCRYPTED` in the environment all nodes require encryption. Each host has
     /// its own key.
     #[cfg(feature = "noise")]
     fn encryption(&self, host: Host) -> Option<crate::Encryption> {
+        if self.is_plain {
+            return None;
+        }
         std::env::var_os("NETMOD_INET_ENCRYPTED")?;
         let mut key = [7; 32];
         key[..2].copy_from_slice(&host.to_be_bytes());
@@ -186,12 +209,12 @@ impl World {
         &mut self,
         what: &str,
         limit: Duration,
-        mut is_so: impl FnMut() -> bool,
+        mut condition: impl FnMut() -> bool,
     ) -> Duration {
         let start = self.now();
         loop {
             self.executor.run();
-            if is_so() {
+            if condition() {
                 return self.now() - start;
             }
             assert!(self.now() - start < limit, "no {what} within {limit:?}");
@@ -209,7 +232,7 @@ impl Drop for World {
 }
 
 /// Simulates a router that spends `slowness` on each frame.
-async fn hand_out(
+async fn run_router(
     endpoint: InetEndpoint,
     arrived: Arc<Mutex<Vec<(Target, Frame)>>>,
     slowness: Duration,
@@ -221,6 +244,16 @@ async fn hand_out(
 }
 
 impl Node {
+    /// Spawns a task that ends with the node.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.group.spawn(Box::pin(task));
+    }
+
+    /// What the tasks of the node share.
+    fn shared(&self) -> Arc<TaskRef> {
+        self.running.upgrade().expect("a running node")
+    }
+
     /// Sends frames with these numbers.
     fn send(&self, target: Target, numbers: impl IntoIterator<Item = u64>) {
         for number in numbers {
@@ -250,7 +283,7 @@ impl Node {
     }
 
     /// Drains the events since the last call.
-    fn told(&self) -> Vec<Event> {
+    fn drain_events(&self) -> Vec<Event> {
         std::iter::from_fn(|| self.events.try_next().ok().flatten()).collect()
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use async_channel::{Receiver, Sender};
 
 use crate::primitives::clock;
-use crate::testing::simulator::simplex::Way;
+use crate::testing::simulator::simplex::Simplex;
 use crate::transport::{Connect, ConnectFuture, Stream};
 
 /// The number of a machine.
@@ -68,9 +68,11 @@ struct State {
     latency: RangeInclusive<Duration>,
     listeners: BTreeMap<Host, Sender<Accepted>>,
     /// Partitioned pairs of hosts, lower number first.
-    parted: BTreeSet<(Host, Host)>,
+    partitions: BTreeSet<(Host, Host)>,
+    /// Bytes per second in each direction of a connection between slow pairs of hosts.
+    rates: BTreeMap<(Host, Host), u32>,
     /// Hosts that are powered off.
-    absent: BTreeSet<Host>,
+    powered_off: BTreeSet<Host>,
     connections: BTreeMap<u64, Connection>,
     last_connection: u64,
     /// When connections were opened, since this was last drained.
@@ -80,7 +82,7 @@ struct State {
 struct Connection {
     hosts: [Host; 2],
     /// The direction that each end writes to.
-    ways: [Way; 2],
+    directions: [Simplex; 2],
     /// Whether each end was dropped, and whether it was lost without notice to the other.
     is_gone: [bool; 2],
     is_lost: [bool; 2],
@@ -93,8 +95,9 @@ impl Network {
                 random: fastrand::Rng::with_seed(seed),
                 latency,
                 listeners: BTreeMap::new(),
-                parted: BTreeSet::new(),
-                absent: BTreeSet::new(),
+                partitions: BTreeSet::new(),
+                rates: BTreeMap::new(),
+                powered_off: BTreeSet::new(),
                 connections: BTreeMap::new(),
                 last_connection: 0,
                 opened: Vec::new(),
@@ -118,23 +121,32 @@ impl Network {
     }
 
     /// Partitions two hosts. Data in flight is delayed, not lost, since TCP retransmits it.
-    pub(crate) fn part(&self, one: Host, other: Host) {
+    pub(crate) fn partition(&self, one: Host, other: Host) {
         let mut state = self.lock();
-        state.parted.insert(pair(one, other));
-        state.hold_back(|hosts| pair(hosts[0], hosts[1]) == pair(one, other));
+        state.partitions.insert(pair(one, other));
+        state.stall(|hosts| pair(hosts[0], hosts[1]) == pair(one, other));
     }
 
     /// Heals a partition.
-    pub(crate) fn rejoin(&self, one: Host, other: Host) {
+    pub(crate) fn heal(&self, one: Host, other: Host) {
         let mut state = self.lock();
-        state.parted.remove(&pair(one, other));
-        state.let_go();
+        state.partitions.remove(&pair(one, other));
+        state.release_stalled();
+    }
+
+    /// Limits the rate between two hosts, in bytes per second. `None`: it is not limited.
+    pub(crate) fn set_rate(&self, one: Host, other: Host, rate: Option<u32>) {
+        let rates = &mut self.lock().rates;
+        match rate {
+            Some(rate) => rates.insert(pair(one, other), rate),
+            None => rates.remove(&pair(one, other)),
+        };
     }
 
     /// Powers a host off: its connections are lost, without notice to the remotes.
-    pub(crate) fn vanish(&self, host: Host) {
+    pub(crate) fn power_off(&self, host: Host) {
         let mut state = self.lock();
-        state.absent.insert(host);
+        state.powered_off.insert(host);
         for connection in state.connections.values_mut() {
             for side in 0..2 {
                 if connection.hosts[side] == host {
@@ -142,14 +154,14 @@ impl Network {
                 }
             }
         }
-        state.hold_back(|hosts| hosts.contains(&host));
+        state.stall(|hosts| hosts.contains(&host));
     }
 
     /// Powers a host on.
-    pub(crate) fn appear(&self, host: Host) {
+    pub(crate) fn power_on(&self, host: Host) {
         let mut state = self.lock();
-        state.absent.remove(&host);
-        state.let_go();
+        state.powered_off.remove(&host);
+        state.release_stalled();
     }
 
     /// Cuts all connections between two hosts.
@@ -165,7 +177,8 @@ impl Network {
                     Cut::SeenBy(host) if connection.hosts[side] != host => {
                         connection.lose(1 - side);
                     }
-                    _ => connection.ways[1 - side].fail(clock::now() + one_way(random, latency)),
+                    _ => connection.directions[1 - side]
+                        .fail(clock::now() + one_way(random, latency)),
                 }
             }
         }
@@ -187,10 +200,10 @@ impl Network {
     }
 
     /// Handles a SYN. `None`: there is no reply.
-    fn knock(self: &Arc<Self>, from: Host, addr: SocketAddr) -> Option<io::Result<End>> {
+    fn syn(self: &Arc<Self>, from: Host, addr: SocketAddr) -> Option<io::Result<Socket>> {
         let mut state = self.lock();
         let to = host_at(addr)?;
-        if state.is_silent([from, to]) {
+        if state.is_unreachable([from, to]) {
             return None;
         }
         let Some(listener) = state.listeners.get(&to).cloned() else {
@@ -200,16 +213,16 @@ impl Network {
         let number = state.last_connection;
         let connection = Connection {
             hosts: [from, to],
-            ways: Default::default(),
+            directions: Default::default(),
             is_gone: [false; 2],
             is_lost: [false; 2],
         };
         state.connections.insert(number, connection);
         state.opened.push(clock::now());
         drop(state);
-        let [dialer, accepted] = [0, 1].map(|side| End { network: self.clone(), number, side });
-        let is_other = addr.ip() != ip(to, false);
-        let source = SocketAddr::new(ip(from, is_other), 50_000 + (number % 10_000) as u16);
+        let [dialer, accepted] = [0, 1].map(|side| Socket { network: self.clone(), number, side });
+        let is_other_network = addr.ip() != ip(to, false);
+        let source = SocketAddr::new(ip(from, is_other_network), 50_000 + (number % 10_000) as u16);
         // If the listener was dropped just now, the connection is closed at once.
         let _ = listener.try_send((Arc::new(accepted), source));
         Some(Ok(dialer))
@@ -230,36 +243,37 @@ fn one_way(random: &mut fastrand::Rng, latency: &RangeInclusive<Duration>) -> Du
 }
 
 impl State {
-    fn is_silent(&self, hosts: [Host; 2]) -> bool {
-        self.parted.contains(&pair(hosts[0], hosts[1]))
-            || hosts.iter().any(|host| self.absent.contains(host))
+    fn is_unreachable(&self, hosts: [Host; 2]) -> bool {
+        self.partitions.contains(&pair(hosts[0], hosts[1]))
+            || hosts.iter().any(|host| self.powered_off.contains(host))
     }
 
-    /// Delays the data in flight on the selected connections until `let_go`.
-    fn hold_back(&mut self, which: impl Fn([Host; 2]) -> bool) {
+    /// Delays the data in flight on the selected connections until `release_stalled`.
+    fn stall(&mut self, which: impl Fn([Host; 2]) -> bool) {
         for connection in self.connections.values_mut().filter(|open| which(open.hosts)) {
-            connection.ways.iter_mut().for_each(Way::hold_back);
+            connection.directions.iter_mut().for_each(Simplex::stall);
         }
     }
 
     /// Releases delayed data on the connections between reachable hosts.
-    fn let_go(&mut self) {
+    fn release_stalled(&mut self) {
         let numbers: Vec<u64> = self.connections.keys().copied().collect();
         for number in numbers {
             let latency = one_way(&mut self.random, &self.latency);
-            let is_silent = self.is_silent(self.connections[&number].hosts);
+            let is_unreachable = self.is_unreachable(self.connections[&number].hosts);
             let Some(connection) = self.connections.get_mut(&number) else { continue };
-            if is_silent {
+            if is_unreachable {
                 continue;
             }
             for side in 0..2 {
-                let had_waiting = connection.ways[side].let_go(clock::now() + latency);
+                let was_stalled =
+                    connection.directions[side].release_stalled(clock::now() + latency);
                 // Retransmitted data reaches a host that does not know the connection, sooner or
-                // later, and is answered by a reset.
-                let is_answered = connection.is_gone[1 - side]
+                // later, and draws a reset.
+                let draws_reset = connection.is_gone[1 - side]
                     || (connection.is_lost[1 - side] && self.random.bool());
-                if had_waiting && is_answered {
-                    connection.ways[1 - side].fail(clock::now() + 2 * latency);
+                if was_stalled && draws_reset {
+                    connection.directions[1 - side].fail(clock::now() + 2 * latency);
                 }
             }
         }
@@ -268,7 +282,7 @@ impl State {
     /// Arrival time of data that is sent now. `None`: it is delayed indefinitely.
     fn arrival(&mut self, hosts: [Host; 2]) -> Option<Instant> {
         let latency = one_way(&mut self.random, &self.latency);
-        (!self.is_silent(hosts)).then(|| clock::now() + latency)
+        (!self.is_unreachable(hosts)).then(|| clock::now() + latency)
     }
 }
 
@@ -282,28 +296,28 @@ impl Connect for Dialer {
     fn connect(&self, addr: SocketAddr) -> ConnectFuture {
         let (network, host) = (self.network.clone(), self.host);
         Box::pin(async move {
-            let mut again = Duration::from_secs(1);
+            let mut retransmit_after = Duration::from_secs(1);
             loop {
                 clock::after(network.latency()).await;
-                if let Some(answer) = network.knock(host, addr) {
+                if let Some(reply) = network.syn(host, addr) {
                     clock::after(network.latency()).await;
-                    return answer.map(|end| Arc::new(end) as Arc<dyn Stream>);
+                    return reply.map(|end| Arc::new(end) as Arc<dyn Stream>);
                 }
-                clock::after(again).await;
-                again *= 2;
+                clock::after(retransmit_after).await;
+                retransmit_after *= 2;
             }
         })
     }
 }
 
-/// One end of a connection.
-struct End {
+/// One socket of a connection.
+struct Socket {
     network: Arc<Network>,
     number: u64,
     side: usize,
 }
 
-impl End {
+impl Socket {
     /// Accesses the connection. `f` also gets the arrival time of anything that this end writes
     /// now.
     fn with<T>(&self, f: impl FnOnce(&mut Connection, Option<Instant>) -> T) -> T {
@@ -313,38 +327,45 @@ impl End {
         f(state.connections.get_mut(&self.number).expect("an end is left"), arrival)
     }
 
-    fn incoming<T>(&self, f: impl FnOnce(&mut Way) -> T) -> T {
-        self.with(|connection, _| f(&mut connection.ways[1 - self.side]))
+    fn rate(&self) -> Option<u32> {
+        let state = self.network.lock();
+        let [one, other] = state.connections[&self.number].hosts;
+        state.rates.get(&pair(one, other)).copied()
+    }
+
+    fn incoming<T>(&self, f: impl FnOnce(&mut Simplex) -> T) -> T {
+        self.with(|connection, _| f(&mut connection.directions[1 - self.side]))
     }
 }
 
-impl Stream for End {
+impl Stream for Socket {
     fn try_read(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
-        self.incoming(|way| way.read(buffer))
+        self.incoming(|direction| direction.read(buffer))
     }
 
     fn try_write(&self, slices: &[IoSlice<'_>], _ends_record: bool) -> io::Result<usize> {
+        let rate = self.rate();
         self.with(|connection, arrival| {
             let [outgoing, incoming] = connection.between(self.side);
             if incoming.has_failed() {
                 return Err(io::ErrorKind::ConnectionReset.into());
             }
             let was_empty = outgoing.is_empty();
-            let written = outgoing.write(slices, arrival)?;
+            let written = outgoing.write(slices, arrival, rate)?;
             let other = 1 - self.side;
             // A host that does not know the connection replies with a reset. Only the first segment
             // draws one: with unacknowledged data in flight nothing new is transmitted.
             let is_unknown = connection.is_gone[other] || connection.is_lost[other];
             if let (true, true, Some(arrival)) = (is_unknown, was_empty, arrival) {
-                let answered = arrival + arrival.duration_since(clock::now());
-                connection.ways[other].fail(answered);
+                let reset_at = arrival + arrival.duration_since(clock::now());
+                connection.directions[other].fail(reset_at);
             }
             Ok(written)
         })
     }
 
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.incoming(|way| way.poll_readable(cx))
+        self.incoming(|direction| direction.poll_readable(cx))
     }
 
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -358,7 +379,7 @@ impl Stream for End {
     }
 
     fn close_write(&self) {
-        self.with(|connection, arrival| connection.ways[self.side].end(arrival));
+        self.with(|connection, arrival| connection.directions[self.side].end(arrival));
     }
 
     fn has_pending_write(&self) -> bool {
@@ -376,9 +397,9 @@ impl Stream for End {
             let other = 1 - self.side;
             let is_unknown = connection.is_gone[other] || connection.is_lost[other];
             // The kernel does not send keepalive probes while data is in flight.
-            if is_unknown && connection.ways[self.side].is_empty() {
+            if is_unknown && connection.directions[self.side].is_empty() {
                 let seconds = if arrival.is_some() { 1 } else { 3 };
-                connection.ways[other].fail(clock::now() + Duration::from_secs(seconds));
+                connection.directions[other].fail(clock::now() + Duration::from_secs(seconds));
             }
         });
         true
@@ -399,18 +420,18 @@ impl Connection {
     /// Drops one end without notice. The remote's kernel detects it by its timeouts.
     fn lose(&mut self, side: usize) {
         self.is_lost[side] = true;
-        let patience = if self.ways[1 - side].is_empty() { KEEPALIVE } else { USER_TIMEOUT };
-        self.ways[side].fail(clock::now() + patience);
+        let timeout = if self.directions[1 - side].is_empty() { KEEPALIVE } else { USER_TIMEOUT };
+        self.directions[side].fail(clock::now() + timeout);
     }
 
     /// The outgoing and the incoming direction of one end.
-    fn between(&mut self, side: usize) -> [&mut Way; 2] {
-        let [one, other] = &mut self.ways;
+    fn between(&mut self, side: usize) -> [&mut Simplex; 2] {
+        let [one, other] = &mut self.directions;
         if side == 0 { [one, other] } else { [other, one] }
     }
 }
 
-impl Drop for End {
+impl Drop for Socket {
     fn drop(&mut self) {
         self.with(|connection, arrival| {
             let is_lost = connection.is_lost[self.side];

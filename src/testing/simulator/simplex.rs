@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::primitives::clock::{self, Timer};
 
@@ -14,10 +14,12 @@ const WINDOW: usize = 64 << 10;
 
 /// One direction: written, but unread data.
 #[derive(Debug, Default)]
-pub(crate) struct Way {
+pub(crate) struct Simplex {
     /// Segments and their arrival times. `None`: delayed indefinitely.
     segments: VecDeque<(Option<Instant>, Vec<u8>)>,
     bytes: usize,
+    /// When all that was written is transmitted, if the rate is limited.
+    transmitted_at: Option<Instant>,
     /// Set once the writer has closed, with the time at which the reader notices.
     end: Option<Option<Instant>>,
     /// When the reader sees a reset. Nothing arrives afterwards.
@@ -30,38 +32,52 @@ pub(crate) struct Way {
     alarm: Option<(Instant, Timer)>,
 }
 
-fn has_come(time: Option<Instant>) -> bool {
+fn is_past(time: Option<Instant>) -> bool {
     time.is_some_and(|time| time <= clock::now())
 }
 
-impl Way {
+impl Simplex {
     pub(crate) fn is_empty(&self) -> bool {
         self.segments.is_empty()
     }
 
     pub(crate) fn has_failed(&self) -> bool {
-        has_come(self.failure)
+        is_past(self.failure)
     }
 
     pub(crate) fn write(
         &mut self,
         slices: &[IoSlice<'_>],
         arrival: Option<Instant>,
+        rate: Option<u32>,
     ) -> io::Result<usize> {
         if self.end.is_some() {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        let room = WINDOW - self.bytes;
+        let window_left = WINDOW - self.bytes;
         let bytes: Vec<u8> =
-            slices.iter().flat_map(|slice| slice.iter()).take(room).copied().collect();
+            slices.iter().flat_map(|slice| slice.iter()).take(window_left).copied().collect();
         if bytes.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let written = bytes.len();
         self.bytes += written;
+        let delay = self.transmission_delay(written, rate);
+        let arrival = arrival.map(|arrival| arrival + delay);
         self.segments.push_back((self.in_order(arrival), bytes));
         self.wake_reader();
         Ok(written)
+    }
+
+    /// Time until so many more bytes are transmitted, at this many bytes per second.
+    fn transmission_delay(&mut self, bytes: usize, rate: Option<u32>) -> Duration {
+        let now = clock::now();
+        let transmitted_at = rate.map(|rate| {
+            let start = self.transmitted_at.map_or(now, |before| before.max(now));
+            start + Duration::from_secs_f64(bytes as f64 / f64::from(rate))
+        });
+        self.transmitted_at = transmitted_at;
+        transmitted_at.map_or(Duration::ZERO, |at| at - now)
     }
 
     /// Clamps an arrival time so that nothing overtakes earlier segments.
@@ -92,26 +108,26 @@ impl Way {
     }
 
     /// Delays everything that has not arrived yet.
-    pub(crate) fn hold_back(&mut self) {
-        let hold = |arrival: &mut Option<Instant>| arrival.take_if(|time| *time > clock::now());
+    pub(crate) fn stall(&mut self) {
+        let stall = |arrival: &mut Option<Instant>| arrival.take_if(|time| *time > clock::now());
         for (arrival, _) in &mut self.segments {
-            hold(arrival);
+            stall(arrival);
         }
-        self.end.as_mut().map(hold);
+        self.end.as_mut().map(stall);
     }
 
     /// Releases delayed data. Returns whether there was any.
-    pub(crate) fn let_go(&mut self, arrival: Instant) -> bool {
-        let mut held: Vec<&mut Option<Instant>> =
+    pub(crate) fn release_stalled(&mut self, arrival: Instant) -> bool {
+        let mut times: Vec<&mut Option<Instant>> =
             self.segments.iter_mut().map(|(at, _)| at).collect();
-        held.extend(self.end.as_mut());
-        let mut was_held = false;
-        for time in held.into_iter().filter(|time| time.is_none()) {
+        times.extend(self.end.as_mut());
+        let mut was_stalled = false;
+        for time in times.into_iter().filter(|time| time.is_none()) {
             *time = Some(arrival);
-            was_held = true;
+            was_stalled = true;
         }
         self.wake_reader();
-        was_held
+        was_stalled
     }
 
     pub(crate) fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
@@ -119,18 +135,18 @@ impl Way {
             return Ok(0);
         }
         let spare = buffer.capacity() - buffer.len();
-        let mut left = spare;
-        while left > 0 && self.is_next_readable() {
+        let mut spare_left = spare;
+        while spare_left > 0 && self.is_next_readable() {
             let Some((_, bytes)) = self.segments.front_mut() else { break };
-            let rest = bytes.split_off(left.min(bytes.len()));
-            left -= bytes.len();
+            let rest = bytes.split_off(spare_left.min(bytes.len()));
+            spare_left -= bytes.len();
             buffer.extend_from_slice(bytes);
             *bytes = rest;
             if bytes.is_empty() {
                 self.segments.pop_front();
             }
         }
-        let read = spare - left;
+        let read = spare - spare_left;
         self.bytes -= read;
         match read {
             0 if self.has_failed() => Err(io::ErrorKind::ConnectionReset.into()),
@@ -146,11 +162,11 @@ impl Way {
     fn is_next_readable(&self) -> bool {
         let Some((arrival, _)) = self.segments.front() else { return false };
         let is_before_failure = self.failure.is_none_or(|failure| *arrival < Some(failure));
-        has_come(*arrival) && is_before_failure
+        is_past(*arrival) && is_before_failure
     }
 
     fn is_at_end(&self) -> bool {
-        self.segments.is_empty() && self.end.is_some_and(has_come)
+        self.segments.is_empty() && self.end.is_some_and(is_past)
     }
 
     pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

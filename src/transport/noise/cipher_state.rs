@@ -34,8 +34,8 @@ impl CipherState {
 
     /// Encrypts one record, and returns its length. `None` if the nonces are exhausted, which takes
     /// some millions of years.
-    pub(crate) fn seal(&mut self, plain: &[u8], out: &mut [u8]) -> Option<usize> {
-        let len = self.transport.write_message(plain, out).ok()?;
+    pub(crate) fn seal(&mut self, plaintext: &[u8], out: &mut [u8]) -> Option<usize> {
+        let len = self.transport.write_message(plaintext, out).ok()?;
         if self.transport.sending_nonce() % REKEY_INTERVAL == 0 {
             self.transport.rekey_outgoing();
         }
@@ -64,8 +64,8 @@ pub(crate) enum RecordError {
 impl fmt::Display for RecordError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            RecordError::Tampered => "what arrived is not what the other side sent",
-            RecordError::Truncated => "closed inside an encrypted message",
+            RecordError::Tampered => "an encrypted record was changed in transit",
+            RecordError::Truncated => "closed inside an encrypted record",
         })
     }
 }
@@ -73,8 +73,8 @@ impl fmt::Display for RecordError {
 impl std::error::Error for RecordError {}
 
 impl From<RecordError> for io::Error {
-    fn from(fault: RecordError) -> io::Error {
-        io::Error::new(io::ErrorKind::InvalidData, fault)
+    fn from(error: RecordError) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidData, error)
     }
 }
 

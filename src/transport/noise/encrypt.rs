@@ -2,8 +2,7 @@
 
 use std::io::{self, IoSlice};
 
-use crate::transport::noise::NoiseBuffers;
-use crate::transport::noise::buffers::BufferKind;
+use crate::primitives::buffer_pool::BufferPool;
 use crate::transport::noise::cipher_state::{CipherState, HEADER};
 use crate::transport::noise::primitives::TAG;
 
@@ -48,44 +47,45 @@ impl Encryptor {
     pub(crate) fn write(
         &mut self,
         slices: &[IoSlice<'_>],
-        keys: &mut CipherState,
-        spare: &NoiseBuffers,
+        cipher: &mut CipherState,
+        pool: &BufferPool,
         write: impl FnMut(&[u8]) -> io::Result<usize>,
     ) -> io::Result<usize> {
         if self.has_failed {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        if !self.has_begun() {
-            self.buffer = spare.take(BufferKind::Writing, BUFFER_SIZE);
+        if !self.has_pending() {
+            self.buffer = pool.get_with_len(BUFFER_SIZE);
             (self.filled, self.written, self.start) = (0, 0, 0);
-            let most = if std::mem::take(&mut self.is_blocked) { 1 } else { RECORDS_PER_WRITE };
-            if self.seal(slices, keys, most).is_none() {
+            let max_records =
+                if std::mem::take(&mut self.is_blocked) { 1 } else { RECORDS_PER_WRITE };
+            if self.seal(slices, cipher, max_records).is_none() {
                 return Err(self.fail(io::ErrorKind::BrokenPipe.into()));
             }
         }
-        let counted = self.flush(write);
-        let is_blocked = counted.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock);
+        let completed = self.flush(write);
+        let is_blocked = completed.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock);
         if is_blocked {
             self.is_blocked = true;
-            self.shrink(spare);
-        } else if !self.has_begun() {
-            self.release_buffer(spare);
+            self.shrink(pool);
+        } else if !self.has_pending() {
+            self.release_buffer(pool);
         }
         // The caller may have abandoned its write and passed a shorter one, such as a close record.
-        let most = slices.iter().map(|slice| slice.len()).sum();
-        match counted {
+        let total = slices.iter().map(|slice| slice.len()).sum();
+        match completed {
             Err(error) if !is_blocked => Err(self.fail(error)),
-            counted => counted.map(|counted| counted.min(most)),
+            completed => completed.map(|completed| completed.min(total)),
         }
     }
 
     /// Whether encrypted bytes are still to be written.
-    pub(crate) fn has_begun(&self) -> bool {
+    pub(crate) fn has_pending(&self) -> bool {
         self.written < self.filled
     }
 
     #[cfg(test)]
-    pub(crate) fn held(&self) -> usize {
+    pub(crate) fn allocated(&self) -> usize {
         self.buffer.capacity()
     }
 
@@ -95,10 +95,10 @@ impl Encryptor {
     }
 
     /// Shrinks the buffer to the pending bytes.
-    fn shrink(&mut self, spare: &NoiseBuffers) {
+    fn shrink(&mut self, pool: &BufferPool) {
         if self.buffer.len() == BUFFER_SIZE {
             let rest = self.buffer[self.start..self.filled].to_vec();
-            self.release_buffer(spare);
+            self.release_buffer(pool);
             self.buffer = rest;
             self.filled -= self.start;
             self.written -= self.start;
@@ -106,45 +106,50 @@ impl Encryptor {
         }
     }
 
-    fn release_buffer(&mut self, spare: &NoiseBuffers) {
+    fn release_buffer(&mut self, pool: &BufferPool) {
         let buffer = std::mem::take(&mut self.buffer);
         if buffer.len() == BUFFER_SIZE {
-            spare.give(BufferKind::Writing, buffer);
+            pool.put(buffer);
         }
     }
 
-    /// Encrypts at most `most` records.
-    fn seal(&mut self, slices: &[IoSlice<'_>], keys: &mut CipherState, most: usize) -> Option<()> {
-        let (out, gathered) = self.buffer.split_at_mut(BUFFER_SIZE - MAX_PLAINTEXT);
+    /// Encrypts at most `max_records` records.
+    fn seal(
+        &mut self,
+        slices: &[IoSlice<'_>],
+        cipher: &mut CipherState,
+        max_records: usize,
+    ) -> Option<()> {
+        let (out, scratch) = self.buffer.split_at_mut(BUFFER_SIZE - MAX_PLAINTEXT);
         let mut source = PlaintextSource { slices, skip: 0, scratch: 0 };
-        let mut sealed = Some(());
-        for _ in 0..most {
-            let Some(plain) = source.next(gathered) else { break };
-            sealed = seal(plain, &mut out[self.filled..], keys).map(|len| self.filled += len);
-            if sealed.is_none() {
+        let mut result = Some(());
+        for _ in 0..max_records {
+            let Some(plain) = source.next(scratch) else { break };
+            result = seal(plain, &mut out[self.filled..], cipher).map(|len| self.filled += len);
+            if result.is_none() {
                 break;
             }
         }
         // Wipe the plaintext: the buffer goes back to the pool and may be kept for long.
-        gathered[..source.scratch].fill(0);
-        sealed
+        scratch[..source.scratch].fill(0);
+        result
     }
 
     /// Writes pending records. Returns how many bytes of plaintext are in the records that this
     /// completed.
     fn flush(&mut self, mut write: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<usize> {
-        let mut counted = 0;
-        while counted == 0 && self.written < self.filled {
+        let mut completed = 0;
+        while completed == 0 && self.written < self.filled {
             match write(&self.buffer[self.written..self.filled])? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
                 written => self.written += written,
             }
             while let Some(len) = self.first_written() {
                 self.start += HEADER + len;
-                counted += len - TAG;
+                completed += len - TAG;
             }
         }
-        Ok(counted)
+        Ok(completed)
     }
 
     /// Length of the first record, if it is completely written.
@@ -156,9 +161,9 @@ impl Encryptor {
 }
 
 /// Encrypts a record behind its length prefix. Returns the length of both.
-fn seal(plain: &[u8], out: &mut [u8], keys: &mut CipherState) -> Option<usize> {
+fn seal(plain: &[u8], out: &mut [u8], cipher: &mut CipherState) -> Option<usize> {
     let (header, body) = out.split_first_chunk_mut()?;
-    let len = keys.seal(plain, body)?;
+    let len = cipher.seal(plain, body)?;
     *header = u32::try_from(len).ok()?.to_be_bytes();
     Some(HEADER + len)
 }
@@ -175,7 +180,7 @@ struct PlaintextSource<'a> {
 impl<'a> PlaintextSource<'a> {
     /// The next plaintext: a part of one slice if that is long enough, else several slices
     /// gathered.
-    fn next<'b>(&mut self, gathered: &'b mut [u8]) -> Option<&'b [u8]>
+    fn next<'b>(&mut self, scratch: &'b mut [u8]) -> Option<&'b [u8]>
     where
         'a: 'b,
     {
@@ -187,20 +192,20 @@ impl<'a> PlaintextSource<'a> {
                 continue;
             }
             if len == 0 && rest.len() >= NO_COPY_MIN {
-                let part = rest.len().min(MAX_PLAINTEXT);
-                self.skip += part;
-                return Some(&rest[..part]);
+                let count = rest.len().min(MAX_PLAINTEXT);
+                self.skip += count;
+                return Some(&rest[..count]);
             }
-            let part = rest.len().min(MAX_PLAINTEXT - len);
-            gathered[len..len + part].copy_from_slice(&rest[..part]);
-            len += part;
-            if part < rest.len() {
-                self.skip += part;
+            let count = rest.len().min(MAX_PLAINTEXT - len);
+            scratch[len..len + count].copy_from_slice(&rest[..count]);
+            len += count;
+            if count < rest.len() {
+                self.skip += count;
                 break;
             }
             (self.slices, self.skip) = (others, 0);
         }
         self.scratch = self.scratch.max(len);
-        (len > 0).then(|| &gathered[..len])
+        (len > 0).then(|| &scratch[..len])
     }
 }

@@ -83,16 +83,16 @@ impl NoiseHandshake {
         self,
         stream: Arc<dyn Stream>,
         ahead: Vec<u8>,
-        spare: Arc<NoiseBuffers>,
-        most: usize,
+        buffers: Arc<NoiseBuffers>,
+        max_record: usize,
     ) -> Result<NoiseStream, AuthError> {
         let transport = self.into_transport()?;
-        Ok(NoiseStream::new(stream, transport, ahead, spare, most))
+        Ok(NoiseStream::new(stream, transport, ahead, buffers, max_record))
     }
 }
 
 impl fmt::Debug for NoiseHandshake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Exchange")
+        f.write_str("NoiseHandshake")
     }
 }

@@ -14,14 +14,14 @@ type Digest = Zeroizing<[u8; HASH]>;
 /// BLAKE2s with an HKDF that returns masked keys and wipes its intermediate values.
 pub(crate) struct MaskedHash {
     hash: Box<dyn Hash>,
-    veil: SecretMask,
+    mask: SecretMask,
     /// Whether the next chaining key is the first. It is the protocol name; later ones are masked.
     is_first: bool,
 }
 
 impl MaskedHash {
-    pub(crate) fn new(hash: Box<dyn Hash>, veil: SecretMask) -> MaskedHash {
-        MaskedHash { hash, veil, is_first: true }
+    pub(crate) fn new(hash: Box<dyn Hash>, mask: SecretMask) -> MaskedHash {
+        MaskedHash { hash, mask, is_first: true }
     }
 
     fn chaining_key(&mut self, key: &[u8]) -> Digest {
@@ -29,11 +29,11 @@ impl MaskedHash {
         copy(key, &mut *chaining);
         match std::mem::take(&mut self.is_first) {
             true => chaining,
-            false => self.veil.unmask(&chaining),
+            false => self.mask.unmask(&chaining),
         }
     }
 
-    fn hmac(&mut self, key: &Digest, parts: [&[u8]; 2]) -> Digest {
+    fn hmac(&mut self, key: &Digest, inputs: [&[u8]; 2]) -> Digest {
         let padded = |pad: u8| {
             let mut block = Zeroizing::new([pad; BLOCK]);
             block.iter_mut().zip(key.iter()).for_each(|(byte, key)| *byte ^= key);
@@ -42,7 +42,7 @@ impl MaskedHash {
         let mut digest = Digest::default();
         self.hash.reset();
         self.hash.input(&*padded(0x36));
-        parts.into_iter().for_each(|part| self.hash.input(part));
+        inputs.into_iter().for_each(|input| self.hash.input(input));
         self.hash.result(&mut *digest);
         self.hash.reset();
         self.hash.input(&*padded(0x5c));
@@ -89,23 +89,23 @@ impl Hash for MaskedHash {
         out3: &mut [u8],
     ) {
         let chaining = self.chaining_key(chaining_key);
-        let unveiled = match material.first_chunk() {
+        let unmasked = match material.first_chunk() {
             // The network secret: only its derivation has three outputs.
-            Some(veiled) if outputs == 3 => Some(self.veil.unmask(veiled)),
-            _ => self.veil.unmask_dh(material),
+            Some(masked) if outputs == 3 => Some(self.mask.unmask(masked)),
+            _ => self.mask.unmask_dh(material),
         };
-        let material = unveiled.as_ref().map_or(material, |unveiled| &unveiled[..]);
+        let material = unmasked.as_ref().map_or(material, |unmasked| &unmasked[..]);
         let key = self.hmac(&chaining, [material, &[]]);
         let first = self.hmac(&key, [&[], &[1]]);
         let second = self.hmac(&key, [&*first, &[2]]);
-        copy(&*self.veil.mask(&first), out1);
+        copy(&*self.mask.mask(&first), out1);
         match outputs {
             3 => {
                 let third = self.hmac(&key, [&*second, &[3]]);
                 copy(&*second, out2);
-                copy(&*self.veil.mask(&third), out3);
+                copy(&*self.mask.mask(&third), out3);
             }
-            _ => copy(&*self.veil.mask(&second), out2),
+            _ => copy(&*self.mask.mask(&second), out2),
         }
         // The hash state retains its last input, so overwrite it.
         self.hash.reset();

@@ -73,7 +73,7 @@ impl CryptoResolver for SnowResolver {
 
     fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
         let cipher = DefaultResolver.resolve_cipher(choice)?;
-        Some(Box::new(ZeroizingCipher { cipher, veil: self.0.clone() }))
+        Some(Box::new(ZeroizingCipher { cipher, mask: self.0.clone() }))
     }
 }
 
@@ -90,12 +90,12 @@ impl Random for OsRng {
 struct Curve25519 {
     private: Zeroizing<[u8; 32]>,
     public: [u8; 32],
-    veil: SecretMask,
+    mask: SecretMask,
 }
 
 impl Curve25519 {
-    fn new(veil: SecretMask) -> Curve25519 {
-        Curve25519 { private: Zeroizing::default(), public: [0; 32], veil }
+    fn new(mask: SecretMask) -> Curve25519 {
+        Curve25519 { private: Zeroizing::default(), public: [0; 32], mask }
     }
 
     fn derive_public(&mut self) {
@@ -141,19 +141,19 @@ impl Dh for Curve25519 {
     fn dh(&self, public: &[u8], out: &mut [u8]) -> Result<(), Error> {
         let public = public.first_chunk().ok_or(Error::Dh)?;
         let mut shared = MontgomeryPoint(*public).mul_clamped(*self.private);
-        let is_nothing = shared.0.iter().fold(0, |all, byte| all | byte) == 0;
+        let is_zero = shared.0.iter().fold(0, |all, byte| all | byte) == 0;
         if let Some(out) = out.first_chunk_mut() {
-            *out = *self.veil.mask_dh(&shared.0);
+            *out = *self.mask.mask_dh(&shared.0);
         }
         shared.zeroize();
-        if is_nothing { Err(Error::Dh) } else { Ok(()) }
+        if is_zero { Err(Error::Dh) } else { Ok(()) }
     }
 }
 
 /// A cipher that takes masked keys, and is wiped on drop.
 struct ZeroizingCipher {
     cipher: Box<dyn Cipher>,
-    veil: SecretMask,
+    mask: SecretMask,
 }
 
 impl Cipher for ZeroizingCipher {
@@ -162,28 +162,28 @@ impl Cipher for ZeroizingCipher {
     }
 
     fn set(&mut self, key: &[u8; 32]) {
-        self.cipher.set(&self.veil.unmask(key));
+        self.cipher.set(&self.mask.unmask(key));
     }
 
-    fn encrypt(&self, nonce: u64, also: &[u8], plain: &[u8], out: &mut [u8]) -> usize {
-        self.cipher.encrypt(nonce, also, plain, out)
+    fn encrypt(&self, nonce: u64, associated: &[u8], plaintext: &[u8], out: &mut [u8]) -> usize {
+        self.cipher.encrypt(nonce, associated, plaintext, out)
     }
 
     fn decrypt(
         &self,
         nonce: u64,
-        also: &[u8],
-        sealed: &[u8],
+        associated: &[u8],
+        ciphertext: &[u8],
         out: &mut [u8],
     ) -> Result<usize, Error> {
-        self.cipher.decrypt(nonce, also, sealed, out)
+        self.cipher.decrypt(nonce, associated, ciphertext, out)
     }
 
     /// Rekeys as specified by Noise, like snow's default.
     fn rekey(&mut self) {
-        let mut sealed = Zeroizing::new([0; 32 + TAG]);
-        self.cipher.encrypt(u64::MAX, &[], &[0; 32], &mut *sealed);
-        if let Some(key) = sealed.first_chunk() {
+        let mut ciphertext = Zeroizing::new([0; 32 + TAG]);
+        self.cipher.encrypt(u64::MAX, &[], &[0; 32], &mut *ciphertext);
+        if let Some(key) = ciphertext.first_chunk() {
             self.cipher.set(key);
         }
     }

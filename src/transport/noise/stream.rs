@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll};
 
 use snow::TransportState;
 
+use crate::primitives::lock::Mutex;
 use crate::transport::Stream;
 use crate::transport::noise::NoiseBuffers;
 use crate::transport::noise::cipher_state::{CipherState, MAX_RECORD};
@@ -21,33 +22,36 @@ use crate::transport::noise::encrypt::Encryptor;
 pub(crate) struct NoiseStream {
     stream: Arc<dyn Stream>,
     state: Mutex<State>,
-    spare: Arc<NoiseBuffers>,
+    buffers: Arc<NoiseBuffers>,
     /// Number of reads that returned data, even if only part of a record.
     reads: AtomicU32,
+    /// Number of bytes that were read and not delivered.
+    partial_record: AtomicUsize,
 }
 
 struct State {
-    keys: CipherState,
+    cipher: CipherState,
     decryptor: Decryptor,
     encryptor: Encryptor,
 }
 
 impl NoiseStream {
     /// Creates a stream whose first records are in `ahead`, which was already read. Records are
-    /// limited to `most` bytes until [`lift_limit`](NoiseStream::lift_limit).
+    /// limited to `max_record` bytes until [`lift_limit`](NoiseStream::lift_limit).
     pub(crate) fn new(
         stream: Arc<dyn Stream>,
         transport: TransportState,
         ahead: Vec<u8>,
-        spare: Arc<NoiseBuffers>,
-        most: usize,
+        buffers: Arc<NoiseBuffers>,
+        max_record: usize,
     ) -> NoiseStream {
         let state = State {
-            keys: CipherState::new(transport),
-            decryptor: Decryptor::new(ahead, most.min(MAX_RECORD)),
+            cipher: CipherState::new(transport),
+            decryptor: Decryptor::new(ahead, max_record.min(MAX_RECORD)),
             encryptor: Encryptor::default(),
         };
-        NoiseStream { stream, state: Mutex::new(state), spare, reads: AtomicU32::new(0) }
+        let (reads, partial_record) = (AtomicU32::new(0), AtomicUsize::new(0));
+        NoiseStream { stream, state: Mutex::new(state), buffers, reads, partial_record }
     }
 
     /// Accepts records of any length from now on. Called once the remote is admitted.
@@ -58,42 +62,44 @@ impl NoiseStream {
     /// Numbers of records sent and received.
     #[cfg(test)]
     pub(crate) fn numbers(&self) -> [u64; 2] {
-        self.lock().keys.numbers()
+        self.lock().cipher.numbers()
     }
 
     /// Total capacity of its buffers, in bytes.
     #[cfg(test)]
-    pub(crate) fn held(&self) -> usize {
+    pub(crate) fn allocated(&self) -> usize {
         let state = self.lock();
-        state.decryptor.held() + state.encryptor.held()
+        state.decryptor.allocated() + state.encryptor.allocated()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
 impl Stream for NoiseStream {
     fn try_read(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
-        let State { keys, decryptor, .. } = &mut *self.lock();
+        let State { cipher, decryptor, .. } = &mut *self.lock();
         let fill = |bytes: &mut Vec<u8>| {
             let read = self.stream.try_read(bytes)?;
             self.reads.fetch_add(1, Ordering::Relaxed);
             Ok(read)
         };
-        decryptor.read(buffer, keys, &self.spare, fill)
+        let read = decryptor.read(buffer, cipher, &self.buffers.read, fill);
+        self.partial_record.store(decryptor.partial_record(), Ordering::Relaxed);
+        read
     }
 
     fn try_write(&self, slices: &[IoSlice<'_>], _ends_record: bool) -> io::Result<usize> {
-        let State { keys, encryptor, .. } = &mut *self.lock();
+        let State { cipher, encryptor, .. } = &mut *self.lock();
         // Record boundaries in TCP segments matter to plain nodes only, which never read this
         // stream.
         let write = |bytes: &[u8]| self.stream.try_write(&[IoSlice::new(bytes)], false);
-        encryptor.write(slices, keys, &self.spare, write)
+        encryptor.write(slices, cipher, &self.buffers.write, write)
     }
 
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.lock().decryptor.has_something() {
+        match self.lock().decryptor.is_readable() {
             true => Poll::Ready(Ok(())),
             false => self.stream.poll_readable(cx),
         }
@@ -109,7 +115,11 @@ impl Stream for NoiseStream {
     }
 
     fn has_pending_write(&self) -> bool {
-        self.lock().encryptor.has_begun()
+        self.lock().encryptor.has_pending() || self.stream.has_pending_write()
+    }
+
+    fn partial_record(&self) -> usize {
+        self.partial_record.load(Ordering::Relaxed)
     }
 
     fn activity(&self) -> u32 {

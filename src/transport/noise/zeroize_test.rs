@@ -1,4 +1,4 @@
-//! Looks for secrets in this process's own memory, after all that held them was let go.
+//! Searches the memory of this process for secrets, after everything that held them was dropped.
 
 use std::cell::RefCell;
 use std::fs::{self, File};
@@ -13,32 +13,32 @@ use crate::proto::{Role, Suite};
 use crate::testing::kit::pipe::Pipe;
 use crate::transport::Stream;
 
-/// What is noted is kept as something else, or it would be found where it is kept.
-const DISGUISE: u8 = 0xa5;
+/// XORed with the recorded secrets, so that the search does not find the records themselves.
+const MASK: u8 = 0xa5;
 
 thread_local! {
-    static NOTED: RefCell<Vec<[u8; 32]>> = const { RefCell::new(Vec::new()) };
+    static RECORDED: RefCell<Vec<[u8; 32]>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Notes a secret to look for.
-pub(crate) fn note(secret: &[u8; 32]) {
-    NOTED.with_borrow_mut(|noted| noted.push(secret.map(|byte| byte ^ DISGUISE)));
+/// Records a secret to search for.
+pub(crate) fn record(secret: &[u8; 32]) {
+    RECORDED.with_borrow_mut(|recorded| recorded.push(secret.map(|byte| byte ^ MASK)));
 }
 
-fn noted() -> Vec<[u8; 32]> {
-    NOTED.take()
+fn recorded() -> Vec<[u8; 32]> {
+    RECORDED.take()
 }
 
-/// A new secret, which is noted.
+/// A new secret, which is recorded.
 fn secret() -> zeroize::Zeroizing<[u8; 32]> {
     let mut secret = zeroize::Zeroizing::new([0; 32]);
     crate::primitives::random::fill(&mut *secret).unwrap();
-    note(&secret);
+    record(&secret);
     secret
 }
 
-/// Exchanges keys, has some messages go each way and lets everything go.
-fn live(suite: Suite) {
+/// Runs a handshake, sends messages and drops everything.
+fn run_link(suite: Suite) {
     let begin = |role, network| {
         let keys = KeyPair::from_bytes(*secret());
         NoiseHandshake::begin(suite, role, &keys, Some(network), b"hello").unwrap()
@@ -48,24 +48,24 @@ fn live(suite: Suite) {
     b.read(&a.write().unwrap()).unwrap();
     a.read(&b.write().unwrap()).unwrap();
     b.read(&a.write().unwrap()).unwrap();
-    let (near, far) = Pipe::pair();
-    let spare = Arc::<NoiseBuffers>::default();
-    let one = a.finish(near.clone(), Vec::new(), spare.clone(), 100).unwrap();
-    let other = b.finish(far, Vec::new(), spare, 100).unwrap();
-    near.outgoing().room = usize::MAX;
+    let (dialer_end, listener_end) = Pipe::pair();
+    let buffers = Arc::<NoiseBuffers>::default();
+    let dialer = a.finish(dialer_end.clone(), Vec::new(), buffers.clone(), 100).unwrap();
+    let listener = b.finish(listener_end, Vec::new(), buffers, 100).unwrap();
+    dialer_end.outgoing().room = usize::MAX;
     let mut got = Vec::with_capacity(100);
-    // Often enough that keys are made anew.
+    // More records than the rekey interval.
     for _ in 0..1030 {
-        one.try_write(&[IoSlice::new(b"a message")], false).unwrap();
-        near.outgoing().arrive(usize::MAX);
+        dialer.try_write(&[IoSlice::new(b"a message")], false).unwrap();
+        dialer_end.outgoing().arrive(usize::MAX);
         got.clear();
-        other.try_read(&mut got).unwrap();
+        listener.try_read(&mut got).unwrap();
     }
     assert_eq!(got, b"a message");
 }
 
-/// The memory that this process has allocated, but for stacks: on them primitives leave copies until
-/// something else is written there.
+/// The memory that this process has allocated, except for stacks: primitives leave copies on them
+/// until they are overwritten.
 fn heap(stacks: &[usize]) -> Vec<Range<u64>> {
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     let range = |line: &str| {
@@ -80,30 +80,30 @@ fn heap(stacks: &[usize]) -> Vec<Range<u64>> {
     maps.lines().filter_map(range).collect()
 }
 
-/// How many of these are found there.
-fn found(noted: &[[u8; 32]], stacks: &[usize]) -> usize {
+/// Number of occurrences of the recorded secrets in memory outside of the stacks.
+fn found(recorded: &[[u8; 32]], stacks: &[usize]) -> usize {
     let memory = File::open("/proc/self/mem").unwrap();
     // By two bytes: by one, a secret that begins with 0 would have all zeroed memory compared.
     let start = |first: u8, second: u8| usize::from(u16::from_be_bytes([first, second]));
-    let mut begins = vec![false; 1 << 16];
-    for noted in noted {
-        begins[start(noted[0] ^ DISGUISE, noted[1] ^ DISGUISE)] = true;
+    let mut prefixes = vec![false; 1 << 16];
+    for recorded in recorded {
+        prefixes[start(recorded[0] ^ MASK, recorded[1] ^ MASK)] = true;
     }
     let mut count = 0;
     for range in heap(stacks) {
         let mut bytes = vec![0; (range.end - range.start) as usize];
-        // Another thread may have given it back.
+        // Another thread may have returned it to the system.
         let Ok(len) = memory.read_at(&mut bytes, range.start) else { continue };
         let windows = bytes[..len].windows(32);
-        let windows = windows.filter(|window| begins[start(window[0], window[1])]);
+        let windows = windows.filter(|window| prefixes[start(window[0], window[1])]);
         let is_it = |window: &[u8]| {
-            let is = |noted: &[u8; 32]| {
-                window.iter().zip(noted).all(|(byte, noted)| byte ^ DISGUISE == *noted)
+            let is = |recorded: &[u8; 32]| {
+                window.iter().zip(recorded).all(|(byte, recorded)| byte ^ MASK == *recorded)
             };
-            noted.iter().any(is)
+            recorded.iter().any(is)
         };
         count += windows.filter(|window| is_it(window)).count();
-        // Or the next look would find this one.
+        // Otherwise the next search would find this copy.
         bytes.fill(0);
         std::hint::black_box(&bytes);
     }
@@ -116,17 +116,17 @@ fn no_secret_stays_in_memory() {
     for suite in [Suite::ChaChaPoly, Suite::AesGcm] {
         let work = move || {
             let stack = 0u8;
-            live(suite);
-            (noted(), &raw const stack as usize)
+            run_link(suite);
+            (recorded(), &raw const stack as usize)
         };
-        let (noted, stack) = std::thread::spawn(work).join().unwrap();
-        // Of both sides: its key, and of the exchange three secrets, four chaining keys and more.
-        assert!(noted.len() > 20, "{}", noted.len());
+        let (recorded, stack) = std::thread::spawn(work).join().unwrap();
+        // At both ends: its key, and three secrets, four chaining keys and more of the handshake.
+        assert!(recorded.len() > 20, "{}", recorded.len());
         let here = 0u8;
         let stacks = [stack, &raw const here as usize];
-        let kept: Vec<u8> = noted[5].map(|byte| byte ^ DISGUISE).to_vec();
-        assert!(found(&noted, &stacks) > 0, "what is there is not found");
-        drop(zeroize::Zeroizing::new(kept));
-        assert_eq!(found(&noted, &stacks), 0, "secrets were left behind");
+        let copy: Vec<u8> = recorded[5].map(|byte| byte ^ MASK).to_vec();
+        assert!(found(&recorded, &stacks) > 0, "the search finds nothing");
+        drop(zeroize::Zeroizing::new(copy));
+        assert_eq!(found(&recorded, &stacks), 0, "secrets were left behind");
     }
 }

@@ -27,9 +27,9 @@ fn main() -> ExitCode {
     };
     match measure.as_str() {
         "codec" => codec(payload, frames),
-        "plain" => link(payload, frames, Way::Plain),
-        "resumable" => link(payload, frames, Way::Resumable),
-        "many" => link(payload, frames, Way::Many),
+        "plain" => link(payload, frames, SendMode::Plain),
+        "resumable" => link(payload, frames, SendMode::Resumable),
+        "many" => link(payload, frames, SendMode::Many),
         _ => return usage(),
     }
     ExitCode::SUCCESS
@@ -42,7 +42,7 @@ fn usage() -> ExitCode {
 
 /// How frames go from one endpoint to the other.
 #[derive(Clone, Copy, PartialEq)]
-enum Way {
+enum SendMode {
     /// With a call for each, to a plain node.
     Plain,
     /// With a call for each, to one that acknowledges them.
@@ -52,7 +52,7 @@ enum Way {
 }
 
 /// Frames that go with one call.
-const AT_ONCE: usize = 64;
+const SEND_BATCH: usize = 64;
 
 fn frame(payload: usize) -> Frame {
     let builder = Frame::builder(8, Id::from_bytes([7; 32]));
@@ -71,8 +71,8 @@ fn codec(payload: usize, frames: usize) {
 /// Sends frames from one endpoint to another, as many at once as there is room for, and takes them
 /// there: all on one thread. A relay between the two, the same for both measures, may take the
 /// records off the handshake.
-fn link(payload: usize, frames: usize, way: Way) {
-    let is_plain = way == Way::Plain;
+fn link(payload: usize, frames: usize, mode: SendMode) {
+    let is_plain = mode == SendMode::Plain;
     let executor = Arc::new(Executor::new());
     let mut limits = Limits::default();
     // A machine that stands still for a while ends nothing here.
@@ -88,8 +88,8 @@ fn link(payload: usize, frames: usize, way: Way) {
         while !matches!(events.next().await, Ok(Event::Up { .. })) {}
 
         let sending = async {
-            match way {
-                Way::Many => send_many(&dialer, target, frame(payload), frames).await,
+            match mode {
+                SendMode::Many => send_many(&dialer, target, frame(payload), frames).await,
                 _ => send_all(&dialer, target, frame(payload), frames).await,
             }
         };
@@ -116,7 +116,7 @@ async fn send_all(from: &InetEndpoint, target: Target, frame: Frame, frames: usi
 async fn send_many(from: &InetEndpoint, target: Target, frame: Frame, frames: usize) {
     let (mut left, mut batch) = (frames, VecDeque::new());
     while left > 0 {
-        batch.resize(AT_ONCE.min(left), frame.clone());
+        batch.resize(SEND_BATCH.min(left), frame.clone());
         let all = batch.len();
         let sent = from.try_send_many(target, &mut batch);
         left -= all - batch.len();

@@ -1,9 +1,10 @@
 //! Announcements that this router has flooded, to know one that comes back.
 //!
 //! The dialer of a link between two of Ratman's own modules never learns the listener's id. So a
-//! router that dialed this one with that module cannot leave this one out of a flood, and sends every
-//! announcement back over the link that it came from, this router's own included: which then has a
-//! route to its own addresses over the network. Its own check for known announcements does not help.
+//! router that dialed this one with that module cannot leave this one out of a flood, and sends
+//! every announcement back over the link that it came from, this router's own included: which then
+//! has a route to its own addresses over the network. Its own check for known announcements does
+//! not help.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{HashSet, VecDeque};
@@ -46,7 +47,7 @@ impl Echoes {
         self.key(frame).is_some_and(|key| self.known.contains(&key))
     }
 
-    /// What tells an announcement from others; routers on the way change its auxiliary data.
+    /// What identifies an announcement; routers on the way change its auxiliary data.
     fn key(&self, frame: &Frame) -> Option<u64> {
         if !ANNOUNCEMENTS.contains(&frame.modes()) {
             return None;

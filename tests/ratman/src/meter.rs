@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use libratman::endpoint::NeighbourMetrics;
 use netmod_inet::PeerInfo;
 
-/// Shortest time that bytes are said to have come in: a single frame is no flow.
-const SHORTEST: Duration = Duration::from_secs(1);
+/// Shortest time that bytes count as having come in: a single frame is no flow.
+const MIN_SPAN: Duration = Duration::from_secs(1);
 
 /// Time after which what was seen counts as old. It is forgotten after as long once more.
 const WINDOW: Duration = Duration::from_secs(300);
@@ -20,7 +20,7 @@ const WINDOW: Duration = Duration::from_secs(300);
 pub(crate) struct Meter {
     link: u64,
     /// The counters at some time during the link.
-    from: Mark,
+    from: Sample,
     /// The highest rates since `since`, and those of the window before.
     best: NeighbourMetrics,
     before: NeighbourMetrics,
@@ -29,7 +29,7 @@ pub(crate) struct Meter {
 
 /// The counters of a peer, which run on over all its links.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Mark {
+pub(crate) struct Sample {
     link: u64,
     at: Instant,
     sent: u64,
@@ -41,10 +41,10 @@ impl Meter {
     ///
     /// What the counters showed when a later link came up is not known, so such a one is measured
     /// from now on.
-    pub(crate) fn new(now: Mark, up: Duration) -> Meter {
+    pub(crate) fn new(now: Sample, up: Duration) -> Meter {
         let start = now.at.checked_sub(up).unwrap_or(now.at);
         let from = match now.link {
-            1 => Mark { at: start, sent: 0, received: 0, ..now },
+            1 => Sample { at: start, sent: 0, received: 0, ..now },
             _ => now,
         };
         let (best, before) = (NeighbourMetrics::default(), NeighbourMetrics::default());
@@ -52,15 +52,15 @@ impl Meter {
     }
 
     /// Whether this is the meter of the link that there is now.
-    pub(crate) fn is_of(&self, now: &Mark) -> bool {
+    pub(crate) fn is_of(&self, now: &Sample) -> bool {
         self.link == now.link
     }
 
     /// Bytes per second, or `None` as long as nothing was carried.
-    pub(crate) fn look(&mut self, now: Mark) -> Option<NeighbourMetrics> {
+    pub(crate) fn look(&mut self, now: Sample) -> Option<NeighbourMetrics> {
         let rates = self.from.rates(&now);
-        self.turn(now.at);
-        if now.at.saturating_duration_since(self.from.at) >= SHORTEST {
+        self.rotate(now.at);
+        if now.at.saturating_duration_since(self.from.at) >= MIN_SPAN {
             self.from = now;
             self.best = highest(self.best, rates);
         }
@@ -69,7 +69,7 @@ impl Meter {
     }
 
     /// Begins a new window when it is time.
-    fn turn(&mut self, now: Instant) {
+    fn rotate(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.since);
         if passed >= WINDOW {
             let best = std::mem::take(&mut self.best);
@@ -79,14 +79,14 @@ impl Meter {
     }
 }
 
-impl Mark {
-    pub(crate) fn now(peer: &PeerInfo) -> Mark {
+impl Sample {
+    pub(crate) fn now(peer: &PeerInfo) -> Sample {
         let (sent, received) = (peer.bytes_sent, peer.bytes_received);
-        Mark { link: peer.links, at: Instant::now(), sent, received }
+        Sample { link: peer.links, at: Instant::now(), sent, received }
     }
 
-    fn rates(&self, to: &Mark) -> NeighbourMetrics {
-        let time = to.at.saturating_duration_since(self.at).max(SHORTEST);
+    fn rates(&self, to: &Sample) -> NeighbourMetrics {
+        let time = to.at.saturating_duration_since(self.at).max(MIN_SPAN);
         let rate = |from: u64, to: u64| {
             let bytes = u128::from(to.saturating_sub(from));
             u64::try_from(bytes * 1_000_000_000 / time.as_nanos()).unwrap_or(u64::MAX)
@@ -111,12 +111,12 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// The counters of a link so many seconds after `start`.
-    fn mark(start: Instant, seconds: u32, link: u64, sent: u64, received: u64) -> Mark {
-        Mark { link, at: start + seconds * SECOND, sent, received }
+    /// The counters of a link `seconds` seconds after `start`.
+    fn mark(start: Instant, seconds: u32, link: u64, sent: u64, received: u64) -> Sample {
+        Sample { link, at: start + seconds * SECOND, sent, received }
     }
 
-    fn told(metrics: Option<NeighbourMetrics>) -> Option<(u64, u64)> {
+    fn rates(metrics: Option<NeighbourMetrics>) -> Option<(u64, u64)> {
         metrics.map(|metrics| (metrics.write_bandwidth, metrics.read_bandwidth))
     }
 
@@ -124,18 +124,18 @@ mod tests {
     fn the_first_link_is_measured_from_its_start() {
         let start = Instant::now();
         let now = mark(start, 10, 1, 5_000, 100);
-        assert_eq!(told(Meter::new(now, 10 * SECOND).look(now)), Some((500, 10)));
+        assert_eq!(rates(Meter::new(now, 10 * SECOND).look(now)), Some((500, 10)));
         let now = mark(start, 0, 1, 5_000, 0);
-        assert_eq!(told(Meter::new(now, SECOND / 100).look(now)), Some((5_000, 0)), "no flow yet");
+        assert_eq!(rates(Meter::new(now, SECOND / 100).look(now)), Some((5_000, 0)), "no flow yet");
     }
 
     #[test]
     fn a_later_link_is_measured_from_the_first_question() {
         let start = Instant::now();
         let mut meter = Meter::new(mark(start, 10, 2, 5_000, 5_000), 10 * SECOND);
-        assert_eq!(told(meter.look(mark(start, 10, 2, 5_000, 5_000))), None);
+        assert_eq!(rates(meter.look(mark(start, 10, 2, 5_000, 5_000))), None);
         let later = mark(start, 14, 2, 5_400, 5_000);
-        assert_eq!(told(meter.look(later)), Some((100, 0)));
+        assert_eq!(rates(meter.look(later)), Some((100, 0)));
         assert!(meter.is_of(&later) && !meter.is_of(&mark(start, 14, 3, 0, 0)));
     }
 
@@ -143,12 +143,12 @@ mod tests {
     fn a_quiet_link_stays_as_fast_as_it_was_for_a_while() {
         let start = Instant::now();
         let mut meter = Meter::new(mark(start, 0, 1, 0, 0), Duration::ZERO);
-        assert_eq!(told(meter.look(mark(start, 10, 1, 10_000, 0))), Some((1_000, 0)));
-        assert_eq!(told(meter.look(mark(start, 20, 1, 10_100, 50))), Some((1_000, 5)));
-        assert_eq!(told(meter.look(mark(start, 400, 1, 10_100, 50))), Some((1_000, 5)));
-        assert_eq!(told(meter.look(mark(start, 500, 1, 30_100, 50))), Some((1_000, 5)));
-        assert_eq!(told(meter.look(mark(start, 501, 1, 33_100, 50))), Some((3_000, 5)));
-        assert_eq!(told(meter.look(mark(start, 750, 1, 33_349, 50))), Some((3_000, 0)));
-        assert_eq!(told(meter.look(mark(start, 2_000, 1, 34_599, 50))), Some((1, 0)), "forgotten");
+        assert_eq!(rates(meter.look(mark(start, 10, 1, 10_000, 0))), Some((1_000, 0)));
+        assert_eq!(rates(meter.look(mark(start, 20, 1, 10_100, 50))), Some((1_000, 5)));
+        assert_eq!(rates(meter.look(mark(start, 400, 1, 10_100, 50))), Some((1_000, 5)));
+        assert_eq!(rates(meter.look(mark(start, 500, 1, 30_100, 50))), Some((1_000, 5)));
+        assert_eq!(rates(meter.look(mark(start, 501, 1, 33_100, 50))), Some((3_000, 5)));
+        assert_eq!(rates(meter.look(mark(start, 750, 1, 33_349, 50))), Some((3_000, 0)));
+        assert_eq!(rates(meter.look(mark(start, 2_000, 1, 34_599, 50))), Some((1, 0)), "forgotten");
     }
 }

@@ -1,4 +1,4 @@
-//! Who calls `next`, and what it handed out last.
+//! Which task calls `next`, and what it handed out last.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -50,33 +50,33 @@ impl ReceiveLoop {
         ReceiveLoop(Mutex::new(State { waiting: 0, since: Instant::now(), task: None, last: None }))
     }
 
-    /// Notes that `next` is called.
+    /// Records that `next` is called.
     pub(crate) fn enter(&self) -> Call<'_> {
         let mut state = self.lock();
         state.waiting += 1;
-        // Whoever asks for the next one has forwarded the last, or never will.
+        // The caller has forwarded the last frame, or never will.
         let last = state.last.take();
         drop(state);
         drop(last);
         Call(self)
     }
 
-    /// Notes which task it is that calls `next`.
-    pub(crate) fn note_task(&self, task: &Waker) {
+    /// Records which task calls `next`.
+    pub(crate) fn set_task(&self, task: &Waker) {
         let mut state = self.lock();
         if !state.task.as_ref().is_some_and(|known| known.will_wake(task)) {
             state.task = Some(task.clone());
         }
     }
 
-    /// Whether a task is the one that called `next` last: while it waits for something else, it does
-    /// not call that again.
+    /// Whether a task is the one that called `next` last: while it waits for something else, it
+    /// does not call that again.
     pub(crate) fn is_task(&self, task: &Waker) -> bool {
         self.lock().task.as_ref().is_some_and(|known| known.will_wake(task))
     }
 
-    /// Notes what `next` hands out.
-    pub(crate) fn hand_out(&self, received: Received) {
+    /// Records what `next` hands out.
+    pub(crate) fn set_last(&self, received: Received) {
         let frame = received.frame().clone();
         self.lock().last = Some(Last { frame, received: Some(received) });
     }

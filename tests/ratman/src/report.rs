@@ -1,4 +1,4 @@
-//! What the router does not say: lines in the log, counted where there may be many.
+//! Lines in the log: envelopes that are not sent are counted, and written at a limited rate.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,10 +17,12 @@ const CLAIM_LINES: u32 = 10;
 /// The log target of this crate.
 pub(crate) const TARGET: &str = "netmod_inet_ratman";
 
-/// Envelopes that were refused or given up and are not in the log yet.
+/// What was counted and is not in the log yet.
 #[derive(Debug)]
 pub(crate) struct Report {
     counts: BTreeMap<&'static str, Count>,
+    /// Frames that arrived twice and were not handed out again.
+    duplicates: u64,
     /// Before this time there is no line.
     next: Instant,
     /// Lines about claims that may still be written in this second, and those that were not.
@@ -41,6 +43,7 @@ impl Report {
         let now = Instant::now();
         Report {
             counts: BTreeMap::new(),
+            duplicates: 0,
             next: now,
             claim_lines: CLAIM_LINES,
             claim_second: now,
@@ -58,6 +61,11 @@ impl Report {
         if what.frames > 0 {
             self.count(what.frames, Some(neighbour), reason);
         }
+    }
+
+    /// Counts a frame that arrived twice and was not handed out again.
+    pub(crate) fn dropped_duplicate(&mut self) {
+        self.duplicates += 1;
     }
 
     fn count(&mut self, frames: usize, neighbour: Option<Ident32>, reason: &'static str) {
@@ -84,7 +92,7 @@ impl Report {
 
     /// When what was counted may be written next; `None` if nothing was counted.
     pub(crate) fn due(&self) -> Option<Instant> {
-        (!self.counts.is_empty()).then_some(self.next)
+        (!self.counts.is_empty() || self.duplicates > 0).then_some(self.next)
     }
 
     /// Writes what was counted, if it is time.
@@ -100,6 +108,10 @@ impl Report {
         if !self.counts.is_empty() {
             log::warn!(target: TARGET, "{self}");
             self.counts.clear();
+        }
+        if self.duplicates > 0 {
+            log::info!(target: TARGET, "{} frames arrived twice: dropped", self.duplicates);
+            self.duplicates = 0;
         }
     }
 }
@@ -137,7 +149,7 @@ mod tests {
         let now = Instant::now();
         report.write_if_due(now);
         assert_eq!(report.due(), None);
-        report.refused(None, "too large");
+        report.dropped_duplicate();
         report.write_if_due(now + INTERVAL / 2);
         assert_eq!(report.due(), Some(now + INTERVAL));
         report.write_if_due(now + INTERVAL);

@@ -16,8 +16,8 @@ const OVERHEAD: usize = 128;
 pub(crate) struct Returned {
     frames: VecDeque<(Instant, Frame)>,
     bytes: usize,
-    /// Where the next frames belong that come back: behind those that came back since some were last
-    /// sent, and before those that never were, for whatever is in a queue is older than these.
+    /// Where the next frames belong that come back: behind those that came back since some were
+    /// last sent, and before those that never were, for whatever is in a queue is older than these.
     insert_at: usize,
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct GivenUp {
 }
 
 impl GivenUp {
-    fn add(&mut self, frame: &Frame) {
+    pub(crate) fn add(&mut self, frame: &Frame) {
         self.frames += 1;
         self.bytes += frame.len();
     }
@@ -73,12 +73,12 @@ impl Returned {
 
     /// Takes the oldest frame out, to send it.
     pub(crate) fn pop(&mut self) -> Option<Frame> {
-        let frame = self.give_up_oldest()?;
+        let frame = self.pop_oldest()?;
         self.insert_at = 0;
         Some(frame)
     }
 
-    fn give_up_oldest(&mut self) -> Option<Frame> {
+    fn pop_oldest(&mut self) -> Option<Frame> {
         let (_, frame) = self.frames.pop_front()?;
         self.bytes -= frame.len() + OVERHEAD;
         self.insert_at = self.insert_at.saturating_sub(1);
@@ -95,17 +95,17 @@ impl Returned {
         let is_old = |since: Instant| now.saturating_duration_since(since) >= MAX_AGE;
         let mut given_up = GivenUp::default();
         while self.frames.front().is_some_and(|(since, _)| is_old(*since)) {
-            self.give_up_oldest().iter().for_each(|frame| given_up.add(frame));
+            self.pop_oldest().iter().for_each(|frame| given_up.add(frame));
         }
         given_up
     }
 
-    /// Gives up the oldest frames until so many bytes, or all there are, were freed.
+    /// Gives up the oldest frames until `bytes` bytes, or all there are, were freed.
     pub(crate) fn evict(&mut self, bytes: usize) -> GivenUp {
         let kept = self.bytes.saturating_sub(bytes);
         let mut given_up = GivenUp::default();
         while self.bytes > kept {
-            let Some(frame) = self.give_up_oldest() else { break };
+            let Some(frame) = self.pop_oldest() else { break };
             given_up.add(&frame);
         }
         given_up
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_back_again_goes_before_what_was_never_sent() {
+    fn frames_that_come_back_again_go_before_those_never_sent() {
         let now = Instant::now();
         let mut returned = Returned::default();
         let frames = |numbers: &[u8]| numbers.iter().map(|number| frame(*number)).collect();

@@ -11,14 +11,14 @@ use netmod_inet::{Frame, SendError, SendErrorKind, Target};
 use smol::Timer;
 use smol::future;
 
-use crate::Shared;
 use crate::convert::to_frame;
 use crate::neighbours::Route;
 use crate::receiving::Forwarded;
+use crate::shared::Shared;
 
-/// How long something waits that is sent by the task that calls `next`, while frames wait for that: as
-/// long as a router may stand still.
-const LOOP_PATIENCE: Duration = Duration::from_millis(500);
+/// How long something waits that is sent by the task that calls `next`, while frames wait for that:
+/// as long as a router may stand still.
+const LOOP_TIMEOUT: Duration = Duration::from_millis(500);
 
 const UNKNOWN: &str = "no neighbour has this id";
 const AWAY: &str = "the neighbour has been away for too long to forward";
@@ -27,7 +27,7 @@ const AWAY: &str = "the neighbour has been away for too long to forward";
 enum Tried {
     Sent,
     Refused(Refused),
-    /// Waiting helps: for room for so many bytes in this queue, or else for the neighbour.
+    /// Waiting helps: for room of this length in this queue, or else for the neighbour.
     Wait(Frame, Option<(Target, usize)>),
 }
 
@@ -35,7 +35,7 @@ enum Tried {
 struct Refused {
     frame: Frame,
     /// Why the endpoint refused it, if it did.
-    refusal: Option<SendErrorKind>,
+    kind: Option<SendErrorKind>,
     reason: &'static str,
 }
 
@@ -43,7 +43,7 @@ impl Shared {
     /// Sends to one neighbour.
     pub(crate) async fn send_to(&self, id: Ident32, envelope: InMemoryEnvelope) -> Result<()> {
         let header = envelope.header;
-        let frame = self.readable(envelope)?;
+        let frame = self.parse(envelope)?;
         let sent = match self.receive_loop.forwarded(&frame) {
             Some(forwarded) => self.forward_to(id, frame, forwarded),
             None => self.send_within(id, frame).await,
@@ -51,15 +51,20 @@ impl Shared {
         sent.map_err(|refused| self.refused(Some(id), header, refused))
     }
 
-    /// Sends to every neighbour that is up and not left out. An id that nobody has leaves nobody out.
+    /// Sends to every neighbour that is up and not left out. An id that nobody has leaves nobody
+    /// out.
     pub(crate) fn flood(
         &self,
         envelope: InMemoryEnvelope,
         except: [Option<Ident32>; 2],
     ) -> Result<()> {
         let header = envelope.header;
-        let frame = self.readable(envelope)?;
+        let frame = self.parse(envelope)?;
         let except: Vec<_> = except.into_iter().flatten().collect();
+        if except.is_empty() {
+            // An announcement of another router is never flooded back to where it came from.
+            self.blocks.lock().unwrap_or_else(PoisonError::into_inner).announced(&frame);
+        }
         let left_out = self.neighbours().left_out(&except);
         self.echoes.lock().unwrap_or_else(PoisonError::into_inner).remember(&frame);
         match self.endpoint.send_all_except(frame, &left_out) {
@@ -79,7 +84,7 @@ impl Shared {
         }
     }
 
-    fn readable(&self, envelope: InMemoryEnvelope) -> Result<Frame> {
+    fn parse(&self, envelope: InMemoryEnvelope) -> Result<Frame> {
         to_frame(envelope).inspect_err(|_| {
             self.neighbours().refused(None, "the buffer of the envelope is no carrier frame");
         })
@@ -95,16 +100,17 @@ impl Shared {
         let mut neighbours = self.neighbours();
         let down_limit = self.endpoint.limits().send_timeout;
         match (neighbours.route(&id), forwarded) {
-            (Route::Unknown, _) => Err(Refused { frame, refusal: None, reason: UNKNOWN }),
+            (Route::Unknown, _) => Err(Refused { frame, kind: None, reason: UNKNOWN }),
             (Route::Away(since), _) if since.elapsed() > down_limit => {
-                Err(Refused { frame, refusal: None, reason: AWAY })
+                Err(Refused { frame, kind: None, reason: AWAY })
             }
             (Route::Away(_) | Route::Behind(..), _) => {
-                neighbours.keep(&self.endpoint, id, frame);
+                neighbours.defer(&self.endpoint, id, frame);
                 Ok(())
             }
             (Route::To(target), Forwarded::First(received)) => {
-                self.endpoint.forward(target, received).map_err(Refused::from)
+                let forwarded = self.endpoint.forward(target, received);
+                forwarded.map_err(SendError::from).map_err(Refused::from)
             }
             (Route::To(target), Forwarded::Again) => {
                 self.endpoint.try_send(target, frame).map_err(Refused::from)
@@ -132,12 +138,12 @@ impl Shared {
             let now = Instant::now();
             let stalled = self.stalled(started).filter(|_| is_inside);
             if now >= deadline || stalled.is_some_and(|until| now >= until) {
-                let refusal = Some(SendErrorKind::TimedOut);
+                let kind = Some(SendErrorKind::TimedOut);
                 let reason = match now >= deadline {
                     true => in_words(SendErrorKind::TimedOut),
                     false => "there was no room, and nobody called `next` meanwhile",
                 };
-                return Err(Refused { frame, refusal, reason });
+                return Err(Refused { frame, kind, reason });
             }
             let room = async {
                 if let Some((target, len)) = blocked {
@@ -147,8 +153,8 @@ impl Shared {
                 }
                 future::pending().await
             };
-            // Whether somebody calls `next` changes without anybody being told.
-            let look_again = stalled.unwrap_or(now + LOOP_PATIENCE).min(deadline);
+            // Nothing wakes this task when somebody calls `next`.
+            let look_again = stalled.unwrap_or(now + LOOP_TIMEOUT).min(deadline);
             let timer = async {
                 Timer::at(look_again).await;
             };
@@ -156,16 +162,16 @@ impl Shared {
         }
     }
 
-    /// Sends a frame if that can be done now. Under the lock of the neighbours, so that what comes back
-    /// for this one cannot be overtaken.
+    /// Sends a frame if that can be done now. Under the lock of the neighbours, so that what comes
+    /// back for this one cannot be overtaken.
     fn try_send_to(&self, id: Ident32, frame: Frame) -> Tried {
         let neighbours = self.neighbours();
         match neighbours.route(&id) {
-            Route::Unknown => Tried::Refused(Refused { frame, refusal: None, reason: UNKNOWN }),
+            Route::Unknown => Tried::Refused(Refused { frame, kind: None, reason: UNKNOWN }),
             Route::Away(_) if self.endpoint.is_closed() => {
-                let refusal = SendErrorKind::Closed;
-                let reason = in_words(refusal);
-                Tried::Refused(Refused { frame, refusal: Some(refusal), reason })
+                let kind = SendErrorKind::Closed;
+                let reason = in_words(kind);
+                Tried::Refused(Refused { frame, kind: Some(kind), reason })
             }
             Route::Away(_) => Tried::Wait(frame, None),
             Route::Behind(first) => Tried::Wait(frame, first),
@@ -177,7 +183,7 @@ impl Shared {
                         let len = frame.len();
                         Tried::Wait(frame, Some((target, len)))
                     }
-                    // The event that says so is still to come.
+                    // The event that reports it is still to come.
                     SendErrorKind::UnknownTarget => Tried::Wait(error.into_frame(), None),
                     _ => Tried::Refused(Refused::from(error)),
                 },
@@ -185,24 +191,24 @@ impl Shared {
         }
     }
 
-    /// When something that waits since `started` has waited for long enough, if frames wait for `next`
-    /// and nobody calls it.
+    /// When something that waits since `started` has waited for long enough, if frames wait for
+    /// `next` and nobody calls it.
     fn stalled(&self, started: Instant) -> Option<Instant> {
         let away_since = self.receive_loop.away_since()?;
         let has_frames = self.endpoint.has_received() || self.neighbours().has_ready();
-        has_frames.then(|| away_since.max(started) + LOOP_PATIENCE)
+        has_frames.then(|| away_since.max(started) + LOOP_TIMEOUT)
     }
 
-    /// Why a frame was not sent, in Ratman's words; the log counts it.
+    /// Why a frame was not sent, as Ratman's error; the log counts it.
     fn refused(
         &self,
         neighbour: Option<Ident32>,
         header: CarrierFrameHeader,
         refused: Refused,
     ) -> RatmanError {
-        let Refused { frame, refusal, reason } = refused;
+        let Refused { frame, kind, reason } = refused;
         self.neighbours().refused(neighbour, reason);
-        let error = match refusal {
+        let error = match kind {
             Some(SendErrorKind::TooLarge) => NetmodError::FrameTooLarge,
             Some(SendErrorKind::Reserved | SendErrorKind::WrongDirection) => {
                 NetmodError::NotSupported
@@ -219,14 +225,14 @@ impl Shared {
 
 impl From<SendError> for Refused {
     fn from(error: SendError) -> Refused {
-        let refusal = error.reason();
-        Refused { frame: error.into_frame(), refusal: Some(refusal), reason: in_words(refusal) }
+        let kind = error.reason();
+        Refused { frame: error.into_frame(), kind: Some(kind), reason: in_words(kind) }
     }
 }
 
 /// A reason as it stands in the log.
-fn in_words(refusal: SendErrorKind) -> &'static str {
-    match refusal {
+fn in_words(kind: SendErrorKind) -> &'static str {
+    match kind {
         SendErrorKind::UnknownTarget => "the neighbour is gone",
         SendErrorKind::Full => "the queue of the neighbour is full",
         SendErrorKind::TimedOut => "there was no room in time",

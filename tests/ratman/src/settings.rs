@@ -1,4 +1,4 @@
-//! What a Ratman configuration says of the netmod `inet`.
+//! The settings of the netmod `inet` in a Ratman configuration.
 
 use std::time::Duration;
 
@@ -35,9 +35,9 @@ pub struct Settings {
     pub enable: bool,
     /// `bind`: the address to listen on. Default: `[::]:5860`, which takes IPv4 as well.
     pub bind: String,
-    /// `accept_unknown_peers`: whether nodes may come in that are not in the list of peers. Default:
-    /// they may. Ratman's default configuration says that they may not, and Ratman's own `inet` lets
-    /// them in all the same; this one does as it is told.
+    /// `accept_unknown_peers`: whether nodes may come in that are not in the list of peers.
+    /// Default: they may. Ratman's default configuration is that they may not, and Ratman's own
+    /// `inet` lets them in all the same; this one does not.
     pub accept_unknown_peers: bool,
     /// `send_timeout`: for how long an envelope waits for room. Default: 10 s.
     pub send_timeout: Duration,
@@ -71,16 +71,16 @@ impl Settings {
         }
     }
 
-    /// Takes the value of a key: `enable`, `bind`, `use_upnp`, `accept_unknown_peers`, `send_timeout`
-    /// such as `10s`, or `add-peer`, which may come more than once. A dash in a key is as good as an
-    /// underscore.
+    /// Takes the value of a key: `enable`, `bind`, `use_upnp`, `accept_unknown_peers`,
+    /// `send_timeout` such as `10s`, or `add-peer`, which may come more than once. A dash in a key
+    /// is as good as an underscore.
     ///
     /// There is no UPnP here: `use_upnp true` is taken, and the log warns of it.
     ///
     /// # Errors
     ///
     /// [`UserError::InvalidInput`] names the key and the value, and what would be right;
-    /// [`NetmodError::InvalidPeer`] says what is wrong with an address. Nothing is changed then.
+    /// [`NetmodError::InvalidPeer`] names what is wrong with an address. Nothing is changed then.
     /// Whether `bind` can be used shows when the endpoint is opened.
     pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
         match key.replace('-', "_").as_str() {
@@ -118,8 +118,8 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// [`NetmodError::InvalidPeer`] names the first line that is no address, or the same place as an
-    /// earlier one. No peer is added then.
+    /// [`NetmodError::InvalidPeer`] names the first line that is no address, or the same place as
+    /// an earlier one. No peer is added then.
     pub fn add_peers(&mut self, lines: &str) -> Result<()> {
         let peers = PeerAddr::parse_list(lines.as_bytes()).map_err(|error| {
             log::warn!(target: TARGET, "the list of peers cannot be used: {error}");
@@ -134,9 +134,9 @@ impl Settings {
         &self.peers
     }
 
-    /// An endpoint as the settings say, for the router with this id; for
-    /// [`RatmanInet::start`](crate::RatmanInet::start), after what the settings have no word for. The
-    /// peers are not in it.
+    /// An endpoint with these settings, for the router with this id; for
+    /// [`RatmanInet::start`](crate::RatmanInet::start), after what the settings do not cover.
+    /// The peers are not in it.
     pub fn builder(&self, router: Ident32) -> Builder {
         let mut limits = Limits::default();
         limits.send_timeout = self.send_timeout;

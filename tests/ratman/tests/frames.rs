@@ -1,4 +1,4 @@
-//! What one side writes the other reads: netmod-inet and libratman, field by field.
+//! Frames between netmod-inet and libratman: what one writes the other reads, field by field.
 
 use libratman::frame::carrier::{CarrierFrameHeader, CarrierFrameHeaderV1};
 use libratman::frame::{FrameGenerator, FrameParser};
@@ -17,7 +17,7 @@ const CASES_PER_SHAPE: usize = 250;
 /// The bytes of an optional field, tagless on the wire.
 type Block = [u8; 64];
 
-/// All that a frame says, in the words of neither side.
+/// All fields of a frame, in the types of neither crate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Fields {
     modes: u16,
@@ -161,7 +161,7 @@ fn array<const N: usize>(bytes: impl AsRef<[u8]>) -> [u8; N] {
     bytes.as_ref().try_into().expect("as many bytes as it should have")
 }
 
-/// Both sides write the same bytes, and each reads from the other what was written.
+/// Both crates write the same bytes, and each reads from the other what was written.
 fn check(fields: &Fields) {
     let ours = written_by_us(fields);
     let theirs = written_by_them(fields);
@@ -237,7 +237,7 @@ fn both_are_lenient_about_the_same_things() {
 /// libratman panics on some bytes. None of those may be a frame, since an adapter hands it every
 /// frame that arrives.
 #[test]
-fn whatever_is_a_frame_is_read_alike() {
+fn both_read_any_frame_alike() {
     let mut random = seeded();
     let mut frames = 0;
     for case in 0..20_000 {
@@ -260,7 +260,7 @@ fn whatever_is_a_frame_is_read_alike() {
 }
 
 #[test]
-fn what_is_no_frame_is_refused_and_not_a_panic() {
+fn invalid_frames_are_refused_without_a_panic() {
     let mut random = seeded();
     let whole = written_by_them(&Fields::random(SHAPES - 1, 9, &mut random));
     for len in 0..whole.buffer.len() {
@@ -300,7 +300,7 @@ fn real_samples_are_read_alike_and_written_back() {
     assert!(modes.iter().all(|modes| [32, 33].contains(modes)), "{modes:?}");
 }
 
-/// The fields of a sample, which both sides read, and write back to the same bytes.
+/// The fields of a sample, which both crates read, and write back to the same bytes.
 fn read_alike(sample: &Value) -> Fields {
     println!("{}", sample["name"]);
     let sample = sample_bytes(sample);

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use netmod_inet::{
     AddPeersError, AttemptError, HandshakeError, Id, InetEndpoint, PeerAddr, PeerState, Resolve,
-    ResolveFuture,
+    ResolveFuture, Target,
 };
 
 use crate::scripted::{PlainListener, STANDARD};
@@ -26,7 +26,7 @@ const MALFORMED: [&str; 24] = [
     "::1:9000",
     "[::1:9000",
     "[::1]9000",
-    "[nonsense]:9000",
+    "[garbage]:9000",
     "[fe80::1%e th]:9000",
     "[fe80::1%eth\0]:9000",
     "300.1.1.1:9000",
@@ -37,7 +37,7 @@ const MALFORMED: [&str; 24] = [
     "host:9000X?limited=send",
 ];
 
-fn add(node: &Node, peers: &[&str]) -> Result<Vec<u16>, AddPeersError> {
+fn add(node: &Node, peers: &[&str]) -> Result<Vec<Target>, AddPeersError> {
     within("add_peers", node.endpoint.add_peers(peers.iter().copied()))
 }
 
@@ -60,7 +60,8 @@ fn a_malformed_line_of_a_peer_file_is_named() {
     for text in MALFORMED.into_iter().filter(|text| !text.trim().is_empty()) {
         let file = format!("# friends\r\n\r\n  mynas.example:9000X  \n{text}\nhost:1\n");
         let error = PeerAddr::parse_list(file.as_bytes()).expect_err(text).to_string();
-        assert!(error.contains("line 4") && error.contains(text), "{error}");
+        let shown = text.replace('\0', "\\u{0}");
+        assert!(error.contains("line 4") && error.contains(&shown), "{error}");
     }
 }
 
@@ -124,10 +125,10 @@ fn a_peer_that_is_there_already_is_named() {
     }
 }
 
-/// The node finds out by the router id, says so, and keeps trying: the address may later be
+/// The node detects it by the router id, reports it, and keeps trying: the address may later be
 /// another node's.
 #[test]
-fn its_own_address_is_told_as_such() {
+fn its_own_address_is_reported_as_own_self() {
     let mut node = Node::listening();
     for _ in 0..3 {
         let target = node.add(&format!("127.0.0.1:{}", node.port()));
@@ -144,7 +145,7 @@ fn its_own_address_is_told_as_such() {
 
 /// Another process with the same id is the same case, seen from each end.
 #[test]
-fn a_copy_of_this_node_is_told_as_own_self() {
+fn a_copy_of_this_node_is_reported_as_own_self() {
     let id = Id::from_bytes([7; 32]);
     let builder = || InetEndpoint::builder().router_id(id).bind("127.0.0.1:0").limits(quick());
     let (mut one, mut two) = (Node::built(builder()), Node::built(builder()));

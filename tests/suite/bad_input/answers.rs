@@ -30,7 +30,7 @@ fn recovers(node: &mut Node, listener: &PlainListener, target: Target) {
 }
 
 #[test]
-fn what_is_no_ack_is_a_failed_attempt_with_its_reason() {
+fn an_invalid_ack_is_a_failed_attempt_with_its_reason() {
     let mut node = Node::listening();
     for case in handshakes(Due::Ack) {
         let (listener, mut peer, target) = dialed(&node);
@@ -48,7 +48,7 @@ fn random_bytes_for_an_answer() {
     let mut node = Node::listening();
     for seed in 0..100 {
         let (_listener, mut peer, target) = dialed(&node);
-        let bytes = Random(seed).nonsense(&ack(STANDARD, 6));
+        let bytes = Random(seed).garbage(&ack(STANDARD, 6));
         peer.write(&bytes);
         // So that what is only too short, or an Ack in spite of its error, ends as well.
         if peer.try_half_close() {
@@ -90,9 +90,9 @@ fn a_listener_that_never_answers() {
             let bytes = prefixed(&ack(STANDARD, 6));
             let mut bytes = bytes.iter();
             let pause = deadline / 10;
-            let mut say =
+            let mut write =
                 |byte: &u8| peer.try_write(&[*byte]).is_ok() && peer.poll(pause).is_none();
-            while say(bytes.next().expect("the deadline was stretched to the end")) {}
+            while write(bytes.next().expect("the deadline was stretched to the end")) {}
         }
         let reason = node.attempt(target).to_string();
         assert!(reason.contains("time"), "{reason}");

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 
 use netmod_inet::{Closed, Frame, FrameError, Id, InetEndpoint, SendErrorKind, StartError, Target};
 
+use crate::addresses::own_addr;
 use crate::scripted::{CROSS, LIMITED_RECEIVING, LIMITED_SENDING, STANDARD, carrier, numbered};
 use crate::subject::{Node, parsed, quick, within};
 
@@ -24,7 +25,7 @@ fn refuses(endpoint: &InetEndpoint, target: Target, body: &[u8], reason: SendErr
 fn modes_of_the_netmod_are_refused_on_every_link() {
     let mut node = Node::listening();
     for peer_type in [STANDARD, CROSS, LIMITED_RECEIVING] {
-        let (mut peer, target) = node.welcome(peer_type, 3);
+        let (mut peer, target) = node.accept_plain(peer_type, 3);
         for modes in 32..=63 {
             refuses(&node.endpoint, target, &carrier(modes, 3, b"x"), SendErrorKind::Reserved);
         }
@@ -39,7 +40,7 @@ fn modes_of_the_netmod_are_refused_on_every_link() {
 #[test]
 fn a_flood_of_reserved_modes_goes_nowhere() {
     let mut node = Node::listening();
-    let (mut peer, target) = node.welcome(STANDARD, 3);
+    let (mut peer, target) = node.accept_plain(STANDARD, 3);
     let body = carrier(32, 3, b"x");
     let refused = node.endpoint.send_all(parsed(&body)).expect_err("reserved");
     assert_eq!(refused.reason(), SendErrorKind::Reserved);
@@ -56,7 +57,7 @@ fn frames_over_the_limit_are_refused() {
     limits.frame_bytes = 1000;
     let builder = InetEndpoint::builder().bind("127.0.0.1:0").limits(limits);
     let mut node = Node::built(builder);
-    let (mut peer, target) = node.welcome(STANDARD, 3);
+    let (mut peer, target) = node.accept_plain(STANDARD, 3);
     refuses(&node.endpoint, target, &carrier(8, 3, &[1; 960]), SendErrorKind::TooLarge);
     let largest = carrier(8, 3, &[1; 959]);
     assert_eq!(largest.len(), 1000);
@@ -76,8 +77,8 @@ fn no_frame_is_larger_than_the_format_allows() {
 #[test]
 fn wrong_targets_are_refused() {
     let mut node = Node::listening();
-    let (peer, target) = node.welcome(STANDARD, 3);
-    for wrong in [target.wrapping_add(1), u16::MAX] {
+    let (peer, target) = node.accept_plain(STANDARD, 3);
+    for wrong in [u16::from(target).wrapping_add(1), u16::MAX].map(Target::from) {
         refuses(&node.endpoint, wrong, &numbered(1, 9), SendErrorKind::UnknownTarget);
         assert_eq!(within("removal", node.endpoint.remove_peer(wrong)).expect_err("none").0, wrong);
         assert_eq!(node.endpoint.kick(Some(wrong)).expect_err("none").0, wrong);
@@ -91,14 +92,14 @@ fn wrong_targets_are_refused() {
 #[test]
 fn the_wrong_way_is_refused() {
     let mut node = Node::listening();
-    let (_peer, target) = node.welcome(LIMITED_SENDING, 3);
+    let (_peer, target) = node.accept_plain(LIMITED_SENDING, 3);
     refuses(&node.endpoint, target, &numbered(1, 9), SendErrorKind::WrongDirection);
 }
 
 #[test]
 fn a_closed_endpoint_refuses_everything() {
     let mut node = Node::listening();
-    let (mut peer, target) = node.welcome(STANDARD, 3);
+    let (mut peer, target) = node.accept_plain(STANDARD, 3);
     within("shutdown", node.endpoint.shutdown());
     peer.expect_end();
     refuses(&node.endpoint, target, &numbered(1, 9), SendErrorKind::Closed);
@@ -147,17 +148,11 @@ fn a_taken_bind_address_is_named() {
 /// What was opened before the address that is taken is closed again.
 #[test]
 fn a_failed_start_leaves_nothing_open() {
-    // Anyone may take a port as soon as it is free, so this looks more than once.
-    let leaves_it_free = || {
-        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let addr = free.local_addr().expect("its address").to_string();
-        drop(free);
-        let builder = InetEndpoint::builder().bind(&addr).bind(&addr);
-        let error = within("start", builder.start()).expect_err("twice the same");
-        assert!(error.to_string().contains(&addr), "{error}");
-        within("start", InetEndpoint::start(&addr)).is_ok()
-    };
-    assert!((0..5).any(|_| leaves_it_free()));
+    let addr = own_addr().to_string();
+    let builder = InetEndpoint::builder().bind(&addr).bind(&addr);
+    let error = within("start", builder.start()).expect_err("twice the same");
+    assert!(error.to_string().contains(&addr), "{error}");
+    within("start", InetEndpoint::start(&addr)).expect("a free port");
 }
 
 #[test]
@@ -203,29 +198,29 @@ fn a_bind_address_that_is_none_is_named() {
     }
 }
 
-/// Bytes that the caller lent, with something to do when they are given back.
-struct Lent(Vec<u8>, InetEndpoint);
+/// Bytes of the caller, whose drop calls the endpoint.
+struct OwnedBytes(Vec<u8>, InetEndpoint);
 
-impl AsRef<[u8]> for Lent {
+impl AsRef<[u8]> for OwnedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.0
     }
 }
 
-impl Drop for Lent {
+impl Drop for OwnedBytes {
     fn drop(&mut self) {
-        self.1.take_unconfirmed(0);
+        self.1.take_unconfirmed(0.into());
     }
 }
 
 #[test]
-fn who_gets_its_bytes_back_may_call_the_endpoint() {
+fn the_drop_of_returned_bytes_may_call_the_endpoint() {
     let mut limits = quick();
     limits.unconfirmed_bytes = 0;
     let mut node = Node::built(InetEndpoint::builder().limits(limits));
     let target = node.add("127.0.0.1:1");
-    let lent = Lent(carrier(8, 1, &[7; 5000]), node.endpoint.clone());
-    let frame = Frame::parse(bytes::Bytes::from_owner(lent)).expect("a valid frame");
+    let bytes = OwnedBytes(carrier(8, 1, &[7; 5000]), node.endpoint.clone());
+    let frame = Frame::parse(bytes::Bytes::from_owner(bytes)).expect("a valid frame");
     node.endpoint.try_send(target, frame).expect("room for a frame");
     node.remove(target);
     node.removed(target);

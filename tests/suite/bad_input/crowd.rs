@@ -5,7 +5,7 @@ use std::time::Duration;
 use netmod_inet::{InetEndpoint, Limits};
 
 use crate::scripted::{PlainPeer, STANDARD, hello, number_of, numbered, prefixed};
-use crate::subject::{Node, PATIENCE};
+use crate::subject::{Node, TIMEOUT};
 
 const CROWD: u32 = 1000;
 
@@ -71,14 +71,14 @@ fn a_thousand_connections_at_once() {
     node.serves("a crowd");
 }
 
-/// The endpoint has far more pending strangers than it keeps: the oldest go, the good one stays.
+/// The endpoint has far more handshakes than slots: the oldest are evicted, the good one is not.
 #[test]
 fn a_full_pending_table_lets_the_newcomer_in() {
     let mut limits = Limits::default();
     limits.max_handshakes = 8;
     limits.max_handshakes_per_addr = 8;
     // Longer than this test waits, so that none of them goes by the deadline.
-    limits.handshake_timeout = 6 * PATIENCE;
+    limits.handshake_timeout = 6 * TIMEOUT;
     let builder = InetEndpoint::builder().bind("127.0.0.1:0").limits(limits);
     let mut node = Node::built(builder);
     let mut silent: Vec<_> = (0..20).map(|_| PlainPeer::connect(node.port())).collect();
@@ -95,8 +95,8 @@ fn no_more_peers_than_the_limit() {
     limits.peers = 2;
     let builder = InetEndpoint::builder().bind("127.0.0.1:0").limits(limits);
     let mut node = Node::built(builder);
-    let (_first, _) = node.welcome(STANDARD, 1);
-    let (second, target) = node.welcome(STANDARD, 2);
+    let (_first, _) = node.accept_plain(STANDARD, 1);
+    let (second, target) = node.accept_plain(STANDARD, 2);
     let mut third = PlainPeer::connect(node.port());
     third.write(&prefixed(&hello(STANDARD, 0, 3)));
     let reason = node.dropped(&third).to_string();
@@ -111,9 +111,9 @@ fn no_more_peers_than_the_limit() {
 fn raise_file_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
-    let wanted = u64::from(4 * CROWD);
-    if limit.current.is_some_and(|current| current < wanted) {
-        limit.current = Some(limit.maximum.map_or(wanted, |most| most.min(wanted)));
+    let needed = u64::from(4 * CROWD);
+    if limit.current.is_some_and(|current| current < needed) {
+        limit.current = Some(limit.maximum.map_or(needed, |most| most.min(needed)));
         setrlimit(Resource::Nofile, limit).expect("a limit below the hard one");
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::scripted::{ack, ack_payload, carrier, hello, hello_payload, prefixed};
 
-/// Bytes that are no valid message, and a part of the reason that the endpoint must tell.
+/// Bytes that are no valid message, and a part of the reason that the endpoint must give.
 pub(super) struct Case {
     pub(super) name: &'static str,
     pub(super) bytes: Vec<u8>,
@@ -130,7 +130,7 @@ impl Random {
     }
 
     /// Nonsense of three kinds: no length even, a fitting length, a valid message with an error.
-    pub(super) fn nonsense(&mut self, valid: &[u8]) -> Vec<u8> {
+    pub(super) fn garbage(&mut self, valid: &[u8]) -> Vec<u8> {
         let count = 41 + self.below(300);
         match self.below(3) {
             0 => self.bytes(count),

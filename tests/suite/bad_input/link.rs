@@ -23,7 +23,7 @@ fn spoil(node: &mut Node, peer: &mut PlainPeer, target: Target, case: &Case) -> 
 fn an_accepted_peer_out_of_step() {
     let mut node = Node::listening();
     for case in unframed(8) {
-        let (mut peer, target) = node.welcome(STANDARD, 6);
+        let (mut peer, target) = node.accept_plain(STANDARD, 6);
         assert!(!spoil(&mut node, &mut peer, target, &case), "{}", case.name);
         node.removed(target);
         node.serves(case.name);
@@ -51,9 +51,9 @@ fn a_dialed_peer_out_of_step_comes_back() {
 fn random_bytes_on_a_link() {
     let mut node = Node::listening();
     for seed in 0..100 {
-        let (mut peer, target) = node.welcome(STANDARD, 6);
+        let (mut peer, target) = node.accept_plain(STANDARD, 6);
         // Of modes that the router never gets, so that even a valid result delivers nothing.
-        let bytes = Random(seed).nonsense(&carrier(40, 6, &[6; 50]));
+        let bytes = Random(seed).garbage(&carrier(40, 6, &[6; 50]));
         peer.write(&bytes);
         if peer.try_half_close() {
             let (answer, _) = peer.read_to_end();

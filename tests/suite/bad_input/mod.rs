@@ -6,5 +6,5 @@ mod answers;
 mod caller;
 mod crowd;
 mod garbage;
+mod invalid_hello;
 mod link;
-mod strangers;

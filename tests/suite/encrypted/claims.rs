@@ -1,4 +1,4 @@
-//! Who goes before whom, where two nodes claim one router id.
+//! Which peer keeps a router id that two nodes claim.
 
 use netmod_inet::{DownReason, HandshakeError, InetEndpoint, PeerState};
 
@@ -11,60 +11,60 @@ fn plain_listener(number: u8) -> Node {
     Node::started(builder.limits(quick()))
 }
 
-/// Anybody can make himself one.
+/// Anyone can generate a key.
 #[test]
-fn a_key_that_nobody_named_does_not_cut_a_plain_peer() {
+fn an_unlisted_key_does_not_cut_a_plain_peer() {
     let mut far = plain_listener(7);
     let mut hub = listener(1, encryption(1));
     let to_far = hub.add(&at(&far, &[]));
     hub.up();
     let (to_hub, _, _) = far.up();
-    let mut stranger = dialer(7, encryption(3));
-    stranger.add(&at(&hub, &[1]));
-    stranger.up();
+    let mut unlisted = dialer(7, encryption(3));
+    unlisted.add(&at(&hub, &[1]));
+    unlisted.up();
     hub.up();
-    // Whoever had to go for the stranger was cut before that was told.
+    // A peer that the unlisted key displaced would be cut before the up event.
     exchange(&hub, to_far, &far, to_hub);
     let info = hub.info(to_far);
     assert_eq!((info.state, info.links), (PeerState::Up, 1), "{:?}", info.last_error);
 }
 
 #[test]
-fn a_key_that_nobody_named_does_not_keep_out_whom_this_node_dials() {
+fn an_unlisted_key_does_not_block_a_peer_that_this_node_dials() {
     let mut hub = listener(1, encryption(1));
-    let mut stranger = dialer(7, encryption(3));
-    let target = stranger.add(&at(&hub, &[1]));
-    stranger.up();
-    let (to_stranger, _, _) = hub.up();
+    let mut unlisted = dialer(7, encryption(3));
+    let target = unlisted.add(&at(&hub, &[1]));
+    unlisted.up();
+    let (to_unlisted, _, _) = hub.up();
     let mut far = listener(7, encryption(7));
     let to_far = hub.add(&at(&far, &[]));
-    let (reason, _) = hub.down(to_stranger);
+    let (reason, _) = hub.down(to_unlisted);
     assert!(matches!(reason, DownReason::IdTaken(key) if key == public(7)), "{reason}");
     let (to_hub, _, _) = far.up();
     exchange(&hub, to_far, &far, to_hub);
     // And it stays out as long as that one is there.
     let error = dropped(&mut hub);
     assert!(matches!(error, HandshakeError::IdTaken { .. }), "{error}");
-    stranger.remove(target);
+    unlisted.remove(target);
 }
 
 #[test]
-fn nor_a_plain_one_that_this_node_dials() {
+fn an_unlisted_key_does_not_block_a_plain_peer_that_this_node_dials() {
     let mut hub = listener(1, encryption(1));
-    let mut stranger = dialer(7, encryption(3));
-    stranger.add(&at(&hub, &[1]));
-    stranger.up();
-    let (to_stranger, _, _) = hub.up();
+    let mut unlisted = dialer(7, encryption(3));
+    unlisted.add(&at(&hub, &[1]));
+    unlisted.up();
+    let (to_unlisted, _, _) = hub.up();
     let mut far = plain_listener(7);
     let to_far = hub.add(&at(&far, &[]));
-    hub.down(to_stranger);
+    hub.down(to_unlisted);
     let (to_hub, _, _) = far.up();
     exchange(&hub, to_far, &far, to_hub);
 }
 
 /// Of two that it dials, the first has the id.
 #[test]
-fn of_two_that_are_dialed_none_goes_for_the_other() {
+fn of_two_dialed_peers_the_first_keeps_the_id() {
     let mut hub = listener(1, encryption(1));
     let [one, two] = [3, 4].map(|key| listener(7, encryption(key)));
     let to_one = hub.add(&at(&one, &[]));

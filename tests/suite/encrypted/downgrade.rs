@@ -1,36 +1,36 @@
-//! Somebody on the way who would rather have a plain link.
+//! An attacker on the path that downgrades links to plain ones.
 
 use netmod_inet::{Event, HandshakeError};
 
-use super::between::{Door, change_hellos, with_means};
+use super::proxy::{Proxy, modify_hellos, with_capabilities};
 use super::{dialer, encryption, listener, public, refused};
 
 #[test]
-fn where_nothing_asks_for_encryption_it_can_be_kept_away_and_is_seen_to_be() {
+fn optional_encryption_can_be_downgraded_and_the_status_shows_it() {
     let far = listener(1, encryption(1));
     let mut near = dialer(2, encryption(2));
-    let door = Door::to(far.port());
-    let target = near.add(&format!("127.0.0.1:{}", door.port()));
-    change_hellos(door.next(), |hello| with_means(hello, None), <[u8]>::to_vec);
+    let proxy = Proxy::to(far.port());
+    let target = near.add(&format!("127.0.0.1:{}", proxy.port()));
+    modify_hellos(proxy.next(), |hello| with_capabilities(hello, None), <[u8]>::to_vec);
     near.up();
     assert_eq!(near.info(target).key, None);
 }
 
 #[test]
-fn a_dialer_that_asks_for_encryption_is_not_kept_from_it() {
+fn a_dialer_that_requires_encryption_cannot_be_downgraded() {
     let far = listener(1, encryption(1));
     for (encryption, options) in
         [(encryption(2).required(), String::new()), (encryption(2), format!("?key={}", public(1)))]
     {
         let mut near = dialer(2, encryption);
-        let door = Door::to(far.port());
-        let target = near.add(&format!("127.0.0.1:{}{options}", door.port()));
+        let proxy = Proxy::to(far.port());
+        let target = near.add(&format!("127.0.0.1:{}{options}", proxy.port()));
         // Both records gone, so that the listener believes in a plain dialer.
-        change_hellos(door.next(), |hello| with_means(hello, None), <[u8]>::to_vec);
+        modify_hellos(proxy.next(), |hello| with_capabilities(hello, None), <[u8]>::to_vec);
         let error = refused(&mut near, target);
         assert!(matches!(error, HandshakeError::NotEncrypted), "{error}");
         // Only that of the listener gone.
-        change_hellos(door.next(), <[u8]>::to_vec, |ack| with_means(ack, None));
+        modify_hellos(proxy.next(), <[u8]>::to_vec, |ack| with_capabilities(ack, None));
         let error = refused(&mut near, target);
         assert!(matches!(error, HandshakeError::NotEncrypted), "{error}");
         near.remove(target);
@@ -40,14 +40,14 @@ fn a_dialer_that_asks_for_encryption_is_not_kept_from_it() {
 }
 
 #[test]
-fn a_listener_that_asks_for_encryption_is_not_kept_from_it() {
+fn a_listener_that_requires_encryption_cannot_be_downgraded() {
     for demand in [encryption(1).required(), encryption(1).allow(public(2))] {
         let mut far = listener(1, demand);
         let near = dialer(2, encryption(2));
-        let door = Door::to(far.port());
-        near.add(&format!("127.0.0.1:{}", door.port()));
-        change_hellos(door.next(), |hello| with_means(hello, None), <[u8]>::to_vec);
-        let reason = far.wait("dropped stranger", |event| match event {
+        let proxy = Proxy::to(far.port());
+        near.add(&format!("127.0.0.1:{}", proxy.port()));
+        modify_hellos(proxy.next(), |hello| with_capabilities(hello, None), <[u8]>::to_vec);
+        let reason = far.wait("dropped connection", |event| match event {
             Event::Dropped { reason, .. } => Some(reason.to_string()),
             _ => None,
         });
@@ -58,17 +58,17 @@ fn a_listener_that_asks_for_encryption_is_not_kept_from_it() {
 
 /// Not even from one cipher to the other.
 #[test]
-fn whatever_is_changed_in_the_hellos_ends_the_exchange_of_keys() {
+fn any_change_of_the_hellos_fails_the_key_exchange() {
     let mut far = listener(1, encryption(1));
     let mut near = dialer(2, encryption(2));
-    let door = Door::to(far.port());
-    let target = near.add(&format!("127.0.0.1:{}", door.port()));
+    let proxy = Proxy::to(far.port());
+    let target = near.add(&format!("127.0.0.1:{}", proxy.port()));
     let mut fails = |hello: fn(&[u8]) -> Vec<u8>, ack: fn(&[u8]) -> Vec<u8>| {
-        change_hellos(door.next(), hello, ack);
+        modify_hellos(proxy.next(), hello, ack);
         let error = refused(&mut near, target);
         let is_due = matches!(error, HandshakeError::Closed | HandshakeError::NotAuthentic);
         assert!(is_due, "{error}");
-        let reason = far.wait("dropped stranger", |event| match event {
+        let reason = far.wait("dropped connection", |event| match event {
             Event::Dropped { reason, .. } => Some(reason.to_string()),
             _ => None,
         });
@@ -76,9 +76,9 @@ fn whatever_is_changed_in_the_hellos_ends_the_exchange_of_keys() {
         assert!(is_due, "{reason}");
     };
     let same = <[u8]>::to_vec;
-    fails(|hello| with_means(hello, Some(1)), |ack| with_means(ack, Some(1)));
-    fails(|hello| with_means(hello, Some(0x7f)), same);
-    fails(same, |ack| with_means(ack, Some(0x41)));
+    fails(|hello| with_capabilities(hello, Some(1)), |ack| with_capabilities(ack, Some(1)));
+    fails(|hello| with_capabilities(hello, Some(0x7f)), same);
+    fails(same, |ack| with_capabilities(ack, Some(0x41)));
     // The port in the Hello, and bytes behind all records.
     fails(
         |hello| {

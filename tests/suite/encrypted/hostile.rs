@@ -3,21 +3,21 @@
 use netmod_inet::DownReason;
 use noise_rust_crypto::ChaCha20Poly1305;
 
-use super::by_other_means::{Sealed, dial, introduction};
+use super::other_implementation::{NoiseLink, dial, dialer_proof};
 use super::{encryption, id, listener};
-use crate::resume::by_hand::{RECEIVED, Records, control};
+use crate::resume::by_hand::{ACK, Extension, control};
 use crate::scripted::{carrier, numbered, prefixed};
 use crate::subject::Node;
 
-type Peer = Sealed<ChaCha20Poly1305>;
+type Peer = NoiseLink<ChaCha20Poly1305>;
 
 /// Why the link of a peer ends that does this.
 fn end_of(node: &mut Node, misbehave: impl FnOnce(&mut Peer)) -> DownReason {
-    let (mut peer, offers) = dial(node.port(), 3, 1, None, Records::new());
-    peer.say(&introduction(3, &offers));
+    let (mut peer, extensions) = dial(node.port(), 3, 1, None, Extension::new());
+    peer.send(&dialer_proof(3, &extensions));
     let (target, claimed, _) = node.up();
     assert_eq!(claimed, id(3));
-    peer.say(&numbered(7, 100));
+    peer.send(&numbered(7, 100));
     node.expect_frames(target, [&numbered(7, 100)]);
     misbehave(&mut peer);
     let (reason, _) = node.down(target);
@@ -27,10 +27,10 @@ fn end_of(node: &mut Node, misbehave: impl FnOnce(&mut Peer)) -> DownReason {
 }
 
 #[test]
-fn a_peer_that_breaks_the_rules_inside_is_dropped_with_a_reason_and_the_node_goes_on() {
+fn a_peer_that_violates_the_protocol_is_dropped_with_a_reason() {
     let mut node = listener(1, encryption(1).required());
-    let count = control(3, &Records::from([(RECEIVED, 1_000u64.to_be_bytes().to_vec())]));
-    let reason = end_of(&mut node, |peer| peer.say(&count));
+    let count = control(3, &Extension::from([(ACK, 1_000u64.to_be_bytes().to_vec())]));
+    let reason = end_of(&mut node, |peer| peer.send(&count));
     assert!(matches!(reason, DownReason::InvalidAck(1_000)), "{reason}");
     let reason = end_of(&mut node, |peer| peer.write(&[0xff; 500]));
     assert!(matches!(reason, DownReason::Framing(_)), "{reason}");
@@ -47,23 +47,24 @@ fn a_peer_that_breaks_the_rules_inside_is_dropped_with_a_reason_and_the_node_goe
     let reason = end_of(&mut node, Peer::half_close);
     assert!(matches!(reason, DownReason::Closed), "{reason}");
     // A frame of the exchange of keys, which is over, is not the router's, and counted.
-    let (mut peer, offers) = dial::<ChaCha20Poly1305>(node.port(), 3, 1, None, Records::new());
-    peer.say(&introduction(3, &offers));
+    let (mut peer, extensions) =
+        dial::<ChaCha20Poly1305>(node.port(), 3, 1, None, Extension::new());
+    peer.send(&dialer_proof(3, &extensions));
     let (target, _, _) = node.up();
-    peer.say(&carrier(34, 3, &[1; 32]));
-    peer.say(&numbered(9, 10));
+    peer.send(&carrier(34, 3, &[1; 32]));
+    peer.send(&numbered(9, 10));
     node.expect_frames(target, [&numbered(9, 10)]);
     assert_eq!(node.info(target).frames_ignored, 1);
 }
 
 /// What is bounded for those who have shown nothing yet stays so once they have shown a key.
 #[test]
-fn a_stranger_with_a_key_is_read_no_further_than_its_proof() {
+fn an_unadmitted_dialer_is_read_no_further_than_its_proof() {
     let mut node = listener(1, encryption(1).required());
-    let (mut peer, _) = dial::<ChaCha20Poly1305>(node.port(), 3, 1, None, Records::new());
+    let (mut peer, _) = dial::<ChaCha20Poly1305>(node.port(), 3, 1, None, Extension::new());
     peer.write(&[0; 600]);
-    assert!(peer.hear().is_none(), "it was let in");
-    let reason = node.wait("dropped stranger", |event| match event {
+    assert!(peer.recv().is_none(), "it was let in");
+    let reason = node.wait("dropped connection", |event| match event {
         netmod_inet::Event::Dropped { reason, .. } => Some(reason.to_string()),
         _ => None,
     });

@@ -1,4 +1,4 @@
-//! Who the other side is: pinned keys, the allow-list, and router ids.
+//! Who the remote is: pinned keys, the allow-list, and router ids.
 
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
@@ -9,9 +9,10 @@ use netmod_inet::{
 };
 
 use super::{at, dialer, dropped, encryption, exchange, id, keys, listener, public, refused};
+use crate::addresses::own_addr;
 use crate::resume::by_hand::{
-    PROOF, RECEIVED, Records, Wire, control, hello as hello_with, offer, offered, proof_of_dialer,
-    secret,
+    ACK, CREDIT, Extension, PROOF, Wire, control, extension_of, hello as hello_with, new_extension,
+    proof_of_dialer, secret,
 };
 use crate::scripted::{PlainPeer, STANDARD, ack, hello, numbered, prefixed};
 use crate::subject::{Node, quick, within};
@@ -28,9 +29,9 @@ fn only_a_node_with_a_pinned_key_is_dialed() {
     let error = refused(&mut near, target);
     assert!(matches!(error, HandshakeError::WrongKey(key) if key == public(3)), "{error}");
     assert!(error.to_string().contains(&public(3).to_string()), "{error}");
-    // Which never sees whom it has to do with.
-    let told = dropped(&mut other).to_string();
-    assert!(!told.contains(&public(2).to_string()), "{told}");
+    // The refused node never receives the key of the dialer.
+    let reason = dropped(&mut other).to_string();
+    assert!(!reason.contains(&public(2).to_string()), "{reason}");
     assert!(other.endpoint.peers().is_empty());
 }
 
@@ -53,17 +54,17 @@ fn a_key_is_changed_by_pinning_the_old_and_the_new_one() {
 }
 
 #[test]
-fn only_listed_keys_come_in_and_the_owner_is_told_which_did_not() {
+fn only_listed_keys_are_admitted_and_others_are_reported() {
     let mut far = listener(1, encryption(1).allow(public(2)));
     let mut friend = dialer(2, encryption(2));
     friend.add(&at(&far, &[]));
     friend.up();
     far.up();
-    let mut stranger = dialer(3, encryption(3));
-    let target = stranger.add(&at(&far, &[]));
-    // It learns that it may not come in, and nothing else.
-    let HandshakeError::Refused(goodbye) = refused(&mut stranger, target) else {
-        panic!("it was not told");
+    let mut unlisted = dialer(3, encryption(3));
+    let target = unlisted.add(&at(&far, &[]));
+    // It receives the refusal, and nothing else.
+    let HandshakeError::Refused(goodbye) = refused(&mut unlisted, target) else {
+        panic!("it was not refused");
     };
     assert_eq!(goodbye.reason, GoodbyeReason::NotAllowed);
     let error = dropped(&mut far);
@@ -93,17 +94,20 @@ fn the_list_is_changed_while_the_node_runs() {
     far.up();
 }
 
-/// He said Hello when plain links were let in.
+/// The dialer sent its Hello while plain links were admitted.
 #[test]
-fn a_plain_stranger_does_not_come_in_through_a_change_of_the_list() {
+fn a_change_of_the_list_applies_to_handshakes_in_progress() {
     let mut far = listener(1, encryption(1));
     let mut wire = Wire::to(far.port());
-    let own = offer(&[9; 16], [8; 16], [7; 16]);
-    wire.say(&hello_with(9, &own));
-    let theirs = offered(&wire.heard());
+    let own = new_extension(&[9; 16], [8; 16], [7; 16]);
+    wire.send(&hello_with(9, &own));
+    let remote = extension_of(&wire.expect_frame());
     far.endpoint.set_allowed_keys([public(2)]).expect("it encrypts");
-    let proof = proof_of_dialer(&secret(&own, &theirs), &own, &theirs);
-    wire.say(&control(9, &Records::from([(PROOF, proof.to_vec()), (RECEIVED, vec![0; 8])])));
+    let proof = proof_of_dialer(&secret(&own, &remote), &own, &remote);
+    wire.send(&control(
+        9,
+        &Extension::from([(PROOF, proof.to_vec()), (ACK, vec![0; 8]), (CREDIT, vec![0; 8])]),
+    ));
     let error = far.wait("end of the handshake", |event| match event {
         Event::Up { .. } => Some(None),
         Event::Dropped { reason: DropReason::Handshake(error), .. } => Some(Some(error.clone())),
@@ -113,9 +117,9 @@ fn a_plain_stranger_does_not_come_in_through_a_change_of_the_list() {
     assert!(far.endpoint.peers().is_empty());
 }
 
-/// Both list each other, and either may be the one that gets through.
+/// Each dials the other, and either dial may succeed.
 #[test]
-fn a_pinned_peer_may_come_in_too() {
+fn a_pinned_peer_may_also_dial_in() {
     let mut far = listener(1, encryption(1).allow(public(9)));
     let mut near = listener(2, encryption(2));
     far.add(&format!("127.0.0.1:1?key={}", public(2)));
@@ -132,16 +136,16 @@ fn a_router_id_belongs_to_a_key_as_long_as_its_peer_lives() {
     owner.up();
     let (to_owner, _, _) = far.up();
     // Another key, and none at all.
-    let mut thief = dialer(2, encryption(3));
-    let target = thief.add(&at(&far, &[1]));
-    let error = refused(&mut thief, target);
+    let mut attacker = dialer(2, encryption(3));
+    let target = attacker.add(&at(&far, &[1]));
+    let error = refused(&mut attacker, target);
     assert!(matches!(error, HandshakeError::Refused(_)), "{error}");
     let (claimed, taken) = (Some(public(3)), Some(public(2)));
     let error = dropped(&mut far);
     let is_due = matches!(error, HandshakeError::IdTaken { id: of, key, holder }
         if of == id(2) && key == claimed && holder == taken);
     assert!(is_due, "{error}");
-    thief.remove(target);
+    attacker.remove(target);
     let mut plain = PlainPeer::connect(far.port());
     plain.write(&prefixed(&hello(STANDARD, 0, 2)));
     plain.expect_end();
@@ -159,36 +163,36 @@ fn a_router_id_belongs_to_a_key_as_long_as_its_peer_lives() {
     far.removed(to_owner);
     drop(owner);
     far.until("nobody", |endpoint| endpoint.peers().is_empty());
-    let to_far = thief.add(&at(&far, &[1]));
-    thief.up();
-    assert_eq!(thief.info(to_far).key, Some(public(1)));
+    let to_far = attacker.add(&at(&far, &[1]));
+    attacker.up();
+    assert_eq!(attacker.info(to_far).key, Some(public(1)));
 }
 
 #[test]
-fn a_trusted_key_goes_before_one_that_only_was_there_first() {
+fn a_trusted_key_outranks_an_earlier_claim() {
     let mut far = listener(1, encryption(1));
-    // Somebody whom the owner knows, and who is not there yet.
+    // A peer with a pinned key, which is not running yet.
     far.add(&format!("127.0.0.1:1?key={}", public(2)));
-    let mut thief = dialer(2, encryption(3));
-    thief.add(&at(&far, &[1]));
-    thief.up();
-    let (to_thief, _, _) = far.up();
+    let mut attacker = dialer(2, encryption(3));
+    attacker.add(&at(&far, &[1]));
+    attacker.up();
+    let (to_attacker, _, _) = far.up();
     let mut owner = dialer(2, encryption(2));
     owner.add(&at(&far, &[1]));
     owner.up();
-    let (reason, _) = far.down(to_thief);
+    let (reason, _) = far.down(to_attacker);
     assert!(matches!(reason, DownReason::IdTaken(key) if key == public(2)), "{reason}");
     let error = dropped(&mut far);
     assert!(matches!(error, HandshakeError::IdTaken { .. }), "{error}");
 }
 
 #[test]
-fn the_caller_pins_who_has_a_router_id() {
+fn a_router_id_can_be_pinned_to_keys() {
     let pinning = encryption(1).pin(id(2), public(2)).pin(id(2), public(4));
     let mut far = listener(1, pinning);
-    let mut thief = dialer(2, encryption(3));
-    let target = thief.add(&at(&far, &[1]));
-    refused(&mut thief, target);
+    let mut attacker = dialer(2, encryption(3));
+    let target = attacker.add(&at(&far, &[1]));
+    refused(&mut attacker, target);
     let error = dropped(&mut far);
     assert!(matches!(error, HandshakeError::IdTaken { holder: None, .. }), "{error}");
     let mut plain = PlainPeer::connect(far.port());
@@ -205,9 +209,9 @@ fn the_caller_pins_who_has_a_router_id() {
     }
 }
 
-/// The list and the pins are for what is known beforehand. Who knows better is asked.
+/// The list and the pins are static; the callback decides at run time.
 #[test]
-fn the_callers_callback_sees_key_and_claimed_id_once_for_each_stranger() {
+fn the_callback_gets_key_and_claimed_id_once_per_unknown_peer() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let asked = seen.clone();
     let policy = AcceptPolicy::all().callback(move |incoming| {
@@ -220,26 +224,27 @@ fn the_callers_callback_sees_key_and_claimed_id_once_for_each_stranger() {
     near.add(&at(&far, &[]));
     near.up();
     far.up();
-    let mut thief = dialer(3, encryption(3));
-    let target = thief.add(&at(&far, &[]));
-    let error = refused(&mut thief, target);
+    let mut attacker = dialer(3, encryption(3));
+    let target = attacker.add(&at(&far, &[]));
+    let error = refused(&mut attacker, target);
     let is_due = matches!(&error, HandshakeError::Refused(goodbye)
         if goodbye.reason == GoodbyeReason::NotAllowed);
     assert!(is_due, "{error}");
-    thief.remove(target);
+    attacker.remove(target);
     let mut plain = PlainPeer::connect(far.port());
     plain.write(&prefixed(&hello(STANDARD, 0, 2)));
     assert!(matches!(far.dropped(&plain), DropReason::NotAllowed));
     let mut seen = std::mem::take(&mut *seen.lock().unwrap());
-    // The thief may have come again before it was removed.
+    // The attacker may have come again before it was removed.
     seen.dedup();
     let due = [(id(2), Some(public(2))), (id(3), Some(public(3))), (id(2), None)];
     assert_eq!(seen, due);
 }
 
-/// Neither what can be printed nor what happens to links: they come up, are refused, resumed and end.
+/// Neither what can be printed nor what happens to links: they come up, are refused, resumed and
+/// end.
 #[test]
-fn nothing_that_is_shown_or_told_holds_a_secret() {
+fn neither_debug_output_nor_events_hold_a_secret() {
     let network = || NetworkSecret::from_bytes([0x6f; 32]);
     let own = Encryption::new(keys(0x5e)).network_secret(network());
     let mut shown = format!("{own:?} {:?}", InetEndpoint::builder().encrypt(own.clone()));
@@ -260,14 +265,14 @@ fn nothing_that_is_shown_or_told_holds_a_secret() {
     }
     near.remove(target);
     far.down(to_near);
-    let mut told = 0;
+    let mut count = 0;
     for events in events {
         while let Ok(Some(event)) = events.try_next() {
             shown += &format!("{event} {event:?} ");
-            told += 1;
+            count += 1;
         }
     }
-    assert!(told > 5 && shown.contains(&public(0x70).to_string()), "{shown}");
+    assert!(count > 5 && shown.contains(&public(0x70).to_string()), "{shown}");
     for byte in [0x5e, 0x6f, 0x70, 0x71] {
         for secret in [format!("{byte:02x}{byte:02x}"), format!("{byte}, {byte}")] {
             assert!(!shown.contains(&secret), "{shown}");
@@ -277,7 +282,7 @@ fn nothing_that_is_shown_or_told_holds_a_secret() {
 
 /// The list is of those who may dial in, and yet shows that the owner wants encryption.
 #[test]
-fn who_lists_keys_dials_no_plain_node() {
+fn a_node_with_an_allow_list_dials_no_plain_node() {
     let builder = InetEndpoint::builder().router_id(id(7)).bind("127.0.0.1:0");
     let far = Node::started(builder.limits(quick()));
     let mut near = dialer(2, encryption(2).allow(public(1)));
@@ -285,10 +290,11 @@ fn who_lists_keys_dials_no_plain_node() {
     assert!(matches!(refused(&mut near, target), HandshakeError::NotEncrypted));
 }
 
-/// Two addresses of one node, whose peers become one at the node that dials them; then it goes away,
-/// and somebody else without a key has the second address. What came of his handshake.
+/// Merges the peers at two addresses of one node, stops that node, and has an attacker without a
+/// key reply at the second address. Returns the error of the dialer's handshake with it.
 fn handshake_at_the_second_address(pin: &str) -> HandshakeError {
-    let builder = InetEndpoint::builder().router_id(id(1)).bind("127.0.0.1:0").bind("127.0.0.2:0");
+    let builder =
+        InetEndpoint::builder().router_id(id(1)).bind("127.0.0.1:0").bind(own_addr().to_string());
     let far = Node::started(builder.encrypt(encryption(1)).limits(quick()));
     let addrs = far.endpoint.local_addrs().to_vec();
     let mut near = dialer(2, encryption(2));
@@ -299,32 +305,33 @@ fn handshake_at_the_second_address(pin: &str) -> HandshakeError {
     drop(far);
     near.down(target);
     near.try_send(target, &numbered(77, 100));
-    let thief = TcpListener::bind(addrs[1]).expect("an address that is free again");
-    let thief = std::thread::spawn(move || {
-        let mut wire = Wire::over(thief.accept().expect("a dialer").0);
-        wire.heard();
-        wire.say(&ack(STANDARD, 66));
-        wire.hear()
+    let attacker = TcpListener::bind(addrs[1]).expect("an address that is free again");
+    let attacker = std::thread::spawn(move || {
+        let mut wire = Wire::over(attacker.accept().expect("a dialer").0);
+        wire.expect_frame();
+        wire.send(&ack(STANDARD, 66));
+        wire.recv()
     });
     let error = near.wait("refused handshake", |event| match event {
         Event::Attempt { reason: AttemptError::Handshake(error), .. } => Some(error.clone()),
-        Event::Up { target: from, .. } if *from == target => panic!("he came up"),
+        Event::Up { target: from, .. } if *from == target => panic!("it came up"),
         _ => None,
     });
-    assert_eq!(thief.join().expect("a thief"), None, "it was sent something");
+    assert_eq!(attacker.join().expect("an attacker"), None, "it was sent something");
     error
 }
 
-/// It was dialed without a key, for the address that named none, and told what was queued.
+/// Regression: the second address named no key, so it was dialed without one, and queued frames
+/// were sent to it.
 #[test]
-fn a_pin_holds_at_all_addresses_of_a_peer_that_two_became() {
+fn a_pin_holds_at_all_addresses_of_a_merged_peer() {
     let error = handshake_at_the_second_address(&format!("?key={}", public(1)));
     assert!(matches!(error, HandshakeError::NotEncrypted), "{error}");
 }
 
-/// The same where nobody named a key at all.
+/// The same if no address pins a key.
 #[test]
-fn an_address_that_a_merge_brought_leads_to_the_node_that_was_merged() {
+fn an_address_from_a_merge_requires_the_merged_node() {
     let error = handshake_at_the_second_address("");
     assert!(matches!(error, HandshakeError::NotEncrypted), "{error}");
 }

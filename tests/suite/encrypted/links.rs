@@ -29,7 +29,7 @@ fn both_ends_show_each_others_key() {
 #[test]
 fn a_plain_peer_is_welcome_where_nothing_asks_for_more_and_is_shown_as_such() {
     let mut node = listener(1, encryption(1));
-    let (peer, target) = node.welcome(STANDARD, 5);
+    let (peer, target) = node.accept_plain(STANDARD, 5);
     assert_eq!(node.info(target).key, None);
     drop(peer);
     let plain = PlainListener::bind();
@@ -55,20 +55,20 @@ fn a_node_without_a_key_has_plain_links() {
 }
 
 #[test]
-fn where_encryption_is_asked_for_no_plain_stranger_comes_in() {
+fn a_node_that_requires_encryption_accepts_no_plain_link() {
     for demand in demands(1) {
         let mut node = listener(1, demand);
-        let mut stranger = PlainPeer::connect(node.port());
-        stranger.write(&prefixed(&hello(STANDARD, 0, 5)));
-        stranger.expect_end();
-        let reason = node.dropped(&stranger);
+        let mut connection = PlainPeer::connect(node.port());
+        connection.write(&prefixed(&hello(STANDARD, 0, 5)));
+        connection.expect_end();
+        let reason = node.dropped(&connection);
         let is_due = matches!(reason, DropReason::Handshake(HandshakeError::NotEncrypted));
         assert!(is_due, "{reason}");
-        // One that shares records is told.
+        // One that shares records gets a goodbye.
         let mut near = Node::started(InetEndpoint::builder().limits(quick()));
         let target = near.add(&at(&node, &[]));
         let AttemptError::Handshake(HandshakeError::Refused(goodbye)) = near.attempt(target) else {
-            panic!("it was not told why");
+            panic!("it got no goodbye");
         };
         assert_eq!(goodbye.reason, GoodbyeReason::NotEncrypted);
         assert!(node.endpoint.peers().is_empty());
@@ -76,7 +76,7 @@ fn where_encryption_is_asked_for_no_plain_stranger_comes_in() {
 }
 
 #[test]
-fn where_encryption_is_asked_for_no_plain_link_is_dialed() {
+fn a_node_that_requires_encryption_dials_no_plain_link() {
     let [required, _, secret] = demands(1);
     let cases =
         [(required, String::new()), (secret, String::new()), (encryption(1), pin(&public(9)))];

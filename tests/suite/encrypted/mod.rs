@@ -1,19 +1,19 @@
-//! Encrypted links: who is at the other end, and what somebody on the way can do.
+//! Encrypted links: who the remote is, and what an attacker on the path can do.
 //!
 //! That they carry frames, survive cuts and merge as plain ones do is shown by the rest of the
 //! suite, run with `NETMOD_INET_ENCRYPTED` in the environment.
 
-mod between;
-mod by_other_means;
 mod claims;
 mod crowds;
 mod downgrade;
 mod hostile;
 mod identity;
 mod links;
+pub(crate) mod other_implementation;
 #[cfg(feature = "node")]
 mod processes;
-mod sameness;
+mod proxy;
+mod same_node;
 mod secret;
 mod tampering;
 
@@ -22,6 +22,7 @@ use netmod_inet::{
     PublicKey, Target,
 };
 
+use crate::addresses::own_addr;
 use crate::scripted::{number_of, numbered};
 use crate::subject::{Node, quick};
 
@@ -45,7 +46,7 @@ fn id(byte: u8) -> Id {
 
 /// A node that listens; its router id has the number of its key.
 fn listener(number: u8, encryption: Encryption) -> Node {
-    let builder = InetEndpoint::builder().router_id(id(number)).bind("127.0.0.1:0");
+    let builder = InetEndpoint::builder().router_id(id(number)).bind(own_addr().to_string());
     Node::started(builder.encrypt(encryption).limits(quick()))
 }
 
@@ -62,9 +63,9 @@ fn at(node: &Node, keys: &[u8]) -> String {
     format!("127.0.0.1:{}{options}", node.port())
 }
 
-/// Why the next stranger was dropped, as the owner reads it.
+/// Waits for the next dropped connection, and returns the reason.
 fn dropped(node: &mut Node) -> HandshakeError {
-    node.wait("dropped stranger", |event| match event {
+    node.wait("dropped connection", |event| match event {
         Event::Dropped { reason: DropReason::Handshake(error), .. } => Some(error.clone()),
         _ => None,
     })

@@ -60,13 +60,13 @@ fn two_nodes_with_keys_from_files_peer_and_a_third_is_kept_out() {
     let mut near = Process::start(&[&dials[..], &[&b], &secret].concat());
     assert_eq!(near.wait("up")["key"], key_a);
     assert_eq!(far.wait("up")["key"], key_b);
-    near.say("send 0 hello");
+    near.command("send 0 hello");
     assert_eq!(far.wait("frame")["payload"], crate::scripted::hex(b"hello"));
     let mut other = Process::start(&[&dials[..], &[&c], &secret].concat());
-    let told = far.wait("dropped")["reason"].as_str().expect("a reason").to_owned();
-    assert_eq!(told, format!("the key {key_c} is not allowed in"));
-    let told = other.wait("attempt")["reason"].as_str().expect("a reason").to_owned();
-    assert_eq!(told, "refused: it does not let this node in");
+    let reason = far.wait("dropped")["reason"].as_str().expect("a reason").to_owned();
+    assert_eq!(reason, format!("the key {key_c} is not allowed in"));
+    let reason = other.wait("attempt")["reason"].as_str().expect("a reason").to_owned();
+    assert_eq!(reason, "refused: it does not let this node in");
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn options_about_keys_name_what_is_wrong() {
     let folder = Folder(std::env::temp_dir().join("netmod-inet-no-such-folder"));
     let missing = folder.file("node.key");
     let key = "0a".repeat(32);
-    for (args, told) in [
+    for (args, expected) in [
         (&["--key-file", missing.as_str()][..], "--key-file "),
         (&["--allow-key", &key[1..]], "--allow-key: a key has 64 hexadecimal digits, not 63"),
         (
@@ -99,9 +99,9 @@ fn options_about_keys_name_what_is_wrong() {
         (&["keygen"], "keygen needs the name of a file"),
     ] {
         let (status, _, error) = run(args);
-        assert!(status == Some(2) && error.contains(told), "{args:?}: {status:?} {error}");
+        assert!(status == Some(2) && error.contains(expected), "{args:?}: {status:?} {error}");
         // What was taken for the public half may be the secret one.
-        assert!(told.contains("this node has no key") || !error.contains("0a0a"), "{error}");
+        assert!(expected.contains("this node has no key") || !error.contains("0a0a"), "{error}");
     }
     assert!(!Path::new(&missing).exists());
 }

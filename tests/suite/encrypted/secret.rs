@@ -19,7 +19,7 @@ fn nodes_with_the_same_secret_have_links() {
 }
 
 #[test]
-fn another_secret_ends_the_first_message_and_tells_nothing() {
+fn another_secret_ends_the_first_message_without_a_reply() {
     let mut far = listener(1, encryption(1).network_secret(secret(7)));
     let mut near = dialer(2, encryption(2).network_secret(secret(8)));
     let target = near.add(&at(&far, &[]));
@@ -31,7 +31,7 @@ fn another_secret_ends_the_first_message_and_tells_nothing() {
 }
 
 #[test]
-fn a_secret_on_one_side_only_is_named_on_both() {
+fn a_secret_at_one_end_only_is_reported_at_both() {
     let mut far = listener(1, encryption(1).network_secret(secret(7)));
     let mut near = dialer(2, encryption(2));
     let target = near.add(&at(&far, &[]));

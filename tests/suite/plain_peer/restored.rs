@@ -29,7 +29,7 @@ fn frames_queued_before_the_first_link_go_out_first() {
     }
     assert_eq!(node.info(target).queued_frames, 50);
     peer.read_frame();
-    // Before its Ack a listener is told nothing more; the pause is what a hasty one would need.
+    // Before its Ack a listener is sent nothing more; the pause is what an early write would need.
     assert_eq!(peer.poll(Duration::from_millis(20)), None);
     peer.send(&ack(STANDARD, 4));
     node.up();
@@ -90,7 +90,7 @@ fn is_cut_and_sent_whole() -> bool {
 
 /// Refused, reset, silent end and a refused handshake: each is one attempt, then comes the next.
 #[test]
-fn failed_dials_are_told_and_tried_again() {
+fn failed_dials_are_reported_and_tried_again() {
     let (mut node, listener, peer, target) = dialed();
     drop(peer);
     node.down(target);

@@ -5,65 +5,67 @@ use std::net::TcpStream;
 use std::process::Stdio;
 
 use super::{Process, program};
+use crate::addresses::own_addr;
 use crate::runner;
 
-/// Dials that fail in the same way are told once, and counted when the peer is up.
+/// Dials that fail in the same way are logged once, and counted when the peer is up.
 #[test]
 fn an_outage_has_three_lines() {
-    let mut alice = Process::start(&["--bind", "127.0.0.1:0"]);
+    let mut alice = Process::start(&["--bind", &own_addr().to_string()]);
     let address = alice.address();
     let limits = ["--limit", "redial_first=1ms", "--limit", "redial_cap=10ms"];
     let args = [&["--bind", "127.0.0.1:0", "--quiet", "--peer", &address][..], &limits].concat();
-    let mut bob = Process::readable(&args);
-    bob.hear(&["peer 0 up: ", &address, "(standard, out)"]);
+    let mut bob = Process::start_text(&args);
+    bob.wait_line(&["peer 0 up: ", &address, "(standard, out)"]);
     drop(alice);
-    bob.hear(&["peer 0 down: ", "; next try in "]);
-    bob.hear(&["peer 0 not reached at ", &address, "refused", "; dialing on"]);
-    // Each fails as the one before, and nobody hears of it.
+    bob.wait_line(&["peer 0 down: ", "; next try in "]);
+    bob.wait_line(&["peer 0 not reached at ", &address, "refused", "; dialing on"]);
+    // Each fails as the one before, which is not logged.
     loop {
-        let before = bob.told().len();
-        bob.say("peers");
-        bob.hear(&["1 peer"]);
+        let before = bob.lines_so_far().len();
+        bob.command("peers");
+        bob.wait_line(&["1 peer"]);
         let is_tried = |line: &&String| line.contains("tried ") && line.contains("refused");
-        if bob.told()[before..].iter().filter(is_tried).count() >= 4 {
+        if bob.lines_so_far()[before..].iter().filter(is_tried).count() >= 4 {
             break;
         }
     }
     let _alice = Process::start(&["--bind", &address]);
-    let up = bob.hear(&["peer 0 up: "]);
+    let up = bob.wait_line(&["peer 0 up: "]);
     let failed = up.rsplit_once(" and ").and_then(|(_, end)| end.split(' ').next());
     assert!(failed.expect("a count").parse::<usize>().expect("a number") >= 4, "{up}");
-    let lines: Vec<_> = bob.told().iter().filter(|line| line.starts_with("peer 0 ")).collect();
+    let lines: Vec<_> =
+        bob.lines_so_far().iter().filter(|line| line.starts_with("peer 0 ")).collect();
     assert_eq!(lines.len(), 4, "{lines:?}");
 }
 
 #[test]
-fn a_stranger_who_knocks_again_and_again_has_one_line() {
-    let mut node = Process::readable(&["--bind", "127.0.0.1:0"]);
-    let address = node.hear(&["listening on "]).split_off("listening on ".len());
+fn repeated_drops_of_one_address_have_one_line() {
+    let mut node = Process::start_text(&["--bind", "127.0.0.1:0"]);
+    let address = node.wait_line(&["listening on "]).split_off("listening on ".len());
     for _ in 0..20 {
-        let mut stranger = TcpStream::connect(&address).expect("a listener");
-        stranger.write_all(&[0xFF; 64]).expect("a connection");
-        // It is dropped, and told, before the connection is seen to end.
-        let _ = std::io::copy(&mut stranger, &mut std::io::sink());
+        let mut connection = TcpStream::connect(&address).expect("a listener");
+        connection.write_all(&[0xFF; 64]).expect("a connection");
+        // The drop is logged before the connection is seen to end.
+        let _ = std::io::copy(&mut connection, &mut std::io::sink());
     }
-    node.hear(&["dropped "]);
-    node.say("flood x");
-    node.hear(&["nothing was sent"]);
-    let lines = node.told().iter().filter(|line| line.starts_with("dropped ")).count();
-    assert_eq!(lines, 1, "{:?}", node.told());
+    node.wait_line(&["dropped "]);
+    node.command("flood x");
+    node.wait_line(&["nothing was sent"]);
+    let lines = node.lines_so_far().iter().filter(|line| line.starts_with("dropped ")).count();
+    assert_eq!(lines, 1, "{:?}", node.lines_so_far());
 }
 
 #[test]
 fn each_line_has_the_time_if_asked_for() {
-    let mut node = Process::readable(&["--bind", "127.0.0.1:0", "--time"]);
-    let line = node.hear(&["router id "]);
+    let mut node = Process::start_text(&["--bind", "127.0.0.1:0", "--time"]);
+    let line = node.wait_line(&["router id "]);
     let (time, _) = line.split_once("Z router id ").expect("a time before it");
     assert!(time.len() == 19 && time.starts_with("20") && &time[10..11] == "T", "{line}");
 }
 
 #[test]
-fn exit_codes_tell_what_kind_of_failure_it_was() {
+fn exit_codes_name_the_kind_of_failure() {
     let run = |args: &[&str]| {
         let output = runner::command(program()).args(args).stdin(Stdio::null()).output();
         let output = output.expect("a process");

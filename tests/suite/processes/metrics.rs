@@ -8,12 +8,12 @@ use std::time::Instant;
 
 use super::{Process, program};
 use crate::runner;
-use crate::subject::PATIENCE;
+use crate::subject::TIMEOUT;
 
-/// What the server says to these bytes, to its end.
+/// What the server answers to these bytes, to its end.
 fn ask(address: &str, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).expect("a listener");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    stream.set_read_timeout(Some(TIMEOUT)).expect("a socket");
     stream.write_all(request).expect("a connection");
     stream.shutdown(std::net::Shutdown::Write).expect("a connection");
     let mut answer = String::new();
@@ -72,7 +72,7 @@ fn samples(text: &str) -> BTreeMap<String, f64> {
 }
 
 #[test]
-fn what_a_node_tells_of_its_peers() {
+fn metrics_describe_each_peer() {
     let mut alice = Process::start(&["--bind", "127.0.0.1:0"]);
     let address = alice.address();
     let metrics = ["--metrics", "127.0.0.1:0", "--peer", "unknown.invalid:9000X"];
@@ -80,11 +80,11 @@ fn what_a_node_tells_of_its_peers() {
     let mut bob = Process::start(&args);
     let at = metrics_address(&mut bob);
     bob.wait("up");
-    bob.say("send 0 hello");
+    bob.command("send 0 hello");
     alice.wait("frame");
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     let samples = loop {
-        // The first acknowledgement tells the round trip.
+        // The first acknowledgement gives the round trip.
         let samples = samples(&scrape(&at));
         if samples.contains_key("netmod_inet_peer_round_trip_seconds{peer=\"0\"}") {
             break samples;
@@ -103,7 +103,7 @@ fn what_a_node_tells_of_its_peers() {
 }
 
 #[test]
-fn requests_that_are_none_get_an_answer_that_says_so() {
+fn invalid_requests_get_an_error_status() {
     let mut node = Process::start(&["--bind", "127.0.0.1:0", "--metrics", "[::1]:0"]);
     let at = metrics_address(&mut node);
     for (request, status) in [
@@ -121,14 +121,14 @@ fn requests_that_are_none_get_an_answer_that_says_so() {
 
 /// More of them than the server keeps, and they never end by themselves.
 #[test]
-fn clients_that_are_slow_hold_up_nobody() {
+fn slow_clients_do_not_block_others() {
     let mut node = Process::start(&["--bind", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]);
     let at = metrics_address(&mut node);
     let slow: Vec<TcpStream> = (0..50)
         .map(|_| {
             let mut stream = TcpStream::connect(&at).expect("a listener");
             stream.write_all(b"GET /metrics HTTP/1.1\r\nX: ").expect("a connection");
-            stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+            stream.set_read_timeout(Some(TIMEOUT)).expect("a socket");
             stream
         })
         .collect();

@@ -1,12 +1,12 @@
 //! A peer file that is read again while the node runs.
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use super::Process;
+use crate::addresses::own_addr;
 
 /// A file that goes with the test.
 struct PeerFile(PathBuf);
@@ -35,7 +35,7 @@ impl Drop for PeerFile {
 }
 
 fn targets(node: &mut Process) -> Vec<(u64, String, u64)> {
-    node.say("peers");
+    node.command("peers");
     let mut peers = Vec::new();
     loop {
         let object = node.wait_any(&["peer", "peers-end"]);
@@ -49,7 +49,7 @@ fn targets(node: &mut Process) -> Vec<(u64, String, u64)> {
 }
 
 /// Has the node read its file again, which must add, remove and keep so many. Waits for as many
-/// peers to come up as are added, which may be told first; returns the last of them.
+/// peers to come up as are added, which may be reported first; returns the last of them.
 fn reload(node: &mut Process, [added, removed, kept]: [u64; 3]) -> Option<Value> {
     node.signal(Signal::HUP);
     let (mut reloaded, mut ups) = (None, Vec::new());
@@ -72,7 +72,7 @@ fn sighup_adds_and_removes_peers_and_leaves_the_others_up() {
     let mut alice = Process::start(&["--bind", "127.0.0.1:0"]);
     let mut carol = Process::start(&["--bind", "127.0.0.1:0"]);
     let (alice_at, carol_at) = (alice.address(), carol.address());
-    let nobody = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
+    let nobody = own_addr();
     let file = PeerFile::new("reload", &format!("# two\n{alice_at}\n{nobody}\n"));
     let mut bob = Process::start(&["--bind", "127.0.0.1:0", "--peer-file", file.path()]);
     assert_eq!(bob.wait("up")["target"], 0);
@@ -90,8 +90,8 @@ fn sighup_adds_and_removes_peers_and_leaves_the_others_up() {
     assert_eq!(targets(&mut bob)[0], (0, alice_at.clone(), 1));
 
     // One that was removed by hand is dialed again, since it is listed. The one that the file no
-    // longer has may be told of late: its link is ended first.
-    bob.say("remove 0");
+    // longer has may be reported late: its link is ended first.
+    bob.command("remove 0");
     while bob.wait("removed")["target"] != 0 {}
     reload(&mut bob, [1, 0, 1]);
 }
@@ -132,4 +132,31 @@ fn without_a_peer_file_a_hangup_is_an_end() {
     node.address();
     node.signal(Signal::HUP);
     assert_eq!(node.end(), Some(0));
+}
+
+/// What would clear the screen, set a title, and turn the direction of text.
+const HIDDEN: &str = "\u{1b}[2J\u{1b}]0;t\u{7}\u{9b}2J\u{202e}\u{200b}";
+
+fn is_hidden(c: char) -> bool {
+    c.is_control() || HIDDEN.contains(c) && !c.is_ascii()
+}
+
+#[test]
+fn a_bad_line_does_not_control_the_terminal() {
+    let file = PeerFile::new("hidden", &format!("host{HIDDEN}:9000\n"));
+    let args = ["--bind", "127.0.0.1:0", "--peer-file", file.path()];
+    let output = crate::runner::command(super::program()).args(args).output().expect("output");
+    let text = String::from_utf8(output.stderr).expect("text");
+    assert!(text.contains("line 1: `host\\u{1b}[2J"), "{text:?}");
+    assert!(!text.replace('\n', "").contains(is_hidden), "{text:?}");
+    // Nor does one that a running node reads, in either format.
+    file.write("");
+    let mut nodes = [Process::start(&args), Process::start_text(&args)];
+    nodes.iter_mut().for_each(|node| drop(node.wait_line(&["listening"])));
+    file.write(&format!("host{HIDDEN}:9000\n"));
+    for mut node in nodes {
+        node.signal(Signal::HUP);
+        let line = node.wait_line(&["line 1"]);
+        assert!(!line.contains(is_hidden), "{line:?}");
+    }
 }

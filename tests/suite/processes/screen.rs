@@ -10,7 +10,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use super::Process;
-use crate::subject::PATIENCE;
+use crate::subject::TIMEOUT;
 
 /// What begins a picture, and what ends it.
 const HOME: &str = "\x1b[H";
@@ -23,8 +23,8 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
-    /// Starts a program whose standard input and output are a terminal of this size. What it says
-    /// on standard error can be heard.
+    /// Starts a program whose standard input and output are a terminal of this size. Its
+    /// standard error can be read.
     pub(crate) fn start(command: &mut Command, columns: u16, rows: u16) -> (Screen, Process) {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
             .expect("a terminal");
@@ -65,7 +65,7 @@ impl Screen {
     /// Waits until what was sent ends so, and returns all of it. What a program sent last may still
     /// be under way when it has ended.
     pub(crate) fn until(&self, end: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let sent = self.sent();
             if sent.ends_with(end) {

@@ -1,11 +1,10 @@
 //! The table that a terminal shows.
 
-use std::net::TcpListener;
-
 use super::screen::Screen;
 use super::{Process, program};
+use crate::addresses::own_addr;
 use crate::runner;
-use crate::subject::PATIENCE;
+use crate::subject::TIMEOUT;
 
 fn has(picture: &[String], words: &[&str]) -> bool {
     picture.iter().any(|line| words.iter().all(|word| line.contains(word)))
@@ -18,14 +17,14 @@ fn widest(picture: &[String]) -> usize {
 
 #[test]
 fn peers_are_shown_in_80_columns_and_in_less() {
-    let mut alice = Process::start(&["--bind", "127.0.0.1:0"]);
+    let mut alice = Process::start(&["--bind", &own_addr().to_string()]);
     let address = alice.address();
     let long = "a-long-name-of-a-machine.in-a-department.of-an-organisation.invalid:9000X";
     let mut command = runner::command(program());
     command.args(["--bind", "127.0.0.1:0", "--watch", "--peer", &address, "--peer", long]);
     command.args(["--limit", "redial_cap=200ms"]);
     let (mut screen, mut bob) = Screen::start(&mut command, 80, 24);
-    let picture = screen.wait("peer that is up", PATIENCE, |picture| {
+    let picture = screen.wait("peer that is up", TIMEOUT, |picture| {
         has(picture, &["0 up ", &address]) && has(picture, &["cannot look up the name"])
     });
     assert_eq!(widest(&picture), 80, "{picture:#?}");
@@ -34,20 +33,20 @@ fn peers_are_shown_in_80_columns_and_in_less() {
     assert!(has(&picture, &["1 d", "a-long-", "…", "invalid:9000X"]), "{picture:#?}");
     assert!(has(&picture, &["Z peer 0 up: ", &address]), "the log: {picture:#?}");
 
-    alice.say("quit");
-    screen.wait("reason", PATIENCE, |picture| {
+    alice.command("quit");
+    screen.wait("reason", TIMEOUT, |picture| {
         has(picture, &["0 d", &address]) && has(picture, &["it shuts down", "try"])
     });
-    bob.hear(&["peer 0 down: ", "it shuts down"]);
+    bob.wait_line(&["peer 0 down: ", "it shuts down"]);
     let _alice = Process::start(&["--bind", &address]);
-    screen.wait("peer that is back", PATIENCE, |picture| {
+    screen.wait("peer that is back", TIMEOUT, |picture| {
         has(picture, &["0 up ", &address]) && has(picture, &["was down: ", "it shuts down"])
     });
-    bob.hear(&["peer 0 up: ", ", after "]);
+    bob.wait_line(&["peer 0 up: ", ", after "]);
 
     for (columns, rows) in [(40, 12), (20, 5), (1, 1), (200, 60)] {
         screen.resize(columns, rows);
-        screen.wait("picture of that size", PATIENCE, |picture| {
+        screen.wait("picture of that size", TIMEOUT, |picture| {
             picture.len() == usize::from(rows) && widest(picture) == usize::from(columns)
         });
     }
@@ -59,42 +58,42 @@ fn peers_are_shown_in_80_columns_and_in_less() {
 
 #[test]
 fn more_peers_than_lines_can_be_scrolled() {
-    let nobody = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
+    let nobody = own_addr();
     let mut command = runner::command(program());
     command.args(["--bind", "127.0.0.1:0", "--watch"]);
     for host in 1..=100 {
         command.args(["--peer", &format!("127.0.0.{host}:{}", nobody.port())]);
     }
     let (mut screen, mut node) = Screen::start(&mut command, 80, 24);
-    let first = screen.wait("first peers", PATIENCE, |picture| {
+    let first = screen.wait("first peers", TIMEOUT, |picture| {
         has(picture, &["100 peers: "]) && has(picture, &["1 to ", " of 100"])
     });
     assert!(first.len() <= 24 && widest(&first) <= 80, "{first:#?}");
     screen.press("\x1b[B");
-    screen.wait("second to last", PATIENCE, |picture| has(picture, &["2 to ", " of 100"]));
+    screen.wait("second to last", TIMEOUT, |picture| has(picture, &["2 to ", " of 100"]));
     for _ in 0..100 {
         screen.press(" ");
     }
-    let last = screen.wait("last peers", PATIENCE, |picture| has(picture, &["to 100 of 100"]));
+    let last = screen.wait("last peers", TIMEOUT, |picture| has(picture, &["to 100 of 100"]));
     assert!(has(&last, &["   99 d"]), "{last:#?}");
     for _ in 0..100 {
         screen.press("b");
     }
-    screen.wait("first again", PATIENCE, |picture| has(picture, &["      1 to "]));
+    screen.wait("first again", TIMEOUT, |picture| has(picture, &["      1 to "]));
     screen.press("q");
     assert_eq!(node.end(), Some(0));
 }
 
 #[test]
-fn where_there_is_no_terminal_lines_are_printed_and_it_is_said() {
+fn without_a_terminal_lines_are_printed_with_a_warning() {
     let mut command = runner::command(program());
     command.args(["--bind", "127.0.0.1:0", "--watch"]);
     command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
     let mut node = Process::run(&mut command);
-    node.hear(&["listening on 127.0.0.1:"]);
+    node.wait_line(&["listening on 127.0.0.1:"]);
     let mut command = runner::command(program());
     command.args(["--bind", "127.0.0.1:0", "--watch"]);
     command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
     let mut node = Process::run(command.stderr(std::process::Stdio::piped()));
-    node.hear(&["warning: --watch: standard output is no terminal"]);
+    node.wait_line(&["warning: --watch: standard output is no terminal"]);
 }

@@ -4,9 +4,9 @@ use netmod_inet::{InetEndpoint, SendErrorKind, Target};
 
 use super::figures::number;
 use crate::scripted::numbered;
-use crate::subject::{Node, PATIENCE, parsed, quick, within};
+use crate::subject::{Node, TIMEOUT, parsed, quick, within};
 
-/// More than the queues of both sides and the system's buffers between them hold together.
+/// More than the queues of both nodes and the system's buffers between them hold together.
 const SIZE: usize = 32_000;
 
 /// A router that is badly made: it waits in `send`, and only when that fails looks at what came.
@@ -36,10 +36,10 @@ async fn send_first(endpoint: InetEndpoint, target: Target, frames: u32) -> usiz
 /// `FRAMES` frames go each way.
 #[test]
 fn two_routers_that_send_first_time_out_and_go_on() {
-    let frames = number("FRAMES", 1_000) as u32;
+    let frames = number("FRAMES", 200) as u32;
     let mut limits = quick();
     // One may be done long before the other has read what it sent.
-    limits.drain_timeout = PATIENCE;
+    limits.drain_timeout = TIMEOUT;
     let builder = || InetEndpoint::builder().limits(limits.clone());
     let (mut a, mut b) = (Node::built(builder().bind("127.0.0.1:0")), Node::built(builder()));
     let to_a = b.add(&format!("127.0.0.1:{}", a.port()));
@@ -48,7 +48,7 @@ fn two_routers_that_send_first_time_out_and_go_on() {
     let [a, b] = [(a, to_b), (b, to_a)].map(|(node, target)| {
         std::thread::spawn(move || {
             let timeouts = smol::block_on(send_first(node.endpoint.clone(), target, frames));
-            // The other side may still want what is under way.
+            // The remote may still wait for what is in flight.
             within("shutdown", node.endpoint.shutdown());
             timeouts
         })

@@ -8,6 +8,7 @@ use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
 
 use super::figures::{median, number};
 use super::process::skipped;
+use crate::addresses::own_addr;
 use crate::subject::{Node, quick};
 
 /// What a dead address may cost.
@@ -84,10 +85,9 @@ fn the_dead_address_is_given_up_with_a_reason() {
     let Some(dead) = Dead::listener() else {
         return skipped("dead_address", "this machine has no IPv6, so no dead address of it");
     };
-    let gone = TcpListener::bind("127.0.0.1:0").and_then(|gone| gone.local_addr());
     let mut limits = quick();
     limits.connect_timeout = Duration::from_millis(400);
-    let name = Name(vec![dead.addr, gone.expect("a free port")]);
+    let name = Name(vec![dead.addr, own_addr()]);
     let mut node = Node::built(InetEndpoint::builder().limits(limits).resolver(name));
     let target = node.add("mynas.example:9000");
     let reasons = [node.attempt(target), node.attempt(target)].map(|reason| reason.to_string());
@@ -95,9 +95,8 @@ fn the_dead_address_is_given_up_with_a_reason() {
 }
 
 #[test]
-fn an_address_that_refused_is_told_beside_the_one_that_answered() {
-    let gone = TcpListener::bind("127.0.0.1:0").and_then(|gone| gone.local_addr());
-    let gone = gone.expect("a free port");
+fn an_address_that_refused_is_reported_beside_the_one_that_answered() {
+    let gone = own_addr();
     let listener = Node::listening();
     let good = SocketAddr::from(([127, 0, 0, 1], listener.port()));
     let name = Name(vec![gone, good]);

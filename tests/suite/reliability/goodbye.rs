@@ -9,10 +9,10 @@ use smol::Executor;
 use super::figures::number;
 use super::process::{Process, part};
 use crate::scripted::{STANDARD, numbered, prefixed};
-use crate::subject::{Node, PATIENCE, parsed, quick, within};
+use crate::subject::{Node, TIMEOUT, parsed, quick, within};
 
 const EXIT: &str =
-    "reliability::goodbye::a_process_that_drops_its_last_handle_and_exits_says_goodbye";
+    "reliability::goodbye::a_process_that_drops_its_last_handle_and_exits_sends_goodbye";
 
 /// What is under way to the node that goes away.
 const QUIET: &str = "quiet";
@@ -21,7 +21,7 @@ const UNREAD: &str = "unread";
 
 /// `ROUNDS` processes for each of the cases, in turn.
 #[test]
-fn a_process_that_drops_its_last_handle_and_exits_says_goodbye() {
+fn a_process_that_drops_its_last_handle_and_exits_sends_goodbye() {
     if let Some(case) = part(EXIT) {
         go_away(&case);
     }
@@ -29,14 +29,14 @@ fn a_process_that_drops_its_last_handle_and_exits_says_goodbye() {
         for case in [QUIET, READ, UNREAD] {
             let mut node = Node::listening();
             let mut process = Process::start(EXIT, case);
-            process.say(&node.port().to_string());
+            process.send_line(&node.port().to_string());
             let (target, _, _) = node.up();
             match case {
                 QUIET => {}
                 READ => send_on(&node, target),
                 _ => fill(&node, target),
             }
-            process.say("go");
+            process.send_line("go");
             let (reason, _) = node.down(target);
             assert!(is_goodbye(&reason), "round {round}, {case}: {reason}");
             process.end();
@@ -44,7 +44,7 @@ fn a_process_that_drops_its_last_handle_and_exits_says_goodbye() {
     }
 }
 
-/// Peers with the node whose port it is told, and goes away when it is told to.
+/// Peers with the node whose port it reads from standard input, and exits at the next line.
 fn go_away(case: &str) -> ! {
     let mut lines = std::io::stdin().lock().lines();
     let mut line = || lines.next().expect("a line").expect("text");
@@ -96,7 +96,7 @@ fn is_goodbye(reason: &DownReason) -> bool {
 
 /// The tasks of the node never run again.
 #[test]
-fn an_executor_that_goes_with_the_last_handle_takes_no_goodbye_along() {
+fn the_goodbye_is_sent_though_the_executor_is_dropped_with_the_last_handle() {
     let mut near = Node::listening();
     let executor = Arc::new(Executor::new());
     let builder = InetEndpoint::builder().spawner(Arc::downgrade(&executor)).limits(quick());
@@ -119,11 +119,11 @@ fn an_executor_that_goes_with_the_last_handle_takes_no_goodbye_along() {
 
 /// Where the executor runs, the link is read to its end, so that no reset takes the goodbye back.
 #[test]
-fn what_arrives_after_the_last_handle_is_read_to_the_end() {
+fn a_link_is_read_to_its_end_after_the_last_handle() {
     let mut limits = quick();
-    limits.drain_timeout = PATIENCE;
+    limits.drain_timeout = TIMEOUT;
     let mut node = Node::built(InetEndpoint::builder().bind("127.0.0.1:0").limits(limits));
-    let (mut peer, _) = node.welcome(STANDARD, 5);
+    let (mut peer, _) = node.accept_plain(STANDARD, 5);
     let events = node.endpoint.events();
     peer.send(&numbered(0, 9));
     drop(node);
@@ -145,7 +145,7 @@ fn in_the_middle_of_a_frame_the_last_handle_only_ends_the_stream() {
 /// Whether the last handle was dropped in the middle of a frame. Nothing must follow in any case.
 fn is_cut_and_nothing_follows() -> bool {
     let mut node = Node::listening();
-    let (mut peer, target) = node.welcome(STANDARD, 5);
+    let (mut peer, target) = node.accept_plain(STANDARD, 5);
     let frame = numbered(7, 65_535);
     let mut sent = 0;
     while within("room or refusal", node.endpoint.send(target, parsed(&frame))).is_ok() {

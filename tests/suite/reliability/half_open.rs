@@ -1,4 +1,4 @@
-//! The far end is gone without a word, and comes back.
+//! The far end is gone without a goodbye, and comes back.
 
 use std::io::BufRead;
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use netmod_inet::{DownReason, Event, Id, InetEndpoint, Target};
 
 use super::network::{in_own_network, ip};
-use super::process::{Process, part, say, until_released};
+use super::process::{Process, part, report, until_released};
 use crate::scripted::{PlainPeer, STANDARD, hello, number_of, numbered, prefixed};
 use crate::subject::{Node, quick};
 
@@ -21,7 +21,7 @@ const ALLOWANCE: Duration = Duration::from_millis(500);
 const FAR: u8 = 0xFA;
 
 /// Addresses of this node in a network of its own. The first one is taken away, and with it goes
-/// what is sent to it, without a word, as if the far end had lost its power.
+/// what is sent to it, without an error, as if the far end had lost its power.
 const LOST: &str = "10.1.0.2";
 const KEPT: &str = "10.1.0.1";
 
@@ -31,28 +31,28 @@ fn set_up_network() {
     }
 }
 
-/// A node of ours that dials where its part says, once for each line that it is told, and tells
-/// what it hears.
+/// A node of ours that dials the listener, sends a frame for each line of its standard input, and
+/// reports each frame that it receives.
 fn far(listener: &str) {
     let id = Id::from_bytes([FAR; 32]);
     let mut node = Node::known_as(FAR, InetEndpoint::builder().router_id(id).limits(quick()));
     let target = node.add(listener);
     node.up();
-    say("up");
+    report("up");
     for number in std::io::stdin().lock().lines().map_while(Result::ok) {
         node.try_send(target, &numbered(number.parse().expect("a number"), 100));
-        say(&format!("heard {}", number_of(node.next().1.as_bytes())));
+        report(&format!("received {}", number_of(node.next().1.as_bytes())));
     }
     until_released();
 }
 
 /// A frame each way with the far end.
 fn exchange(node: &Node, far: &mut Process, target: Target, number: u32) {
-    far.say(&number.to_string());
+    far.send_line(&number.to_string());
     let (from, frame) = node.next();
     assert_eq!((from, number_of(frame.as_bytes())), (target, number));
     node.try_send(target, &numbered(number, 100));
-    assert_eq!(far.hear("heard"), number.to_string());
+    assert_eq!(far.wait_line("received"), number.to_string());
 }
 
 /// When the link of `target` ends, and why.
@@ -83,7 +83,7 @@ fn a_killed_node_is_back_at_once() {
     let mut second = Process::start(CRASH, &listener);
     let (new, id, _) = node.up();
     println!("killed node of ours: up again {:.1?} after its link ended", killed.elapsed());
-    assert_ne!(new, old, "it has a new boot id, so it is another peer");
+    assert_ne!(new, old, "it has a new instance id, so it is another peer");
     assert_eq!(id, Id::from_bytes([FAR; 32]));
     exchange(&node, &mut second, new, 2);
     second.end();
@@ -91,7 +91,7 @@ fn a_killed_node_is_back_at_once() {
 
 const POWER: &str = "reliability::half_open::a_node_that_lost_power_is_replaced_when_it_is_back";
 
-/// Takes root, or a system that lets anybody have a network namespace.
+/// Takes root, or a system that allows network namespaces to all users.
 #[test]
 fn a_node_that_lost_power_is_replaced_when_it_is_back() {
     beside_the_far_end(POWER, |node, port| {
@@ -105,7 +105,7 @@ fn a_node_that_lost_power_is_replaced_when_it_is_back() {
         let back = Instant::now();
         exchange(node, &mut second, new, 2);
         let (ended, reason) = end_of(node, old);
-        say(&format!("half-open link of ours: ended after {:.1?}: {reason}", ended - back));
+        report(&format!("half-open link of ours: ended after {:.1?}: {reason}", ended - back));
         assert!(ended - back <= BOUND + ALLOWANCE, "{:?}", ended - back);
         exchange(node, &mut second, new, 3);
         second.end();
@@ -114,7 +114,7 @@ fn a_node_that_lost_power_is_replaced_when_it_is_back() {
 
 const PLAIN: &str = "reliability::half_open::a_plain_node_that_lost_power_is_replaced";
 
-/// Takes root, or a system that lets anybody have a network namespace.
+/// Takes root, or a system that allows network namespaces to all users.
 #[test]
 fn a_plain_node_that_lost_power_is_replaced() {
     beside_the_far_end(PLAIN, |node, port| {
@@ -125,8 +125,8 @@ fn a_plain_node_that_lost_power_is_replaced() {
             peer.read_frame();
             peer
         };
-        // Back at once, and as late as a node that has lost its power is at best: the kernel does not
-        // ask before a second of quiet.
+        // Back at once, and as late as a node that has lost its power is at best: the kernel does
+        // not ask before a second of quiet.
         for away in [Duration::ZERO, Duration::from_secs(1)] {
             let _lost = dial(LOST);
             let (old, _, _) = node.up();
@@ -137,7 +137,7 @@ fn a_plain_node_that_lost_power_is_replaced() {
             let back = Instant::now();
             let (ended, reason) = end_of(node, old);
             let took = ended - back;
-            say(&format!(
+            report(&format!(
                 "half-open link of a plain node, away for {away:?}: {took:.1?}: {reason}"
             ));
             assert!(took <= BOUND + ALLOWANCE, "{took:?}");

@@ -8,13 +8,13 @@ use smol::Timer;
 
 use super::figures::number;
 use super::network::ip;
-use super::process::say;
+use super::process::report;
 use super::tunnel::{FAR, Faults, NEAR, Tunnel, through_tunnel};
 use crate::scripted::{PlainPeer, STANDARD, hello, number_of, numbered, prefixed};
 use crate::subject::{Node, quick};
 
 /// Far longer than anything takes here. TCP itself may be silent for many seconds.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Two nodes of ours, and what each calls the other.
 struct Two {
@@ -61,8 +61,8 @@ impl Two {
 
 fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
     let late = async {
-        Timer::after(PATIENCE).await;
-        panic!("no {what} within {PATIENCE:?}")
+        Timer::after(TIMEOUT).await;
+        panic!("no {what} within {TIMEOUT:?}")
     };
     smol::block_on(future::or(work, late))
 }
@@ -89,7 +89,7 @@ const SLOW: &str = "reliability::lossy::a_slow_and_lossy_link_is_kept_while_it_m
 fn a_slow_and_lossy_link_is_kept_while_it_makes_progress() {
     let seed = number("SEED", fastrand::usize(..));
     through_tunnel(SLOW, seed as u64, |tunnel| {
-        say(&format!("seed {seed}"));
+        report(&format!("seed {seed}"));
         let time = Duration::from_secs(number("LOSSY_SECONDS", 10) as u64);
         let two = Two::through_tunnel();
         tunnel.set(Faults { delay: Duration::from_secs(1), loss: 5, is_dead: false });
@@ -99,7 +99,7 @@ fn a_slow_and_lossy_link_is_kept_while_it_makes_progress() {
         let round_trip = two.dialer.info(two.to_listener).round_trip;
         let (forwarded, lost) = tunnel.counts();
         assert!(lost > 0, "nothing was lost of {forwarded} packets");
-        say(&format!(
+        report(&format!(
             "round trip 2 s, 5 % loss, {time:?}: {echoed} frames there and back in order over one \
              link, {lost} of {} packets lost, round trip measured as {round_trip:.1?}, nothing \
              came for {longest:.1?} at most",
@@ -113,7 +113,7 @@ fn a_slow_and_lossy_link_is_kept_while_it_makes_progress() {
 fn echo(two: &Two, time: Duration) -> (u32, Duration) {
     const AHEAD: u32 = 64;
     let started = Instant::now();
-    let (mut sent, mut heard, mut echoed, mut longest) = (0, 0, 0, Duration::ZERO);
+    let (mut sent, mut arrived, mut echoed, mut longest) = (0, 0, 0, Duration::ZERO);
     while echoed < sent || started.elapsed() < time {
         while sent - echoed < AHEAD && started.elapsed() < time {
             two.dialer.try_send(two.to_listener, &numbered(sent, 1_000));
@@ -122,7 +122,7 @@ fn echo(two: &Two, time: Duration) -> (u32, Duration) {
         let waiting = Instant::now();
         let (is_there, frame) = in_time("a frame", next_of_both(two));
         longest = longest.max(waiting.elapsed());
-        let due = if is_there { &mut heard } else { &mut echoed };
+        let due = if is_there { &mut arrived } else { &mut echoed };
         assert_eq!(number_of(frame.as_bytes()), *due, "lost, doubled or out of order");
         *due += 1;
         if is_there {
@@ -169,7 +169,7 @@ fn a_link_that_swallows_everything_is_given_up_and_resumed() {
         plain.node.try_send(plain.owed.1, &numbered(0, 1_000));
         for (what, target, events) in &links {
             let (reason, after) = end_of_link(events, *target, since);
-            say(&format!("black hole, {what}: given up after {after:.1?}: {reason}"));
+            report(&format!("black hole, {what}: given up after {after:.1?}: {reason}"));
             let is_ours = what.starts_with("this");
             assert_eq!(matches!(reason, DownReason::PeerTimeout(_)), is_ours, "{what}: {reason}");
             assert!(after < SILENCE + ALLOWANCE, "{what}: {after:?}");
@@ -178,7 +178,7 @@ fn a_link_that_swallows_everything_is_given_up_and_resumed() {
         tunnel.set(Faults::default());
         let since = Instant::now();
         two.expect(10..70);
-        say(&format!(
+        report(&format!(
             "the hole is gone: 60 frames each way arrived once and in order within {:.1?}",
             since.elapsed()
         ));
@@ -202,14 +202,14 @@ impl Plain {
         limits.user_timeout = Duration::from_secs(3);
         limits.keepalive = Duration::from_secs(1);
         let mut node = Node::built(InetEndpoint::builder().bind("0.0.0.0:0").limits(limits));
-        let mut welcome = |id| {
+        let mut accept_plain = |id| {
             let far = format!("{FAR}:{}", node.port());
             let mut peer = PlainPeer::connect_to(far.parse().expect("an address"));
             peer.write(&prefixed(&hello(STANDARD, 0, id)));
             peer.read_frame();
             (peer, node.up().0)
         };
-        let (owed, quiet) = (welcome(7), welcome(8));
+        let (owed, quiet) = (accept_plain(7), accept_plain(8));
         Plain { node, owed, quiet }
     }
 }
@@ -229,7 +229,7 @@ fn after_a_change_of_address_a_kick_restores_the_link() {
         two.dialer.endpoint.kick(Some(two.to_listener)).expect("the peer");
         two.expect(10..30);
         let after = since.elapsed();
-        say(&format!("new address: all frames arrived {after:.1?} after the kick"));
+        report(&format!("new address: all frames arrived {after:.1?} after the kick"));
         assert!(after < SILENCE, "{after:?}: the kick did nothing");
         assert_eq!(two.links(), [2, 2]);
     });

@@ -4,7 +4,8 @@ use std::process::Command;
 
 use super::process::{Process, part, skipped};
 
-/// Runs `body` in a process in a network of its own, or says that the system does not allow that.
+/// Runs `body` in a process in a network of its own, or reports that the system does not allow
+/// that.
 pub(super) fn in_own_network(test: &str, body: impl FnOnce()) {
     if part(test).is_some() {
         ip("link set lo up");

@@ -4,7 +4,7 @@ use futures_lite::future;
 use netmod_inet::{InetEndpoint, SendErrorKind, Target};
 
 use super::figures::number;
-use crate::resume::line::Line;
+use crate::resume::proxy::Proxy;
 use crate::scripted::{PlainListener, STANDARD, numbered};
 use crate::subject::{Node, is_encrypted, parsed, within};
 
@@ -14,8 +14,8 @@ const MOST: f64 = 10.0;
 /// What encryption adds to each message: its length, and a tag.
 const SEAL: f64 = 20.0;
 
-/// What may be added to frames of this size. An encrypted message holds one frame at least; how many
-/// more depends on how fast one side seals them and the other sends.
+/// What may be added to frames of this size. An encrypted message holds one frame at least; how
+/// many more depends on how fast one side seals them and the other sends.
 fn most(size: usize) -> f64 {
     let sealed = 1000.0 * SEAL / on_the_wire(size) as f64;
     if is_encrypted() { MOST + sealed } else { MOST }
@@ -51,7 +51,7 @@ async fn receive(endpoint: &InetEndpoint, size: usize) {
 /// Bytes that go over the line between two nodes of ours while one sends, or both do.
 fn between_ours(size: usize, both: bool) -> u64 {
     let (mut listener, mut dialer) = (Node::listening(), Node::dial_only());
-    let line = Line::to(listener.port());
+    let line = Proxy::to(listener.port());
     let to_listener = dialer.add(&line.address());
     dialer.up();
     let (to_dialer, _, _) = listener.up();
@@ -73,7 +73,7 @@ fn between_ours(size: usize, both: bool) -> u64 {
 /// The same to a plain node.
 fn to_plain(size: usize) -> u64 {
     let (plain, mut dialer) = (PlainListener::bind(), Node::dial_only());
-    let line = Line::to(plain.port());
+    let line = Proxy::to(plain.port());
     let target = dialer.add(&line.address());
     let mut peer = plain.answer(STANDARD, 5);
     dialer.up();

@@ -1,5 +1,5 @@
 //! Tests that take more than one process: the test binary starts itself anew, for one test only,
-//! and the environment says which part of the test the new process plays.
+//! and an environment variable names the part of the test that the new process plays.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -8,60 +8,60 @@ use std::time::Duration;
 
 use crate::runner;
 
-/// Says `TEST PART` to a process that a test started.
+/// The variable with `TEST PART` for a process that a test started.
 const PART: &str = "SUITE_PART";
 
-/// What a process says to the one that started it begins so. It says it on standard error, since
-/// the test harness writes to standard output.
-const SAYS: &str = "> ";
+/// Begins each line that a process reports to the one that started it. It writes them to standard
+/// error, since the test harness writes to standard output.
+const REPORT_PREFIX: &str = "> ";
 
-/// Far longer than a process takes to say something, even in a long run.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// Far longer than a process takes to report something, even in a long run.
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The part of `test` that this process plays; `None` in the process that somebody ran.
-pub(super) fn part(test: &str) -> Option<String> {
+pub(crate) fn part(test: &str) -> Option<String> {
     let value = std::env::var(PART).ok()?;
     Some(value.strip_prefix(test)?.strip_prefix(' ')?.to_owned())
 }
 
 /// Runs `body` in a process of its own, whose memory and files no other test touches.
-pub(super) fn alone(test: &str, body: impl FnOnce()) {
+pub(crate) fn alone(test: &str, body: impl FnOnce()) {
     match part(test) {
         Some(_) => body(),
         None => Process::start(test, "alone").end(),
     }
 }
 
-/// Says something to the process that started this one.
-pub(super) fn say(line: &str) {
-    eprintln!("{SAYS}{line}");
+/// Reports a line to the process that started this one.
+pub(crate) fn report(line: &str) {
+    eprintln!("{REPORT_PREFIX}{line}");
 }
 
-/// Tells whoever runs the tests what was not tested, and why. Past the harness, which keeps to
-/// itself what a test prints as long as it does not fail.
-pub(super) fn skipped(test: &str, why: &str) {
+/// Prints what was not tested, and why. Past the harness, which captures what a test prints as long
+/// as it does not fail.
+pub(crate) fn skipped(test: &str, why: &str) {
     let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
 }
 
 /// Waits until the process that started this one wants it to end, or has ended itself.
-pub(super) fn until_released() {
+pub(crate) fn until_released() {
     let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
 }
 
 /// A process that plays a part of a test. Dropping it kills it.
-pub(super) struct Process {
+pub(crate) struct Process {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
 }
 
 impl Process {
-    pub(super) fn start(test: &str, part: &str) -> Process {
+    pub(crate) fn start(test: &str, part: &str) -> Process {
         Process::run(runner::command(this_program()), test, part)
     }
 
     /// The same, by way of another program that is to run this one.
-    pub(super) fn start_by(mut other: Command, test: &str, part: &str) -> Process {
+    pub(crate) fn start_by(mut other: Command, test: &str, part: &str) -> Process {
         other.args(runner::words(this_program()));
         Process::run(other, test, part)
     }
@@ -73,40 +73,40 @@ impl Process {
         let mut child = command.spawn().expect("a process");
         let stdin = child.stdin.take();
         let stderr = child.stderr.take().expect("it is piped");
-        let (heard, lines) = channel();
+        let (sender, lines) = channel();
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                let _ = heard.send(line);
+                let _ = sender.send(line);
             }
         });
         Process { child, stdin, lines }
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    pub(super) fn say(&mut self, line: &str) {
-        writeln!(self.stdin.as_ref().expect("not released"), "{line}").expect("it listens");
+    pub(crate) fn send_line(&mut self, line: &str) {
+        writeln!(self.stdin.as_ref().expect("not released"), "{line}").expect("it reads");
     }
 
-    /// Waits until the process says `word`; returns what follows it.
-    pub(super) fn hear(&self, word: &str) -> String {
+    /// Waits until the process reports `word`; returns what follows it.
+    pub(crate) fn wait_line(&self, word: &str) -> String {
         loop {
-            let line = self.lines.recv_timeout(PATIENCE);
-            let line = line.unwrap_or_else(|_| panic!("the process did not say {word}"));
-            match line.strip_prefix(SAYS).and_then(|said| said.strip_prefix(word)) {
+            let line = self.lines.recv_timeout(TIMEOUT);
+            let line = line.unwrap_or_else(|_| panic!("the process did not report {word}"));
+            match line.strip_prefix(REPORT_PREFIX).and_then(|line| line.strip_prefix(word)) {
                 Some(rest) => return rest.trim().to_owned(),
-                None => println!("{}", line.strip_prefix(SAYS).unwrap_or(&line)),
+                None => println!("{}", line.strip_prefix(REPORT_PREFIX).unwrap_or(&line)),
             }
         }
     }
 
-    /// Lets the process end, shows what it says, and fails if it failed.
-    pub(super) fn end(mut self) {
+    /// Lets the process end, prints what it reports, and fails if it failed.
+    pub(crate) fn end(mut self) {
         self.stdin = None;
-        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
-            println!("{}", line.strip_prefix(SAYS).unwrap_or(&line));
+        while let Ok(line) = self.lines.recv_timeout(TIMEOUT) {
+            println!("{}", line.strip_prefix(REPORT_PREFIX).unwrap_or(&line));
         }
         assert!(self.child.wait().expect("it was started").success(), "the process failed");
     }

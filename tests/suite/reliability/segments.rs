@@ -19,9 +19,9 @@ use rustix::net::{AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType, r
 
 use super::figures::number;
 use super::network::{in_own_network, ip, unshare};
-use super::process::{Process, part, say, skipped};
+use super::process::{Process, part, report, skipped};
 use crate::scripted::{PlainPeer, STANDARD, hello, number_of, numbered, prefixed};
-use crate::subject::{Node, PATIENCE, parsed, quick, within};
+use crate::subject::{Node, TIMEOUT, parsed, quick, within};
 
 const TEST: &str = "reliability::segments::no_length_stands_across_two_segments";
 
@@ -58,13 +58,13 @@ fn frames() -> u32 {
 fn sender() {
     ip("link add veth0 type veth peer name veth1");
     let mut plain_node = Process::start_by(unshare(), TEST, PLAIN_NODE);
-    plain_node.hear("started");
+    plain_node.wait_line("started");
     ip(&format!("link set veth1 netns {}", plain_node.pid()));
     set_up("veth0", NEAR);
     let mut limits = quick();
-    limits.send_timeout = PATIENCE;
+    limits.send_timeout = TIMEOUT;
     let mut node = Node::built(InetEndpoint::builder().bind("0.0.0.0:0").limits(limits));
-    plain_node.say(&node.port().to_string());
+    plain_node.send_line(&node.port().to_string());
     let (target, _, _) = node.up();
     let seed = number("SEED", 1) as u64;
     let mut random = fastrand::Rng::with_seed(seed);
@@ -80,9 +80,9 @@ fn sender() {
         }
     });
     assert!(frames() < 1_000 || most_queued > 10, "no backlog: this shows little");
-    say(&format!("seed {seed}: {most_queued} frames queued at most"));
-    let (torn, seen) = (plain_node.hear("torn:"), plain_node.hear("seen:"));
-    say(&format!("{seen}; {torn} lengths stand in two segments for no reason"));
+    report(&format!("seed {seed}: {most_queued} frames queued at most"));
+    let (torn, seen) = (plain_node.wait_line("torn:"), plain_node.wait_line("seen:"));
+    report(&format!("{seen}; {torn} lengths stand in two segments for no reason"));
     assert_eq!(torn, "0", "seed {seed}, {seen}");
     within("shutdown", node.endpoint.shutdown());
     plain_node.end();
@@ -100,7 +100,7 @@ fn set_up(interface: &str, addr: &str) {
 /// Reads everything on the other end, and looks at how it came.
 fn plain_node() {
     ip("link set lo up");
-    say("started");
+    report("started");
     let port = std::io::stdin().lock().lines().next().expect("a line").expect("a port");
     let capture = Capture::start(port.parse().expect("a port"));
     set_up("veth1", FAR);
@@ -110,8 +110,8 @@ fn plain_node() {
     let lengths = read_all(&mut peer.into_stream(), 4 + ack.len());
     let captured = capture.stop();
     let (torn, seen) = captured.torn(&lengths);
-    say(&format!("torn: {torn}"));
-    say(&format!("seen: {seen}"));
+    report(&format!("torn: {torn}"));
+    report(&format!("seen: {seen}"));
 }
 
 /// Reads the frames. Returns where the length of each stands in the stream, of which `at` bytes
@@ -197,7 +197,7 @@ impl Captured {
         loop {
             // The whole length of a packet, of which the rest is thrown away.
             match recv(socket, &mut headers, RecvFlags::TRUNC) {
-                Ok((_, len)) => captured.note(&headers, len, port),
+                Ok((_, len)) => captured.record(&headers, len, port),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(_) if is_over.load(Ordering::SeqCst) => return captured,
                 Err(_) => {}
@@ -206,7 +206,7 @@ impl Captured {
     }
 
     /// Notes a packet of `len` bytes, if it is one of the connection to this port.
-    fn note(&mut self, packet: &[u8; 128], len: usize, port: u16) {
+    fn record(&mut self, packet: &[u8; 128], len: usize, port: u16) {
         let header = usize::from(packet[0] & 15) * 4;
         let is_tcp = packet[0] >> 4 == 4 && packet[9] == 6;
         if !is_tcp || len < header + 20 {

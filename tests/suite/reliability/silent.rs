@@ -1,4 +1,4 @@
-//! Crowds of sockets that say nothing.
+//! Crowds of sockets that send nothing.
 
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use netmod_inet::{InetEndpoint, Limits};
 
 use super::figures::{grown_since, number, open_files, raise_files, resident};
-use super::process::{alone, say};
+use super::process::{alone, report};
 use crate::scripted::STANDARD;
-use crate::subject::{Node, PATIENCE};
+use crate::subject::{Node, TIMEOUT};
 
-/// Memory that a pending stranger may cost, with what the allocator does not give back.
-const MOST_PER_PENDING: usize = 16 << 10;
+/// Memory that a pending handshake may use, with what the allocator does not give back.
+const MAX_PER_PENDING: usize = 16 << 10;
 
 /// Good peers that come in while the crowd does.
 const GOOD: usize = 20;
@@ -23,7 +23,9 @@ fn sockets(pending: usize) -> usize {
     let others = pending + 200;
     let allowed = raise_files(wanted + others).saturating_sub(others);
     if allowed < wanted {
-        say(&format!("NOT {wanted} silent sockets but {allowed}: the limit for files is too low"));
+        report(&format!(
+            "NOT {wanted} silent sockets but {allowed}: the limit for files is too low"
+        ));
     }
     wanted.min(allowed)
 }
@@ -33,7 +35,7 @@ fn limits() -> Limits {
     limits.max_handshakes_per_addr =
         limits.max_handshakes_per_addr.min(number("SOCKETS", 1_000) / 4);
     // Longer than this takes, so that none goes by the deadline.
-    limits.handshake_timeout = 60 * PATIENCE;
+    limits.handshake_timeout = 60 * TIMEOUT;
     limits
 }
 
@@ -54,7 +56,7 @@ fn a_silent_crowd_shuts_nobody_out() {
             let more = || TcpStream::connect(("127.0.0.1", node.port())).expect("connect");
             crowd.extend(std::iter::repeat_with(more).take(count / GOOD));
             let started = Instant::now();
-            drop(node.welcome(STANDARD, 7));
+            drop(node.accept_plain(STANDARD, 7));
             waits.push(started.elapsed());
         }
         let held = |crowd: &[TcpStream]| {
@@ -64,7 +66,7 @@ fn a_silent_crowd_shuts_nobody_out() {
             held(&crowd).is_none_or(|held| held <= pending)
         });
         let (grown, worst) = (grown_since(memory), waits.iter().max().expect("some waits"));
-        say(&format!(
+        report(&format!(
             "{} silent sockets: {} pending of {pending} at most, {} bytes of memory for each, {} \
              KiB in all; a good peer came in within {worst:.1?}",
             crowd.len(),
@@ -73,7 +75,7 @@ fn a_silent_crowd_shuts_nobody_out() {
             grown >> 10,
         ));
         assert!(*worst < Duration::from_secs(1), "{waits:?}");
-        assert!(grown / pending < MOST_PER_PENDING, "{grown} bytes");
+        assert!(grown / pending < MAX_PER_PENDING, "{grown} bytes");
         node.serves("a silent crowd");
     });
 }

@@ -1,7 +1,7 @@
 //! A line that loses packets, which no TCP proxy can: a TUN device in a network of its own, and
 //! a forwarder that delays what goes into it, loses some of it or swallows all.
 //!
-//! Whoever connects from this machine to [`FAR`] reaches a listener on this machine: the forwarder
+//! A connection from this machine to [`FAR`] reaches a listener on this machine: the forwarder
 //! swaps the two addresses of each packet, and checksums do not change with that.
 
 use std::collections::VecDeque;
@@ -55,7 +55,7 @@ struct State {
     lost: u64,
 }
 
-/// Runs `body` with a tunnel, in a process and a network of its own, or says that it cannot.
+/// Runs `body` with a tunnel, in a process and a network of its own, or reports why it cannot.
 pub(super) fn through_tunnel(test: &str, seed: u64, body: impl FnOnce(Tunnel)) {
     let opened = OpenOptions::new().read(true).write(true).open(DEVICE);
     match (part(test), opened) {

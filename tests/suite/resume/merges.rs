@@ -7,7 +7,7 @@ use futures_lite::future;
 use netmod_inet::{InetEndpoint, PeerState, Target};
 
 use super::cuts::from_environment;
-use super::line::{Break, Line};
+use super::proxy::{Break, Proxy};
 use crate::scripted::{number_of, numbered};
 use crate::subject::{Node, parsed, quick, within};
 
@@ -52,7 +52,7 @@ fn listening_twice() -> Node {
     Node::built(builder.limits(quick()))
 }
 
-/// The work has to end in time; otherwise both sides say how they are.
+/// The work has to end in time; otherwise the test fails and shows the peers of both.
 fn in_time(case: &str, a: &InetEndpoint, b: &InetEndpoint, work: impl Future<Output = ()>) {
     let late = async {
         smol::Timer::after(Duration::from_secs(20)).await;
@@ -100,7 +100,7 @@ fn nodes_that_dial_each_other_end_with_one_peer() {
 fn exchange_over_every_target(a: &Node, b: &Node) {
     for (from, to) in [(a, b), (b, a)] {
         let left = from.endpoint.peers()[0].target;
-        for (number, target) in [0, 1, left].into_iter().enumerate() {
+        for (number, target) in [0.into(), 1.into(), left].into_iter().enumerate() {
             let frame = numbered(1000 + number as u32, 20);
             from.try_send(target, &frame);
             assert_eq!(to.next().1.as_bytes(), frame);
@@ -132,13 +132,13 @@ fn two_addresses_of_one_node_are_one_peer() {
 }
 
 #[test]
-fn both_sides_restore_the_one_link_that_they_have() {
+fn both_ends_restore_the_one_link_that_they_have() {
     let cuts = from_environment("REDIALS", 30);
     let seed = from_environment("SEED", fastrand::u64(..));
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let (a, b) = (listening(), listening());
-    let (to_a, to_b) = (Line::to(a.port()), Line::to(b.port()));
+    let (to_a, to_b) = (Proxy::to(a.port()), Proxy::to(b.port()));
     let case = format!("seed {seed}");
     within("add", a.endpoint.add_peers([to_b.address()])).expect("add_peers");
     within("add", b.endpoint.add_peers([to_a.address()])).expect("add_peers");
@@ -152,14 +152,16 @@ fn both_sides_restore_the_one_link_that_they_have() {
                 to_a.cut(how);
                 to_b.cut(how);
             };
-            let near = future::zip(send(&a.endpoint, 0, 100), receive(&a.endpoint, 100, &case));
-            let far = future::zip(send(&b.endpoint, 0, 100), receive(&b.endpoint, 100, &case));
+            let near =
+                future::zip(send(&a.endpoint, 0.into(), 100), receive(&a.endpoint, 100, &case));
+            let far =
+                future::zip(send(&b.endpoint, 0.into(), 100), receive(&b.endpoint, 100, &case));
             future::zip(cutting, future::zip(near, far)).await;
             settled(&a.endpoint, &b.endpoint).await;
         };
         in_time(&case, &a.endpoint, &b.endpoint, work);
     }
-    println!("{cuts} cuts, both sides redialing: one peer each, 0 lost, 0 doubled, 0 out of order");
+    println!("{cuts} cuts, both ends redialing: one peer each, 0 lost, 0 doubled, 0 out of order");
 }
 
 /// Each carries what the other does not.

@@ -2,7 +2,7 @@
 
 pub(crate) mod by_hand;
 mod cuts;
-pub(crate) mod line;
+mod hijack;
 mod merges;
+pub(crate) mod proxy;
 mod strangers;
-mod thief;

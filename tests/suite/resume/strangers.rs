@@ -1,4 +1,4 @@
-//! Who is not of a pair gets nothing of it.
+//! A third node cannot take over a session of two others.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,12 +11,12 @@ use crate::scripted::{PlainPeer, STANDARD, carrier, number_of, numbered, prefixe
 use crate::subject::{Node, quick};
 
 /// A listener with a dialer of ours, whose bytes the test has seen go by.
-struct Watched {
+struct Recorded {
     listener: Node,
     dialer: Node,
-    /// What the dialer said first: length and Hello.
+    /// The first message of the dialer: length and Hello.
     hello: Vec<u8>,
-    /// What it said after the Ack: its proof.
+    /// Its message after the Ack: the proof.
     proof: Vec<u8>,
 }
 
@@ -28,8 +28,8 @@ fn message(stream: &mut TcpStream) -> Vec<u8> {
     [&length[..], &body].concat()
 }
 
-/// Lets a dialer come in over a relay that writes down its handshake; the relay then goes on.
-fn watched() -> Watched {
+/// Lets a dialer come in over a relay that records its handshake; the relay then goes on.
+fn recorded() -> Recorded {
     let mut listener = plain_listener();
     let between = TcpListener::bind("127.0.0.1:0").expect("a port");
     let mut dialer = Node::started(
@@ -50,66 +50,66 @@ fn watched() -> Watched {
     }
     dialer.up();
     listener.up();
-    Watched { listener, dialer, hello, proof }
+    Recorded { listener, dialer, hello, proof }
 }
 
-/// The pair goes on as if nothing had happened.
-fn is_untouched(watched: &mut Watched) {
-    let peers = watched.listener.endpoint.peers();
-    let peer = peers.iter().find(|peer| peer.target == 0).expect("the peer of the pair");
+/// Fails unless the two still exchange frames over the link that they had.
+fn assert_untouched(recorded: &mut Recorded) {
+    let peers = recorded.listener.endpoint.peers();
+    let peer = peers.iter().find(|peer| peer.target == 0.into()).expect("the peer of the pair");
     assert_eq!((peer.links, peer.id), (1, Some(Id::from_bytes([0xD1; 32]))));
     for number in 0..5 {
-        watched.dialer.try_send(0, &numbered(number, 10));
-        let (from, frame) = watched.listener.next();
-        assert_eq!((from, number_of(frame.as_bytes())), (0, number));
-        watched.listener.try_send(0, &numbered(number, 10));
-        assert_eq!(number_of(watched.dialer.next().1.as_bytes()), number);
+        recorded.dialer.try_send(0.into(), &numbered(number, 10));
+        let (from, frame) = recorded.listener.next();
+        assert_eq!((from, number_of(frame.as_bytes())), (0.into(), number));
+        recorded.listener.try_send(0.into(), &numbered(number, 10));
+        assert_eq!(number_of(recorded.dialer.next().1.as_bytes()), number);
     }
 }
 
 #[test]
 fn a_plain_node_that_claims_the_id_is_another_peer() {
-    let mut watched = watched();
-    let (mut thief, target) = watched.listener.welcome(STANDARD, 0xD1);
-    assert_ne!(target, 0);
-    is_untouched(&mut watched);
-    thief.send(&carrier(8, 0xD1, b"from the thief"));
-    assert_eq!(watched.listener.next().0, target);
-    is_untouched(&mut watched);
+    let mut recorded = recorded();
+    let (mut attacker, target) = recorded.listener.accept_plain(STANDARD, 0xD1);
+    assert_ne!(target, 0.into());
+    assert_untouched(&mut recorded);
+    attacker.send(&carrier(8, 0xD1, b"from the attacker"));
+    assert_eq!(recorded.listener.next().0, target);
+    assert_untouched(&mut recorded);
 }
 
 #[test]
-fn a_handshake_that_was_recorded_is_no_good_a_second_time() {
-    let mut watched = watched();
-    let mut thief = PlainPeer::connect(watched.listener.port());
-    thief.write(&watched.hello);
-    let ack = thief.read_frame();
+fn a_recorded_handshake_cannot_be_replayed() {
+    let mut recorded = recorded();
+    let mut attacker = PlainPeer::connect(recorded.listener.port());
+    attacker.write(&recorded.hello);
+    let ack = attacker.read_frame();
     assert!(ack.len() > 89, "it was answered as a node of ours");
-    thief.write(&watched.proof);
-    let reason = watched.listener.dropped(&thief).to_string();
+    attacker.write(&recorded.proof);
+    let reason = recorded.listener.dropped(&attacker).to_string();
     assert!(reason.contains("prove"), "{reason}");
-    is_untouched(&mut watched);
-    assert_eq!(watched.listener.endpoint.peers().len(), 1);
+    assert_untouched(&mut recorded);
+    assert_eq!(recorded.listener.endpoint.peers().len(), 1);
 }
 
 #[test]
-fn without_the_proof_nobody_comes_in_and_nothing_is_taken_over() {
-    let mut watched = watched();
-    for said in [prefixed(&carrier(8, 0xD1, b"a frame instead")), prefixed(&carrier(40, 1, b""))] {
-        let mut thief = PlainPeer::connect(watched.listener.port());
-        thief.write(&watched.hello);
-        thief.read_frame();
-        thief.write(&said);
-        let reason = watched.listener.dropped(&thief).to_string();
+fn without_a_proof_no_dialer_is_admitted() {
+    let mut recorded = recorded();
+    for sent in [prefixed(&carrier(8, 0xD1, b"a frame instead")), prefixed(&carrier(40, 1, b""))] {
+        let mut attacker = PlainPeer::connect(recorded.listener.port());
+        attacker.write(&recorded.hello);
+        attacker.read_frame();
+        attacker.write(&sent);
+        let reason = recorded.listener.dropped(&attacker).to_string();
         assert!(reason.contains("prove"), "{reason}");
-        is_untouched(&mut watched);
+        assert_untouched(&mut recorded);
     }
 }
 
 #[test]
 fn a_plain_node_sees_nothing_of_ours_after_the_hello() {
     let mut node = plain_listener();
-    let (mut peer, target) = node.welcome(STANDARD, 5);
+    let (mut peer, target) = node.accept_plain(STANDARD, 5);
     for number in 0..50 {
         peer.send(&numbered(number, 3_000));
         assert_eq!(number_of(node.next().1.as_bytes()), number);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::process::{Node, PATIENCE};
+use crate::process::{DEADLINE, Node};
 use crate::transfers::assert_clean;
 
 /// Announcements that each node floods at once.
@@ -22,7 +22,7 @@ fn flood(nodes: &mut [Node]) {
 /// Waits until a node has at least so many announcements of each other.
 fn wait_for_announcements(node: &mut Node, expected: &[(u8, u64)]) {
     let others: Vec<_> = expected.iter().filter(|(id, _)| *id != node.id).collect();
-    let (mut deadline, mut best) = (Instant::now() + PATIENCE, 0);
+    let (mut deadline, mut best) = (Instant::now() + DEADLINE, 0);
     loop {
         let figures = node.figures();
         let arrived = |id: u8| figures.count(&format!("announced_{id}"));
@@ -31,7 +31,7 @@ fn wait_for_announcements(node: &mut Node, expected: &[(u8, u64)]) {
         }
         let sum = others.iter().map(|(id, _)| arrived(*id)).sum();
         if sum > best {
-            (deadline, best) = (Instant::now() + PATIENCE, sum);
+            (deadline, best) = (Instant::now() + DEADLINE, sum);
         }
         assert!(Instant::now() < deadline, "{figures:?}, of {expected:?}");
         std::thread::sleep(Duration::from_millis(10));

@@ -79,8 +79,9 @@ fn a_stream_arrives_behind_a_link_of(mbit: u32, bytes: u64) {
     back.wait(last, first);
     stream.wait(first, last);
     let pause = middle.figures().count("pause_ms");
-    let missed = last.figures().count("missed_2");
-    println!("longest pause {pause} ms, {missed} announcements missed at the last node");
+    println!("longest pause {pause} ms");
+    // Or the last node takes the middle one for gone.
+    assert_eq!(last.figures().count("missed_2"), 0, "announcements behind the stream");
     assert!(Duration::from_millis(pause) < LONGEST_GAP, "{pause} ms");
     assert_clean(&mut nodes);
 }

@@ -22,7 +22,7 @@ pub(crate) const ARGUMENTS: &str = "NETMOD_INET_MODEL_NODE";
 /// The modes of an envelope that no router may send.
 const RESERVED: u16 = 40;
 
-/// Of so many frames a node that tears frames tears one.
+/// A node that tears frames tears one in this many.
 pub(crate) const TEAR_INTERVAL: u32 = 500;
 
 /// Runs a node until its standard input ends.

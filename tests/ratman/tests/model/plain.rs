@@ -5,8 +5,8 @@
 //!   the newest link wins, and the older one is still read.
 //! - It reads the frames of a link that it dialed under a name that is not in that table. So what
 //!   it answers over such a link fails, and what it floods onwards goes back over the same link.
-//! - It polls for the length of each frame: after 128 looks at a partial length it stops reading the
-//!   link for good, and keeps it open.
+//! - It polls for the length of each frame: after 128 polls at a partial length it stops reading
+//!   the link for good, and keeps it open.
 //! - It has neither a queue nor an acknowledgement: what cannot be written is lost.
 //! - If a test asks for it, it tears frames, as the original does under load.
 
@@ -40,7 +40,7 @@ const HEADER: usize = 41;
 const STANDARD: [u8; 4] = [0; 4];
 
 /// Looks at a length of which only a part has come.
-const LOOKS: usize = 128;
+const MAX_POLLS: usize = 128;
 
 /// Time before a refused dial is repeated, for the first six times.
 const REDIAL: Duration = Duration::from_secs(2);
@@ -271,13 +271,13 @@ async fn read_frame(reader: &OwnedReadHalf) -> io::Result<Vec<u8>> {
 }
 
 async fn read_len(reader: &OwnedReadHalf, len: &mut [u8; 4]) -> io::Result<()> {
-    let (mut filled, mut looks) = (0, 0);
+    let (mut filled, mut polls) = (0, 0);
     while filled < len.len() {
         match read_some(reader, &mut len[filled..])? {
             Some(some) => filled += some,
             None if filled == 0 => reader.readable().await?,
-            None if looks < LOOKS => {
-                looks += 1;
+            None if polls < MAX_POLLS => {
+                polls += 1;
                 tokio::task::yield_now().await;
             }
             None => {

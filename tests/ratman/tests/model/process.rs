@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::node::ARGUMENTS;
 
 /// Without any progress for so long, a test has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Lines of a node that a failed test shows.
 const SHOWN: usize = 30;
@@ -144,7 +144,7 @@ impl Process {
 
     fn wait(&mut self, beginning: &str) -> (Instant, String) {
         let is_it = |line: &Line| line.1.starts_with(beginning);
-        let mut deadline = Instant::now() + PATIENCE;
+        let mut deadline = Instant::now() + DEADLINE;
         let Line(at, line) = match self.unclaimed.iter().position(is_it) {
             Some(at) => self.unclaimed.remove(at),
             None => loop {
@@ -153,7 +153,7 @@ impl Process {
                     break line;
                 }
                 match line.1.starts_with("progress ") {
-                    true => deadline = Instant::now() + PATIENCE,
+                    true => deadline = Instant::now() + DEADLINE,
                     false => self.unclaimed.push(line),
                 }
             },

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep_until};
 
-/// What the kernel keeps for each side of a connection, so that most of a stream waits at its
+/// What the kernel keeps for each end of a connection, so that most of a stream waits at its
 /// sender.
 const SOCKET_BUFFER: u32 = 64 << 10;
 
@@ -30,19 +30,19 @@ pub(crate) struct Proxy {
 pub(crate) struct Path {
     /// Bytes per second, each way.
     rate: Option<u32>,
-    /// A connection that has passed so many bytes, both ways together, is cut.
+    /// Bytes, both ways together, after which a connection is cut.
     cut_after: Option<u64>,
     /// How often that is still done.
     cuts_left: AtomicU32,
 }
 
 impl Path {
-    /// A path of so many Mbit/s each way.
+    /// A path of `rate` Mbit/s each way.
     pub(crate) fn mbit(rate: u32) -> Path {
         Path { rate: Some(rate * 1_000_000 / 8), ..Path::default() }
     }
 
-    /// A path on which each of so many connections is cut after so many bytes.
+    /// A path that cuts `cuts` connections, each after `after` bytes.
     pub(crate) fn cut(cuts: u32, after: u64) -> Path {
         Path { cut_after: Some(after), cuts_left: cuts.into(), ..Path::default() }
     }

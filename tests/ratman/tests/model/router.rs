@@ -1,7 +1,7 @@
 //! A model of Ratman's router: what it does with its driver, and no more.
 //!
 //! One task loops over `next` and does everything inside that loop: it floods announcements
-//! onwards, forwards data frames to the neighbour that its routes say, and takes what is for
+//! onwards, forwards data frames to the neighbour that its routes name, and takes what is for
 //! itself. It has no memory of announcements that it has seen: only `exclude` keeps them from
 //! coming back. Streams are sent by other tasks, frame after frame, each with one call of `send`.
 //! **A frame for which `send` fails is thrown away**, in either place.
@@ -216,7 +216,7 @@ impl Router {
         let (from, stream) = (envelope.header.get_sender().0, position.stream);
         let mut state = self.state();
         let inbound = state.inbound.entry((from, stream)).or_default();
-        let is_complete = inbound.note(position);
+        let is_complete = inbound.record(position);
         let Inbound { frames, duplicates, reordered, .. } = inbound;
         if is_complete {
             let figures = format!("frames={frames} duplicates={duplicates} reordered={reordered}");

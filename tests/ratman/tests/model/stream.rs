@@ -18,7 +18,7 @@ const PREFIX: usize = 12;
 /// The most bytes of the stream in one frame.
 const CHUNK: u64 = (MAX_FRAME - HEADER - PREFIX) as u64;
 
-/// The content of streams repeats after so many bytes.
+/// Bytes after which the content of streams repeats.
 const PERIOD: usize = 251;
 
 /// The content of a whole frame, wherever in the period it begins.
@@ -32,7 +32,7 @@ static CONTENT: [u8; PERIOD + CHUNK as usize] = {
     content
 };
 
-/// How many frames a stream of so many bytes has.
+/// Number of frames of a stream of `bytes` bytes.
 pub(crate) fn frames(bytes: u64) -> u32 {
     bytes.div_ceil(CHUNK).max(1).try_into().expect("a stream of less than 5 TB")
 }
@@ -139,7 +139,7 @@ pub(crate) struct Inbound {
     next: u32,
 }
 
-/// A frame of a stream, as far as it says which.
+/// A frame of a stream, as far as it names one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) stream: u32,
@@ -160,7 +160,7 @@ impl Position {
 
 impl Inbound {
     /// Notes the arrival of a frame. Returns whether it is the one that completes the stream.
-    pub(crate) fn note(&mut self, position: Position) -> bool {
+    pub(crate) fn record(&mut self, position: Position) -> bool {
         let Position { number, frames, .. } = position;
         self.arrived.resize(frames as usize, false);
         if std::mem::replace(&mut self.arrived[number as usize], true) {
@@ -182,10 +182,10 @@ fn the_frames_of_a_stream_complete_it_in_any_order_and_any_number() {
     let bytes = 3 * CHUNK + 5;
     assert_eq!([0, 1, CHUNK, CHUNK + 1, bytes].map(frames), [1, 1, 1, 2, 4]);
     let mut inbound = Inbound::default();
-    let mut note = |number| {
+    let mut record = |number| {
         let position = Position::of(&frame(from, to, 7, number, bytes));
-        inbound.note(position.expect("its content"))
+        inbound.record(position.expect("its content"))
     };
-    assert_eq!([0, 3, 3, 1, 0, 2].map(&mut note), [false, false, false, false, false, true]);
+    assert_eq!([0, 3, 3, 1, 0, 2].map(&mut record), [false, false, false, false, false, true]);
     assert_eq!((inbound.frames, inbound.duplicates, inbound.reordered), (4, 2, 2));
 }

@@ -114,7 +114,7 @@ fn next_loses_nothing_when_select_drops_it() {
 }
 
 #[test]
-fn what_a_peer_sent_before_it_ended_still_has_its_name() {
+fn frames_of_a_peer_that_ended_still_have_its_name() {
     smol::block_on(async {
         let (mut hub, mut spoke) = (Node::new(9).await, Node::new(1).await);
         spoke.join(&mut hub).await;
@@ -136,13 +136,13 @@ fn a_name_outlives_the_link() {
         let (mut a, mut b) = (Node::new(1).await, Node::limited(2, |_| {}).await);
         let target = b.driver.start_peering(&a.addr()).await.unwrap();
         for round in 0..3 {
-            assert_eq!(b.up().await, target);
+            assert_eq!(b.up().await, target.into());
             let there = a.up().await;
             assert_eq!(b.inet.neighbour(target), Some(claimed(1)), "round {round}");
             b.send("over this link", Neighbour::Single(claimed(1)), None).await;
             assert_eq!(a.next().await.0, "over this link");
             a.inet.endpoint().remove_peer(there).await.unwrap();
-            assert_eq!(b.down().await, target);
+            assert_eq!(b.down().await, target.into());
             b.send("over the next", Neighbour::Single(claimed(1)), None).await;
             assert_eq!(a.next().await.0, "over the next");
         }
@@ -238,7 +238,7 @@ fn addresses_that_cannot_be_used_are_named() {
 }
 
 #[test]
-fn a_closed_endpoint_says_so() {
+fn calls_on_a_closed_endpoint_fail() {
     smol::block_on(async {
         let (mut a, mut b) = (Node::new(1).await, Node::new(2).await);
         b.join(&mut a).await;

@@ -1,4 +1,4 @@
-//! Neighbours that claim, stall and starve: each of these once hung the driver or fooled it.
+//! Neighbours with false claims, stalled links and exhausted memory: each of these was once a bug.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -61,8 +61,8 @@ fn big() -> Limits {
 
 /// A peer that is up and does not read takes the whole budget; another that is down has two frames.
 #[test]
-fn what_is_shed_for_want_of_budget_does_not_go_round() {
-    let (tell, told) = mpsc::channel();
+fn frames_that_are_evicted_for_memory_do_not_circulate() {
+    let (progress, steps) = mpsc::channel();
     std::thread::spawn(move || {
         smol::block_on(async {
             let mut hub = Node::limited(9, |limits| {
@@ -88,7 +88,7 @@ fn what_is_shed_for_want_of_budget_does_not_go_round() {
             hub.driver.start_peering(&stalled).await.unwrap();
             let _stream = accept_plain(&listener, 2);
             hub.up().await;
-            tell.send("ready").unwrap();
+            progress.send("ready").unwrap();
             let text = "x".repeat(20_000);
             for _ in 0..2_000 {
                 let sent = hub.driver.send(envelope(8, &text), Neighbour::Single(claimed(2)), None);
@@ -96,13 +96,13 @@ fn what_is_shed_for_want_of_budget_does_not_go_round() {
                     break;
                 }
             }
-            tell.send("refused").unwrap();
+            progress.send("refused").unwrap();
         });
     });
-    assert_eq!(told.recv_timeout(Duration::from_secs(20)), Ok("ready"));
+    assert_eq!(steps.recv_timeout(Duration::from_secs(20)), Ok("ready"));
     let started = Instant::now();
     assert_eq!(
-        told.recv_timeout(Duration::from_secs(15)),
+        steps.recv_timeout(Duration::from_secs(15)),
         Ok("refused"),
         "`send` has a limit of 1 s; it hangs for {:?}",
         started.elapsed()
@@ -127,8 +127,8 @@ fn neither_next_nor_send_spins_while_a_shutdown_drains() {
         let text = "x".repeat(60_000);
         let to = Neighbour::Single(claimed(2));
         while hub.driver.send(envelope(8, &text), to, None).await.is_ok() {}
-        // What is forwarded waits behind; five more than the queue takes come back later: here it is
-        // simply what was queued before a link of the same name ended.
+        // What is forwarded waits behind; five more than the queue takes come back later: here it
+        // is simply what was queued before a link of the same name ended.
         let listener2 = TcpListener::bind("127.0.0.1:0").unwrap();
         let second = format!("{}", listener2.local_addr().unwrap());
         let other = hub.driver.start_peering(&second).await.unwrap();
@@ -137,8 +137,8 @@ fn neither_next_nor_send_spins_while_a_shutdown_drains() {
         hub.up().await;
         assert_eq!(hub.inet.neighbour(other), Some(claimed(2)));
         let frame = Frame::builder(8, Id::from_bytes([3; 32])).payload("waits").build().unwrap();
-        while hub.inet.endpoint().try_send(other, frame.clone()).is_ok() {
-            if hub.inet.endpoint().peer(other).unwrap().queued_frames > 0 {
+        while hub.inet.endpoint().try_send(other.into(), frame.clone()).is_ok() {
+            if hub.inet.endpoint().peer(other.into()).unwrap().queued_frames > 0 {
                 break;
             }
         }
@@ -183,7 +183,7 @@ fn a_plain_stranger_does_not_join_a_live_neighbour_that_shares_records() {
 
 /// A stranger dials twice under the id of a neighbour that is up; its two links merge.
 #[test]
-fn who_claims_the_id_of_a_live_neighbour_twice_does_not_speak_for_it() {
+fn two_links_that_claim_the_id_of_a_live_neighbour_do_not_get_its_name() {
     smol::block_on(async {
         let mut hub = Node::new(9).await;
         let mut holder = Node::new(7).await;
@@ -197,7 +197,7 @@ fn who_claims_the_id_of_a_live_neighbour_twice_does_not_speak_for_it() {
             let dialed = format!("{host}:{port}");
             let target = stranger.driver.start_peering(&dialed).await.unwrap();
             // It goes out as soon as the link is up.
-            stranger.inet.endpoint().try_send(target, frame.clone()).unwrap();
+            stranger.inet.endpoint().try_send(target.into(), frame.clone()).unwrap();
             stranger.up().await;
         }
         hub.wait("merge", |event| matches!(event, netmod_inet::Event::Merged { .. }).then_some(()))
@@ -244,7 +244,7 @@ fn send_does_not_spin_for_a_frame_that_never_fits() {
 
 /// One node by two addresses of the hub: its links merge, and all that it sends is its own.
 #[test]
-fn what_a_second_link_sent_before_it_merged_has_the_name_of_its_node() {
+fn frames_of_a_second_link_before_its_merge_have_the_name_of_its_node() {
     smol::block_on(async {
         let mut failed = Vec::new();
         for round in 0..6 {
@@ -257,16 +257,16 @@ fn what_a_second_link_sent_before_it_merged_has_the_name_of_its_node() {
                 let frame =
                     Frame::builder(8, Id::from_bytes([3; 32])).payload(host).build().unwrap();
                 // It goes out as soon as the link is up.
-                spoke.inet.endpoint().try_send(target, frame).unwrap();
+                spoke.inet.endpoint().try_send(target.into(), frame).unwrap();
                 spoke.up().await;
                 hub.up().await;
             }
-            let mut told = Vec::new();
+            let mut arrived = Vec::new();
             for _ in 0..2 {
-                told.push(hub.next().await);
+                arrived.push(hub.next().await);
             }
             let names: Vec<_> =
-                told.iter().map(|(text, name)| (text, *name == claimed(1))).collect();
+                arrived.iter().map(|(text, name)| (text, *name == claimed(1))).collect();
             println!("round {round}: {names:?}");
             if names.iter().any(|(_, is_right)| !is_right) {
                 failed.push(round);

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 type Driver = Arc<dyn EndpointExt + Send + Sync>;
 
 /// Far longer than anything takes here: a wait that lasts so long has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Envelopes that each router floods.
 const COUNT: usize = 200;
@@ -66,7 +66,7 @@ fn id(name: u8) -> Ident32 {
     Ident32::from([name; 32])
 }
 
-/// Where to dial a netmod, which its name tells.
+/// Where to dial a netmod, which is in its name.
 fn address(driver: &Driver) -> String {
     driver.identifier().strip_prefix("inet#").expect("an address").to_owned()
 }
@@ -84,7 +84,7 @@ async fn reach(driver: &Driver, neighbour: u8) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    timeout(PATIENCE, reach).await.expect("a neighbour");
+    timeout(DEADLINE, reach).await.expect("a neighbour");
 }
 
 /// A router with nothing but the flood in it: what arrives goes on to all but its sender. It has
@@ -126,7 +126,7 @@ async fn flood(
     }
     let expected = round + 2 * names.len() * count;
     while seen.len() < expected {
-        let arrival = timeout(PATIENCE, arrivals.recv()).await.expect("an envelope");
+        let arrival = timeout(DEADLINE, arrivals.recv()).await.expect("an envelope");
         *seen.entry(arrival.expect("a router")).or_default() += 1;
     }
 }

@@ -1,4 +1,4 @@
-//! Who has which name: claims, restarts, and what waits for a name that nobody has.
+//! Names of neighbours: claims, restarts, and frames that wait for a name that nobody has.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use libratman::types::{Ident32, Neighbour};
 use netmod_inet::Target;
 use smol::future;
 
-use crate::node::{Node, PATIENCE, claimed, envelope, given_back, text, within};
+use crate::node::{DEADLINE, Node, claimed, envelope, given_back, text, within};
 
 /// The id of seven, which several nodes here claim.
 const SEVEN: u8 = 7;
@@ -32,7 +32,7 @@ async fn name_at(hub: &Node, target: Target) -> Ident32 {
 }
 
 #[test]
-fn a_claim_on_a_live_holders_name_waits_for_a_verdict() {
+fn a_claim_on_a_live_holders_name_is_undecided_at_first() {
     smol::block_on(async {
         let mut hub = Node::new(9).await;
         let (mut first, first_target) = claimant(&mut hub).await;
@@ -74,7 +74,7 @@ fn a_claim_on_a_live_holders_name_waits_for_a_verdict() {
 }
 
 #[test]
-fn who_waits_for_a_verdict_gets_the_name_when_its_holder_goes() {
+fn an_undecided_claimant_gets_the_name_when_its_holder_goes() {
     smol::block_on(async {
         let mut hub = Node::new(9).await;
         let (first, _) = claimant(&mut hub).await;
@@ -129,7 +129,7 @@ fn a_send_waits_until_its_neighbour_is_there_again() {
 }
 
 #[test]
-fn a_send_to_somebody_who_was_never_here_fails_at_once() {
+fn a_send_to_an_unknown_neighbour_fails_at_once() {
     smol::block_on(async {
         let hub = Node::new(9).await;
         let sent = envelope(8, "hello");
@@ -140,7 +140,7 @@ fn a_send_to_somebody_who_was_never_here_fails_at_once() {
 }
 
 #[test]
-fn what_came_back_goes_out_first_when_its_neighbour_is_there_again() {
+fn returned_frames_go_out_first_when_their_neighbour_is_back() {
     smol::block_on(async {
         let (mut hub, mut spoke) = (Node::new(9).await, Node::new(1).await);
         hub.join(&mut spoke).await;
@@ -166,7 +166,7 @@ fn what_came_back_goes_out_first_when_its_neighbour_is_there_again() {
 
 /// What waits for a dialed peer goes to whom it was for, though that one comes in by itself.
 #[test]
-fn what_waits_for_a_peer_that_is_dialed_goes_by_the_link_that_there_is() {
+fn frames_for_a_dialed_peer_go_over_the_inbound_link_of_its_router() {
     smol::block_on(async {
         let (mut hub, mut spoke) = (Node::limited(9, |_| {}).await, Node::new(1).await);
         hub.join(&mut spoke).await;
@@ -187,11 +187,11 @@ fn what_waits_for_a_peer_that_is_dialed_goes_by_the_link_that_there_is() {
 }
 
 #[test]
-fn what_is_forwarded_does_not_wait_and_what_is_sent_beside_frames_that_wait_does_so_briefly() {
+fn forwards_do_not_wait_and_sends_of_a_stalled_receive_loop_wait_briefly() {
     smol::block_on(async {
         let limits = |limits: &mut netmod_inet::Limits| {
             limits.queue_frames = 2;
-            limits.send_timeout = PATIENCE;
+            limits.send_timeout = DEADLINE;
         };
         let (mut hub, mut source) = (Node::limited(9, limits).await, Node::new(1).await);
         let mut away = Node::new(2).await;
@@ -232,7 +232,7 @@ fn what_is_forwarded_does_not_wait_and_what_is_sent_beside_frames_that_wait_does
         let started = Instant::now();
         let back = given_back(within("end of send", sending).await);
         assert_eq!(text(&back), "own");
-        assert!(started.elapsed() < PATIENCE / 2);
+        assert!(started.elapsed() < DEADLINE / 2);
 
         // Another task is not held to that: it waits beside the loop, and not instead of it.
         let driver = hub.driver.clone();

@@ -15,7 +15,7 @@ use netmod_inet_ratman::{RatmanInet, Settings};
 use smol::Timer;
 
 /// Far longer than anything takes here: a wait that lasts so long has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// What the router holds.
 pub(crate) type Driver = Arc<dyn EndpointExt + Send + Sync>;
@@ -23,19 +23,19 @@ pub(crate) type Driver = Arc<dyn EndpointExt + Send + Sync>;
 /// The result of `work`, or a failed test that names what it waited for.
 pub(crate) async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
     let late = async {
-        Timer::after(PATIENCE).await;
-        panic!("no {what} within {PATIENCE:?}")
+        Timer::after(DEADLINE).await;
+        panic!("no {what} within {DEADLINE:?}")
     };
     future::or(work, late).await
 }
 
-/// An endpoint behind the trait, and everything that it told about itself.
+/// An endpoint behind the trait, and the events that were read from it.
 pub(crate) struct Node {
     pub(crate) inet: RatmanInet,
     /// The same, as the router sees it.
     pub(crate) driver: Driver,
     events: Events,
-    told: String,
+    seen: String,
 }
 
 impl Node {
@@ -52,7 +52,7 @@ impl Node {
         Node::with(id, |builder| builder.limits(limits)).await
     }
 
-    /// A node as these settings say.
+    /// A node with these settings.
     pub(crate) async fn with_settings(settings: &Settings, id: u8) -> Node {
         let inet = RatmanInet::open(settings, claimed(id)).await.expect("a free port");
         Node::of(inet.expect("it is enabled"))
@@ -65,9 +65,10 @@ impl Node {
     }
 
     fn of(inet: RatmanInet) -> Node {
-        // Not before the adapter, or this could hear of a peer that the adapter has not yet heard of.
+        // Not before the adapter, or this could see a peer that the adapter has not seen
+        // yet.
         let events = inet.endpoint().events();
-        Node { driver: Arc::new(inet.clone()), inet, events, told: String::new() }
+        Node { driver: Arc::new(inet.clone()), inet, events, seen: String::new() }
     }
 
     /// The address to dial.
@@ -80,13 +81,14 @@ impl Node {
     pub(crate) async fn join(&mut self, other: &mut Node) -> (Ident32, Ident32) {
         let target = self.driver.start_peering(&other.addr()).await.expect("a new address");
         let (here, there) = (self.up().await, other.up().await);
-        assert_eq!(here, target);
+        assert_eq!(u16::from(here), target);
         let name = |node: &Node, target| node.inet.neighbour(target).expect("a name");
         (name(self, here), name(other, there))
     }
 
     /// Waits until this node has counted so many frames as sent to all its peers together, and so
-    /// many as received. A frame can be somewhere else before the task that moved it has counted it.
+    /// many as received. A frame can be somewhere else before the task that moved it has counted
+    /// it.
     pub(crate) async fn counted(&self, sent: u64, received: u64) {
         let has_counted = || {
             let peers = self.inet.endpoint().peers();
@@ -104,9 +106,9 @@ impl Node {
     /// The first event, from the last one looked at, that `pick` makes something of.
     pub(crate) async fn wait<T>(&mut self, what: &str, pick: impl Fn(&Event) -> Option<T>) -> T {
         loop {
-            let event = within(&format!("{what} after\n{}", self.told), self.events.next()).await;
+            let event = within(&format!("{what} after\n{}", self.seen), self.events.next()).await;
             let event = event.unwrap_or_else(|_| panic!("no {what} before the end"));
-            writeln!(self.told, "  {event}").expect("a string takes everything");
+            writeln!(self.seen, "  {event}").expect("a string takes everything");
             if let Some(found) = pick(&event) {
                 return found;
             }
@@ -161,7 +163,7 @@ impl Node {
         (text(&envelope), from.maybe_single().expect("one neighbour"))
     }
 
-    /// The texts that arrive up to `end`, from whomever.
+    /// The texts that arrive up to `end`, from any neighbour.
     pub(crate) async fn texts_until(&self, end: &str) -> Vec<String> {
         let mut texts = Vec::new();
         loop {
