@@ -42,6 +42,9 @@ fn a_node_that_merges_with_itself_takes_one_place() {
     let mut node = Node::started(builder);
     let dial = || Link::from(Ipv4Addr::LOCALHOST, node.port(), INSTANCE);
     let mut link = dial();
+    // Two connections are served side by side: without this, the request that names the session of
+    // the first may be read before its proof, and would not be answered.
+    link.wait_processed();
     for _ in 0..MERGES {
         let mut next = dial();
         next.wire.send(&control(ID, &duplicate(&link.session, &next.session)));
