@@ -16,6 +16,7 @@ pub(crate) fn encode_length(len: usize) -> [u8; LENGTH_PREFIX] {
 /// Decodes the length of the message at the start of `bytes`, prefix included.
 ///
 /// `None` while the prefix is incomplete. The message itself need not have arrived yet.
+#[inline]
 pub(crate) fn peek_len(bytes: &[u8]) -> Result<Option<usize>, FramingError> {
     let Some(prefix) = bytes.first_chunk() else { return Ok(None) };
     let declared = u32::from_be_bytes(*prefix);

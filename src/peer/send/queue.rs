@@ -99,7 +99,12 @@ impl SendQueue {
         let frame = if is_copied { frame } else { frame.compact() };
         let cost = cost(&frame);
         let mut state = self.lock();
-        if let Some(error) = self.admission_error(&state, cost, &admission) {
+        let error = match admission {
+            // Inlined, since it is by far the most frequent case.
+            Admission::Bounded => self.own_error(&state, cost, self.space(&state)),
+            _ => self.admission_error(&state, cost, &admission),
+        };
+        if let Some(error) = error {
             // So much waits of one peer that its next frame must not wait for the delayed
             // acknowledgement.
             let is_forwarded = matches!(admission, Admission::ForwardedWithinHalf(_));
@@ -113,10 +118,9 @@ impl SendQueue {
             Err(error) => return Err((error, frame)),
         };
         let (flood, permit) = match admission {
-            // By far the most frequent case.
             Admission::Bounded if is_copied => {
                 let buffer = state.buffer_for(false);
-                buffer.append_coalesced(&frame, self.budget.buffers(), None);
+                buffer.append_coalesced(&frame, self.budget.buffers());
                 return Ok((state, Some(frame)));
             }
             Admission::Bounded => (None, None),
@@ -134,17 +138,16 @@ impl SendQueue {
             state.count_forwarded(permit);
         }
         let buffer = state.buffer_for(permit.is_some());
-        let copied = match is_copied {
-            true => {
-                buffer.append_coalesced(&frame, self.budget.buffers(), permit);
-                Some(frame)
+        match permit {
+            Some(permit) if is_copied => {
+                buffer.append_coalesced_with(permit, &frame, self.budget.buffers());
+                Ok((state, Some(frame)))
             }
-            false => {
+            permit => {
                 buffer.push(frame, flood, permit);
-                None
+                Ok((state, None))
             }
-        };
-        Ok((state, copied))
+        }
     }
 
     /// Reserves what a frame takes of the budget. Returns whether it keeps its part of a window
@@ -195,7 +198,7 @@ impl SendQueue {
             }
             let buffer = state.buffer_for(false);
             match SendBuffer::should_coalesce(frame.len()) {
-                true => buffer.append_coalesced(frame, self.budget.buffers(), None),
+                true => buffer.append_coalesced(frame, self.budget.buffers()),
                 false => buffer.push(frame.clone().compact(), None, None),
             }
             taken += 1;

@@ -19,6 +19,7 @@ impl SendState {
     }
 
     /// Whether the send buffer may take one more frame.
+    #[inline]
     fn has_credit_for(&self, is_forwarded: bool) -> bool {
         let kept = if is_forwarded { 0 } else { self.bubble() };
         self.uncommitted_credit() > kept
@@ -27,9 +28,15 @@ impl SendState {
     /// Moves frames from the lanes to the send buffer, as far as the credit lasts.
     #[inline]
     pub(crate) fn fill_buffer(&mut self) {
-        if !self.lanes.is_empty() {
+        // What the router sends itself waits for credit most of the time.
+        if !self.lanes.is_empty() && (self.has_credit_for(false) || !self.waits_only_own()) {
             self.fill_from_lanes();
         }
+    }
+
+    /// Whether only frames that the router sends itself wait for credit.
+    fn waits_only_own(&self) -> bool {
+        !self.lanes.own.is_empty() && self.lanes.forwarded.is_empty()
     }
 
     fn fill_from_lanes(&mut self) {

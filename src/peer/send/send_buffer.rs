@@ -170,17 +170,24 @@ impl SendBuffer {
 
     /// Appends a small frame to the tail. If that is full, a new one is allocated from `buffers`.
     #[inline]
-    pub(crate) fn append_coalesced(
-        &mut self,
-        frame: &Frame,
-        buffers: &Arc<BufferPool>,
-        permit: Option<Permit>,
-    ) {
-        if !self.can_extend_tail(permit.as_ref()) {
+    pub(crate) fn append_coalesced(&mut self, frame: &Frame, buffers: &Arc<BufferPool>) {
+        if self.tail_permit.is_some() {
             self.freeze_tail();
         }
         self.extend_tail(frame, buffers);
-        let Some(permit) = permit else { return };
+    }
+
+    /// Appends a small frame that is forwarded.
+    pub(crate) fn append_coalesced_with(
+        &mut self,
+        permit: Permit,
+        frame: &Frame,
+        buffers: &Arc<BufferPool>,
+    ) {
+        if !self.tail_permit.as_ref().is_some_and(|before| before.can_merge(&permit)) {
+            self.freeze_tail();
+        }
+        self.extend_tail(frame, buffers);
         if !permit.is_empty() {
             self.forwarded = (self.forwarded.0 + 1, self.forwarded.1 + frame.len() + OVERHEAD);
         }
@@ -190,6 +197,7 @@ impl SendBuffer {
         }
     }
 
+    #[inline]
     fn extend_tail(&mut self, frame: &Frame, buffers: &Arc<BufferPool>) {
         let len = LENGTH_PREFIX + frame.len();
         if self.tail.capacity() - self.tail.len() < len {
@@ -207,15 +215,6 @@ impl SendBuffer {
         self.tail_frames += 1;
         self.frames += 1;
         self.bytes += frame.len() + OVERHEAD;
-    }
-
-    /// Whether a frame with this permit may be appended to the tail.
-    fn can_extend_tail(&self, permit: Option<&Permit>) -> bool {
-        match (&self.tail_permit, permit) {
-            (None, None) => true,
-            (Some(before), Some(permit)) => before.can_merge(permit),
-            _ => self.tail.is_empty(),
-        }
     }
 
     /// Appends a frame without copying it.
@@ -321,7 +320,17 @@ impl SendBuffer {
         cursor.partial_bytes += bytes;
         while let Some(segment) = self.segments.get(cursor.segment) {
             let next = match segment {
-                Segment::Coalesced { messages, .. } => first_frame_len(&messages[cursor.offset..]),
+                Segment::Coalesced { messages, frames, .. } => {
+                    let rest = messages.len() - cursor.offset;
+                    if rest <= cursor.partial_bytes {
+                        // All that is left of the segment, by far the most frequent case.
+                        cursor.partial_bytes -= rest;
+                        cursor.written += *frames as usize - cursor.written_in_segment;
+                        None
+                    } else {
+                        first_frame_len(&messages[cursor.offset..])
+                    }
+                }
                 Segment::Frame { frame, .. } if cursor.offset == 0 => {
                     Some(LENGTH_PREFIX + frame.len())
                 }

@@ -16,6 +16,8 @@ pub(crate) struct Header {
 
 impl Header {
     /// Parses the layout of the frame at the start of `bytes`, regardless of its version byte.
+    // Inlined, since most callers need one of the ranges.
+    #[inline]
     pub(crate) fn parse(bytes: &[u8]) -> Result<Header, FrameError> {
         if bytes.len() < MIN_LEN {
             return Err(FrameError::TooShort(bytes.len()));
@@ -30,6 +32,11 @@ impl Header {
             let payload = payload(bytes, MIN_LEN, [*high, *low])?;
             return Ok(Header { sequence_id, auxiliary_data, signature, payload });
         }
+        Header::parse_optional(bytes)
+    }
+
+    /// The same for a frame of a valid length that may have optional fields.
+    fn parse_optional(bytes: &[u8]) -> Result<Header, FrameError> {
         let recipient = match bytes[FIXED] {
             0 => 1,
             1 | 2 => RECIPIENT,
@@ -53,6 +60,7 @@ impl Header {
 }
 
 /// The range of the payload at `start`, with its declared length.
+#[inline]
 fn payload(bytes: &[u8], start: usize, len: [u8; 2]) -> Result<Range<usize>, FrameError> {
     let declared = usize::from(u16::from_be_bytes(len));
     match bytes.len() - start < declared {

@@ -8,7 +8,7 @@ fn frame(number: u8, payload: usize) -> Frame {
 }
 
 fn append(buffer: &mut SendBuffer, frame: Frame) {
-    buffer.append_coalesced(&frame, &BufferPool::new(0), None);
+    buffer.append_coalesced(&frame, &BufferPool::new(0));
 }
 
 fn add(buffer: &mut SendBuffer, frame: Frame) {
@@ -55,7 +55,7 @@ fn full_segments_return_to_the_pool() {
     let buffers = BufferPool::new(1 << 20);
     let mut buffer = SendBuffer::default();
     let mut fill = |count| {
-        (0..count).for_each(|_| buffer.append_coalesced(&frame(1, 1000), &buffers, None));
+        (0..count).for_each(|_| buffer.append_coalesced(&frame(1, 1000), &buffers));
         buffer.fill_batch(&mut WriteBatch::default(), usize::MAX);
         let kept = buffers.pooled_bytes();
         while buffer.pop(usize::MAX).is_some() {}

@@ -31,7 +31,7 @@ fn short_writes_never_tear_a_frame() {
         let buffers = BufferPool::new(1 << 20);
         for frame in &frames {
             match SendBuffer::should_coalesce(frame.len()) {
-                true => buffer.append_coalesced(frame, &buffers, None),
+                true => buffer.append_coalesced(frame, &buffers),
                 false => buffer.push(frame.clone(), None, None),
             }
         }
