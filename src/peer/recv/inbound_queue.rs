@@ -280,9 +280,18 @@ impl RoundRobin {
                 None => return self.current = None,
             }
         }
-        if active.deficit <= 0 || has_to_wait {
-            self.next_peer(ready);
+        if active.deficit > 0 && !has_to_wait {
+            return;
         }
+        if !has_to_wait && self.waiting.is_empty() && ready.is_empty() {
+            // Nobody waits, so the next rounds are its own.
+            let quantum = active.inbox.quantum();
+            while active.deficit <= 0 {
+                active.deficit += quantum;
+            }
+            return;
+        }
+        self.next_peer(ready);
     }
 
     /// Continues with the next peer. Returns `false` if no peer has anything.

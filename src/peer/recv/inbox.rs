@@ -147,6 +147,11 @@ impl Inbox {
         queue.deficit
     }
 
+    /// Bytes that the peer may take in one round.
+    pub(crate) fn quantum(&self) -> isize {
+        quantum(self.queue.lock().class)
+    }
+
     /// Suspends the peer until the next round, and puts back the rest of its last batch.
     pub(crate) fn suspend(&self, deficit: isize, rest: Batch) {
         let mut queue = self.queue.lock();

@@ -52,10 +52,14 @@ impl SendState {
             let kept = if is_forwarded { 0 } else { self.bubble() };
             let credit = self.uncommitted_credit() - kept;
             let lanes = self.lanes.get_or_allocate();
-            let lane = if is_forwarded { &mut lanes.forwarded } else { &mut lanes.own };
-            let Some(segment) = lane.pop_within(credit) else { return };
+            let (lane, other) = match is_forwarded {
+                true => (&mut lanes.forwarded, &lanes.own),
+                false => (&mut lanes.own, &lanes.forwarded),
+            };
+            if !lane.move_within(credit, &mut self.buffer, other.is_empty()) {
+                return;
+            }
             lanes.is_own_next = is_forwarded;
-            self.buffer.push_segment(segment);
         }
         self.drop_idle_lanes();
     }

@@ -235,6 +235,7 @@ impl SendBuffer {
     }
 
     /// Counts a segment that is added.
+    #[inline]
     fn count(&mut self, segment: &Segment) {
         self.frames += segment.frames();
         self.bytes += segment.cost();
@@ -244,6 +245,20 @@ impl SendBuffer {
         if segment.takes_window() {
             let (frames, bytes) = self.forwarded;
             self.forwarded = (frames + segment.frames(), bytes + segment.cost());
+        }
+    }
+
+    /// Counts a segment that is removed.
+    #[inline]
+    fn uncount(&mut self, segment: &Segment) {
+        self.frames -= segment.frames();
+        self.bytes -= segment.cost();
+        if segment.is_flood() {
+            self.floods = (self.floods.0 - 1, self.floods.1 - segment.cost());
+        }
+        if segment.takes_window() {
+            let (frames, bytes) = self.forwarded;
+            self.forwarded = (frames - segment.frames(), bytes - segment.cost());
         }
     }
 
@@ -271,6 +286,7 @@ impl SendBuffer {
     }
 
     /// Appends a segment.
+    #[inline]
     fn add(&mut self, segment: Segment) {
         if self.segments.is_empty() {
             // Usually this is the only one until it is written, and `VecDeque` would allocate four.
@@ -402,15 +418,7 @@ impl SendBuffer {
                 self.segments.pop_front()?
             }
         };
-        self.frames -= segment.frames();
-        self.bytes -= segment.cost();
-        if segment.is_flood() {
-            self.floods = (self.floods.0 - 1, self.floods.1 - segment.cost());
-        }
-        if segment.takes_window() {
-            let (frames, bytes) = self.forwarded;
-            self.forwarded = (frames - segment.frames(), bytes - segment.cost());
-        }
+        self.uncount(&segment);
         self.cursor.written = self.cursor.written.saturating_sub(segment.frames());
         self.cursor.written_bytes = self.cursor.written_bytes.saturating_sub(segment.len());
         self.cursor.staged = self.cursor.staged.saturating_sub(segment.frames());
@@ -420,19 +428,54 @@ impl SendBuffer {
         Some(segment)
     }
 
-    /// Removes the oldest frames that may begin within this credit, which is not zero. They are of
-    /// one segment.
-    pub(crate) fn pop_within(&mut self, credit: usize) -> Option<Segment> {
-        if self.segments.is_empty() {
-            self.freeze_tail();
-        }
-        let count = match self.segments.front()? {
-            Segment::Coalesced { messages, frames, .. } => {
-                frames_within(messages, *frames as usize, &mut { credit }).1
+    /// Moves the oldest frames to the end of another buffer, as far as they may begin within this
+    /// credit: all of them, or only those of one segment. Returns whether there were any. No frame of
+    /// this buffer was written.
+    pub(crate) fn move_within(
+        &mut self,
+        mut credit: usize,
+        to: &mut SendBuffer,
+        all: bool,
+    ) -> bool {
+        let before = self.frames;
+        to.freeze_tail();
+        while credit > 0 {
+            if self.segments.is_empty() {
+                self.freeze_tail();
             }
-            Segment::Frame { .. } => 1,
-        };
-        self.pop(count)
+            let segment = match self.segments.front() {
+                None => break,
+                Some(Segment::Coalesced { messages, frames, .. }) => {
+                    let frames = *frames as usize;
+                    match frames_within(messages, frames, &mut credit).1 {
+                        count if count < frames => self.pop(count),
+                        _ => self.pop_unwritten(),
+                    }
+                }
+                Some(frame) => {
+                    credit = credit.saturating_sub(frame.credit_cost());
+                    self.pop_unwritten()
+                }
+            };
+            let Some(segment) = segment else { break };
+            to.count(&segment);
+            to.add(segment);
+            if !all {
+                break;
+            }
+        }
+        if self.segments.is_empty() {
+            self.segments = VecDeque::new();
+        }
+        self.frames < before
+    }
+
+    /// Removes the first segment of a buffer of which nothing was written.
+    #[inline]
+    fn pop_unwritten(&mut self) -> Option<Segment> {
+        let segment = self.segments.pop_front()?;
+        self.uncount(&segment);
+        Some(segment)
     }
 
     /// Evicts the oldest frames behind the first `kept` and the staged ones, until that releases
