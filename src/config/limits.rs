@@ -142,7 +142,7 @@ limits! {
     /// Size of the receive windows of all peers together: the received frames that await the router,
     /// each counted with its length prefix and 64 bytes, and forwarded frames that were not
     /// delivered yet. Half of it is for dialed and trusted peers, the other half for strangers. A
-    /// peer begins with a window of 128 KiB, which grows to 1 MiB with use; it has 2 KiB at least,
+    /// peer begins with a window of 256 KiB, which grows to 1 MiB with use; it has 2 KiB at least,
     /// however many peers there are. A frame may exceed the window in which it begins. The buffers
     /// behind the frames may take twice as much. Up to a quarter of the limit is kept as a pool of
     /// read buffers, once much has been received. Routers in a ring may lock up if they send frames

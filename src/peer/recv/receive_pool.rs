@@ -15,8 +15,10 @@ use crate::peer::recv::stranger_memory::StrangerMemory;
 /// anything is left of the window.
 pub(crate) const MIN_WINDOW: usize = 2 << 10;
 
-/// The window that a peer begins with, as far as the pool admits it.
-const INITIAL_WINDOW: usize = 128 << 10;
+/// The window that a peer begins with, as far as the pool admits it. Half of it holds a frame of
+/// the maximum length: in a ring of routers each then leaves the credit of one to those that it
+/// forwards.
+const INITIAL_WINDOW: usize = 256 << 10;
 
 /// The largest window of a peer.
 pub(crate) const MAX_WINDOW: usize = 1 << 20;

@@ -122,7 +122,7 @@ mod tests {
         window.add(size / 2).unwrap();
         assert_eq!(window.raise_below(), 1, "once the router holds nothing");
         window.add(size / 2).unwrap();
-        assert_eq!(window.raise_below(), size + 1 - size / 8, "it has used up its credit");
+        assert_eq!(window.raise_below(), size + 1 - (16 << 10), "it has used up its credit");
         let mut raise = |all, forwarded| window.raise(Held { all, forwarded }, PeerClass::Dialed);
         assert_eq!(raise(size / 2, 0), (size + size / 2) as u64, "the router is slow");
         assert_eq!(raise(size / 2, size / 2), (size + 2 * size - size / 2) as u64, "it keeps up");

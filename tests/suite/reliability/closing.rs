@@ -26,7 +26,7 @@ fn frames() -> u32 {
 }
 
 /// As many frames as a router may send before the remote one takes any: half of the window, which
-/// is 128 KiB at first.
+/// is 256 KiB at first, or a quarter of a small `inbound_bytes`.
 fn within_window() -> u32 {
     (60_000 / SIZE) as u32
 }
