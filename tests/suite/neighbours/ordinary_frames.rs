@@ -21,13 +21,19 @@ const TURN: usize = 16 << 10;
 /// Frames of the good peer: more than one turn of a dialed peer, and less than its first window.
 const GOOD: u32 = 100;
 
-/// Sends the frame again and again until the node closes.
+/// Sends the frame again and again until the node closes. At the lowest priority: strangers are on
+/// other machines, and take nothing of the processor that the node runs on.
 pub(super) fn flood(mut peer: PlainPeer, frame: &[u8]) -> (TcpStream, JoinHandle<()>) {
     let frames = prefixed(frame).repeat(60);
     peer.write(&frames);
     let mut writer = peer.into_stream();
     let stream = writer.try_clone().expect("a second handle");
-    (stream, thread::spawn(move || while writer.write_all(&frames).is_ok() {}))
+    let flood = move || {
+        // Fails for nobody: everyone may have less.
+        let _ = rustix::process::nice(19);
+        while writer.write_all(&frames).is_ok() {}
+    };
+    (stream, thread::spawn(flood))
 }
 
 #[test]
