@@ -18,16 +18,21 @@ use crate::peer::recv::inbound_queue::InboundSender;
 use crate::peer::recv::inbox::Inbox;
 use crate::peer::recv::receive_pool::MIN_WINDOW;
 use crate::peer::{Peer, PeerClass};
-use crate::primitives::buffer_pool::BufferPool;
 use crate::primitives::clock::{self, Timer};
 use crate::transport::{Link, ReadBuffer};
 
-/// Consecutive reads before the reader yields, so that a busy peer does not starve other tasks.
-const READS_PER_TURN: u8 = 8;
+/// Bytes after which the reader waits for readiness, though it might read on. A task that only yields
+/// is run again, up to two hundred times with smol, before the executor looks for the data of
+/// others. So a busy link delays those by little more than a turn of each that is as busy.
+fn turn(class: PeerClass) -> usize {
+    match class {
+        PeerClass::Stranger => 64 << 10,
+        PeerClass::Trusted | PeerClass::Dialed => 1 << 20,
+    }
+}
 
-/// Frames that never enter the inbound queue after which the reader waits for readiness, though it
-/// might read on: control frames, or any number of ignored ones. No window bounds them, and a task that
-/// only yields is run again before the executor looks for the data of others.
+/// Frames that never enter the inbound queue, by which a turn ends too: control frames, or any number
+/// of ignored ones. No window bounds them.
 const MAX_UNQUEUED: u8 = 16;
 
 /// Number of times that the reader of a busy link yields and polls it again before it parks.
@@ -68,7 +73,7 @@ pub(crate) fn run_reader<'a>(
         partial_charge: 0,
         backpressure_wait: None,
         overdraft: None,
-        reads: 0,
+        turn: 0,
         spins: 0,
         unqueued: 0,
         needs_readiness: false,
@@ -92,12 +97,11 @@ struct Reader<'a> {
     backpressure_wait: Option<Waiting<'a>>,
     /// The right to complete a frame, and until when.
     overdraft: Option<Box<Overdraft>>,
-    /// Reads since the reader last yielded.
-    reads: u8,
+    /// Bytes that were read since the reader last waited for readiness.
+    turn: usize,
     /// Spins since the last read with data.
     spins: u8,
-    /// Frames that do not enter the inbound queue, since the reader last waited for readiness because
-    /// of them.
+    /// Frames that did not enter the inbound queue meanwhile.
     unqueued: u8,
     /// Whether the last read found no data, so that the next one waits for readiness.
     needs_readiness: bool,
@@ -120,13 +124,9 @@ impl Reader<'_> {
             if let Err(reason) = ready!(self.poll_ready(cx)) {
                 return Poll::Ready(reason);
             }
-            let outcome = match self.reads {
-                READS_PER_TURN.. => {
-                    self.reads = 0;
-                    return yield_now(cx);
-                }
-                _ if self.discards => discard(self.link, self.inbound.buffers()),
-                _ => self.read_frames(),
+            let outcome = match self.discards {
+                true => self.discard(),
+                false => self.read_frames(),
             };
             match outcome {
                 ReadOutcome::WouldBlock
@@ -136,17 +136,13 @@ impl Reader<'_> {
                     return yield_now(cx);
                 }
                 ReadOutcome::WouldBlock => {
-                    self.release_memory();
-                    (self.reads, self.needs_readiness) = (0, true);
+                    self.end_turn();
                     return yield_now(cx);
                 }
-                ReadOutcome::Unqueued => {
-                    self.release_memory();
-                    (self.reads, self.needs_readiness) = (0, true);
-                }
+                ReadOutcome::TurnOver => self.end_turn(),
                 ReadOutcome::Paused(cause) => self.pause(cause),
                 ReadOutcome::InboundClosed => self.discards = true,
-                ReadOutcome::Progress => (self.reads, self.spins) = (self.reads + 1, 0),
+                ReadOutcome::Progress => self.spins = 0,
                 ReadOutcome::Closed(reason) => return Poll::Ready(reason),
             }
         }
@@ -223,13 +219,54 @@ impl Reader<'_> {
                 }
             }
         }
-        if self.unqueued >= MAX_UNQUEUED {
+        if self.unqueued >= MAX_UNQUEUED || self.turn >= turn(self.class) {
             // The buffer holds no whole frame, so this waits for the socket only.
-            self.unqueued = 0;
-            return ReadOutcome::Unqueued;
+            return ReadOutcome::TurnOver;
         }
         read_buffer.reserve(target, self.inbound.buffers());
-        read_socket(self.link, &mut read_buffer, target)
+        self.read_socket(&mut read_buffer, target)
+    }
+
+    /// Reads once and discards the data. Closing a socket with unread input would reset the
+    /// connection, and could lose the last data that the local node sent.
+    fn discard(&mut self) -> ReadOutcome {
+        if self.turn >= turn(self.class) {
+            return ReadOutcome::TurnOver;
+        }
+        let mut read_buffer = self.link.read_buffer();
+        read_buffer.discard();
+        let target = read_buffer.next_capacity();
+        read_buffer.reserve(target, self.inbound.buffers());
+        let outcome = self.read_socket(&mut read_buffer, target);
+        read_buffer.discard();
+        outcome
+    }
+
+    fn read_socket(&mut self, read_buffer: &mut ReadBuffer, target: usize) -> ReadOutcome {
+        match read_buffer.read(self.link, target) {
+            Ok(0) if read_buffer.unread().is_empty() => ReadOutcome::Closed(DownReason::Closed),
+            Ok(0) => ReadOutcome::Closed(DownReason::ClosedInsideFrame),
+            Ok(bytes) => {
+                self.turn += bytes;
+                self.link.reads.fetch_add(1, Ordering::Relaxed);
+                ReadOutcome::Progress
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => ReadOutcome::WouldBlock,
+                io::ErrorKind::Interrupted => {
+                    // A part of an encrypted record, of at most this length.
+                    self.turn += target;
+                    ReadOutcome::Progress
+                }
+                _ => ReadOutcome::Closed(DownReason::io(error)),
+            },
+        }
+    }
+
+    /// Makes the next read wait for readiness, and holds no memory meanwhile.
+    fn end_turn(&mut self) {
+        self.release_memory();
+        (self.turn, self.unqueued, self.needs_readiness) = (0, 0, true);
     }
 
     /// Whether a plain node has to wait until the router has taken frames of it.
@@ -373,8 +410,8 @@ fn yield_now<T>(cx: &Context<'_>) -> Poll<T> {
 enum ReadOutcome {
     /// The socket has no data.
     WouldBlock,
-    /// Enough was read that does not enter the inbound queue.
-    Unqueued,
+    /// Enough was read for now.
+    TurnOver,
     /// The router has to make progress first.
     Paused(Cause),
     /// The endpoint has no handles any more.
@@ -391,34 +428,6 @@ enum Cause {
     Window,
     /// Strangers have used up their memory.
     Memory { partial: usize },
-}
-
-/// Reads once and discards the data. Closing a socket with unread input would reset the connection,
-/// and could lose the last data that the local node sent.
-fn discard(link: &Link, buffers: &BufferPool) -> ReadOutcome {
-    let mut read_buffer = link.read_buffer();
-    read_buffer.discard();
-    let target = read_buffer.next_capacity();
-    read_buffer.reserve(target, buffers);
-    let outcome = read_socket(link, &mut read_buffer, target);
-    read_buffer.discard();
-    outcome
-}
-
-fn read_socket(link: &Link, read_buffer: &mut ReadBuffer, target: usize) -> ReadOutcome {
-    match read_buffer.read(link, target) {
-        Ok(0) if read_buffer.unread().is_empty() => ReadOutcome::Closed(DownReason::Closed),
-        Ok(0) => ReadOutcome::Closed(DownReason::ClosedInsideFrame),
-        Ok(_) => {
-            link.reads.fetch_add(1, Ordering::Relaxed);
-            ReadOutcome::Progress
-        }
-        Err(error) => match error.kind() {
-            io::ErrorKind::WouldBlock => ReadOutcome::WouldBlock,
-            io::ErrorKind::Interrupted => ReadOutcome::Progress,
-            _ => ReadOutcome::Closed(DownReason::io(error)),
-        },
-    }
 }
 
 #[cfg(test)]

@@ -39,6 +39,9 @@ pub(crate) struct HalfPipe {
     /// Largest capacity of a buffer that was passed to a read.
     pub(crate) widest_read: usize,
     pub(crate) reads: usize,
+    /// Bytes that were read since the reader last waited for readiness, and the most of them.
+    read_in_turn: usize,
+    pub(crate) longest_turn: usize,
     /// The writes that were accepted, in order.
     #[cfg(test)]
     pub(crate) writes: Vec<WriteCall>,
@@ -109,6 +112,8 @@ impl Stream for Pipe {
         }
         let count = half.arrived.min(spare);
         half.arrived -= count;
+        half.read_in_turn += count;
+        half.longest_turn = half.longest_turn.max(half.read_in_turn);
         half.read_into(buffer, count);
         Ok(count)
     }
@@ -140,7 +145,8 @@ impl Stream for Pipe {
     }
 
     fn poll_readable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let half = self.incoming();
+        let mut half = self.incoming();
+        half.read_in_turn = 0;
         match half.arrived > 0 || half.is_at_end() {
             true => Poll::Ready(Ok(())),
             false => Poll::Pending,

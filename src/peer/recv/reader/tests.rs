@@ -31,6 +31,29 @@ fn a_paused_reader_of_a_plain_node_holds_no_more_than_its_window_and_a_read() {
     }
 }
 
+/// Regression: a reader that only yielded ran again up to two hundred times before the executor
+/// looked for the data of others.
+#[test]
+fn a_busy_reader_waits_for_readiness_after_each_turn() {
+    let (small, large) = (message(8, 0), message(8, 60_000));
+    let ignored = message(40, 1000);
+    for flow in [&small, &large, &ignored] {
+        for closes in [false, true] {
+            let mut reader = LinkedReader::new(POOL, false);
+            if closes {
+                reader.inbound.close();
+            }
+            for _ in 0..20 {
+                reader.receive(flow, (1 << 20) / flow.len());
+                assert!(reader.run().is_none());
+                while reader.inbound.try_next().is_ok_and(|next| next.is_some()) {}
+            }
+            let longest = reader.remote.outgoing().longest_turn;
+            assert!(longest <= (64 << 10) + READ, "{longest} of {}", flow.len());
+        }
+    }
+}
+
 /// Regression: it ended with unread input, and the reset lost what had been sent last.
 #[test]
 fn a_reader_reads_to_the_end_after_the_inbound_queue_closed() {
