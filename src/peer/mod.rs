@@ -43,7 +43,7 @@ pub(crate) use recv::inbound_queue::{Inbound, InboundSender, inbound};
 pub(crate) use recv::permit::Permit;
 pub(crate) use recv::receive_pool::{ReceivePool, WindowSize};
 pub(crate) use send::delivery::{InitialCredit, OnNewSession};
-pub(crate) use send::direct_write::Enqueued;
+pub(crate) use send::enqueue::Enqueued;
 pub(crate) use send::memory_budget::{MemoryBudget, SLOT_COST, SharedReservation, cost};
 pub(crate) use send::queue::{Admission, SendQueue};
 pub(crate) use send::state::Closing;

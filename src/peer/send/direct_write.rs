@@ -4,17 +4,16 @@
 //! the writer is parked. Of many frames in a row only the first goes this way; the others are left
 //! to the writer, which batches them.
 
+use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
-use crate::error::SendErrorKind;
 use crate::peer::send::batch_source::stage_batch;
-use crate::peer::send::queue::{Admission, SendQueue};
+use crate::peer::send::queue::SendQueue;
 use crate::peer::send::segment::Segment;
 use crate::peer::send::state::{SendState, wake_writer};
 use crate::peer::send::write_batch::WriteBatch;
 use crate::peer::send::writer::write_batch;
 use crate::primitives::clock;
-use crate::proto::Frame;
 
 /// Time without a write after which a frame is considered latency-sensitive. Within a burst, writes
 /// follow each other faster. A frame that follows a received one is considered a reply in any case.
@@ -33,30 +32,14 @@ pub(crate) struct DirectWrite {
     _batch: WriteBatch,
 }
 
-/// The result of enqueuing a frame. Must be dropped after all locks: dropping bytes that a user
-/// owns may run code of the user.
-#[derive(Debug)]
-pub(crate) struct Enqueued {
-    /// Whether the link is up.
-    pub(crate) is_up: bool,
-    /// The direct write, if there was one. Boxed, since for most frames there is none.
-    pub(crate) direct: Option<Box<DirectWrite>>,
-    /// The original frame, if the queue made a copy.
-    _copied: Option<Frame>,
-}
-
 impl SendQueue {
-    /// Enqueues a frame and, if it is likely to be a single one, writes it directly. Returns the
-    /// frame with the reason if it is refused.
-    pub(crate) fn push(
+    /// Writes a frame that was just appended, if it is likely to be a single one, or else wakes up
+    /// the writer.
+    #[inline]
+    pub(crate) fn write_or_wake(
         &self,
-        frame: Frame,
-        admission: Admission<'_>,
-    ) -> Result<Enqueued, (SendErrorKind, Frame)> {
-        let (mut state, copied) = self.append(frame, admission)?;
-        let is_up = state.up;
-        // Lanes that wait for credit may have some for this frame.
-        state.fill_buffer();
+        mut state: MutexGuard<'_, SendState>,
+    ) -> Option<Box<DirectWrite>> {
         let is_parked = state.parked_link.is_some() && state.buffer.has_unwritten();
         let direct = is_parked.then(|| self.try_write_direct(&mut state)).flatten();
         let is_left = is_parked && (direct.is_none() || state.partial_batch.is_some());
@@ -69,7 +52,7 @@ impl SendQueue {
         if direct.as_ref().is_some_and(|direct| !direct.parts.is_empty()) {
             self.room_made();
         }
-        Ok(Enqueued { is_up, direct, _copied: copied })
+        direct
     }
 
     /// Writes the unwritten frames directly, if the writer is parked and they are likely to be all
@@ -114,8 +97,8 @@ mod tests {
     use super::*;
     use crate::error::DownReason;
     use crate::peer::send::test_support::{FRAME_LEN, ID, LinkedPeer, frame};
-    use crate::peer::{MemoryBudget, Peer};
-    use crate::proto::{Extension, LENGTH_PREFIX, encode_length};
+    use crate::peer::{Admission, MemoryBudget, Peer};
+    use crate::proto::{Extension, Frame, LENGTH_PREFIX, encode_length};
     use crate::testing::kit::manual_clock::Clock;
     use std::future::Future;
     use std::pin::pin;

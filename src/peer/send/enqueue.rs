@@ -9,11 +9,38 @@ use futures_lite::future;
 use crate::error::{SendError, SendErrorKind};
 use crate::peer::Peer;
 use crate::peer::recv::permit::Permit;
-use crate::peer::send::direct_write::Enqueued;
+use crate::peer::send::direct_write::DirectWrite;
 use crate::peer::send::memory_budget::{OVERHEAD, cost};
-use crate::peer::send::queue::Admission;
+use crate::peer::send::queue::{Admission, SendQueue};
 use crate::primitives::clock::{self, Timer};
 use crate::proto::Frame;
+
+/// The result of enqueuing a frame. Must be dropped after all locks: dropping bytes that a user
+/// owns may run code of the user.
+#[derive(Debug)]
+pub(crate) struct Enqueued {
+    /// Whether the link is up.
+    pub(crate) is_up: bool,
+    /// The direct write, if there was one. Boxed, since for most frames there is none.
+    pub(crate) direct: Option<Box<DirectWrite>>,
+    /// The original frame, if the queue made a copy.
+    _copied: Option<Frame>,
+}
+
+impl SendQueue {
+    /// Appends a frame, and has it written: by this task or by the writer. Returns the frame with
+    /// the reason if it is refused.
+    pub(crate) fn push(
+        &self,
+        frame: Frame,
+        admission: Admission<'_>,
+    ) -> Result<Enqueued, (SendErrorKind, Frame)> {
+        let (state, copied) = self.append(frame, admission)?;
+        let is_up = state.up;
+        let direct = self.write_or_wake(state);
+        Ok(Enqueued { is_up, direct, _copied: copied })
+    }
+}
 
 impl Peer {
     /// Enqueues a frame; see [`SendQueue::push`].

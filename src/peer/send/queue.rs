@@ -121,6 +121,7 @@ impl SendQueue {
             Admission::Bounded if is_copied => {
                 let buffer = state.buffer_for(false);
                 buffer.append_coalesced(&frame, self.budget.buffers());
+                state.fill_buffer();
                 return Ok((state, Some(frame)));
             }
             Admission::Bounded => (None, None),
@@ -138,16 +139,19 @@ impl SendQueue {
             state.count_forwarded(permit);
         }
         let buffer = state.buffer_for(permit.is_some());
-        match permit {
+        let copied = match permit {
             Some(permit) if is_copied => {
                 buffer.append_coalesced_with(permit, &frame, self.budget.buffers());
-                Ok((state, Some(frame)))
+                Some(frame)
             }
             permit => {
                 buffer.push(frame, flood, permit);
-                Ok((state, None))
+                None
             }
-        }
+        };
+        // Lanes that wait for credit may have some for this frame.
+        state.fill_buffer();
+        Ok((state, copied))
     }
 
     /// Reserves what a frame takes of the budget. Returns whether it keeps its part of a window
