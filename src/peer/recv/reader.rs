@@ -135,11 +135,10 @@ impl Reader<'_> {
                     self.spins += 1;
                     return yield_now(cx);
                 }
-                ReadOutcome::WouldBlock => {
+                ReadOutcome::WouldBlock | ReadOutcome::TurnOver => {
                     self.end_turn();
                     return yield_now(cx);
                 }
-                ReadOutcome::TurnOver => self.end_turn(),
                 ReadOutcome::Paused(cause) => self.pause(cause),
                 ReadOutcome::InboundClosed => self.discards = true,
                 ReadOutcome::Progress => self.spins = 0,
@@ -263,7 +262,8 @@ impl Reader<'_> {
         }
     }
 
-    /// Makes the next read wait for readiness, and holds no memory meanwhile.
+    /// Makes the next read wait for readiness, and holds no memory meanwhile. The caller yields: an
+    /// encrypted link may be ready without a wait.
     fn end_turn(&mut self) {
         self.release_memory();
         (self.turn, self.unqueued, self.needs_readiness) = (0, 0, true);

@@ -57,6 +57,14 @@ impl LinkedReader {
         way.arrive(usize::MAX);
     }
 
+    /// Polls the reader once. Returns how many bytes it read.
+    pub(crate) fn poll_once(&mut self) -> usize {
+        let before = self.remote.outgoing().arrived;
+        let reader = self.reader.as_mut().expect("a running reader");
+        assert!(self.waker.poll_once(reader.as_mut()).is_none(), "the link ended");
+        before - self.remote.outgoing().arrived
+    }
+
     /// Runs the reader until it waits. Returns why the link ended, if it has.
     pub(crate) fn run(&mut self) -> Option<DownReason> {
         self.waker.poll(self.reader.as_mut().expect("a running reader").as_mut())

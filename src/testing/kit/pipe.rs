@@ -218,12 +218,19 @@ impl TestWaker {
         self.flag.0.load(Ordering::Relaxed)
     }
 
+    /// Polls once.
+    pub(crate) fn poll_once<T>(&self, future: Pin<&mut dyn Future<Output = T>>) -> Option<T> {
+        self.flag.0.store(false, Ordering::Relaxed);
+        match future.poll(&mut Context::from_waker(&self.waker)) {
+            Poll::Ready(done) => Some(done),
+            Poll::Pending => None,
+        }
+    }
+
     /// Polls until the future completes, or is pending and not woken.
     pub(crate) fn poll<T>(&self, mut future: Pin<&mut dyn Future<Output = T>>) -> Option<T> {
-        let mut cx = Context::from_waker(&self.waker);
         for _ in 0..MAX_POLLS {
-            self.flag.0.store(false, Ordering::Relaxed);
-            if let Poll::Ready(done) = future.as_mut().poll(&mut cx) {
+            if let Some(done) = self.poll_once(future.as_mut()) {
                 return Some(done);
             }
             if !self.flag.0.load(Ordering::Relaxed) {

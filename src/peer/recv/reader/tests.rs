@@ -34,7 +34,8 @@ fn a_paused_reader_of_a_plain_node_holds_no_more_than_its_window_and_a_read() {
 /// Regression: a reader that only yielded ran again up to two hundred times before the executor
 /// looked for the data of others.
 #[test]
-fn a_busy_reader_waits_for_readiness_after_each_turn() {
+fn a_busy_reader_yields_and_waits_for_readiness_after_each_turn() {
+    let most = turn(PeerClass::Stranger) + READ;
     let (small, large) = (message(8, 0), message(8, 60_000));
     let ignored = message(40, 1000);
     for flow in [&small, &large, &ignored] {
@@ -45,6 +46,8 @@ fn a_busy_reader_waits_for_readiness_after_each_turn() {
             }
             for _ in 0..20 {
                 reader.receive(flow, (1 << 20) / flow.len());
+                let read = reader.poll_once();
+                assert!(read <= most, "{read} in one poll of {}", flow.len());
                 assert!(reader.run().is_none());
                 while reader.inbound.try_next().is_ok_and(|next| next.is_some()) {}
             }
