@@ -63,6 +63,11 @@ impl ReadBuffer {
         }
     }
 
+    /// Makes the next read a small one: what this link brings is worth no more.
+    pub(crate) fn restrict_next(&mut self) {
+        self.size = MIN_READ;
+    }
+
     /// Ensures that the buffer can hold `target` bytes in all.
     pub(crate) fn reserve(&mut self, target: usize, buffers: &BufferPool) {
         self.compact();

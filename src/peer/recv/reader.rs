@@ -196,6 +196,9 @@ impl Reader<'_> {
                     let is_ignored = matches!(taken, Taken::Ignored);
                     let cost = if is_ignored { MAX_UNQUEUED } else { 1 };
                     self.unqueued = self.unqueued.saturating_add(cost);
+                    if self.unqueued >= MAX_UNQUEUED {
+                        read_buffer.restrict_next();
+                    }
                     return ReadOutcome::Progress;
                 }
                 Ok(None) => {}
