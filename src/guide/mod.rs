@@ -109,6 +109,8 @@ pub mod benchmarks {}
 #[doc = include_str!("limitations.md")]
 pub mod limitations {}
 
+/// [wire]: crate::guide::wire
+///
 #[doc = include_str!("architecture.md")]
 pub mod architecture {}
 
