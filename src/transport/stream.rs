@@ -29,6 +29,10 @@ pub(crate) trait Stream: Send + Sync + 'static {
     fn partial_record(&self) -> usize {
         0
     }
+    /// Ends a turn of the reader, which waits for readiness next. What was read ahead is delivered
+    /// still, but nothing more is read before the socket was looked at along with those of others, and
+    /// no memory is held that is not needed for it.
+    fn end_turn(&self);
     /// Waits until the stream is readable.
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     /// Waits until the stream is writable.

@@ -76,6 +76,10 @@ impl Stream for TcpLink {
         }
     }
 
+    fn end_turn(&self) {
+        // Nothing is read ahead.
+    }
+
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.socket.poll_readable(cx)
     }

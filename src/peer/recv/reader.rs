@@ -27,7 +27,7 @@ use crate::transport::{Link, ReadBuffer};
 fn turn(class: PeerClass) -> usize {
     match class {
         PeerClass::Stranger => 64 << 10,
-        PeerClass::Trusted | PeerClass::Dialed => 1 << 20,
+        PeerClass::Trusted | PeerClass::Dialed => 512 << 10,
     }
 }
 
@@ -257,7 +257,7 @@ impl Reader<'_> {
                 io::ErrorKind::WouldBlock => ReadOutcome::WouldBlock,
                 io::ErrorKind::Interrupted => {
                     // A part of an encrypted record, of at most this length.
-                    self.turn += target;
+                    self.turn += target.saturating_sub(read_buffer.unread().len());
                     ReadOutcome::Progress
                 }
                 _ => ReadOutcome::Closed(DownReason::io(error)),
@@ -269,6 +269,7 @@ impl Reader<'_> {
     /// encrypted link may be ready without a wait.
     fn end_turn(&mut self) {
         self.release_memory();
+        self.link.stream.end_turn();
         (self.turn, self.unqueued, self.needs_readiness) = (0, 0, true);
     }
 

@@ -10,7 +10,13 @@ use crate::peer::recv::reader::run_reader;
 use crate::peer::{InitialCredit, MemoryBudget, OnNewSession, Origin, Peer, SendQueue, WindowSize};
 use crate::proto::{Frame, Id, PeerType, encode_length};
 use crate::testing::kit::pipe::{Pipe, TestWaker};
-use crate::transport::Link;
+use crate::transport::{Link, Stream};
+#[cfg(feature = "noise")]
+use crate::{
+    config::KeyPair,
+    proto::{Role, Suite},
+    transport::{NoiseBuffers, NoiseHandshake, NoiseStream},
+};
 
 /// An encoded frame with its length prefix.
 pub(crate) fn message(modes: u16, payload: usize) -> Vec<u8> {
@@ -34,6 +40,37 @@ pub(crate) struct LinkedReader {
 impl LinkedReader {
     /// Creates the reader of a stranger, with this limit of the inbound queue.
     pub(crate) fn new(bytes: usize, is_extended: bool) -> LinkedReader {
+        let (local, remote) = Pipe::pair();
+        LinkedReader::over(local, remote, bytes, is_extended)
+    }
+
+    /// The same over an encrypted stream, which is returned with that of the remote.
+    #[cfg(feature = "noise")]
+    pub(crate) fn encrypted(bytes: usize) -> (LinkedReader, [Arc<NoiseStream>; 2]) {
+        let begin = |role, number| {
+            let keys = KeyPair::from_bytes([number; 32]);
+            NoiseHandshake::begin(Suite::ChaChaPoly, role, &keys, None, b"hello").unwrap()
+        };
+        let (mut dialer, mut listener) = (begin(Role::Dialer, 1), begin(Role::Listener, 2));
+        listener.read(&dialer.write().unwrap()).unwrap();
+        dialer.read(&listener.write().unwrap()).unwrap();
+        listener.read(&dialer.write().unwrap()).unwrap();
+        let (local, remote) = Pipe::pair();
+        remote.outgoing().room = usize::MAX;
+        let buffers = Arc::<NoiseBuffers>::default();
+        let near = listener.finish(local, Vec::new(), buffers.clone(), 100).unwrap();
+        let far = dialer.finish(remote.clone(), Vec::new(), buffers, 100).unwrap();
+        let streams = [near, far].map(Arc::new);
+        streams.iter().for_each(|stream| stream.lift_limit());
+        (LinkedReader::over(streams[0].clone(), remote, bytes, true), streams)
+    }
+
+    fn over(
+        stream: Arc<dyn Stream>,
+        remote: Arc<Pipe>,
+        bytes: usize,
+        is_extended: bool,
+    ) -> LinkedReader {
         let (sender, inbound) = inbound(bytes);
         let queue = SendQueue::new(MemoryBudget::new(1), 1, 1);
         let peer = Arc::new(Peer::linked(7.into(), PeerType::Standard, Origin::Accepted, queue));
@@ -41,9 +78,8 @@ impl LinkedReader {
         let credit = InitialCredit { granted: window.bytes() as u64, received: 0 };
         peer.start_session(None, OnNewSession::ReturnAll, window, credit);
         peer.queue.link_up(is_extended);
-        let (local, remote) = Pipe::pair();
         let control_sender = is_extended.then_some(Id::from_bytes([1; 32]));
-        let link = Link::unencrypted(local, None, Vec::new(), control_sender);
+        let link = Link::unencrypted(stream, None, Vec::new(), control_sender);
         let (served, read, delivery) = (peer.clone(), link.clone(), sender.clone());
         let reader = async move { run_reader(&served, &read, &delivery, &|_| ()).await };
         let (waker, reader) = (TestWaker::new(), Some(Box::pin(reader) as _));

@@ -144,6 +144,8 @@ impl Stream for Pipe {
         Ok(written)
     }
 
+    fn end_turn(&self) {}
+
     fn poll_readable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut half = self.incoming();
         half.read_in_turn = 0;

@@ -364,6 +364,8 @@ impl Stream for Socket {
         })
     }
 
+    fn end_turn(&self) {}
+
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.incoming(|direction| direction.poll_readable(cx))
     }

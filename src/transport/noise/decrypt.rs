@@ -226,7 +226,7 @@ impl Decryptor {
     }
 
     /// Releases buffer memory while the link is idle.
-    fn release_memory(&mut self, pool: &BufferPool) {
+    pub(crate) fn release_memory(&mut self, pool: &BufferPool) {
         let rest = &self.ciphertext[self.start..];
         if rest.len() > MAX_PARKED {
             return;

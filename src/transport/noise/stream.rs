@@ -33,6 +33,8 @@ struct State {
     cipher: CipherState,
     decryptor: Decryptor,
     encryptor: Encryptor,
+    /// Whether the turn of the reader is over: nothing is read until the stream below is readable.
+    is_turn_over: bool,
 }
 
 impl NoiseStream {
@@ -49,6 +51,7 @@ impl NoiseStream {
             cipher: CipherState::new(transport),
             decryptor: Decryptor::new(ahead, max_record.min(MAX_RECORD)),
             encryptor: Encryptor::default(),
+            is_turn_over: false,
         };
         let (reads, partial_record) = (AtomicU32::new(0), AtomicUsize::new(0));
         NoiseStream { stream, state: Mutex::new(state), buffers, reads, partial_record }
@@ -79,8 +82,11 @@ impl NoiseStream {
 
 impl Stream for NoiseStream {
     fn try_read(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
-        let State { cipher, decryptor, .. } = &mut *self.lock();
+        let State { cipher, decryptor, is_turn_over, .. } = &mut *self.lock();
         let fill = |bytes: &mut Vec<u8>| {
+            if *is_turn_over {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
             let read = self.stream.try_read(bytes)?;
             self.reads.fetch_add(1, Ordering::Relaxed);
             Ok(read)
@@ -98,11 +104,22 @@ impl Stream for NoiseStream {
         encryptor.write(slices, cipher, &self.buffers.write, write)
     }
 
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.lock().decryptor.is_readable() {
-            true => Poll::Ready(Ok(())),
-            false => self.stream.poll_readable(cx),
+    fn end_turn(&self) {
+        let mut state = self.lock();
+        state.is_turn_over = true;
+        if !state.decryptor.is_readable() {
+            state.decryptor.release_memory(&self.buffers.read);
         }
+    }
+
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.lock();
+        if state.decryptor.is_readable() {
+            return Poll::Ready(Ok(()));
+        }
+        let readable = self.stream.poll_readable(cx);
+        state.is_turn_over &= readable.is_pending();
+        readable
     }
 
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -3,6 +3,11 @@ use crate::peer::recv::receive_pool::MAX_WINDOW;
 use crate::peer::recv::test_support::{LinkedReader, message};
 use crate::proto::{Frame, LENGTH_PREFIX};
 use crate::testing::kit::manual_clock::Clock;
+#[cfg(feature = "noise")]
+use crate::{
+    proto::{Extension, Id, encode_length},
+    transport::Stream,
+};
 use futures_lite::future::block_on;
 
 const POOL: usize = 4 << 20;
@@ -60,6 +65,55 @@ fn a_busy_reader_yields_and_waits_for_readiness_after_each_turn() {
         }
         let longest = reader.remote.outgoing().longest_turn;
         assert!(longest <= most, "{longest} without a wait of {}", flow.len());
+    }
+}
+
+/// Makes `bytes` bytes arrive over an encrypted stream, of a flow that repeats.
+#[cfg(feature = "noise")]
+fn receive_encrypted(reader: &LinkedReader, far: &dyn Stream, flow: &[u8], bytes: usize) {
+    let (all, mut at) = (flow.repeat(bytes / flow.len()), 0);
+    while at < all.len() {
+        at += far.try_write(&[io::IoSlice::new(&all[at..])], false).unwrap();
+    }
+    reader.remote.outgoing().arrive(usize::MAX);
+}
+
+/// Regression: records that were read ahead made the stream ready at once, and one poll read all that
+/// a stranger sent.
+#[test]
+#[cfg(feature = "noise")]
+fn a_busy_encrypted_reader_waits_for_the_socket_too() {
+    let ping = Extension { ping: Some(()), ..Default::default() };
+    let ping = ping.into_frame(Id::from_bytes([3; 32])).unwrap();
+    let ping = [&encode_length(ping.len())[..], ping.as_bytes()].concat();
+    // A read ahead of 72 KiB comes to it.
+    let most = turn(PeerClass::Stranger) + READ + (72 << 10);
+    for (flow, bytes) in
+        [(&ping, 4 << 20), (&message(40, 1000), 4 << 20), (&message(8, 1000), 200_000)]
+    {
+        let (mut reader, [_, far]) = LinkedReader::encrypted(POOL);
+        receive_encrypted(&reader, &*far, flow, bytes);
+        let read = reader.poll_once();
+        assert!(read <= most, "{read} in one poll of {}", flow.len());
+        assert!(reader.run().is_none());
+        let way = reader.remote.outgoing();
+        assert!(way.bytes.is_empty() && way.longest_turn <= most, "{} at once", way.longest_turn);
+    }
+}
+
+/// Regression: a turn that ended by bytes left an empty buffer behind.
+#[test]
+#[cfg(feature = "noise")]
+fn an_idle_encrypted_link_keeps_no_buffer() {
+    let (small, large) = (message(8, 0), message(8, 1000));
+    let mut flows = vec![(message(33, 1000), 1500), (message(40, 0), small.len() * 16)];
+    flows.extend((60_000..200_000).step_by(5000).map(|bytes| (large.clone(), bytes)));
+    for (flow, bytes) in flows {
+        let (mut reader, [near, far]) = LinkedReader::encrypted(POOL);
+        receive_encrypted(&reader, &*far, &flow, bytes);
+        assert!(reader.run().is_none() && reader.remote.outgoing().bytes.is_empty());
+        let kept = near.allocated() + reader.link.read_buffer().buffer.capacity();
+        assert_eq!(kept, 0, "after {bytes} bytes of {}", flow.len());
     }
 }
 
