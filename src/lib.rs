@@ -100,8 +100,8 @@ pub mod testing;
 mod transport;
 
 pub use config::{
-    AcceptPolicy, Incoming, IpRange, LimitError, Limits, ParseIpRangeError, Resolve, ResolveFuture,
-    Spawn, Task,
+    AcceptPolicy, Incoming, IpRange, LimitError, Limits, ParseIpRangeError, PoolResolver, Resolve,
+    ResolveFuture, Spawn, Task,
 };
 #[cfg(feature = "noise")]
 pub use config::{Encryption, KeyError, KeyFault, KeyPair, NetworkSecret};

@@ -16,7 +16,7 @@ pub use encryption::Encryption;
 #[cfg(feature = "noise")]
 pub use keys::{KeyError, KeyFault, KeyPair, NetworkSecret};
 pub use limits::{LimitError, Limits};
-pub use resolver::{Resolve, ResolveFuture};
+pub use resolver::{PoolResolver, Resolve, ResolveFuture};
 pub use spawn::{Spawn, Task};
 
 pub(crate) use resolver::SystemResolver;

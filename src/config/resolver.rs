@@ -1,16 +1,17 @@
 //! Name resolution.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use async_lock::Semaphore;
-
-use crate::primitives::clock::within;
+use crate::primitives::clock::{self, within};
 use crate::primitives::lock::Mutex;
+use crate::primitives::notify::Notify;
 
 /// The future returned by [`Resolve::resolve`].
 ///
@@ -23,7 +24,7 @@ pub type ResolveFuture = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>
 
 /// Resolves the host name of a peer to socket addresses.
 ///
-/// Called for every dial attempt, but never for an IP address. The addresses are tried in the given
+/// Called for every dial attempt, but never for an IP address, with a zone or without. The addresses are tried in the given
 /// order, with the address families alternating (RFC 8305). The future may be dropped at any time,
 /// and is dropped after `Limits::resolve_timeout`. A panic is a failed lookup.
 ///
@@ -46,7 +47,7 @@ pub type ResolveFuture = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>
 /// }
 /// ```
 pub trait Resolve: Send + Sync + 'static {
-    /// Looks up `host`, a name or an IPv6 address with a zone such as `fe80::1%eth0`.
+    /// Looks up `host`, a name.
     ///
     /// # Errors
     ///
@@ -60,131 +61,253 @@ pub trait Resolve: Send + Sync + 'static {
     fn resolve(&self, host: &str, port: u16) -> ResolveFuture;
 }
 
-/// Maximum number of concurrent system lookups. Each blocks a thread of the blocking pool, and an
-/// unresponsive name server can hold it for half a minute.
-const MAX_LOOKUPS: usize = 4;
+/// Maximum number of system lookups that run and do not hang. Each has a thread of its own: a name
+/// server that does not answer can hold it for half a minute, and it cannot be stopped.
+const MAX_LOOKUPS: usize = 64;
 
-/// Maximum number of concurrent system lookups of one name and port. A lookup that was given up may
-/// still hang, and its peer tries again: without this limit one dead name would take all lookups.
-/// More than one, so that a kick on another network does not wait for the old name server.
+/// Maximum number of lookups that hang, or whose name did so last time. A name of which nothing is
+/// known yet waits for them only once all threads hang.
+const MAX_HANGING: usize = MAX_LOOKUPS / 2;
+
+/// Maximum number of threads.
+const MAX_THREADS: usize = 2 * MAX_LOOKUPS;
+
+/// Maximum number of concurrent lookups of one name and port. A lookup that was given up may still
+/// hang, and its peer tries again. More than one, so that a kick on another network does not wait
+/// for the old name server.
 const MAX_LOOKUPS_PER_NAME: usize = 2;
 
-/// Maximum time that a lookup waits for a permit. Shorter than the default of
+/// Time after which a lookup counts as hanging.
+const HANGS_AFTER: Duration = Duration::from_secs(1);
+
+/// Maximum time that a lookup waits for a thread. Shorter than the default of
 /// `Limits::resolve_timeout`, so that the error names the cause.
-const PERMIT_TIMEOUT: Duration = Duration::from_secs(4);
+const THREAD_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// The system's resolver, on the blocking thread pool.
-#[derive(Debug)]
+/// Number of names that are remembered because they hung.
+const MAX_NAMES: usize = 256;
+
+/// Size of the stack of a lookup: several times what the C libraries take.
+const STACK: usize = 256 << 10;
+
+/// The system's resolver, with a thread for each lookup.
+///
+/// Not on the thread pool of `blocking`: that retries while no thread can be started, and holds up
+/// the executor meanwhile.
+#[derive(Debug, Default)]
 pub(crate) struct SystemResolver {
-    /// One permit for each concurrent lookup.
-    lookups: Arc<Semaphore>,
-    pending: Pending,
-    permit_timeout: Duration,
-}
-
-impl Default for SystemResolver {
-    fn default() -> SystemResolver {
-        SystemResolver {
-            lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)),
-            pending: Pending::default(),
-            permit_timeout: PERMIT_TIMEOUT,
-        }
-    }
+    lookups: Arc<Lookups>,
 }
 
 impl Resolve for SystemResolver {
     fn resolve(&self, host: &str, port: u16) -> ResolveFuture {
-        let host = host.to_owned();
-        let (lookups, timeout) = (self.lookups.clone(), self.permit_timeout);
-        let pending = PendingName::add(&self.pending, &host, port);
+        let (lookups, name) = (self.lookups.clone(), Name { host: host.to_owned(), port });
         Box::pin(async move {
-            let pending = pending.ok_or_else(still_pending)?;
-            let permit = within(timeout, lookups.acquire_arc()).await.ok_or_else(no_permit)?;
-            blocking::unblock(move || {
-                // The thread owns the permit and the entry: a stuck lookup counts even after its
-                // future was dropped.
-                let _owned = (permit, pending);
-                Ok((host.as_str(), port).to_socket_addrs()?.collect())
-            })
-            .await
+            let lookup = lookups.admit(&name).await?;
+            let (sender, answer) = async_channel::bounded(1);
+            let look_up = move || {
+                // The thread owns the lookup, which counts even after its future was dropped.
+                let Name { host, port } = &lookup.name;
+                let found = (host.as_str(), *port).to_socket_addrs().map(Iterator::collect);
+                drop(lookup);
+                // Fails if nobody waits any more.
+                let _ = sender.try_send(found);
+            };
+            let builder = thread::Builder::new().name("lookup".to_owned()).stack_size(STACK);
+            builder.spawn(look_up).map_err(no_thread)?;
+            answer.recv().await.map_err(io::Error::other)?
         })
     }
 }
 
-fn no_permit() -> io::Error {
-    let reason = format!("{MAX_LOOKUPS} other lookups hang, and no more may run concurrently");
-    io::Error::new(io::ErrorKind::TimedOut, reason)
+/// The system's resolver on the thread pool of the crate `blocking`, which a program may share with
+/// its other blocking work. Names that hang take threads of that pool for up to half a minute.
+///
+/// Where no thread can be started, as in a container with few processes, the pool tries again and
+/// again, and holds up the executor meanwhile, so this is not the default.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {
+/// use netmod_inet::{InetEndpoint, PoolResolver};
+///
+/// let endpoint = InetEndpoint::builder().resolver(PoolResolver).start().await?;
+/// # Ok(()) }) }
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PoolResolver;
+
+impl Resolve for PoolResolver {
+    fn resolve(&self, host: &str, port: u16) -> ResolveFuture {
+        let host = host.to_owned();
+        let look_up = move || (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
+        Box::pin(blocking::unblock(look_up))
+    }
 }
 
-/// The lookups that run or wait, by name and port.
-type Pending = Arc<Mutex<Vec<(String, u16)>>>;
-
-/// The entry of one lookup. Dropping it removes the entry.
-struct PendingName {
-    all: Pending,
-    name: (String, u16),
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Name {
+    host: String,
+    port: u16,
 }
 
-impl PendingName {
-    /// Adds an entry. `None` if there are as many of this name as there may be.
-    fn add(all: &Pending, host: &str, port: u16) -> Option<PendingName> {
-        let name = (host.to_owned(), port);
-        let mut entries = all.lock();
-        if entries.iter().filter(|other| **other == name).count() >= MAX_LOOKUPS_PER_NAME {
-            return None;
+/// The lookups that run.
+#[derive(Debug)]
+struct Lookups {
+    state: Mutex<State>,
+    /// Notified when one ends.
+    ended: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    running: Vec<(Name, Instant)>,
+    /// The names whose last lookup hung, the latest one last.
+    hung: VecDeque<Name>,
+}
+
+impl Default for Lookups {
+    fn default() -> Lookups {
+        Lookups { state: Mutex::default(), ended: Notify::new() }
+    }
+}
+
+impl Lookups {
+    /// Waits until a lookup of this name may start.
+    async fn admit(self: &Arc<Self>, name: &Name) -> io::Result<Lookup> {
+        let until = clock::now() + THREAD_TIMEOUT;
+        loop {
+            let ended = self.ended.listen();
+            if let Some(lookup) = self.try_admit(name)? {
+                return Ok(lookup);
+            }
+            let left = until.saturating_duration_since(clock::now());
+            if left.is_zero() {
+                let reason = "too many other lookups hang";
+                return Err(io::Error::new(io::ErrorKind::TimedOut, reason));
+            }
+            // That a lookup begins to hang makes room too, and notifies nobody.
+            within(left.min(HANGS_AFTER / 4), ended).await;
         }
-        entries.push(name.clone());
-        drop(entries);
-        Some(PendingName { all: all.clone(), name })
+    }
+
+    /// Starts a lookup of this name. `None` if there is no thread for it yet.
+    fn try_admit(self: &Arc<Self>, name: &Name) -> io::Result<Option<Lookup>> {
+        let mut state = self.state.lock();
+        let of_name = state.running.iter().filter(|(other, _)| other == name).count();
+        if of_name >= MAX_LOOKUPS_PER_NAME {
+            let reason = "earlier lookups of this name hang";
+            return Err(io::Error::new(io::ErrorKind::TimedOut, reason));
+        }
+        let hangs = |(name, since): &&(Name, Instant)| {
+            clock::since(*since) >= HANGS_AFTER || state.hung.contains(name)
+        };
+        let hanging = state.running.iter().filter(hangs).count();
+        let has_thread = match state.hung.contains(name) {
+            true => hanging < MAX_HANGING,
+            false => state.running.len() - hanging < MAX_LOOKUPS,
+        };
+        if !has_thread || state.running.len() >= MAX_THREADS {
+            return Ok(None);
+        }
+        let since = clock::now();
+        state.running.push((name.clone(), since));
+        Ok(Some(Lookup { lookups: self.clone(), name: name.clone(), since }))
     }
 }
 
-impl Drop for PendingName {
+/// A lookup that runs. Dropping it records how it ended.
+#[derive(Debug)]
+struct Lookup {
+    lookups: Arc<Lookups>,
+    name: Name,
+    since: Instant,
+}
+
+impl Drop for Lookup {
     fn drop(&mut self) {
-        let mut entries = self.all.lock();
-        let at = entries.iter().position(|other| *other == self.name);
-        at.map(|at| entries.swap_remove(at));
+        let mut state = self.lookups.state.lock();
+        let is_own = |(name, since): &(Name, Instant)| *since == self.since && *name == self.name;
+        let at = state.running.iter().position(is_own);
+        at.map(|at| state.running.swap_remove(at));
+        state.hung.retain(|name| *name != self.name);
+        if clock::since(self.since) >= HANGS_AFTER {
+            state.hung.push_back(self.name.clone());
+            if state.hung.len() > MAX_NAMES {
+                state.hung.pop_front();
+            }
+        }
+        drop(state);
+        self.lookups.ended.notify_all();
     }
 }
 
-fn still_pending() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "earlier lookups of this name hang")
+fn no_thread(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("no thread for the lookup can be started: {error}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::kit::manual_clock::Clock;
 
-    /// Regression: one dead name, tried again while its lookups hung, took all of them.
-    #[test]
-    fn one_name_takes_no_more_than_its_share_of_lookups() {
-        smol::block_on(async {
-            let system = SystemResolver::default();
-            // Never polled, as if they hung.
-            let hanging = [(); 3].map(|()| system.resolve("localhost", 9));
-            let error = system.resolve("localhost", 9).await.unwrap_err();
-            assert!(error.to_string().contains("earlier lookups"), "{error}");
-            assert!(!system.resolve("localhost", 10).await.unwrap().is_empty());
-            drop(hanging);
-            assert!(!system.resolve("localhost", 9).await.unwrap().is_empty());
-            assert!(system.pending.lock().is_empty());
-        });
+    fn name(number: usize) -> Name {
+        Name { host: format!("host{number}.example"), port: 9 }
+    }
+
+    fn admitted(lookups: &Arc<Lookups>, names: std::ops::Range<usize>) -> Vec<Lookup> {
+        names.filter_map(|number| lookups.try_admit(&name(number)).unwrap()).collect()
     }
 
     #[test]
-    fn a_lookup_behind_hanging_ones_times_out_and_can_be_retried() {
-        smol::block_on(async {
-            let system = SystemResolver {
-                permit_timeout: Duration::from_millis(10),
-                ..SystemResolver::default()
-            };
-            let hanging: Vec<_> =
-                (0..MAX_LOOKUPS).map(|_| system.lookups.try_acquire_arc().unwrap()).collect();
-            let error = system.resolve("localhost", 9).await.unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-            assert!(error.to_string().contains("4 other lookups hang"), "{error}");
-            drop(hanging);
-            assert!(!system.resolve("localhost", 9).await.unwrap().is_empty());
-        });
+    fn names_are_looked_up_on_threads_that_end() {
+        let system = SystemResolver::default();
+        let found = smol::block_on(system.resolve("localhost", 9)).unwrap();
+        assert!(found.iter().all(|addr| addr.ip().is_loopback() && addr.port() == 9));
+        assert!(!found.is_empty() && system.lookups.state.lock().running.is_empty());
+    }
+
+    /// Regression: one dead name, tried again while its lookups hung, took all of them.
+    #[test]
+    fn one_name_takes_no_more_than_its_share() {
+        let lookups = Arc::<Lookups>::default();
+        let two: Vec<_> = (0..2).map(|_| lookups.try_admit(&name(1)).unwrap().unwrap()).collect();
+        let error = lookups.try_admit(&name(1)).unwrap_err();
+        assert!(error.to_string().contains("earlier lookups"), "{error}");
+        drop(two);
+        assert!(lookups.try_admit(&name(1)).unwrap().is_some());
+        assert!(lookups.state.lock().running.is_empty());
+    }
+
+    /// Regression: four names that hung held all others.
+    #[test]
+    fn a_new_name_waits_for_hanging_ones_no_longer_than_a_second() {
+        let clock = Clock::install();
+        let lookups = Arc::<Lookups>::default();
+        let hanging = admitted(&lookups, 0..100);
+        assert_eq!(hanging.len(), MAX_LOOKUPS);
+        assert!(admitted(&lookups, 100..101).is_empty());
+        clock.advance(HANGS_AFTER);
+        let new = admitted(&lookups, 100..300);
+        assert_eq!(new.len(), MAX_THREADS - MAX_LOOKUPS, "as many as there may be threads");
+        drop((hanging, new));
+        // Those that hung have their part, and leave the rest to others.
+        let again = admitted(&lookups, 0..MAX_LOOKUPS);
+        assert_eq!(again.len(), MAX_HANGING);
+        assert_eq!(admitted(&lookups, 500..600).len(), MAX_LOOKUPS);
+        drop(again);
+        assert_eq!(admitted(&lookups, 0..MAX_LOOKUPS).len(), MAX_LOOKUPS, "they hang no more");
+    }
+
+    #[test]
+    fn a_lookup_without_a_thread_fails_in_time_and_can_be_repeated() {
+        let clock = Clock::install();
+        let lookups = Arc::<Lookups>::default();
+        let mut hanging = admitted(&lookups, 0..MAX_LOOKUPS);
+        clock.advance(HANGS_AFTER);
+        hanging.extend(admitted(&lookups, 100..100 + MAX_LOOKUPS));
+        clock.advance(THREAD_TIMEOUT);
+        assert!(lookups.try_admit(&name(999)).unwrap().is_none());
+        hanging.pop();
+        assert!(lookups.try_admit(&name(999)).unwrap().is_some());
     }
 }

@@ -250,8 +250,8 @@ impl Builder {
         self
     }
 
-    /// Sets the name resolver. Default: the system's, on the blocking thread pool, which starts
-    /// only when there is a name to look up.
+    /// Sets the name resolver. Default: the system's, with a thread for each lookup, 128 at most.
+    /// [`PoolResolver`](crate::PoolResolver) uses the thread pool of the crate `blocking` instead.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> { smol::block_on(async {

@@ -46,7 +46,7 @@ pub struct PeerAddr {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Host {
     Ip(IpAddr),
-    /// A name, or an IPv6 address with a zone. Both need a lookup by the system.
+    /// A name, or an IPv6 address with a zone, whose interface the system has to find.
     Name(String),
 }
 
@@ -116,6 +116,15 @@ impl PeerAddr {
         match self.host {
             Host::Ip(ip) => Some(SocketAddr::new(ip, self.port)),
             Host::Name(_) => None,
+        }
+    }
+
+    /// The zone of an IPv6 address that has one: the name of an interface.
+    pub(crate) fn zone(&self) -> Option<&str> {
+        match &self.host {
+            Host::Ip(_) => None,
+            // No name has a `%`.
+            Host::Name(name) => name.split_once('%').map(|(_, zone)| zone),
         }
     }
 
@@ -206,7 +215,8 @@ mod tests {
             assert_eq!(parse(canonical).as_ref(), Ok(&addr));
         }
         assert_eq!(parse("[::1]:9").unwrap().literal(), "[::1]:9".parse().ok());
-        assert_eq!(parse("[fe80::1%eth0]:9").unwrap().literal(), None);
+        let zoned = parse("[fe80::1%eth0]:9").unwrap();
+        assert_eq!((zoned.literal(), zoned.zone()), (None, Some("eth0")));
     }
 
     #[test]
@@ -256,6 +266,7 @@ mod tests {
             ("[::1:9000", OpenBracket),
             ("[::1]", NoPort),
             ("[::1%]:1", Ipv6("::1%".into())),
+            ("[fe80::77]:9000", NoZone("fe80::77".parse().unwrap())),
             ("[fe80::1%eth\0]:1", Ipv6("fe80::1%eth\\u{0}".into())),
             ("ho\u{202e}st:9000", Host("ho\\u{202e}st".into())),
             ("host:\u{1b}[2J", Port("\\u{1b}[2J".into())),

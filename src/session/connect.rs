@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -80,6 +80,9 @@ async fn look_up(
     if let Some(addr) = dial.literal() {
         return Ok(vec![addr]);
     }
+    if let Some(zone) = dial.zone() {
+        return with_zone(dial, zone);
+    }
     let lookup = ask(&*shared.resolver, dial);
     let found = match within(shared.limits.resolve_timeout, lookup).await {
         Some(found) => found,
@@ -97,6 +100,21 @@ async fn look_up(
     match peer.last_resolved() {
         last if last.is_empty() => Err(reason),
         last => Ok(last),
+    }
+}
+
+/// The socket address of an IPv6 address with a zone. The system asks no name server, and only looks
+/// for the interface, whose number may have changed since.
+fn with_zone(dial: &PeerAddr, zone: &str) -> Result<Vec<SocketAddr>, AttemptError> {
+    let found = (dial.host(), dial.port()).to_socket_addrs();
+    let addrs: Vec<_> = found.into_iter().flatten().collect();
+    match addrs.is_empty() {
+        false => Ok(addrs),
+        true => {
+            let reason = format!("there is no network interface `{zone}`");
+            let error = io::Error::new(io::ErrorKind::NotFound, reason);
+            Err(AttemptError::Resolve(Arc::new(error)))
+        }
     }
 }
 

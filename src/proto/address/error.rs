@@ -1,4 +1,5 @@
 use std::fmt;
+use std::net::Ipv6Addr;
 
 use crate::proto::ParseKeyError;
 
@@ -28,6 +29,8 @@ pub enum AddressError {
     Port(String),
     /// Not an IPv6 address.
     Ipv6(String),
+    /// A link-local IPv6 address, which needs the interface that it is on: `[fe80::1%eth0]:9000`.
+    NoZone(Ipv6Addr),
     /// Neither a host name nor an IPv4 address.
     Host(String),
     /// An unknown option.
@@ -55,6 +58,9 @@ impl fmt::Display for AddressError {
             AddressError::NoPort => f.write_str("the port is missing"),
             AddressError::Port(text) => write!(f, "`{text}` is no port (1 to 65535)"),
             AddressError::Ipv6(text) => write!(f, "`{text}` is no IPv6 address"),
+            AddressError::NoZone(ip) => {
+                write!(f, "a link-local address needs its interface: `[{ip}%eth0]`")
+            }
             AddressError::Host(text) => write!(f, "`{text}` is neither a name nor an address"),
             AddressError::Option(text) => {
                 let known = "limited=send, limited=recv and key=";

@@ -83,6 +83,7 @@ fn parse_host(text: &str) -> Result<Host, AddressError> {
             None => (inner, None),
         };
         return match (bare.parse::<Ipv6Addr>(), zone) {
+            (Ok(ip), None) if ip.is_unicast_link_local() => Err(AddressError::NoZone(ip)),
             (Ok(ip), None) => Ok(Host::Ip(IpAddr::V6(ip))),
             (Ok(ip), Some(zone)) if is_zone(zone) => Ok(Host::Name(format!("{ip}%{zone}"))),
             _ => Err(AddressError::Ipv6(shorten(inner))),

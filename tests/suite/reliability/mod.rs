@@ -13,6 +13,8 @@ pub(crate) mod figures;
 mod goodbye;
 mod half_open;
 mod lossy;
+#[cfg(feature = "node")]
+mod names;
 mod network;
 mod overhead;
 mod probing;
