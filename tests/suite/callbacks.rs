@@ -58,7 +58,7 @@ fn a_panicking_accept_callback_accepts_nobody() {
     node.serves("a panic of the accept callback");
 }
 
-/// Panics once, when it is told to.
+/// Panics once, on demand.
 #[derive(Clone, Default)]
 struct Tripping(Arc<AtomicUsize>);
 
@@ -82,7 +82,7 @@ fn a_panicking_spawner_loses_one_task() {
     node.wait("event of the spawner", |event| is_failure(event).then_some(()));
     stranger.expect_end();
     node.serves("a panic of the spawner");
-    // A peer whose task is lost ends, and is told; the call that added it returns.
+    // A peer whose task is lost ends, with an event; the call that added it returns.
     spawner.0.store(1, Ordering::Relaxed);
     let target = node.add("127.0.0.1:9");
     node.removed(target);

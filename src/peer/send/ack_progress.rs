@@ -102,7 +102,7 @@ impl AckProgress {
     }
 }
 
-/// How many seconds so many bytes take at this rate.
+/// How many seconds this number of bytes takes at this rate.
 fn seconds_for(bytes: usize, rate: usize) -> usize {
     bytes / rate + 1
 }

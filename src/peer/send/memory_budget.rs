@@ -32,7 +32,7 @@ pub(crate) fn cost(frame: &Frame) -> usize {
 /// Strangers get memory only while all peers together use at most the open part of it, so they
 /// never hold more than that, and the reserve is left to the others. One counter suffices. It also
 /// charges the single copy of a flood to those who hold it last: strangers joined it within the
-/// open part, whoever else holds it or has let go of it.
+/// open part, no matter who else holds it or has released it.
 #[derive(Debug)]
 pub(crate) struct MemoryBudget {
     /// Reserved bytes. Invariant: at most `limit`, and of these strangers hold at most `open`.

@@ -16,7 +16,7 @@ const ID: Id = Id::from_bytes([1; 32]);
 /// What [`frame`] costs.
 const COST: usize = 10_000;
 
-/// The budget has room for so many frames.
+/// The budget has room for this number of frames.
 const FRAMES: usize = 80;
 
 fn frame() -> Frame {

@@ -17,7 +17,7 @@ const CHURN: usize = 300;
 /// A link that stood this long, and carried a frame, was of use.
 const OF_USE: Duration = Duration::from_millis(1_100);
 
-/// A node, and a neighbour that comes back only when it is told to.
+/// A node, and a neighbour that comes back only on demand.
 struct Away {
     node: Node,
     neighbour: Node,

@@ -52,7 +52,7 @@ impl Pair {
         Pair::loaded_by(&[0, 1], frames(), inbound_bytes)
     }
 
-    /// Two of which those named have put so many frames into their queues.
+    /// Two of which those named have put this number of frames into their queues.
     fn loaded_by(senders: &[usize], frames: u32, inbound_bytes: usize) -> Pair {
         let builder = InetEndpoint::builder().limits(limits(inbound_bytes));
         let mut listener = Node::built(builder.bind("127.0.0.1:0"));

@@ -44,7 +44,7 @@ impl Crowd {
         Crowd { node, peers, arrivals, began, floods: 0 }
     }
 
-    /// Floods so many frames, and returns the latency that 99 of 100 have. Fails if a peer that
+    /// Floods `floods` frames, and returns the latency that 99 of 100 have. Fails if a peer that
     /// reads does not get all of them. `stalled` has to refuse them, for its queue is full.
     fn p99(&mut self, floods: usize, stalled: Option<Target>) -> Duration {
         let mut latencies = Vec::with_capacity(floods * self.peers.len());
