@@ -24,9 +24,9 @@ pub type ResolveFuture = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>
 
 /// Resolves the host name of a peer to socket addresses.
 ///
-/// Called for every dial attempt, but never for an IP address, with a zone or without. The addresses are tried in the given
-/// order, with the address families alternating (RFC 8305). The future may be dropped at any time,
-/// and is dropped after `Limits::resolve_timeout`. A panic is a failed lookup.
+/// Called for every dial attempt, but never for an IP address, with a zone or without. The addresses
+/// are tried in the given order, with the address families alternating (RFC 8305). The future may be
+/// dropped at any time, and is dropped after `Limits::resolve_timeout`. A panic is a failed lookup.
 ///
 /// ```
 /// use netmod_inet::{ResolveFuture, Resolve};
